@@ -1,0 +1,139 @@
+"""Every error batchgen raises on purpose, split by what the caller must do about it.
+
+    BatchgenError                1   the base; its text is for a person, without a traceback
+    ├── UsageError               2   the command line, the environment or the set-up is wrong
+    ├── ManifestError            2   manifests were refused; carries every problem found
+    ├── ImageError               1   an image fails its own job
+    ├── LedgerError              2   the ledger can't be used; nothing was sent
+    │   ├── LedgerBusy          75   another run holds it
+    │   ├── LedgerLost           4   it can't be written any more; stop, then run again
+    │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
+    ├── DownloadError            1   the clip didn't come home; retried as a download
+    └── ApiError                 1   one create or query went wrong
+        ├── NeverSent            1   the request can't have been accepted: send it again
+        ├── Throttled            1   1302 or Retry-After: everybody waits
+        ├── SlotsFull            1   1303: wait for a slot, nothing is wrong
+        ├── Refused              1   not accepted: this job waits until it changes
+        ├── NotFound             1   a query: the API knows no such task
+        ├── MaybeAccepted        5   the task may exist and may be paid: ask, don't send
+        └── AccountStop          3   no create can succeed: stop them all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from batchgen.models import Problem
+
+
+class BatchgenError(Exception):
+    """Base of all errors batchgen raises on purpose; ``exit_code`` is the process's, were it the only one."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(BatchgenError):
+    """The command line, the environment or the set-up is wrong."""
+
+    exit_code = 2
+
+
+class ManifestError(BatchgenError):
+    """Manifests were refused. ``problems`` holds all of them, in file and line order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ImageError(BatchgenError):
+    """An image can't be sent: missing, unreadable, of a wrong format or size, or changed since it was checked."""
+
+
+class LedgerError(BatchgenError):
+    """The ledger can't be used: unreadable, damaged, of a newer version, or of another API origin."""
+
+    exit_code = 2
+
+
+class LedgerBusy(LedgerError):
+    """Another run holds the ledger."""
+
+    exit_code = 75
+
+
+class LedgerLost(LedgerError):
+    """The ledger can't be written any more (disk full, file replaced): nothing may be sent from here on."""
+
+    exit_code = 4
+
+
+class TransitionError(LedgerError):
+    """A change of state that the ledger's rules forbid."""
+
+    exit_code = 1
+
+
+class DownloadError(BatchgenError):
+    """A clip could not be brought home. ``gone`` is true where the API says its file no longer exists."""
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
+class ApiError(BatchgenError):
+    """One request to the API went wrong.
+
+    ``code`` is the API's own code, else the HTTP status as ``"HTTP 502"``, else None where nothing was
+    answered. ``request_id`` is the API's, for its support. ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class NeverSent(ApiError):
+    """The request was not written to its end, so it can't have been accepted."""
+
+
+class Throttled(ApiError):
+    """The API asks everybody to slow down."""
+
+
+class SlotsFull(ApiError):
+    """The account runs as many tasks as it may."""
+
+
+class Refused(ApiError):
+    """The API read the request and refused it."""
+
+
+class NotFound(ApiError):
+    """The API knows no task of that id."""
+
+
+class MaybeAccepted(ApiError):
+    """Nobody can tell from the answer, or its absence, whether the task was created."""
+
+    exit_code = 5
+
+
+class AccountStop(ApiError):
+    """The account can't create anything: key, balance, pack, permission or address."""
+
+    exit_code = 3

@@ -1,0 +1,169 @@
+"""The values that travel between the layers. Nothing here does I/O or decides anything."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class State(enum.StrEnum):
+    """Where an ``external_task_id`` stands. Only the ledger moves it on."""
+
+    PENDING = "pending"  # known, and nothing of it can be at the API
+    SUBMITTING = "submitting"  # the intent is on disk; the create may be out
+    UNKNOWN = "unknown"  # a create went out and nobody knows what became of it
+    SUBMITTED = "submitted"  # has a task id; the task holds a slot until it ends
+    SUCCEEDED = "succeeded"  # the task ended well; the clip has a URL
+    DOWNLOADED = "downloaded"  # the clip is on disk, complete and checked
+    FAILED = "failed"  # the task ended without a clip
+    REJECTED = "rejected"  # the create was refused; nothing was made
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a manifest; ``subject`` reads like ``jobs[3] (hero).duration``, or is empty."""
+
+    place: Place
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (str(self.place), self.subject, self.text)))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    format: Literal["png", "jpeg"]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job, checked and ready to be planned.
+
+    ``request`` holds the API's fields as they will be sent, without ``external_task_id``; where the API takes an
+    image, the value is a URL or Base64 (``str``) or an :class:`ImageFile`. ``digest`` is the SHA-256 (hex) of what
+    shapes the clip; ``canonical`` is the JSON text that it was taken of.
+    """
+
+    manifest: str
+    id: str
+    take: int
+    external_task_id: str
+    digest: str
+    canonical: str
+    request: Mapping[str, Any]
+    output_dir: str
+    place: Place
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What names this job to a person: manifest name, job id, take."""
+        return (self.manifest, self.id, self.take)
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableJob:
+    """A job whose image failed its checks: it fails alone, the others of its manifest run."""
+
+    manifest: str
+    id: str
+    take: int
+    problem: Problem
+
+
+@dataclass(slots=True)
+class Manifest:
+    """One manifest without problems. Limits are None where the manifest doesn't set them."""
+
+    file: str
+    name: str
+    concurrency: int | None = None
+    max_running: int | None = None
+    max_cost_usd: float | None = None
+    jobs: list[Job] = field(default_factory=list)
+    unusable: list[UnusableJob] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of the ledger: one ``external_task_id``. Times are Unix seconds, costs US dollars."""
+
+    external_task_id: str
+    base_id: str  # the job's own id; differs from external_task_id by its ~2, ~3, ...
+    manifest: str
+    job_id: str
+    take: int
+    digest: str
+    canonical: str
+    state: State
+    output_path: str  # where the clip belongs; two rows of different jobs never share one
+    attempt: int = 0  # creates under this id that may have reached the API
+    task_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+    created_at: float = 0.0
+    submitted_at: float | None = None
+    finished_at: float | None = None
+    video_url: str | None = None
+    video_path: str | None = None
+    video_sha256: str | None = None
+    cost_usd_estimate: float | None = None
+    units_charged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of one row, to be written with its line of history.
+
+    ``event`` is one word for what happened (``accepted``, ``refused``, ...). ``values`` are columns of
+    :class:`Record` to set besides the state; ``detail`` is kept with the history only.
+    """
+
+    external_task_id: str
+    to: State
+    event: str
+    code: int | str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """What the API says about a task. ``status`` is None for a word that batchgen doesn't know (kept in ``raw``)."""
+
+    task_id: str
+    external_task_id: str | None
+    status: Literal["submitted", "processing", "succeed", "failed"] | None
+    raw_status: str
+    message: str = ""
+    created_at: float | None = None  # Unix seconds
+    updated_at: float | None = None  # Unix seconds
+    video_url: str | None = None
+    units_charged: str | None = None
+    request_id: str | None = None
