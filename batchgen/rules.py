@@ -1,0 +1,127 @@
+"""What JSON Schema can't say about one request: sums, references and pixels.
+
+Everything here is pure and expects a request that the schema has nothing against; where a value is not what the
+schema asks for, the rule is silent, so that one mistake makes one finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batchgen.models import ImageFile
+from batchgen.schema import Finding, Path, load
+from batchgen.wording import shown
+
+_REFERENCE = re.compile(
+    r"<<<(voice|element)_([0-9]{1,9})>>>"
+)  # <<<image_1>>> and <<<video_1>>> name no list of ours
+
+
+def check(request: Mapping[str, Any]) -> list[Finding]:
+    """What is wrong with the shots and the references of ``request``; images are not opened."""
+    return [*_shots(request), *_references(request)]
+
+
+def check_images(request: Mapping[str, Any]) -> list[Finding]:
+    """What is wrong between the masks and the image; judged where they are :class:`ImageFile`, URLs are not opened."""
+    image = request.get("image")
+    return [*_masks(request, image), *_trajectories(request, image)]
+
+
+def _shots(request: Mapping[str, Any]) -> Iterator[Finding]:
+    shots = _entries(request.get("multi_prompt"))
+    total = _seconds(request.get("duration", load("request")["properties"]["duration"]["default"]))
+    lengths = [_seconds(shot.get("duration")) for shot in shots]
+    numbers: dict[Any, int] = {}
+    for position, shot in enumerate(shots):
+        first = numbers.setdefault(shot.get("index"), position)
+        if first != position:
+            text = f"{shown(shot.get('index'))} is the index of shot {first + 1} already; each shot needs its own"
+            yield Finding(("multi_prompt", position, "index"), text)
+    if total is None or not lengths or None in lengths:
+        return
+    too_long = [position for position, length in enumerate(lengths) if length is not None and length > total]
+    for position in too_long:
+        text = f"the shot takes {lengths[position]} seconds, longer than the whole clip, which takes {total}"
+        yield Finding(("multi_prompt", position, "duration"), text)
+    whole = sum(filter(None, lengths))
+    if whole != total and not too_long:
+        text = (
+            f"the shots take {whole} seconds in all, but the clip takes {total} (duration); make them equal"
+        )
+        yield Finding(("multi_prompt",), text)
+
+
+def _references(request: Mapping[str, Any]) -> Iterator[Finding]:
+    counts = {
+        kind: len(listed) if isinstance(listed := request.get(f"{kind}_list", []), list) else None
+        for kind in ("voice", "element")
+    }
+    shots = _entries(request.get("multi_prompt"))
+    prompts: list[tuple[Path, Any]] = [(("prompt",), request.get("prompt"))]
+    prompts += [(("multi_prompt", n, "prompt"), shot.get("prompt")) for n, shot in enumerate(shots)]
+    for path, prompt in prompts:
+        if not isinstance(prompt, str):
+            continue
+        for kind, number in dict.fromkeys(_REFERENCE.findall(prompt)):
+            count = counts[kind]
+            if count is not None and not 1 <= int(number) <= count:
+                has = f"has {count} {'entry' if count == 1 else 'entries'}" if count else "is not given"
+                text = f"<<<{kind}_{number}>>> refers to nothing: {kind}_list {has}, counted from 1"
+                yield Finding(path, text if count else text.removesuffix(", counted from 1"))
+
+
+def _masks(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
+    first: ImageFile | None = None
+    for path, mask in _mask_values(request):
+        if not isinstance(mask, ImageFile):
+            continue
+        size = f"{mask.width} x {mask.height} pixels"
+        if isinstance(image, ImageFile) and not _same_ratio(mask, image):
+            text = (
+                f"the mask has {size}, the image {image.width} x {image.height}; their ratio must be the same"
+            )
+            yield Finding(path, text)
+        elif first and (mask.width, mask.height) != (first.width, first.height):
+            text = f"the mask has {size}, another one {first.width} x {first.height}; all masks must be of one size"
+            yield Finding(path, text)
+        first = first or mask
+
+
+def _mask_values(request: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    yield ("static_mask",), request.get("static_mask")
+    for number, entry in enumerate(_entries(request.get("dynamic_masks"))):
+        yield ("dynamic_masks", number, "mask"), entry.get("mask")
+
+
+def _same_ratio(mask: ImageFile, image: ImageFile) -> bool:
+    """Whether a scaled ``image`` could be ``mask``, where scaling rounds each side by less than a pixel."""
+    return abs(mask.width * image.height - mask.height * image.width) < image.width + image.height
+
+
+def _trajectories(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
+    """At most one finding for each trajectory: one wrong idea about the coordinates puts all its points outside."""
+    if not isinstance(image, ImageFile):
+        return
+    for number, entry in enumerate(_entries(request.get("dynamic_masks"))):
+        for position, point in enumerate(_entries(entry.get("trajectories"))):
+            x, y = point.get("x"), point.get("y")
+            if not isinstance(x, int | float) or not isinstance(y, int | float):
+                continue
+            if not (0 <= x < image.width and 0 <= y < image.height):
+                text = f"the point ({shown(x)}, {shown(y)}) is outside the image, which has {image.width} x {image.height} pixels"
+                yield Finding(("dynamic_masks", number, "trajectories", position), text)
+                break
+
+
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; none of them where anything else stands in it."""
+    if isinstance(value, list) and all(isinstance(entry, Mapping) for entry in value):
+        return value
+    return []
+
+
+def _seconds(value: Any) -> int | None:
+    return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]?", value) else None

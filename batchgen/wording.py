@@ -1,0 +1,145 @@
+"""What a failed schema check means, in words: what was wrong, and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+_LONGEST_SHOWN = 60  # characters of a value in a message; Base64 runs to millions
+_FEW = 8  # names that a message can list
+_KINDS = {
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a list",
+    "object": "a set of keys and values (key: value)",
+}
+
+
+def shown(value: Any) -> str:
+    """A value as people type it, on one line and cut where it is long."""
+    match value:
+        case str():
+            quoted = json.dumps(value[:_LONGEST_SHOWN], ensure_ascii=False)
+            quoted = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)
+            return quoted if len(value) <= _LONGEST_SHOWN else f"{quoted[:-1]}..."
+        case bool():
+            return "true" if value else "false"
+        case int() if value.bit_length() > 4 * _LONGEST_SHOWN:  # Python refuses to print it
+            return "a number this large"
+        case int() | float():
+            return str(value)
+        case None:
+            return "nothing"
+        case Mapping():
+            return "a set of keys and values"
+        case _ if isinstance(value, Sequence):
+            return "a list"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def bad_value(error: Any) -> str:
+    """What is wrong with a single value; ``error`` is a ``jsonschema.ValidationError``."""
+    value, limit, schema = error.instance, error.validator_value, error.schema
+    if value is None:
+        return "is empty; give it a value or leave the key out"
+    match error.validator:
+        case "type":
+            return _wrong_kind(value, str(limit))
+        case "enum" | "const":
+            return _not_one_of(value, limit if error.validator == "enum" else [limit])
+        case "pattern":
+            return f"{shown(value)} {schema['patternErrorMessage']}"
+        case "minLength":
+            return "is empty; give it a value or leave the key out"
+        case "maxLength":
+            return f"has {len(value)} characters; at most {limit} are allowed"
+        case "minItems" | "maxItems":
+            entries = f"has {len(value)} {'entry' if len(value) == 1 else 'entries'}" if value else "is empty"
+            if error.validator == "maxItems":
+                return f"{entries}; at most {limit} are allowed"
+            return f"{entries}; at least {limit} {'entry is' if limit == 1 else 'are'} needed"
+        case "minimum" | "maximum" if "minimum" in schema and "maximum" in schema:
+            return f"{shown(value)} is not between {schema['minimum']} and {schema['maximum']}"
+        case "minimum":
+            return f"{shown(value)} is too small; it must be at least {limit}"
+        case "exclusiveMinimum":
+            return f"{shown(value)} is too small; it must be more than {limit}"
+        case _:
+            return f"{shown(value)} is not allowed here"
+
+
+def missing_keys(keys: Sequence[str], properties: Mapping[str, Any]) -> str:
+    """``keys`` are missing from an object with these ``properties``."""
+    names = " and ".join(f'"{key}"' for key in keys)
+    example = next(iter(properties[keys[0]].get("examples", ())), None)
+    if len(keys) > 1 or not isinstance(example, str | int):
+        return f"{names} {'is' if len(keys) == 1 else 'are'} missing"
+    return f"{names} is missing, for example {keys[0]}: {example}"
+
+
+def unknown_key(key: Any, allowed: Sequence[str], kind: str, elsewhere: Collection[str]) -> tuple[str, str]:
+    """The known key that was probably meant (or ""), and what to say.
+
+    ``kind`` is that of :func:`batchgen.schema.check_entry`; ``elsewhere`` are keys that another kind may know.
+    """
+    if key in elsewhere:
+        return "", f"{shown(key)} {_belongs(kind, key)}"
+    meant = _nearest(key, allowed)
+    if meant:
+        return meant, f"unknown key {shown(key)}; did you mean {shown(meant)}?"
+    if len(allowed) <= _FEW:
+        return "", f"unknown key {shown(key)}; allowed: {', '.join(allowed)}"
+    return "", f"unknown key {shown(key)}"
+
+
+def _belongs(kind: str, key: str) -> str:
+    match kind, key:
+        case "manifest", "id" | "external_task_id" | "folder" | "match" | "table":
+            return "belongs in an entry of jobs"
+        case "manifest", _:
+            return "belongs in defaults or in an entry of jobs"
+        case _, "id" | "external_task_id":
+            return "names a single job; it can't hold for several"
+        case _, "image":
+            return "can't be given here: the images are those of the folder"
+        case "folder", "table":
+            return "can't stand beside folder; make two entries of them"
+        case "inline" | "table", "match":
+            return "goes with folder"
+        case _, "folder" | "match" | "table":
+            return "belongs in an entry of jobs"
+        case _:
+            return "belongs at the top of the manifest"
+
+
+def _nearest(word: Any, allowed: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    if not isinstance(word, str) or len(word) > _LONGEST_SHOWN:
+        return ""
+    return next(iter(get_close_matches(word.strip().lower().replace("-", "_"), allowed, n=1)), "")
+
+
+def _wrong_kind(value: Any, kind: str) -> str:
+    if kind == "string" and isinstance(value, str):
+        return f"{shown(value)} holds half a character (a lone surrogate); save the text as UTF-8"
+    text = f"{shown(value)} is not {_KINDS[kind]}"
+    if kind == "string" and isinstance(value, int | float):
+        return f"{text}; put it in quotes"
+    if kind in ("array", "object") and isinstance(value, str):
+        return f"{text}; in a table, write it as JSON"
+    return text
+
+
+def _not_one_of(value: Any, allowed: Sequence[Any]) -> str:
+    if len(allowed) == 1:
+        return f"{shown(value)} is not allowed; it must be {allowed[0]}"
+    if len(allowed) > _FEW:  # the durations: seconds without a gap
+        return f"{shown(value)} is not one of {allowed[0]} ... {allowed[-1]}"
+    meant = _nearest(value, allowed)
+    hint = f"; did you mean {shown(meant)}?" if meant else ""
+    return f"{shown(value)} is not one of {', '.join(allowed)}{hint}"
