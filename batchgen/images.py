@@ -1,0 +1,305 @@
+"""Inspect an image: what it is, how large, whether it is whole, and its digest, in one pass over its bytes.
+
+The headers are read here rather than by an imaging library: a library decodes pixels or stops after the header,
+so telling a truncated file would take a second pass, and a folder of 100,000 images has to be judged in seconds.
+Bytes come in chunks of 1 MiB and each is hashed once; nothing else of the file stays in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pybase64
+
+from batchgen.errors import ImageError
+from batchgen.models import ImageFile
+
+# "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The wider reading is taken: a create that the API
+# refuses costs nothing and is reported, while an image refused here has no way round.
+LARGEST = 10 * 1024 * 1024  # bytes
+SHORTEST_SIDE = 300  # pixels
+WIDEST = (5, 2)  # the longer side to the shorter one
+CHUNK = 1 << 20  # bytes
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
+TAKEN = "the API takes PNG and JPEG"
+
+# What people have in their folders besides PNG and JPEG: (offset, first bytes, what it is).
+_OTHERS = (
+    (8, b"WEBP", "a WebP image"),
+    (0, b"GIF8", "a GIF image"),
+    (0, b"BM", "a BMP image"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (4, b"ftypavif", "an AVIF image"),
+    (4, b"ftyphe", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
+    (4, b"ftypmsf1", "a HEIC image"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x1a\x45\xdf\xa3", "a video"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (run git lfs pull)"),
+    (0, b"iVBORw0KGgo", "Base64 text (decode it into a file, or put the text itself into the manifest)"),
+    (0, b"/9j/", "Base64 text (decode it into a file, or put the text itself into the manifest)"),
+    (0, b"data:", "a data: URL saved as text"),
+)
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|svg|!--)", re.IGNORECASE)
+
+# In a JPEG: a byte 0xFF and then one that makes it a marker which matters. 0xFF00 is a stuffed pixel byte, 0xFFFF
+# filling, 0xFF01 and the restarts (D0 to D7) stand alone and may come anywhere.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three others are tables
+_KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
+
+
+def inspect(path: str) -> ImageFile:
+    """Read the file once and return what it is. Raises ImageError with the reason, without the path."""
+    with opened(path) as (file, before):
+        if before.st_size > LARGEST:
+            raise ImageError(_too_large(before.st_size))
+        source = _Source(_chunks(file, before.st_size))
+        form, width, height = _measure(source)
+        digest = source.finish()
+        after = os.fstat(file)
+    if source.size != before.st_size or _version(after) != _version(before):
+        raise ImageError("the file changed while it was read; is something still writing it?")
+    return ImageFile(path, source.size, before.st_mtime_ns, before.st_ino, digest, form, width, height)
+
+
+def inspect_base64(text: str) -> ImageFile:
+    """The same checks on inline Base64; the result's ``path`` is empty, its ``mtime_ns`` and ``inode`` 0."""
+    source = _Source(decoded(text))
+    form, width, height = _measure(source)
+    digest = source.finish()
+    return ImageFile("", source.size, 0, 0, digest, form, width, height)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
+    """A descriptor on a regular file, and its status. Every failure, also while it is read, is an ImageError.
+
+    O_NONBLOCK keeps a FIFO from waiting for a writer; on a regular file it has no effect.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError:
+        raise ImageError("there is no such file") from None
+    except OSError as error:
+        raise ImageError(f"the file can't be opened: {error.strerror}") from error
+    except ValueError as error:  # a NUL, or a character that no file name has here
+        raise ImageError(f"this can't be a file's name: {error}") from error
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"it is {_kind(status.st_mode)}, not an image file")
+        yield file, status
+    except OSError as error:
+        raise ImageError(f"the file can't be read: {error.strerror}") from error
+    finally:
+        os.close(file)
+
+
+def decoded(text: str) -> Iterator[bytes]:
+    """The bytes of strict, standard Base64, in pieces. Raises ImageError, also where they would be too many."""
+    padding = 2 if text.endswith("==") else int(text.endswith("="))
+    if len(text) // 4 * 3 - padding > LARGEST:
+        raise ImageError(_too_large(len(text) // 4 * 3 - padding))
+    if not text or len(text) % 4 or text.find("=", 0, len(text) - 2) >= 0:
+        raise ImageError(_not_base64(text))
+    for start in range(0, len(text), CHUNK):
+        try:
+            yield pybase64.b64decode(text[start : start + CHUNK], validate=True)
+        except ValueError:
+            raise ImageError(_not_base64(text)) from None
+
+
+def _not_base64(text: str) -> str:
+    if not text:
+        return "it is empty"
+    if text[:5].lower() == "data:":
+        prefix = text[: text.find(",", 0, 100) + 1] or "data:"
+        return f'the API takes Base64 without a prefix: leave out "{prefix}"'
+    if odd := re.search(r"[^A-Za-z0-9+/=]", text):
+        if odd[0].isspace():
+            return "its Base64 has spaces or line breaks in it; write it in one piece, or give a file's path"
+        if odd[0] in "-_":
+            return f'its Base64 is the URL-safe kind ("{odd[0]}" in it); the API takes the standard one ("+", "/")'
+        return f"it is not Base64: {odd[0]!a} at character {odd.start() + 1}"
+    return 'its Base64 is cut off, or the "=" at its end are missing or too many'
+
+
+def _too_large(size: int) -> str:
+    return f"{size:,} bytes: an image must not exceed 10 MB ({LARGEST:,} bytes)"
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a named pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _chunks(file: int, size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := os.read(file, min(CHUNK, size))):
+        size -= len(chunk)
+        yield chunk
+
+
+class _Source:
+    """Bytes in order, each hashed as it comes. ``size`` counts what has come so far."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.size = 0
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self._buffer = b""
+        self._at = 0
+
+    def _more(self) -> bool:
+        chunk = next(self._chunks, b"")
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        rest = self._buffer[self._at :]
+        self._buffer, self._at = rest + chunk if rest else chunk, 0
+        return bool(chunk)
+
+    def _need(self) -> None:
+        if not self._more():
+            raise ImageError(f"the image is cut off: it ends after {self.size:,} bytes")
+
+    def peek(self, count: int) -> bytes:
+        """Up to ``count`` bytes, fewer at the end; they stay to be read."""
+        while len(self._buffer) - self._at < count and self._more():
+            pass
+        return self._buffer[self._at : self._at + count]
+
+    def take(self, count: int) -> bytes:
+        """Exactly ``count`` bytes; meant for few."""
+        while len(self._buffer) - self._at < count:
+            self._need()
+        self._at += count
+        return self._buffer[self._at - count : self._at]
+
+    def pass_by(self, count: int, crc: int = 0) -> int:
+        """Leave ``count`` bytes behind and return ``crc`` continued over them."""
+        while True:
+            view = memoryview(self._buffer)[self._at : self._at + count]
+            crc = zlib.crc32(view, crc)
+            self._at += len(view)
+            count -= len(view)
+            if not count:
+                return crc
+            self._need()
+
+    def marker(self) -> int:
+        """Leave everything up to the next JPEG marker behind, and the marker too; its second byte."""
+        while not (found := _MARKER.search(self._buffer, self._at)):
+            self._at = max(self._at, len(self._buffer) - 1)  # the last byte may be a marker's first
+            self._need()
+        self._at = found.end()
+        return self._buffer[self._at - 1]
+
+    def finish(self) -> str:
+        """Read what is left and return the SHA-256 (hex) of all."""
+        self._at = len(self._buffer)
+        while self._more():
+            self._at = len(self._buffer)
+        return self._digest.hexdigest()
+
+
+def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int]:
+    """Format, width and height of a whole image that the API takes, else ImageError."""
+    head = source.peek(512)
+    if head.startswith(PNG):
+        return "png", *_measure_png(source)
+    if head.startswith(JPEG):
+        return "jpeg", *_measure_jpeg(source)
+    if not head:
+        raise ImageError("the file is empty")
+    for offset, start, name in _OTHERS:
+        if head.startswith(start, offset):
+            raise ImageError(f"it is {name}; {TAKEN}")
+    if _MARKUP.match(head):
+        name = "an SVG drawing" if b"<svg" in head.lower() else "an HTML or XML page"
+        raise ImageError(f"it is {name}; {TAKEN}")
+    raise ImageError(f"it is neither PNG nor JPEG; {TAKEN}")
+
+
+def _measure_png(source: _Source) -> tuple[int, int]:
+    """Walk the chunks to IEND; those that a decoder can't do without must have their checksums right."""
+    source.take(len(PNG))
+    if source.take(8) != b"\0\0\0\x0dIHDR":
+        raise ImageError("the PNG is damaged: it doesn't start with its header")
+    header = source.take(13)
+    if zlib.crc32(header, zlib.crc32(b"IHDR")) != int.from_bytes(source.take(4)):
+        raise ImageError("the PNG is damaged: its header's checksum is wrong")
+    width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
+    _check_sides(width, height)
+    pixels = False
+    while True:
+        start = source.take(8)
+        length, name = int.from_bytes(start[:4]), start[4:]
+        if not (name.isalpha() and name.isascii()):
+            raise ImageError("the PNG is damaged: something that is no chunk stands between its chunks")
+        crc = source.pass_by(length, zlib.crc32(name))
+        if crc != int.from_bytes(source.take(4)) and name[:1].isupper():
+            raise ImageError(f"the PNG is damaged: a checksum is wrong ({name.decode()})")
+        pixels = pixels or name == b"IDAT"
+        if name == b"IEND":
+            break
+    if not pixels:
+        raise ImageError("the PNG is damaged: it has no pixels")
+    return width, height
+
+
+def _measure_jpeg(source: _Source) -> tuple[int, int]:
+    """Walk the markers to the end of the first picture.
+
+    Segments are left behind by their length, so the thumbnail inside of one is never mistaken for the picture; what
+    follows the end (a phone's second picture or its video) isn't looked at.
+    """
+    source.take(2)
+    sides: tuple[int, int] | None = None
+    pixels = False
+    while (marker := source.marker()) != _EOI:
+        if marker == _SOI or marker not in _KNOWN_MARKERS:
+            raise ImageError(f"the JPEG is damaged: a marker stands where none may (FF{marker:02X})")
+        length = int.from_bytes(source.take(2)) - 2
+        if length < 0 or (marker in _FRAMES and length < 6):
+            raise ImageError(f"the JPEG is damaged: a segment is too short (FF{marker:02X})")
+        if marker in _FRAMES and sides is None:
+            frame = source.take(6)
+            length -= 6
+            sides = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
+            _check_sides(*sides)
+        pixels = pixels or marker == _SOS
+        source.pass_by(length)
+    if sides is None or not pixels:
+        raise ImageError("the JPEG is damaged: it has no pixels")
+    return sides
+
+
+def _check_sides(width: int, height: int) -> None:
+    short, long = sorted((width, height))
+    if short < SHORTEST_SIDE:
+        raise ImageError(f"{width}x{height}: each side must be at least {SHORTEST_SIDE} px")
+    if long * WIDEST[1] > short * WIDEST[0]:
+        raise ImageError(f"{width}x{height}: the ratio of the sides must be between 1:2.5 and 2.5:1")

@@ -1,0 +1,238 @@
+"""A create request: what it is (canonical JSON, digest, ``external_task_id``) and how it is sent (a streamed body).
+
+Identities must come out the same on every machine and in every later version, or work would be paid twice: golden
+tests hold them. Even Unicode is pinned: its tables grow with Python's versions, the ones of Unicode 3.2 never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+from unicodedata import ucd_3_2_0 as unicode_3_2
+
+import pybase64
+
+from batchgen import schema
+from batchgen.errors import ImageError
+from batchgen.images import decoded, opened
+from batchgen.models import ImageFile
+
+IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
+NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape it
+READ = 3 * 64 * 1024  # bytes of a file at a time; of three bytes each, so that Base64 pads only at the end
+LONG = 256 * 1024  # characters; a longer text is encoded on its way out
+
+_compact = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
+_compact_sorted = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
+).encode
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@cache
+def defaults() -> Mapping[str, Any]:
+    """The values that the specification gives to fields left out."""
+    fields = schema.load("request")["properties"]
+    return {name: field["default"] for name, field in fields.items() if "default" in field}
+
+
+def is_url(text: str) -> bool:
+    """Whether an image's text goes to the API as a URL (else it is Base64)."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def image_values(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every value that stands where the API takes an image, with its path. The request may be unchecked."""
+    for name in IMAGE_FIELDS:
+        if name in request:
+            yield (name,), request[name]
+    masks = request.get("dynamic_masks")
+    for index, mask in enumerate(masks if isinstance(masks, list) else ()):
+        if isinstance(mask, Mapping) and "mask" in mask:
+            yield ("dynamic_masks", index, "mask"), mask["mask"]
+
+
+def canonical(request: Mapping[str, Any]) -> str:
+    """The checked request as the one JSON text that stands for everything that shapes its clip.
+
+    Keys are sorted, numbers have one spelling, defaults are filled in, and an image is ``{"sha256": hex}`` of its
+    bytes, be it a file or inline Base64; a URL stays text, because what is behind it isn't known.
+    """
+    fields = {**defaults(), **request}
+    for name in NOT_THE_CLIP:
+        fields.pop(name, None)
+    for name in IMAGE_FIELDS:
+        if name in fields:
+            fields[name] = _by_content(fields[name])
+    if "dynamic_masks" in fields:
+        fields["dynamic_masks"] = [
+            {**mask, "mask": _by_content(mask["mask"])} for mask in fields["dynamic_masks"]
+        ]
+    return _sendable(
+        _compact_sorted(
+            {name: value if type(value) is str else _plain(value) for name, value in fields.items()}
+        )
+    )
+
+
+def digest(canonical_text: str) -> str:
+    """SHA-256 (hex) of a canonical text."""
+    return hashlib.sha256(canonical_text.encode()).hexdigest()
+
+
+def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
+    """``MANIFEST.JOB.HEX``: readable parts of two names, and 80 bits of a digest over the names, take and content.
+
+    At most 78 characters, all of them unreserved in URLs, and never a ``~``: that is the mark of a retry. File
+    systems spell accents in two ways, so names are compared composed (NFC).
+    """
+    names = [name if name.isascii() else unicode_3_2.normalize("NFC", name) for name in (manifest, job_id)]
+    identity = _sendable(_compact([*names, take, digest])).encode()
+    return f"{_slug(names[0], 24)}.{_slug(names[1], 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
+
+
+def _slug(name: str, longest: int) -> str:
+    if not name.isascii():
+        name = "".join(c for c in unicode_3_2.normalize("NFKD", name) if not unicode_3_2.combining(c))
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:longest].rstrip("-") or "x"
+
+
+def _by_content(image: str | ImageFile) -> str | dict[str, str]:
+    if isinstance(image, ImageFile):
+        return {"sha256": image.sha256}
+    if is_url(image):
+        return image
+    sha256 = hashlib.sha256()
+    for piece in decoded(image):
+        sha256.update(piece)
+    return {"sha256": sha256.hexdigest()}
+
+
+def _plain(value: Any) -> Any:
+    """The value with one spelling for every number: 1.0 is 1."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _sendable(text: str) -> str:
+    """JSON text that UTF-8 can encode: half a surrogate pair, which it can't, becomes JSON's own escape."""
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+# A part of a body: JSON that is ready, a long text still to be escaped, or a file still to be read.
+Part = bytes | str | ImageFile
+
+
+class Body:
+    """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
+
+    ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
+    :meth:`pieces` yields.
+    """
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._parts = _merged(_parts(fields))
+        self.length = sum(map(_length, self._parts))
+
+    def pieces(self) -> Generator[bytes, None, None]:
+        """The body from its start; each call is a new reading of the files.
+
+        Raises ImageError, naming the file, where a file isn't what was checked, and always before the last piece:
+        a request with a wrong image stays incomplete, so the API can't accept it. Files are closed when the
+        generator is.
+        """
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+            elif isinstance(part, str):
+                yield from _escaped(part)
+            else:
+                try:
+                    yield from _proven_base64(part)
+                except ImageError as error:
+                    raise ImageError(f"{part.path}: {error}") from error
+
+
+def _parts(value: Any) -> Iterator[Part]:
+    if isinstance(value, ImageFile) or (isinstance(value, str) and len(value) > LONG):
+        yield b'"'
+        yield value
+        yield b'"'
+    elif isinstance(value, Mapping) and value:
+        for index, (key, item) in enumerate(value.items()):
+            yield (b"," if index else b"{") + _json(key) + b":"
+            yield from _parts(item)
+        yield b"}"
+    elif isinstance(value, list | tuple) and value:
+        for index, item in enumerate(value):
+            yield b"," if index else b"["
+            yield from _parts(item)
+        yield b"]"
+    else:
+        yield _json(value)
+
+
+def _merged(parts: Iterable[Part]) -> list[Part]:
+    """The same with neighbours that are ready joined into one, so the last is never empty."""
+    merged: list[Part] = []
+    ready: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            ready.append(part)
+        else:
+            merged += (b"".join(ready), part)
+            ready.clear()
+    return [*merged, b"".join(ready)]
+
+
+def _length(part: Part) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    if isinstance(part, str):
+        return sum(map(len, _escaped(part)))
+    return (part.size + 2) // 3 * 4
+
+
+def _json(value: Any) -> bytes:
+    return _sendable(_compact(value)).encode()
+
+
+def _escaped(text: str) -> Iterator[bytes]:
+    """A string's inside in JSON, in pieces: every character is escaped for itself, so any cut is a good one."""
+    for start in range(0, len(text), LONG):
+        yield _json(text[start : start + LONG])[1:-1]
+
+
+def _proven_base64(image: ImageFile) -> Iterator[bytes]:
+    """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if they are others."""
+    changed = "the file changed since it was checked"
+    buffer = memoryview(bytearray(min(READ, image.size)))
+    sha256 = hashlib.sha256()
+    with opened(image.path) as (file, status):
+        if status.st_size != image.size:
+            raise ImageError(f"{changed}: {image.size:,} bytes then, {status.st_size:,} now")
+        for start in range(0, image.size, READ):
+            wanted = buffer[: image.size - start]
+            filled = 0
+            while filled < len(wanted):
+                if not (count := os.readv(file, [wanted[filled:]])):
+                    raise ImageError(f"{changed}: it became shorter")
+                filled += count
+            sha256.update(wanted)
+            yield pybase64.b64encode(wanted)
+        if os.read(file, 1):
+            raise ImageError(f"{changed}: it grew")
+    if sha256.hexdigest() != image.sha256:
+        raise ImageError(f"{changed}: its bytes are others")
