@@ -4,6 +4,8 @@
     ├── UsageError               2   the command line, the environment or the set-up is wrong
     ├── ManifestError            2   manifests were refused; carries every problem found
     ├── ImageError               1   an image fails its own job
+    ├── EndedEarly               4   work is left that the next run can do
+    │   └── Interrupted    130/143   a signal said so
     ├── LedgerError              2   the ledger can't be used; nothing was sent
     │   ├── LedgerBusy          75   another run holds it
     │   ├── LedgerLost           4   it can't be written any more; stop, then run again
@@ -16,13 +18,14 @@
         ├── Refused              1   not accepted: this job waits until it changes
         ├── NotFound             1   a query: the API knows no such task
         ├── MaybeAccepted        5   the task may exist and may be paid: ask, don't send
+        ├── UnknownCode          3   refused for a reason batchgen doesn't know: wait a little, then stop
         └── AccountStop          3   no create can succeed: stop them all
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchgen.models import Problem
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 class BatchgenError(Exception):
     """Base of all errors batchgen raises on purpose; ``exit_code`` is the process's, were it the only one."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class UsageError(BatchgenError):
@@ -52,6 +55,20 @@ class ManifestError(BatchgenError):
 
 class ImageError(BatchgenError):
     """An image can't be sent: missing, unreadable, of a wrong format or size, or changed since it was checked."""
+
+
+class EndedEarly(BatchgenError):
+    """The run ended with work left that the next one can do."""
+
+    exit_code = 4
+
+
+class Interrupted(EndedEarly):
+    """A signal ended the run; ``exit_code`` is 130 for SIGINT and 143 for SIGTERM and SIGHUP."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class LedgerError(BatchgenError):
@@ -131,6 +148,12 @@ class MaybeAccepted(ApiError):
     """Nobody can tell from the answer, or its absence, whether the task was created."""
 
     exit_code = 5
+
+
+class UnknownCode(ApiError):
+    """The API refused the request with a code that batchgen doesn't know."""
+
+    exit_code = 3
 
 
 class AccountStop(ApiError):

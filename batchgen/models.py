@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 class State(enum.StrEnum):
@@ -133,6 +134,36 @@ class Record:
     video_sha256: str | None = None
     cost_usd_estimate: float | None = None
     units_charged: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``mode/duration``: tasks of one kind take similar times."""
+        request = json.loads(self.canonical)
+        return f"{request['mode']}/{request['duration']}"
+
+
+class Brief(NamedTuple):
+    """What planning needs to know of a row: small, because there are as many as jobs ever were."""
+
+    external_task_id: str
+    base_id: str
+    state: State
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a row's history. ``from_state`` is None where the row begins; ``at`` is Unix seconds."""
+
+    external_task_id: str
+    at: float
+    event: str
+    from_state: State | None
+    to_state: State
+    code: str | None
+    message: str | None
+    request_id: str | None
+    detail: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

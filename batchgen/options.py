@@ -1,0 +1,138 @@
+"""The command line: every command, its options and its examples. Parsing only."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime
+
+from batchgen import __version__, settings
+
+_RAW = argparse.RawDescriptionHelpFormatter
+
+EPILOG = """\
+examples:
+  batchgen run manifests/              do what is missing; silent when all is well
+  batchgen plan manifests/             what that would do, and what it costs
+  batchgen run --sandbox manifests/    rehearse against a local API: no key, no money
+
+exit codes:
+  0    all jobs done, or nothing to do
+  1    some jobs failed
+  2    bad command line, or a manifest was refused (the good ones ran)
+  3    the account stopped the run: key, balance, pack, permission, IP
+  4    stopped early with work left: deadline, cost cap, job cap; run again
+  5    a job needs a decision: unknown outcome, or changed since it was paid
+  75   another run holds the ledger
+  130  SIGINT; what was open is safe; run again
+  143  SIGTERM or SIGHUP; what was open is safe; run again
+"""
+
+
+def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parse.__name__ = kind
+    return parse
+
+
+def _positive(read: Callable[[str], float], words: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = read(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < 1e12:
+            raise ValueError(f"{text!r} is no {words} above 0")
+        return value
+
+    return _checked(parse, words)
+
+
+_count = _positive(int, "whole number")
+_money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
+_seconds = _positive(settings.seconds, "duration")
+_wait = _checked(settings.seconds, "duration")
+_deadline = _checked(lambda text: settings.deadline(text, datetime.now().astimezone()), "deadline")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. A namespace has ``command`` and, for most, ``json`` and the logging options."""
+    common = _common()
+    ledger = argparse.ArgumentParser(add_help=False)
+    ledger.add_argument("--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)")
+    api = argparse.ArgumentParser(add_help=False)
+    api.add_argument("--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)")
+    api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
+                     help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
+    api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
+                     help="the first wait before a task is asked for (default: learned)")  # fmt: skip
+    api.add_argument("--lock-wait", metavar="DURATION", type=_wait, default=0.0,
+                     help="wait so long for another run to let go of the ledger (default: don't)")  # fmt: skip
+    paths = argparse.ArgumentParser(add_help=False)
+    paths.add_argument("paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml")
+    paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
+    choice.add_argument("--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid")
+
+    top = argparse.ArgumentParser(
+        prog="batchgen", description="Image-to-video jobs from manifests, each paid once.", epilog=EPILOG, formatter_class=_RAW
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"batchgen {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, words: str, examples: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=words, description=words[0].upper() + words[1:] + ".", epilog=f"examples:\n{examples}",
+            formatter_class=_RAW, parents=[*parents, common],
+        )  # fmt: skip
+
+    command("validate", "check manifests; no network, no ledger",
+            "  batchgen validate manifests/\n  batchgen validate --json night.yaml", paths)  # fmt: skip
+    command("plan", "what a run would do, per job, with the reason and the cost; writes nothing",
+            "  batchgen plan manifests/\n  batchgen plan --json night.yaml", paths, ledger, choice)  # fmt: skip
+    run = command("run", "create, follow and collect what is missing",
+                  "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 manifests/\n"
+                  "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
+                  paths, ledger, api, choice)  # fmt: skip
+    run.add_argument("--concurrency", metavar="N", type=_count, default=8, help="create requests in flight (default 8)")
+    run.add_argument("--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)")
+    run.add_argument("--max-jobs", metavar="N", type=_count, help="create at most so many tasks")
+    run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
+    run.add_argument("--deadline", metavar="TIME|DURATION", type=_deadline,
+                     help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
+    run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
+    run.add_argument("--sandbox", action="store_true", help="start the local API and use it, with a ledger and clips of its own")
+    run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
+    command("collect", "follow and download what the ledger has open; never creates",
+            "  batchgen collect", ledger, api)  # fmt: skip
+    status = command("status", "the ledger for people",
+                     "  batchgen status\n  batchgen status --json\n  batchgen status night-shop.hero.0123456789abcdef0123", ledger)  # fmt: skip
+    status.add_argument("ids", metavar="ID", nargs="*", help="an external_task_id or a task id: everything known about it")
+    export = command("export", "the ledger as JSON Lines or CSV",
+                     "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv", ledger)  # fmt: skip
+    export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
+    sandbox = command("sandbox", "a local API that follows the specification, with scripted faults",
+                      "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7")  # fmt: skip
+    from batchgen.sandbox.options import add_arguments
+
+    add_arguments(sandbox)
+    return top
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
+    group.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    group.add_argument("-v", "--verbose", action="store_true", help="say what happens, step by step")
+    group.add_argument("--no-progress", action="store_true", help="no progress bar, on a terminal either")
+    group.add_argument("--log-file", metavar="FILE", help="append what happens to a file")
+    group.add_argument("--log-format", choices=["text", "json"], default="text", help="default: text")
+    group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="default: auto; NO_COLOR is heard")
+    return common

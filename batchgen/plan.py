@@ -1,0 +1,120 @@
+"""What a run would do about each job, and why. Pure: a job and what the ledger says of it go in, a step comes out."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from batchgen.models import Brief, Job, Manifest, State, UnusableJob
+from batchgen.prices import cost_usd
+
+TRIES = 3  # tasks a job may have in all, where they end failed
+
+
+class Action(enum.StrEnum):
+    """What a run would do about a job."""
+
+    CREATE = "create"  # pays
+    RETRY = "retry"  # pays: the last task failed
+    SETTLE = "settle"  # ask whether an uncertain create made a task
+    FOLLOW = "follow"  # wait for a task that runs
+    DOWNLOAD = "download"  # bring home a clip that is ready
+    DONE = "done"
+    REJECTED = "rejected"  # refused before; waits until it changes
+    FAILED = "failed"  # failed as often as it may
+    CHANGED = "changed"  # paid, and the manifest says something else now
+    UNUSABLE = "unusable"  # its image failed the checks
+
+
+PAYS = frozenset({Action.CREATE, Action.RETRY})
+
+#: States in which no create may be sent: there is a task, or there may be one.
+PAID = frozenset({State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED, State.DOWNLOADED})
+
+_ACTIONS: Mapping[State, tuple[Action, str]] = {
+    State.SUBMITTING: (Action.SETTLE, "an earlier run stopped while it was being created"),
+    State.UNKNOWN: (Action.SETTLE, "nobody knows whether its create was accepted"),
+    State.SUBMITTED: (Action.FOLLOW, "its task runs"),
+    State.SUCCEEDED: (Action.DOWNLOAD, "its clip is ready"),
+    State.DOWNLOADED: (Action.DONE, "its clip is here"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One job's part of a plan. ``cost`` is in US dollars and 0 where nothing would be created."""
+
+    job: Job | UnusableJob
+    action: Action
+    external_task_id: str
+    reason: str
+    cost: float = 0.0
+
+
+def decide(job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False) -> Step:
+    """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
+    mine = [row for row in known if row.digest == job.digest]
+    last = max(mine, key=_try_number, default=None)
+    if last is not None and last.state in PAID:
+        action, reason = _ACTIONS[last.state]
+        return Step(job, action, last.external_task_id, reason)
+    paid = next((row for row in known if row.digest != job.digest and row.state in PAID), None)
+    if last is None and paid is not None and not accept_changes:
+        reason = f"paid as {paid.external_task_id}, and changed since"
+        return Step(job, Action.CHANGED, paid.external_task_id, reason)
+    if last is not None and last.state is State.REJECTED and not retry_failed:
+        return Step(job, Action.REJECTED, last.external_task_id, "refused before; waits until it changes")
+    series = [row for row in known if row.base_id == job.external_task_id]
+    newest = max(series, key=_try_number, default=None)
+    if newest is None:
+        return _pays(job, Action.CREATE, job.external_task_id, "new" if paid is None else "changed; accepted")
+    if newest.state in (State.PENDING, State.REJECTED):
+        reason = "was never sent" if newest.state is State.PENDING else "refused before; sent again"
+        return _pays(job, Action.CREATE, newest.external_task_id, reason)
+    following = next_id(newest.base_id, newest.external_task_id)
+    if newest.digest != job.digest:
+        return _pays(job, Action.CREATE, following, "changed; accepted" if newest.state in PAID else "changed")
+    failures = sum(row.state is State.FAILED for row in mine)
+    if failures >= TRIES and not retry_failed:
+        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {failures} times")
+    return _pays(job, Action.RETRY, following, f"its task failed ({failures} of {TRIES} tries)")
+
+
+def plan(
+    manifests: Iterable[Manifest],
+    history: Mapping[tuple[str, str, int], Sequence[Brief]],
+    series: Mapping[str, Sequence[Brief]],
+    *,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+) -> Iterable[Step]:
+    """The steps of all jobs, in the manifests' order.
+
+    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id.
+    """
+    for manifest in manifests:
+        for job in manifest.jobs:
+            known = history.get(job.key, ())
+            elsewhere = series.get(job.external_task_id, ())
+            rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
+            yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+        for bad in manifest.unusable:
+            yield Step(bad, Action.UNUSABLE, "", bad.problem.text)
+
+
+def next_id(base_id: str, external_task_id: str) -> str:
+    """The id of the try after ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
+    return f"{base_id}~{_number(base_id, external_task_id) + 1}"
+
+
+def _pays(job: Job, action: Action, external_task_id: str, reason: str) -> Step:
+    return Step(job, action, external_task_id, reason, cost_usd(job.request))
+
+
+def _try_number(row: Brief) -> int:
+    return _number(row.base_id, row.external_task_id)
+
+
+def _number(base_id: str, external_task_id: str) -> int:
+    return int(external_task_id[len(base_id) + 1 :] or 1)

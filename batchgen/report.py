@@ -1,0 +1,191 @@
+"""What people and scripts read about a plan, a run and the ledger. Text and plain values in, text out; nothing prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from batchgen.errors import BatchgenError
+from batchgen.models import Event, Problem, Record, State
+from batchgen.plan import PAYS, Action, Step
+from batchgen.runner import Ending, Tally
+
+SCHEMA_VERSION = 1
+SHOWN = 20  # endings of one kind that a summary spells out
+
+#: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
+ADVICE: Mapping[str, tuple[str, str]] = {
+    "downloaded": ("done", ""),
+    "submitted": ("running", "Paid; run again, or `batchgen collect`, to bring the clips home at no cost."),
+    "succeeded": ("not yet home", "Paid; run again, or `batchgen collect`, to bring the clips home at no cost."),
+    "pending": ("not created", "Nothing was paid for these; run again to create them."),
+    "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
+    "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
+    "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
+    "unknown": (
+        "unknown",
+        "May be paid: don't create it by other means. The next run asks the API again by its external_task_id.",
+    ),
+    "changed": (
+        "changed",
+        "The clip as it was is paid. Undo the change to keep it; `take: 2` or --accept-changes pays for another.",
+    ),
+}
+
+
+def exit_code(tally: Tally, stopped: BatchgenError | None, *, refused: bool, submit_only: bool = False) -> int:
+    """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
+    buckets = tally.buckets + tally.others
+    left = buckets["pending"] + (0 if submit_only else buckets["submitted"])
+    held: list[int] = [stopped.exit_code] if stopped is not None else []
+    held += [2] * refused
+    held += [4] * (left > 0)
+    held += [5] * (buckets["unknown"] + buckets["changed"] > 0)
+    held += [1] * (sum(buckets[name] for name in ("failed", "rejected", "unusable", "succeeded")) > 0)
+    order = (75, 3, 130, 143, 2, 4, 5, 1)
+    return min(held, key=order.index, default=0)
+
+
+def run_text(tally: Tally, stopped: str | None, *, created: int, spent: float, verbose: bool = False) -> Iterator[str]:
+    """The summary of a run for people: the counts, then every job that needs one, with what to do."""
+    total = tally.buckets.total()
+    yield f"batchgen: {tally.buckets['downloaded']} of {_jobs(total)} done" + _created(created, spent)
+    for bucket, (word, _) in ADVICE.items():
+        if tally.buckets[bucket] and bucket != "downloaded":
+            yield f"  {tally.buckets[bucket]:>7,}  {word}"
+    if tally.others.total():
+        parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
+        yield f"  of earlier runs, not in these manifests: {parts}"
+    if stopped:
+        yield f"stopped: {stopped}"
+    present = tally.buckets + tally.others
+    by_bucket: dict[str, list[Ending]] = {}
+    for ending in tally.endings:
+        by_bucket.setdefault(ending.bucket, []).append(ending)
+    for bucket, (word, advice) in ADVICE.items():
+        endings = by_bucket.get(bucket, [])
+        if not advice or not present[bucket]:
+            continue
+        yield f"{word}: {advice}"
+        for ending in endings if verbose else endings[:SHOWN]:
+            yield f"  {_name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
+                f" [{ending.external_task_id}]" if ending.external_task_id else ""
+            )
+        if len(endings) > SHOWN and not verbose:
+            yield f"  ... and {len(endings) - SHOWN:,} more; `batchgen status` and -v show them all"
+
+
+def run_object(
+    tally: Tally, stopped: str | None, code: int, problems: Sequence[Problem], *, created: int, spent: float
+) -> dict[str, Any]:
+    """The summary of a run for scripts."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "exit_code": code,
+        "jobs": tally.buckets.total(),
+        "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
+        "others": dict(tally.others),
+        "created": created,
+        "cost_usd_estimate": round(spent, 4),
+        "stopped": stopped,
+        "endings": [
+            {
+                "bucket": ending.bucket,
+                "manifest": ending.manifest,
+                "job_id": ending.job_id,
+                "take": ending.take,
+                "external_task_id": ending.external_task_id or None,
+                "text": ending.text,
+            }
+            for ending in tally.endings
+        ],
+        "problems": [problem_object(problem) for problem in problems],
+    }
+
+
+def problem_object(problem: Problem) -> dict[str, Any]:
+    """A manifest's problem for scripts; lines and columns count from 1, null where the whole file is meant."""
+    place = problem.place
+    return {
+        "file": place.file,
+        "line": place.line or None,
+        "column": place.column or None,
+        "subject": problem.subject,
+        "text": problem.text,
+    }
+
+
+def plan_text(steps: Iterable[Step]) -> Iterator[str]:
+    """A line per job, then what it comes to."""
+    counts: Counter[Action] = Counter()
+    cost = 0.0
+    for step in steps:
+        counts[step.action] += 1
+        cost += step.cost
+        price = f"${step.cost:.2f}" if step.action in PAYS else ""
+        name = _name(step.job.manifest, step.job.id, step.job.take)
+        yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
+    parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
+    yield f"{_jobs(counts.total())}: {parts}; about ${cost:,.2f}"
+
+
+def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str, Any]:
+    """The plan for scripts."""
+    rows = [
+        {
+            "manifest": step.job.manifest,
+            "job_id": step.job.id,
+            "take": step.job.take,
+            "external_task_id": step.external_task_id or None,
+            "action": step.action.value,
+            "reason": step.reason,
+            "cost_usd_estimate": step.cost,
+        }
+        for step in steps
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "jobs": rows,
+        "creates": sum(row["action"] in PAYS for row in rows),
+        "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
+        "problems": [problem_object(problem) for problem in problems],
+    }
+
+
+def status_text(counts: Mapping[State, int], attention: Iterable[Record], path: str) -> Iterator[str]:
+    """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
+    yield f"{path}: {sum(counts.values()):,} tasks"
+    for state in State:
+        if counts.get(state):
+            yield f"  {counts[state]:>7,}  {state}"
+    for record in attention:
+        error = f": {record.error_message}" if record.error_message else ""
+        yield f"{record.state:<9} {_name(record.manifest, record.job_id, record.take)} [{record.external_task_id}]{error}"
+
+
+def record_text(row: Mapping[str, Any], history: Iterable[Event], when: Any) -> Iterator[str]:
+    """Everything the ledger knows of one row. ``when`` turns Unix seconds into text."""
+    width = max(map(len, row))
+    for name, value in row.items():
+        if value is not None:
+            yield f"{name:<{width}}  {value}"
+    yield "history"
+    for event in history:
+        parts = [f"  {when(event.at)}", f"{event.event} -> {event.to_state}"]
+        parts += [f"code {event.code}"] if event.code else []
+        parts += [event.message] if event.message else []
+        parts += [f"request id {event.request_id}"] if event.request_id else []
+        yield "  ".join(parts)
+
+
+def _name(manifest: str, job_id: str, take: int) -> str:
+    return f"{manifest}/{job_id}" + (f" (take {take})" if take > 1 else "")
+
+
+def _jobs(count: int) -> str:
+    return f"{count:,} job" + ("" if count == 1 else "s")
+
+
+def _created(created: int, spent: float) -> str:
+    return f"; {created:,} created for about ${spent:,.2f}" if created else "; none created"

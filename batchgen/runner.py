@@ -1,0 +1,190 @@
+"""The run that holds many lives: who starts, what ends it early, and where every job ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from batchgen.api import Api
+from batchgen.download import Downloads
+from batchgen.errors import BatchgenError, LedgerError
+from batchgen.ledger import Ledger
+from batchgen.life import Lives, Waits
+from batchgen.models import Record, State
+from batchgen.plan import PAYS, Action, Step
+from batchgen.pool import Lane, Pool, Work
+
+GRACE = 5.0  # seconds that creates in flight have to end once the run was told to end
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that did not end well, and what a person has to know about it."""
+
+    bucket: str
+    manifest: str
+    job_id: str
+    take: int
+    external_task_id: str
+    text: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
+
+    The buckets are the ledger's states, and ``changed`` and ``unusable``. ``others`` counts the same for rows that
+    the ledger had open and the plan doesn't mention.
+    """
+
+    buckets: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    endings: list[Ending] = field(default_factory=list)
+
+
+#: Steps that end in a bucket without anything being done.
+_SETTLED = {
+    Action.DONE: "downloaded",
+    Action.REJECTED: "rejected",
+    Action.FAILED: "failed",
+    Action.CHANGED: "changed",
+    Action.UNUSABLE: "unusable",
+}
+
+
+class Runner:
+    """One run. Its pool has the lanes of all manifests in the plan."""
+
+    def __init__(self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits) -> None:
+        self.tally = Tally()
+        self.ended: BatchgenError | None = None  # why the run ended before its work did
+        self._pool = pool
+        self._api = api
+        self._lives = Lives(ledger, api, downloads, pool, waits, self.end)
+        self._tasks: dict[asyncio.Task[None], Work] = {}
+
+    @property
+    def stopped(self) -> BatchgenError | None:
+        """Why creates stopped before all were made, where something went wrong."""
+        return self.ended or self._lives.verdict
+
+    @property
+    def total(self) -> int:
+        """Jobs of the plan and open rows beside it, as far as known."""
+        return self.finished + len(self._tasks) + self._pool.waiting
+
+    @property
+    def finished(self) -> int:
+        """Those of them that have ended for this run."""
+        return self.tally.buckets.total() + self.tally.others.total()
+
+    def end(self, reason: BatchgenError) -> None:
+        """End early: no new creates, a few seconds for those in flight, everything else stops where it is safe."""
+        if self.ended is None:
+            self.ended = reason
+            self._pool.close(str(reason))
+            self._api.hurry(GRACE)
+            self._lives.changed.set()
+
+    async def run(self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False) -> Tally:
+        """Do what ``steps`` and ``open_records`` (rows with something left to do) ask for, and say where all ended."""
+        lanes = {lane.name: lane for lane in self._pool.lanes}
+        planned: dict[str, Step] = {}
+        for step in steps:
+            if step.action in PAYS:
+                lane = lanes[step.job.manifest]
+                lane.queue.append(Work(lane, step))
+            elif step.action in _SETTLED:
+                self._settled(step)
+            else:
+                planned[step.external_task_id] = step
+        for record in open_records:
+            lane = lanes.get(record.manifest) or Lane(record.manifest)
+            work = Work(lane, planned.pop(record.external_task_id, None), record)
+            if record.state is not State.SUCCEEDED:
+                self._pool.found(work)
+            self._spawn(work)
+        await self._feed(submit_only)
+        await self._wind_up()
+        return self.tally
+
+    async def _feed(self, submit_only: bool) -> None:
+        """Start lives as the pool permits, until nothing is left to start or to wait for."""
+        pool, changed = self._pool, self._lives.changed
+        now = asyncio.get_running_loop().time
+        while self.ended is None:
+            changed.clear()
+            if (work := pool.next(now())) is not None:
+                self._spawn(work)
+                continue
+            settled = not pool.slots.creating and not self._lives.settling
+            if not pool.hungry and (not self._tasks or (submit_only and settled)):
+                return
+            try:
+                async with asyncio.timeout(pool.delay(now())):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _wind_up(self) -> None:
+        """Let creates end, stop the rest, and count what never began."""
+        while self._pool.slots.creating:
+            self._lives.changed.clear()
+            await self._lives.changed.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._pool.lanes:
+            while lane.queue:
+                self._count(lane.queue.popleft(), "")
+
+    def _spawn(self, work: Work) -> None:
+        task = asyncio.create_task(self._life(work))
+        self._tasks[task] = work
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        self._lives.changed.set()
+
+    async def _life(self, work: Work) -> None:
+        work.again = False
+        text = ""
+        try:
+            text = await self._lives.live(work)
+        except LedgerError as error:
+            self.end(error)
+        except asyncio.CancelledError:
+            pass  # the run ended; the ledger has where this job stands
+        self._pool.ended(work)
+        if work.again:
+            work.lane.queue.appendleft(work)
+        else:
+            self._count(work, text)
+
+    def _settled(self, step: Step) -> None:
+        bucket = _SETTLED[step.action]
+        self.tally.buckets[bucket] += 1
+        if step.action is not Action.DONE:
+            job = step.job
+            self.tally.endings.append(
+                Ending(bucket, job.manifest, job.id, job.take, step.external_task_id, step.reason)
+            )
+
+    def _count(self, work: Work, text: str) -> None:
+        record, step = work.record, work.step
+        bucket = record.state.value if record is not None else State.PENDING.value
+        if bucket == State.SUBMITTING:
+            bucket = State.UNKNOWN.value
+        elif bucket == State.PENDING and text:
+            bucket = "unusable"
+        (self.tally.buckets if step is not None else self.tally.others)[bucket] += 1
+        if text:
+            source = step.job if step is not None else None
+            manifest, job_id, take = (source.manifest, source.id, source.take) if source else (
+                (record.manifest, record.job_id, record.take) if record else ("", "", 1)
+            )  # fmt: skip
+            task = record.external_task_id if record else step.external_task_id if step else ""
+            self.tally.endings.append(Ending(bucket, manifest, job_id, take, task, text))
