@@ -164,7 +164,7 @@ def test_restarts_filling_and_comments_in_a_jpeg_are_walked_over(put: Callable[.
         assert (found.width, found.height) == (800, 600)
 
 
-@pytest.mark.parametrize("data", [PROGRESSIVE, SMALL_PNG])
+@pytest.mark.parametrize("data", [PROGRESSIVE, SMALL_PNG], ids=["jpeg", "png"])
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 100])
 def test_the_size_of_the_chunks_read_changes_nothing(data: bytes, length: int) -> None:
     source = images._Source(data[at : at + length] for at in range(0, len(data), length))
@@ -205,6 +205,37 @@ def test_a_damaged_checksum_is_found_in_what_a_decoder_needs_and_forgiven_elsewh
     assert "checksum is wrong (IDAT)" in reason(lambda: inspect_base64(base64_text(bytes(pixels))))
     assert "header's checksum" in reason(lambda: inspect_base64(base64_text(bytes(header))))
     assert inspect_base64(base64_text(SMALL_PNG[:end] + bytes(note) + SMALL_PNG[end:])).width == 320
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+
+
+def test_the_first_frame_of_a_jpeg_counts_and_tables_before_it_are_none() -> None:
+    tables = b"".join(segment(marker, b"\0\0\1\0\1\3") for marker in (0xC4, 0xC8, 0xCC))
+    second = segment(0xC1, b"\x08" + struct.pack(">HH", 500, 500) + b"\1")
+    frame = SMALL_JPEG.index(b"\xff\xc0")
+    scan = SMALL_JPEG.index(b"\xff\xda")
+
+    found = inspect_base64(
+        base64_text(SMALL_JPEG[:frame] + tables + SMALL_JPEG[frame:scan] + second + SMALL_JPEG[scan:])
+    )
+
+    assert (found.width, found.height) == (320, 300)
+
+
+@pytest.mark.parametrize(
+    ("inserted", "said"),
+    [
+        (b"\xff\xd8", "a marker stands where none may (FFD8)"),
+        (b"\xff\x42\0\2", "a marker stands where none may (FF42)"),
+        (b"\xff\xe0\0\1", "a segment is too short (FFE0)"),
+        (b"\xff\xc0\0\7", "a segment is too short (FFC0)"),
+    ],
+)
+def test_a_jpeg_with_something_impossible_between_its_segments_is_damaged(inserted: bytes, said: str) -> None:
+    data = SMALL_JPEG[:2] + inserted + SMALL_JPEG[2:]
+    assert reason(lambda: inspect_base64(base64_text(data))) == f"the JPEG is damaged: {said}"
 
 
 def test_an_image_without_pixels_is_refused() -> None:
@@ -364,6 +395,11 @@ def test_no_descriptor_stays_open(put: Callable[..., str]) -> None:
 )
 def test_base64_is_strict_and_says_what_to_write(text: str, said: str) -> None:
     assert reason(lambda: inspect_base64(text)) == said
+
+
+def test_padding_inside_of_base64_is_found_also_where_a_piece_ends() -> None:
+    text = "A" * (images.CHUNK - 1) + "=AAAA"
+    assert reason(lambda: inspect_base64(text)).startswith("its Base64 is cut off")
 
 
 @settings(max_examples=200, deadline=None)
