@@ -31,14 +31,17 @@ def check_images(request: Mapping[str, Any]) -> list[Finding]:
 
 
 def _shots(request: Mapping[str, Any]) -> Iterator[Finding]:
+    if request.get("multi_shot") is not True:
+        return  # the shots have no effect, as the schema says
     shots = _entries(request.get("multi_prompt"))
     total = _seconds(request.get("duration", load("request")["properties"]["duration"]["default"]))
     lengths = [_seconds(shot.get("duration")) for shot in shots]
-    numbers: dict[Any, int] = {}
+    numbers: dict[float, int] = {}
     for position, shot in enumerate(shots):
-        first = numbers.setdefault(shot.get("index"), position)
+        index = shot.get("index")
+        first = numbers.setdefault(index, position) if isinstance(index, int | float) else position
         if first != position:
-            text = f"{shown(shot.get('index'))} is the index of shot {first + 1} already; each shot needs its own"
+            text = f"{shown(index)} is the index of shot {first + 1} already; each shot needs its own"
             yield Finding(("multi_prompt", position, "index"), text)
     if total is None or not lengths or None in lengths:
         return

@@ -78,7 +78,8 @@ def missing_keys(keys: Sequence[str], properties: Mapping[str, Any]) -> str:
     example = next(iter(properties[keys[0]].get("examples", ())), None)
     if len(keys) > 1 or not isinstance(example, str | int):
         return f"{names} {'is' if len(keys) == 1 else 'are'} missing"
-    return f"{names} is missing, for example {keys[0]}: {example}"
+    typed = example if isinstance(example, str) else shown(example)
+    return f"{names} is missing, for example {keys[0]}: {typed}"
 
 
 def unknown_key(key: Any, allowed: Sequence[str], kind: str, elsewhere: Collection[str]) -> tuple[str, str]:
@@ -130,8 +131,8 @@ def _wrong_kind(value: Any, kind: str) -> str:
     text = f"{shown(value)} is not {_KINDS[kind]}"
     if kind == "string" and isinstance(value, int | float):
         return f"{text}; put it in quotes"
-    if kind in ("array", "object") and isinstance(value, str):
-        return f"{text}; in a table, write it as JSON"
+    if kind in ("array", "object") and isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        return f"{text}, nor is it JSON"
     return text
 
 
