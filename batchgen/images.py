@@ -89,6 +89,16 @@ def inspect_base64(text: str) -> ImageFile:
     return ImageFile("", source.size, 0, 0, digest, form, width, height)
 
 
+def unchanged(image: ImageFile) -> bool:
+    """Whether the file still has the size, mtime and inode of its inspection; its bytes are proven when sent."""
+    try:
+        status = os.stat(image.path)
+    except (OSError, ValueError):
+        return False  # whoever inspects it again gets the reason
+    now = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return stat.S_ISREG(status.st_mode) and now == (image.size, image.mtime_ns, image.inode)
+
+
 @contextmanager
 def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
     """A descriptor on a regular file, and its status. Every failure, also while it is read, is an ImageError.

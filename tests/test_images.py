@@ -359,6 +359,29 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert reason(lambda: inspect(str(path))).startswith("the file changed while it was read")
 
 
+def test_a_file_is_unchanged_until_its_size_mtime_or_inode_differ(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.png", tmp_path / "b.png"
+    path.write_bytes(SMALL_PNG)
+    found = inspect(str(path))
+    times = (found.mtime_ns, found.mtime_ns)
+    assert images.unchanged(found)
+
+    os.utime(path, ns=(0, found.mtime_ns + 1))
+    assert not images.unchanged(found)
+
+    path.write_bytes(SMALL_PNG + b"!")
+    os.utime(path, ns=times)
+    assert not images.unchanged(found)
+
+    other.write_bytes(SMALL_PNG)
+    os.utime(other, ns=times)
+    os.replace(other, path)
+    assert not images.unchanged(found)
+
+    path.unlink()
+    assert not images.unchanged(found)
+
+
 def test_no_descriptor_stays_open(put: Callable[..., str]) -> None:
     good, bad = put(SMALL_PNG), put(SMALL_PNG[:100], "b.png")
     before = os.listdir("/proc/self/fd")
