@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from batchgen.models import ImageFile, Manifest, Problem
     from batchgen.plan import Step
     from batchgen.pool import Pool
+    from batchgen.records import Records
     from batchgen.runner import Runner
 
 log = logging.getLogger("batchgen")
@@ -186,7 +188,8 @@ async def _work(
 
 def _status(args: argparse.Namespace) -> int:
     from batchgen import report
-    from batchgen.ledger import Ledger, export_row, iso
+    from batchgen.export import export_row, iso
+    from batchgen.ledger import Ledger
     from batchgen.models import State
 
     path = settings.ledger_path(args.ledger, os.environ)
@@ -203,13 +206,13 @@ def _status(args: argparse.Namespace) -> int:
             return 0
         found = []
         for asked in args.ids:
-            record = ledger.record(asked) or ledger.by_task_id(asked)
+            record = ledger.record(asked)
             if record is None:
                 raise UsageError(f"the ledger {path} has no task with the id {asked!r}")
             found.append((export_row(record), ledger.events(record.external_task_id)))
         if args.json:
             tasks = [
-                {**row, "history": [{**event.__getstate__(), "at": iso(event.at)} for event in history]}  # type: ignore[attr-defined]
+                {**row, "history": [{**dataclasses.asdict(event), "at": iso(event.at)} for event in history]}
                 for row, history in found
             ]
             _print_json({"schema_version": report.SCHEMA_VERSION, "ledger": path, "tasks": tasks})
@@ -222,7 +225,8 @@ def _status(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     import csv
 
-    from batchgen.ledger import EXPORT_FIELDS, Ledger, export_row
+    from batchgen.export import EXPORT_FIELDS, export_row
+    from batchgen.ledger import Ledger
 
     with Ledger.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
         rows = (export_row(record) for record in ledger.records())
@@ -279,7 +283,7 @@ def _manifests(
     return manifests, problems
 
 
-def _remembering(ledger: Ledger | None, fresh: list[ImageFile]) -> Callable[[str], ImageFile]:
+def _remembering(ledger: Records | None, fresh: list[ImageFile]) -> Callable[[str], ImageFile]:
     """An inspection that reads no image again which the ledger knows by size, mtime and inode."""
     from batchgen import images
 
@@ -296,7 +300,7 @@ def _remembering(ledger: Ledger | None, fresh: list[ImageFile]) -> Callable[[str
     return inspect
 
 
-def _steps(args: argparse.Namespace, manifests: list[Manifest], ledger: Ledger | None) -> Iterator[Step]:
+def _steps(args: argparse.Namespace, manifests: list[Manifest], ledger: Records | None) -> Iterable[Step]:
     from batchgen.plan import plan
 
     history = ledger.history_of([one.name for one in manifests]) if ledger is not None else {}

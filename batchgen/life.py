@@ -110,7 +110,8 @@ class Lives:
         job, outcome = work.step.job, self.pool.came_back
         try:
             uncertain = self.ledger.was_uncertain(work.step.external_task_id)
-            if uncertain is not None and (view := await self._look_up(uncertain.external_task_id)):
+            if uncertain is not None:
+                view = await self._look_up(uncertain.external_task_id)
                 if isinstance(view, TaskView):
                     outcome = self.pool.started
                     await self._adopt(work, uncertain, view)
@@ -320,11 +321,12 @@ class Lives:
     async def _bring_home(self, work: Work, record: Record) -> str:
         """Download the clip. Whatever goes wrong here is retried here, and never as a create."""
         assert record.video_url is not None
-        root = os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
+        root = os.path.normpath(os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2)))
+        text = ""
         for turn in range(DOWNLOAD_TRIES):
             try:
                 async with self._fetches:
-                    clip = await self.downloads.fetch(record.video_url or "", record.output_path, root=os.path.normpath(root))
+                    clip = await self.downloads.fetch(record.video_url or "", record.output_path, root=root)
             except DownloadError as error:
                 text = str(error)
                 record = work.record = await self._write(record, State.SUCCEEDED, "download_failed", message=text)

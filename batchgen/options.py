@@ -113,13 +113,13 @@ def parser() -> argparse.ArgumentParser:
             "  batchgen collect", ledger, api)  # fmt: skip
     status = command("status", "the ledger for people",
                      "  batchgen status\n  batchgen status --json\n  batchgen status night-shop.hero.0123456789abcdef0123", ledger)  # fmt: skip
-    status.add_argument("ids", metavar="ID", nargs="*", help="an external_task_id or a task id: everything known about it")
+    status.add_argument("ids", metavar="ID", nargs="*", help="an external_task_id: everything known about it")
     export = command("export", "the ledger as JSON Lines or CSV",
                      "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv", ledger)  # fmt: skip
     export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
     sandbox = command("sandbox", "a local API that follows the specification, with scripted faults",
                       "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7")  # fmt: skip
-    from batchgen.sandbox.options import add_arguments
+    from batchgen.sandbox.command import add_arguments
 
     add_arguments(sandbox)
     return top

@@ -55,18 +55,18 @@ class Step:
 def decide(job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False) -> Step:
     """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
     mine = [row for row in known if row.digest == job.digest]
-    last = max(mine, key=_try_number, default=None)
+    last = max(mine, key=lambda row: (row.state in PAID, *_order(row)), default=None)
     if last is not None and last.state in PAID:
         action, reason = _ACTIONS[last.state]
         return Step(job, action, last.external_task_id, reason)
-    paid = next((row for row in known if row.digest != job.digest and row.state in PAID), None)
+    paid = max((row for row in known if row.digest != job.digest and row.state in PAID), key=_order, default=None)
     if last is None and paid is not None and not accept_changes:
         reason = f"paid as {paid.external_task_id}, and changed since"
         return Step(job, Action.CHANGED, paid.external_task_id, reason)
     if last is not None and last.state is State.REJECTED and not retry_failed:
         return Step(job, Action.REJECTED, last.external_task_id, "refused before; waits until it changes")
     series = [row for row in known if row.base_id == job.external_task_id]
-    newest = max(series, key=_try_number, default=None)
+    newest = max(series, key=_order, default=None)
     if newest is None:
         return _pays(job, Action.CREATE, job.external_task_id, "new" if paid is None else "changed; accepted")
     if newest.state in (State.PENDING, State.REJECTED):
@@ -112,8 +112,8 @@ def _pays(job: Job, action: Action, external_task_id: str, reason: str) -> Step:
     return Step(job, action, external_task_id, reason, cost_usd(job.request))
 
 
-def _try_number(row: Brief) -> int:
-    return _number(row.base_id, row.external_task_id)
+def _order(row: Brief) -> tuple[int, str]:
+    return _number(row.base_id, row.external_task_id), row.external_task_id
 
 
 def _number(base_id: str, external_task_id: str) -> int:

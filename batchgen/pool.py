@@ -99,17 +99,15 @@ class Pool:
         """The next job to create, or None where none may be created now."""
         if self.closed is None and self.limits.deadline is not None and now >= self.limits.deadline:
             self.close("the deadline passed")
-        if self.closed is not None or now < max(self._paused_until, self._full_until) or not self.slots.free:
+        if now < max(self._paused_until, self._full_until) or not self.slots.free:
             return None
         if self.slots.creating >= self.limits.concurrency:
             return None
         for lane in self.lanes:
-            if lane.queue and not lane.closed and lane.open and self._affordable(lane):
+            if self.closed is None and lane.queue and not lane.closed and lane.open and self._affordable(lane):
                 work = lane.queue.popleft()
                 self._take(work)
                 return work
-            if self.closed is not None:
-                return None
         return None
 
     def delay(self, now: float) -> float | None:

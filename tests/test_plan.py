@@ -1,0 +1,111 @@
+"""The plan as a table: what the ledger knows of a job decides, and no state that may be paid ever yields a create."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchgen.models import Brief, Job, Manifest, Place, State
+from batchgen.plan import PAID, PAYS, TRIES, Action, decide, next_id, plan
+
+P, G, U, S, C, D, F, R = State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
+
+
+def job(digest: str = "new", external_task_id: str = "e") -> Job:
+    request = {"model_name": "kling-v3", "image": "https://h/i.png", "mode": "pro", "sound": "on", "duration": "5"}
+    return Job("m", "j", 1, external_task_id, digest, "{}", request, "/clips", Place("m.yaml"))
+
+
+def row(state: State, number: int = 1, digest: str = "new", base: str = "e") -> Brief:
+    return Brief(base if number == 1 else f"{base}~{number}", base, state, digest)
+
+
+@pytest.mark.parametrize(
+    ("known", "action", "external_task_id"),
+    [
+        pytest.param([], Action.CREATE, "e", id="new"),
+        pytest.param([row(P)], Action.CREATE, "e", id="never sent: keeps its id"),
+        pytest.param([row(G)], Action.SETTLE, "e", id="crashed in the create"),
+        pytest.param([row(U)], Action.SETTLE, "e", id="unknown"),
+        pytest.param([row(S)], Action.FOLLOW, "e", id="runs"),
+        pytest.param([row(C)], Action.DOWNLOAD, "e", id="clip ready"),
+        pytest.param([row(D)], Action.DONE, "e", id="clip home"),
+        pytest.param([row(R)], Action.REJECTED, "e", id="refused: waits"),
+        pytest.param([row(F)], Action.RETRY, "e~2", id="failed once"),
+        pytest.param([row(F), row(F, 2)], Action.RETRY, "e~3", id="failed twice"),
+        pytest.param([row(F), row(F, 2), row(F, 3)], Action.FAILED, "e~3", id="failed as often as it may"),
+        pytest.param([row(F), row(S, 2)], Action.FOLLOW, "e~2", id="second try runs"),
+        pytest.param([row(F), row(D, 2)], Action.DONE, "e~2", id="second try is home"),
+        pytest.param([row(F), row(P, 2)], Action.CREATE, "e~2", id="second try was never sent"),
+        pytest.param([row(F), row(R, 2)], Action.REJECTED, "e~2", id="second try was refused"),
+        pytest.param([row(D, base="old", digest="old")], Action.CHANGED, "old", id="changed since paid"),
+        pytest.param([row(U, base="old", digest="old")], Action.CHANGED, "old", id="changed since maybe paid"),
+        pytest.param([row(G, base="old", digest="old")], Action.CHANGED, "old", id="changed in a crash"),
+        pytest.param([row(F, base="old", digest="old")], Action.CREATE, "e", id="changed after it failed"),
+        pytest.param([row(R, base="old", digest="old")], Action.CREATE, "e", id="changed after it was refused"),
+        pytest.param([row(P, base="old", digest="old")], Action.CREATE, "e", id="changed before it was sent"),
+        pytest.param([row(D, digest="old")], Action.CHANGED, "e", id="changed under its own external_task_id"),
+        pytest.param([row(R, digest="old")], Action.CREATE, "e", id="refused, corrected: keeps its id"),
+        pytest.param([row(F, digest="old")], Action.CREATE, "e~2", id="failed, corrected: ids must be unique"),
+        pytest.param([row(D, base="old", digest="old"), row(D)], Action.DONE, "e", id="changed back, or accepted"),
+        pytest.param([row(D, base="old", digest="old"), row(F)], Action.RETRY, "e~2", id="accepted, then failed"),
+    ],
+)
+def test_what_the_ledger_knows_decides(known: list[Brief], action: Action, external_task_id: str) -> None:
+    step = decide(job(), known)
+    assert (step.action, step.external_task_id) == (action, external_task_id)
+    assert step.reason
+    assert step.cost == (0.84 if action in PAYS else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "action", "external_task_id"),
+    [
+        pytest.param([row(D, base="old", digest="old")], Action.CREATE, "e", id="another id"),
+        pytest.param([row(D, digest="old")], Action.CREATE, "e~2", id="the same external_task_id"),
+        pytest.param([row(D, digest="old"), row(S, 2)], Action.FOLLOW, "e~2", id="created already"),
+    ],
+)
+def test_accepted_changes_are_created_once(known: list[Brief], action: Action, external_task_id: str) -> None:
+    step = decide(job(), known, accept_changes=True)
+    assert (step.action, step.external_task_id) == (action, external_task_id)
+
+
+def test_retry_failed_gives_refused_and_failed_jobs_one_more_try() -> None:
+    assert decide(job(), [row(R)], retry_failed=True).external_task_id == "e"
+    failed = [row(F, number) for number in range(1, TRIES + 1)]
+    assert decide(job(), failed, retry_failed=True).external_task_id == f"e~{TRIES + 1}"
+
+
+ROWS = st.lists(
+    st.builds(row, st.sampled_from(State), st.integers(1, 5), st.sampled_from(["new", "old"]), st.sampled_from(["e", "x"])),
+    max_size=8,
+    unique_by=lambda brief: brief.external_task_id,
+)  # fmt: skip
+
+
+@given(ROWS, st.booleans(), st.booleans())
+def test_no_create_ever_goes_out_where_a_task_is_or_may_be(known: list[Brief], retry: bool, accept: bool) -> None:
+    step = decide(job(), known, retry_failed=retry, accept_changes=accept)
+    if step.action in PAYS:
+        states = {brief.external_task_id: brief.state for brief in known}
+        assert states.get(step.external_task_id) not in PAID | {State.FAILED}
+        assert not any(brief.state in PAID and brief.digest == "new" for brief in known)
+
+
+@given(ROWS, st.randoms())
+def test_a_plan_does_not_depend_on_the_order_of_rows(known: list[Brief], rng: object) -> None:
+    shuffled = list(known)
+    rng.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis's Random
+    assert decide(job(), known) == decide(job(), shuffled)
+
+
+def test_rows_under_a_jobs_own_id_count_wherever_they_came_from() -> None:
+    manifest = Manifest("m.yaml", "m", jobs=[job()])
+    moved = Brief("e", "e", State.DOWNLOADED, "new")
+    assert [step.action for step in plan([manifest], {}, {"e": [moved]})] == [Action.DONE]
+
+
+def test_ids_of_tries_count_up() -> None:
+    assert [next_id("e", "e"), next_id("e", "e~2"), next_id("e", "e~9")] == ["e~2", "e~3", "e~10"]

@@ -1,0 +1,290 @@
+"""The main job over the wire: manifests in, clips and a ledger out, and the server's journal agrees."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.pictures import make_jpeg, make_png
+from tests.program import Desk, sandbox, until
+
+FAST = ("--task-seconds", "0.05-0.3")
+QUICK = ("--poll-interval", "0.05", "--timeout", "5")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def urls(count: int, **fields: object) -> str:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}", **fields} for n in range(count)]
+    return json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs})
+
+
+def forty(desk: Desk) -> None:
+    """40 jobs from a folder, a table, URLs and Base64."""
+    for number in range(10):
+        make = make_png if number % 2 else make_jpeg
+        desk.write(f"m/inbox/{number}.{'png' if number % 2 else 'jpg'}", make(seed=number))
+    rows = ["id,image,prompt,sound,duration"]
+    for number in range(10):
+        desk.write(f"m/table/{number}.png", make_png(seed=100 + number))
+        rows.append(f"row{number},table/{number}.png,Row {number},{'on' if number % 2 else ''},{5 + number % 3}")
+    desk.write("m/shots.csv", "\n".join(rows) + "\n")
+    inline = [{"id": f"url{n}", "image": f"https://example.com/{n}.jpg", "prompt": "x"} for n in range(10)]
+    inline += [
+        {"id": f"raw{n}", "image": base64.b64encode(make_png(seed=200 + n)).decode(), "prompt": "x"} for n in range(10)
+    ]
+    manifest = {
+        "version": 1, "name": "night", "output_dir": "../clips", "defaults": {"model_name": "kling-v3", "mode": "pro"},
+        "jobs": [{"folder": "inbox", "prompt": "{stem}: drift"}, {"table": "shots.csv"}, *inline],
+    }  # fmt: skip
+    desk.write("m/night.yaml", json.dumps(manifest))
+
+
+def test_forty_jobs_of_every_kind_become_forty_clips_and_the_journal_agrees(desk: Desk) -> None:
+    forty(desk)
+    with sandbox(desk.folder, "--slots", "3", *FAST) as server:
+        desk.against(server)
+        first = desk.run("run", *QUICK, "m")
+        assert (first.code, first.out, first.err) == (0, "", "")
+        rows = desk.export()
+        assert len(rows) == 40
+        assert {row["task_id"]: row["external_task_id"] for row in rows} == server.accepted()
+        summary = server.summary()
+        assert summary["twice"] == []
+        assert summary["max_running"] <= 3
+        for row in rows:
+            assert row["state"] == "downloaded"
+            clip = Path(row["video_path"]).read_bytes()
+            assert hashlib.sha256(clip).hexdigest() == row["video_sha256"]
+        assert len({row["video_path"] for row in rows}) == 40
+
+        sent = {
+            image["sha256"] for entry in server.entries() if entry.accepted for image in entry.images.values()
+        }
+        files = [*(desk.folder / "m/inbox").iterdir(), *(desk.folder / "m/table").iterdir()]
+        assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in files} <= sent
+
+        requests = len(server.entries())
+        again = desk.run("run", *QUICK, "m")
+        assert (again.code, again.out, again.err) == (0, "", "")
+        assert len(server.entries()) == requests
+
+        desk.write("m/inbox/new.png", make_png(seed=999))
+        assert desk.run("run", *QUICK, "m").code == 0
+        assert len(server.accepted()) == 41
+
+
+def test_a_kill_in_the_middle_costs_nothing(desk: Desk) -> None:
+    forty(desk)
+    with sandbox(desk.folder, "--slots", "3", *FAST) as server:
+        desk.against(server)
+        process = desk.start("run", *QUICK, "m")
+        until(lambda: len(server.accepted()) >= 10)
+        process.kill()
+        process.communicate()
+        final = desk.run("run", "--poll-interval", "0.05", "--timeout", "1", "m")
+        assert final.code == 0, final.err
+        assert server.summary()["twice"] == []
+        assert len(server.accepted()) == 40
+        assert {row["task_id"] for row in desk.export()} == set(server.accepted())
+
+
+def test_submit_only_leaves_once_every_job_has_a_task_and_collect_brings_them_home(desk: Desk) -> None:
+    desk.write("m.yaml", urls(5))
+    with sandbox(desk.folder, "--task-seconds", "30") as server:
+        desk.against(server)
+        assert desk.run("run", "--submit-only", *QUICK, "m.yaml").code == 0
+        assert {row["state"] for row in desk.export()} == {"submitted"}
+        server.ask("finish", {})
+        collected = desk.run("collect", *QUICK)
+        assert (collected.code, collected.out, collected.err) == (0, "", "")
+        assert {row["state"] for row in desk.export()} == {"downloaded"}
+        assert len(server.accepted()) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+)
+def test_a_signal_ends_the_run_with_everything_recorded(desk: Desk, number: signal.Signals, code: int) -> None:
+    desk.write("m.yaml", urls(6))
+    with sandbox(desk.folder, "--slots", "2", "--task-seconds", "60") as server:
+        desk.against(server)
+        process = desk.start("run", *QUICK, "m.yaml")
+        until(lambda: len(server.accepted()) == 2)
+        process.send_signal(number)
+        result = desk.finish(process)
+        assert result.code == code
+        assert "run again" in result.err
+        assert {row["task_id"] for row in desk.export() if row["task_id"]} == set(server.accepted())
+
+
+def test_account_codes_stop_all_creates_at_once_and_what_runs_is_followed(desk: Desk) -> None:
+    desk.write("m.yaml", urls(20))
+    with sandbox(desk.folder, *FAST, "--fault", "balance@4,5,6,7,8,9,10,11,12") as server:
+        desk.against(server)
+        result = desk.run("run", "--concurrency", "2", *QUICK, "m.yaml")
+        assert result.code == 3
+        assert "arrears" in result.err
+        assert len([entry for entry in server.entries() if entry.kind == "create"]) <= 5
+        assert {row["state"] for row in desk.export() if row["task_id"]} == {"downloaded"}
+
+
+def test_a_refused_job_waits_until_it_changes_and_the_others_are_done(desk: Desk) -> None:
+    desk.write("m.yaml", urls(3))
+    with sandbox(desk.folder, *FAST, "--fault", "refuse_policy@1") as server:
+        desk.against(server)
+        result = desk.run("run", "--concurrency", "1", *QUICK, "m.yaml")
+        assert result.code == 1
+        assert "Nothing was paid" in result.err and "m/j0" in result.err
+        assert desk.run("run", *QUICK, "m.yaml").code == 1
+        assert len(server.accepted()) == 2
+        desk.write("m.yaml", urls(3).replace('"prompt": "0"', '"prompt": "kinder"'))
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == 3
+
+
+def test_a_failed_task_is_tried_again_under_the_next_ids_up_to_the_limit(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, *FAST, "--fault", "task_fails=1") as server:
+        desk.against(server)
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 1
+        ids = list(server.accepted().values())
+        assert ids == [ids[0], f"{ids[0]}~2", f"{ids[0]}~3"]
+        assert desk.run("run", *QUICK, "m.yaml").code == 1
+        assert len(server.accepted()) == 3
+        server.ask("faults", {"clear": True})
+        assert desk.run("run", "--retry-failed", *QUICK, "m.yaml").code == 0
+        assert [row["state"] for row in desk.export()] == ["failed", "failed", "failed", "downloaded"]
+
+
+def test_a_download_that_fails_is_retried_as_a_download(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, *FAST, "--fault", "video_html@1,2,3") as server:
+        desk.against(server)
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 1
+        assert "fetches it again" in result.err
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == 1
+        assert list((desk.folder / "clips").rglob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "made", "says"),
+    [
+        (("--max-jobs", "2"), 2, "the cap of 2 jobs was reached"),
+        (("--max-cost", "1.00"), 2, "the cost cap of $1.00 was reached"),
+        (("--deadline", "0s"), 0, "the deadline passed"),
+    ],
+    ids=["jobs", "cost", "deadline"],
+)
+def test_a_cap_ends_creating_with_work_left(desk: Desk, option: tuple[str, str], made: int, says: str) -> None:
+    desk.write("m.yaml", urls(5))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        result = desk.run("run", *option, *QUICK, "m.yaml")
+        assert (result.code, len(server.accepted())) == (4, made)
+        assert says in result.err
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == 5
+
+
+def test_a_manifests_own_limits_hold(desk: Desk) -> None:
+    desk.write("m.yaml", urls(8).replace('"version": 1', '"version": 1, "max_running": 2, "max_cost_usd": 3'))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 4
+        assert "m: its cost cap of $3.00 was reached" in result.err
+        assert len(server.accepted()) == 7
+        assert server.summary()["max_running"] <= 2
+
+
+def test_a_bad_image_fails_its_own_job_and_a_bad_manifest_only_itself(desk: Desk) -> None:
+    desk.write("all/a.yaml", urls(2).replace("https://example.com/1.png", "missing.png"))
+    desk.write("all/b.yaml", urls(2).replace('"prompt": "1"', '"promt": "1"'))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        result = desk.run("run", *QUICK, "all")
+        assert result.code == 2
+        assert 'unknown key "promt"; did you mean "prompt"?' in result.err
+        assert "all/b.yaml:1:" in result.err
+        assert "missing.png" in result.err
+        assert list(server.accepted().values())[0].startswith("a.j0.")
+        assert len(server.accepted()) == 1
+
+
+def test_a_changed_job_is_reported_and_never_paid_without_being_accepted(desk: Desk) -> None:
+    desk.write("m.yaml", urls(2))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        desk.write("m.yaml", urls(2).replace('"prompt": "1"', '"prompt": "other"'))
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert (result.code, len(server.accepted())) == (5, 2)
+        assert "--accept-changes" in result.err
+        assert desk.run("run", "--accept-changes", *QUICK, "m.yaml").code == 0
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == 3
+        assert len({row["video_path"] for row in desk.export()}) == 3
+
+
+def test_slots_left_by_an_earlier_run_are_counted(desk: Desk) -> None:
+    desk.write("a.yaml", urls(2))
+    desk.write("b.yaml", urls(4))
+    with sandbox(desk.folder, "--task-seconds", "60") as server:
+        desk.against(server)
+        assert desk.run("run", "--submit-only", *QUICK, "a.yaml").code == 0
+        process = desk.start("run", "--max-running", "3", *QUICK, "b.yaml")
+        until(lambda: len(server.accepted()) == 3)
+        until(lambda: any(entry.kind == "query" and entry.external_task_id for entry in server.entries()[4:]))
+        assert len(server.accepted()) == 3
+        server.ask("finish", {})
+        until(lambda: len(server.accepted()) == 6)
+        server.ask("finish", {})
+        assert desk.finish(process).code == 0
+        assert server.summary()["max_running"] <= 3
+
+
+def test_json_is_one_object_and_its_buckets_sum_to_the_jobs(desk: Desk) -> None:
+    desk.write("m.yaml", urls(4))
+    with sandbox(desk.folder, *FAST, "--fault", "refuse_policy@2") as server:
+        desk.against(server)
+        result = desk.run("run", "--json", *QUICK, "m.yaml")
+        assert result.code == result.json["exit_code"] == 1
+        assert sum(result.json["buckets"].values()) == result.json["jobs"] == 4
+        assert result.json["buckets"]["downloaded"] == result.json["created"] == 3
+        assert [ending["bucket"] for ending in result.json["endings"]] == ["rejected"]
+
+
+def test_a_second_run_finds_the_ledger_held(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, "--task-seconds", "60") as server:
+        desk.against(server)
+        process = desk.start("run", *QUICK, "m.yaml")
+        until(lambda: len(server.accepted()) == 1)
+        second = desk.run("run", *QUICK, "m.yaml")
+        assert second.code == 75
+        assert f"process {process.pid}" in second.err
+        assert desk.run("status").code == desk.run("plan", "m.yaml").code == 0
+        server.ask("finish", {})
+        assert desk.finish(process).code == 0
+
+
+def test_plan_says_what_a_run_would_do_and_changes_nothing(desk: Desk) -> None:
+    desk.write("m.yaml", urls(2, mode="pro", sound="on"))
+    plan = desk.run("plan", "m.yaml")
+    assert plan.code == 0
+    assert "create       $0.84  m/j0  (new)" in plan.out
+    assert "2 jobs: 2 create; about $1.68" in plan.out
+    assert not (desk.folder / "home/.local").exists()
+    assert desk.run("run", "--dry-run", "m.yaml").out == plan.out
