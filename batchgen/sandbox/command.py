@@ -1,0 +1,133 @@
+"""``batchgen sandbox``: the options, and a server until it is told to stop."""
+
+# ruff: noqa: T201
+# A program of its own, whichever command line starts it.
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+
+from batchgen.sandbox.config import Config
+from batchgen.sandbox.faults import FAULTS, Rule, parse
+from batchgen.sandbox.server import Sandbox
+
+
+def _rule(text: str) -> Rule:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, _, high = text.partition("-")
+        pair = float(low), float(high or low)
+    except ValueError:
+        pair = (-1.0, 0.0)
+    if not 0 <= pair[0] <= pair[1] < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: write seconds as 5 or 2-10")
+    return pair
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``batchgen sandbox``."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_count, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--slots", type=_count, metavar="N", help="tasks that may run at once (default: no limit)"
+    )
+    parser.add_argument(
+        "--task-seconds",
+        type=_range,
+        default=(2.0, 6.0),
+        metavar="LOW-HIGH",
+        help="how long a task takes (default: 2-6)",
+    )
+    parser.add_argument("--scaled", action="store_true", help="longer and better clips take longer")
+    parser.add_argument(
+        "--seed", type=_count, metavar="N", help="repeat the chances of another run (default: random)"
+    )
+    parser.add_argument(
+        "--fault",
+        type=_rule,
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="NAME=PROBABILITY or NAME@N,N: play a fault; may be given more than once",
+    )
+    parser.add_argument("--list-faults", action="store_true", help="list the faults and exit")
+    parser.add_argument(
+        "--lookup-lag",
+        type=lambda text: _range(text)[0],
+        default=0.0,
+        metavar="SECONDS",
+        help="how late a query sees a new external_task_id (default: 0)",
+    )
+    parser.add_argument("--no-lookups", action="store_true", help="queries never find an external_task_id")
+    parser.add_argument("--no-unique", action="store_true", help="take an external_task_id twice")
+    parser.add_argument(
+        "--neighbour", type=_count, default=0, metavar="N", help="slots that somebody else uses at times"
+    )
+    parser.add_argument("--journal", metavar="FILE", help="append every request to FILE as JSON Lines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code."""
+    if arguments.list_faults:
+        width = max(map(len, FAULTS))
+        for fault in FAULTS.values():
+            print(f"{fault.name:{width}}  {fault.text}")
+        return 0
+    seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
+    config = Config(
+        slots=arguments.slots,
+        task_seconds=arguments.task_seconds,
+        scaled=arguments.scaled,
+        seed=seed,
+        faults=tuple(arguments.fault),
+        lookup_lag=arguments.lookup_lag,
+        lookups=not arguments.no_lookups,
+        unique=not arguments.no_unique,
+        neighbour=arguments.neighbour,
+        journal=arguments.journal,
+    )
+    try:
+        asyncio.run(_serve(config, arguments.host, arguments.port))
+    except (OSError, OverflowError) as error:
+        print(f"the sandbox can't start: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(config: Config, host: str, port: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    sandbox = Sandbox(config)
+    try:
+        url = await sandbox.start(host, port)
+        print(url)
+        print(
+            f"POWERTOKENS_API_BASE={url} POWERTOKENS_API_KEY=sandbox batchgen run --ledger rehearsal.db manifests/"
+        )
+        print(f"seed {config.seed}; state: {url}/_sandbox/stats", flush=True)
+        await stop.wait()
+    finally:
+        await sandbox.stop()
+    done = sandbox.journal.summary()
+    print(
+        f"{done['tasks']} tasks made, at most {done['max_running']} at once; ids made twice: {len(done['twice'])}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,37 @@
+"""How a sandbox is to behave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgen.sandbox.faults import Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One sandbox's settings; everything that looks like chance is drawn from ``seed`` and the requests' order.
+
+    ``slots``: tasks that may run at once; None means no limit. ``task_seconds``: the range of a task's life;
+    with ``scaled`` that of a five-second ``std`` clip, and longer and better clips take longer.
+    ``lookup_lag``: seconds until a query sees a new external id; ``lookups=False``: it never does.
+    ``unique``: a second create of one external id is refused (1201), else it makes a second task.
+    ``key``: the bearer key to ask for; None takes any. ``neighbour``: up to so many slots are held by somebody else,
+    another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
+    ``webhook_secret``: ``whsec_...``, signs callbacks.
+    """
+
+    slots: int | None = None
+    task_seconds: tuple[float, float] = (0.1, 0.3)
+    scaled: bool = False
+    seed: int = 0
+    faults: tuple[Rule, ...] = ()
+    lookup_lag: float = 0.0
+    lookups: bool = True
+    unique: bool = True
+    key: str | None = None
+    journal: str | Path | None = None
+    neighbour: int = 0
+    neighbour_seconds: float = 1.0
+    drip: float = 0.05
+    webhook_secret: str | None = None

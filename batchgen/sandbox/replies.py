@@ -1,0 +1,247 @@
+"""Ways to answer, honest and otherwise. What is played here happens on the wire, not in a stand-in for it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import socket
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from yarl import URL
+
+from batchgen.sandbox.envelope import CODES, Document, answer, envelope
+
+_PAGE = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body><center><h1>{0}</h1></center></body>\r\n</html>\r\n"
+)
+_CHUNK = b" " * 65536
+_BOMB = 64  # MiB once unpacked
+_MOMENT = 0.2  # seconds that a connection lingers so that an early answer can be read
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that is to be answered in an unusual way.
+
+    ``document`` is the honest answer, or one without ``data`` where nothing was made; ``content`` that of a video.
+    ``elsewhere`` is the base URL of another host; ``drip`` seconds per byte; ``hold`` waits for a release.
+    """
+
+    request: web.Request
+    elsewhere: str
+    drip: float
+    hold: Callable[[], Awaitable[None]]
+    document: Document = field(default_factory=dict)
+    content: bytes = b""
+
+
+Send = Callable[[Exchange], Awaitable[web.StreamResponse | None]]  # None: go on as if nothing had happened
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A way to answer, with what the journal says of it: HTTP status and code, None where none is sent."""
+
+    send: Send
+    status: int | None = None
+    code: int | None = None
+
+
+def coded(code: int, *, status: int | None = None, message: str = "", **headers: str) -> Reply:
+    """A refusal by code; ``status`` where a gateway changed it."""
+    http = status if status is not None else CODES[code][0]
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        return answer(envelope(code, message, None, x.document.get("request_id", "")), http, **headers)
+
+    return Reply(send, http, code)
+
+
+def gateway(status: int, kind: str, message: str) -> Reply:
+    """A gateway's own error shape."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        return answer({"error": {"message": message, "type": kind, "code": kind}}, status)
+
+    return Reply(send, status)
+
+
+def html(status: int, title: str) -> Reply:
+    async def send(x: Exchange) -> web.StreamResponse:
+        return web.Response(text=_PAGE.format(title), status=status, content_type="text/html")
+
+    return Reply(send, status)
+
+
+def altered(change: Callable[[Document], Document], code: int | None = 0) -> Reply:
+    """The honest answer, changed."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        return answer(change(copy.deepcopy(x.document)))
+
+    return Reply(send, 200, code)
+
+
+def rewritten(change: Callable[[bytes], bytes]) -> Reply:
+    """The honest answer's bytes, changed."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        honest = answer(x.document).body
+        assert isinstance(honest, bytes)
+        return web.Response(body=change(honest), content_type="application/json", charset="utf-8")
+
+    return Reply(send, 200)
+
+
+def redirect(status: int) -> Reply:
+    """To the same path of another host."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": x.elsewhere + x.request.path_qs})
+
+    return Reply(send, status)
+
+
+def _hang_up(request: web.Request, *, hard: bool) -> None:
+    if request.transport is None:
+        return
+    if hard:  # no linger: the other side gets RST instead of an end
+        link = request.transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
+    else:
+        request.transport.close()
+
+
+async def _reset(x: Exchange) -> web.StreamResponse:
+    _hang_up(x.request, hard=True)
+    return web.Response()
+
+
+async def _close(x: Exchange) -> web.StreamResponse:
+    _hang_up(x.request, hard=False)
+    return web.Response()
+
+
+async def _stall(x: Exchange) -> None:
+    await x.hold()
+
+
+async def _half(x: Exchange) -> web.StreamResponse:
+    body = x.content or answer(x.document).body
+    assert isinstance(body, bytes)
+    return await _begin(x, body, end=_hang_up_softly)
+
+
+async def _hang_up_softly(x: Exchange) -> None:
+    _hang_up(x.request, hard=False)
+
+
+async def _hang_up_hard(x: Exchange) -> None:
+    await asyncio.sleep(0)
+    _hang_up(x.request, hard=True)
+
+
+async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[None]]) -> web.StreamResponse:
+    """Announce all of ``body``, send half of it, then ``end``."""
+    response = web.StreamResponse()
+    response.content_type = "video/mp4" if x.content else "application/json"
+    response.content_length = len(body)
+    await response.prepare(x.request)
+    await response.write(body[: len(body) // 2])
+    await end(x)
+    return response
+
+
+async def _slow(x: Exchange) -> web.StreamResponse:
+    response = web.StreamResponse()
+    response.content_type = "application/json"
+    body = answer(x.document).body
+    assert isinstance(body, bytes)
+    response.content_length = len(body)
+    await response.prepare(x.request)
+    for place in range(len(body)):
+        await response.write(body[place : place + 1])
+        await asyncio.sleep(x.drip)
+    return response
+
+
+async def _endless(x: Exchange) -> web.StreamResponse:
+    response = web.StreamResponse()
+    response.content_type = "video/mp4" if x.content else "application/json"
+    await response.prepare(x.request)
+    await response.write(x.content)
+    while True:  # until the other side hangs up, which cancels this
+        await response.write(_CHUNK)
+
+
+async def _bomb(x: Exchange) -> web.StreamResponse:
+    honest = answer(x.document).body
+    assert isinstance(honest, bytes)
+
+    def pack() -> bytes:
+        packer = zlib.compressobj(1, wbits=31)
+        space = b" " * 2**20
+        return (
+            b"".join(packer.compress(space) for _ in range(_BOMB)) + packer.compress(honest) + packer.flush()
+        )
+
+    body = await asyncio.to_thread(pack)
+    return web.Response(
+        body=body, content_type="application/json", charset="utf-8", headers={"Content-Encoding": "gzip"}
+    )
+
+
+def early(status: int, message: str) -> Reply:
+    """An answer before the body was read; then the connection is closed, whatever is still being sent."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        response = web.Response(status=status, text=message)
+        response.force_close()
+        await response.prepare(x.request)
+        await response.write_eof()
+        await asyncio.sleep(_MOMENT)
+        _hang_up(x.request, hard=True)
+        return response
+
+    return Reply(send, status)
+
+
+async def _half_then_hold(x: Exchange) -> web.StreamResponse:
+    return await _begin(x, x.content, end=lambda x: x.hold())
+
+
+async def _half_then_reset(x: Exchange) -> web.StreamResponse:
+    return await _begin(x, x.content, end=_hang_up_hard)
+
+
+async def _moved_clip(x: Exchange) -> web.StreamResponse:
+    document = copy.deepcopy(x.document)
+    for video in document["data"]["task_result"]["videos"]:
+        video["url"] = x.elsewhere + URL(video["url"]).path
+    return answer(document)
+
+
+def content(change: Callable[[bytes], bytes]) -> Reply:
+    """A complete answer with other bytes than the video's."""
+
+    async def send(x: Exchange) -> web.StreamResponse:
+        return web.Response(body=change(x.content), content_type="video/mp4")
+
+    return Reply(send, 200)
+
+
+RESET = Reply(_reset)
+CLOSE = Reply(_close)
+STALL = Reply(_stall)
+HALF = Reply(_half, 200)
+SLOW = Reply(_slow, 200, 0)
+ENDLESS = Reply(_endless, 200)
+BOMB = Reply(_bomb, 200, 0)
+HALF_THEN_HOLD = Reply(_half_then_hold, 200)
+HALF_THEN_RESET = Reply(_half_then_reset, 200)
+MOVED_CLIP = Reply(_moved_clip, 200, 0)
