@@ -1,0 +1,160 @@
+"""From a draft to a job: fill in, check, look at the images, derive who it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from batchgen import rules, schema
+from batchgen.errors import ImageError
+from batchgen.expand import Draft
+from batchgen.models import ImageFile, Job
+from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
+from batchgen.request import canonical, digest, external_task_id, image_values
+from batchgen.schema import Finding
+from batchgen.sources import SourceError, Sources, label, with_values
+
+IDENTITY: Final = ("id", "take", "external_task_id")
+_SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
+
+
+class Made(NamedTuple):
+    """What became of a draft: a job; else what is wrong with its text, and what with its images."""
+
+    id: str | None
+    take: int
+    job: Job | None
+    findings: list[Finding]
+    failures: list[Finding]
+
+
+class Shared(NamedTuple):
+    """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported."""
+
+    fields: Mapping[str, Any]
+    reported: frozenset[str | int]
+
+
+class Maker:
+    """Makes the jobs of one manifest. Paths in fields start at ``base``, an absolute folder."""
+
+    def __init__(self, manifest: str, base: str, output_dir: str, sources: Sources) -> None:
+        self.manifest = manifest
+        self.base = base
+        self.output_dir = output_dir
+        self.sources = sources
+
+    def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
+        """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
+        own = draft.fields
+        request = {**shared.fields, **own}
+        reported = set(shared.reported - own.keys()) if shared.reported else set()
+        findings: list[Finding] = []
+        if kind != "inline":
+            # a sidecar's prompt is text as it stands
+            prompts: dict[str, Any] = {
+                name: request[name]
+                for name in PROMPTS
+                if name in request and name not in reported and (kind == "row" or name not in own)
+            }
+            try:
+                request.update(fill_in(prompts, lambda: draft.file or self._image_name(request)))
+            except PlaceholderError as error:
+                findings.append(Finding(error.path, error.text))
+        if draft.file is not None:
+            request["image"] = "the folder's"  # text for the schema, until the file is read
+        job_id, take, external = (request.pop(name, None) for name in IDENTITY)
+        take = 1 if take is None else take
+
+        simple = (
+            (job_id is None or _is_simple(job_id)) and external is None and type(take) is int and take > 0
+        )
+        misplaced = draft.file is not None and "image" in own
+        if not simple or misplaced or not schema.is_valid(request):
+            findings += schema.check_entry(kind, own)
+            findings += _beside(reported | _tops(findings), schema.check_request(request))
+        findings += _beside(reported | _tops(findings), rules.check(request))
+
+        failures: list[Finding] = []
+        if "id" not in own and ("image",) not in _paths(findings):
+            job_id, wrong = self._derived_id(draft, request)
+            (failures if draft.file else findings).extend(wrong)
+        images: dict[tuple[str | int, ...], ImageFile] = {}
+        self._look(draft, request, reported | _tops(findings), images, findings, failures)
+        good_id = job_id if isinstance(job_id, str) and ("id",) not in _paths(findings) else None
+        good_take = take if type(take) is int else 1
+        if findings or failures or good_id is None:
+            return Made(good_id, good_take, None, findings, failures)
+
+        if mismatches := rules.check_images(with_values(request, images)):
+            return Made(good_id, take, None, [], mismatches)
+        files = {path: image for path, image in images.items() if image.path}
+        request = with_values(request, files)
+        text = canonical(request)
+        sha256 = digest(text)
+        external = external or external_task_id(self.manifest, good_id, take, sha256)
+        place = draft.origin.place
+        job = Job(self.manifest, good_id, take, external, sha256, text, request, self.output_dir, place)
+        return Made(good_id, take, job, [], [])
+
+    def _look(
+        self,
+        draft: Draft,
+        request: Mapping[str, Any],
+        reported: Container[str | int],
+        images: dict[tuple[str | int, ...], ImageFile],
+        findings: list[Finding],
+        failures: list[Finding],
+    ) -> None:
+        """Look at every image of the request, into ``images``, ``findings`` or ``failures``."""
+        for path, value in image_values(request):
+            if path[0] in reported or not isinstance(value, str):
+                continue
+            try:
+                if draft.file is not None and path == ("image",):
+                    image: ImageFile | None = self.sources.file(draft.file)
+                else:
+                    image = self.sources.look(value, self.base)
+            except SourceError as error:
+                findings.append(Finding(path, str(error)))
+            except ImageError as error:
+                failures.append(Finding(path, str(error)))
+            else:
+                if image is not None:
+                    images[path] = image
+
+    def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:
+        """The id of a job that isn't given one, or None and why there is none."""
+        derived = draft.id
+        if derived is None:
+            if not isinstance(request.get("image", request.get("image_tail")), str):
+                return None, []  # the image is the problem
+            derived = stem(self._image_name(request))
+            if not derived:
+                return None, [Finding(("id",), "is needed, as the image has no file name to take it from")]
+        if not _is_simple(derived) and (wrong := schema.check_entry("row", {"id": derived})):
+            return ascii(derived)[1:-1], [Finding(("id",), f"taken from the image's name, {wrong[0].text}")]
+        return derived, []
+
+    def _image_name(self, request: Mapping[str, Any]) -> str:
+        image = request.get("image", request.get("image_tail"))
+        return label(image, self.base) if isinstance(image, str) else ""
+
+
+def _is_simple(job_id: Any) -> bool:
+    """Whether an id is one of those that need no schema to be judged, as nearly all are."""
+    return isinstance(job_id, str) and _SIMPLE_ID.fullmatch(job_id) is not None
+
+
+def _tops(findings: Iterable[Finding]) -> set[str | int]:
+    return {finding.path[0] for finding in findings if finding.path}
+
+
+def _paths(findings: Iterable[Finding]) -> set[tuple[str | int, ...]]:
+    return {finding.path for finding in findings}
+
+
+def _beside(reported: Container[str | int], findings: Iterable[Finding]) -> list[Finding]:
+    """What doesn't lie in a field that was reported already."""
+    return [finding for finding in findings if not finding.path or finding.path[0] not in reported]

@@ -1,0 +1,140 @@
+"""Where a job was written down: what its problems are called, and the place they point at.
+
+Places are looked up when there is a problem and not before: jobs by the hundred thousand go by without one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from batchgen.models import Place, Problem
+from batchgen.yaml12 import Positions, YamlError
+
+Path = Sequence[str | int]
+_LONGEST_NAME = 60  # characters of a key or id in a message
+
+
+class Document:
+    """A YAML file that could be read, with ``file`` as the user named it."""
+
+    def __init__(self, file: str, data: bytes) -> None:
+        self.file = file
+        self._data = data
+
+    @cached_property
+    def _positions(self) -> Positions:
+        return Positions(self._data)
+
+    def place(self, path: Path) -> Place:
+        """Where ``path`` begins, else what is nearest above it."""
+        return Place(self.file, *self._positions.find(path, key=True))
+
+
+class Inline(NamedTuple):
+    """A job, or an entry for many, that stands in a manifest itself: ``jobs[number]``, from 0."""
+
+    document: Document
+    number: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.document.file)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"jobs[{self.number}]", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        return self.document.place(("jobs", self.number, *path))
+
+
+class InFolder(NamedTuple):
+    """A job made of an image in a folder. ``sidecar`` holds its own fields, ``prompt_file`` its own prompt."""
+
+    number: int
+    image: str
+    sidecar: Document | None
+    prompt_file: str | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.image)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"jobs[{self.number}]", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        if self.prompt_file and path and path[0] == "prompt":
+            return Place(self.prompt_file)
+        return self.sidecar.place(path) if self.sidecar and path else self.place
+
+
+class InTable(NamedTuple):
+    """A job made of a table's row. ``row`` counts as a spreadsheet does, ``line`` as an editor; ``text`` is the row's.
+
+    ``columns`` is None in JSON Lines.
+    """
+
+    table: str
+    row: int
+    line: int
+    text: str
+    columns: Sequence[str] | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.table, self.line, 1)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"row {self.row}", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        if self.columns is None:
+            try:
+                line, column = Positions(self.text.strip().encode(errors="replace")).find(path, key=True)
+            except YamlError:  # JSON may spell characters in ways that YAML doesn't know
+                line, column = 1, 1
+        elif path and path[0] in self.columns:
+            line, column = cell_position(self.text, self.columns.index(str(path[0])))
+        else:
+            line, column = 1, 1
+        return Place(self.table, self.line + line - 1, column)
+
+
+Origin = Inline | InFolder | InTable
+
+
+def cell_position(row: str, number: int) -> tuple[int, int]:
+    """Line and column, from 1, of a cell in the text of a CSV row."""
+    line, column, quoted = 1, 1, False
+    for character in row:
+        if not number:
+            break
+        if character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            number -= 1
+        line, column = (line + 1, 1) if character == "\n" else (line, column + 1)
+    return line, column
+
+
+def subject(base: str, job: str | None = None, path: Path = ()) -> str:
+    """``jobs[3] (hero).multi_prompt[0].duration``"""
+    name = f"{base} ({_short(job)})" if job else base
+    for step in path:
+        name += f"[{step}]" if isinstance(step, int) else f".{_short(step)}" if name else _short(step)
+    return name
+
+
+def _short(name: Any) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in str(name)[: _LONGEST_NAME + 1])
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+
+
+def beside(file: str, path: str) -> str:
+    """A path written in ``file``, as messages show it: below the file's folder the way the user named that."""
+    if path.startswith("~/"):
+        return os.path.expanduser(path)
+    return os.path.normpath(os.path.join(os.path.dirname(file), path))

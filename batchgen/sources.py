@@ -1,0 +1,118 @@
+"""What the text in an image's field stands for: a URL, a file, or Base64."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from batchgen import images
+from batchgen.errors import ImageError
+from batchgen.models import ImageFile
+from batchgen.request import is_url
+
+# How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
+_STARTS = ("iVBORw0KGgo", "/9j/")
+_ALPHABET = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
+_LONGEST_PATH = 4096  # bytes, of Linux; only Base64 is longer
+_SURELY_BASE64 = (
+    256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
+)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
+
+
+class SourceError(ValueError):
+    """The text can't stand for an image, whatever is on the disk."""
+
+
+class Sources:
+    """Images by the text that names them; each file is inspected once, however many jobs use it."""
+
+    def __init__(self, inspect: Callable[[str], ImageFile]) -> None:
+        self._inspect = inspect
+        self._seen: dict[str, ImageFile | ImageError] = {}
+
+    def file(self, path: str) -> ImageFile:
+        """The image at an absolute path. Raises ImageError."""
+        return self._once(path, self._inspect)
+
+    def look(self, text: str, base: str) -> ImageFile | None:
+        """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
+
+        Paths are relative to ``base``; ``~/`` is the home folder. Raises SourceError and ImageError.
+        """
+        if is_url(text):
+            _check_url(text)
+            return None
+        path = absolute(text, base)
+        if len(text) < _LONGEST_PATH and os.path.lexists(path):
+            try:
+                return self.file(path)
+            except ImageError as error:
+                raise ImageError(f"{text}: {error}") from error
+        if scheme := _SCHEME.match(text):
+            hint = "write the path alone" if scheme[0].lower() == "file:" else "only http and https go"
+            raise SourceError(f"the API can't fetch {scheme[0]}// addresses; {hint}")
+        if looks_like_base64(text):
+            return self._once(text, images.inspect_base64)
+        raise ImageError(f"no such file: {path}")
+
+    def _once(self, name: str, inspect: Callable[[str], ImageFile]) -> ImageFile:
+        found = self._seen.get(name)
+        if found is None:
+            try:
+                found = inspect(name)
+            except ImageError as error:
+                found = error
+            self._seen[name] = found
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+
+def absolute(path: str, base: str) -> str:
+    """``path`` below ``base`` unless it is absolute or starts with ``~/``."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path) if path.startswith("~/") else path))
+
+
+def looks_like_base64(text: str) -> bool:
+    """Whether a text that names no file is meant as Base64."""
+    if not text.startswith(_STARTS) and len(text) < _SURELY_BASE64:
+        return False
+    return _ALPHABET.fullmatch(text) is not None
+
+
+def label(text: str, base: str) -> str:
+    """The path or URL that names an image; "" for Base64."""
+    if is_url(text):
+        return text
+    path = absolute(text, base)
+    if looks_like_base64(text) and not (len(text) < _LONGEST_PATH and os.path.lexists(path)):
+        return ""
+    return path
+
+
+def _check_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise SourceError(f"this web address can't be read: {error}") from error
+    if not host:
+        raise SourceError("this web address names no host")
+    if re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise SourceError("a web address can't hold spaces; write %20")
+
+
+def with_values(request: Mapping[str, Any], values: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:
+    """A copy of ``request`` with other values where images stand, as ``image_values`` gives their paths."""
+    changed = dict(request)
+    if "dynamic_masks" in changed and any(path[0] == "dynamic_masks" for path in values):
+        changed["dynamic_masks"] = [
+            {**mask, "mask": values.get(("dynamic_masks", number, "mask"), mask["mask"])}
+            for number, mask in enumerate(changed["dynamic_masks"])
+        ]
+    changed.update({str(path[0]): value for path, value in values.items() if len(path) == 1})
+    return changed
