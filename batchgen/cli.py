@@ -113,6 +113,7 @@ async def _run_in_sandbox(args: argparse.Namespace) -> int:
     home = tempfile.mkdtemp(prefix="batchgen-sandbox-")
     args.ledger = args.ledger or os.path.join(home, "ledger.db")
     args.output_dir = args.output_dir or os.path.join(home, "clips")
+    args.poll_interval = args.poll_interval or 0.5
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
@@ -181,7 +182,7 @@ async def _work(
     if args.json:
         _print_json(report.run_object(tally, stopped, code, problems, created=pool.creates, spent=pool.spent))
     _say(*problems)
-    if code or (sys.stderr.isatty() and not args.quiet):
+    if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
         _say(*report.run_text(tally, stopped, created=pool.creates, spent=pool.spent, verbose=args.verbose))
     return code
 

@@ -35,15 +35,21 @@ class Lane:
     max_running: int | None = None
     max_cost: float | None = None
     queue: deque[Work] = field(default_factory=deque)
+    again: deque[Work] = field(default_factory=deque)  # was its turn already; goes first
     creating: int = 0
     running: int = 0
     spent: float = 0.0
     closed: bool = False  # its cost cap was reached
 
     @property
+    def waiting(self) -> int:
+        """Jobs that have not been created yet."""
+        return len(self.again) + len(self.queue)
+
+    @property
     def open(self) -> bool:
         """Whether the manifest's own limits let one more create go out."""
-        return (self.concurrency is None or self.creating < self.concurrency) and (
+        return not self.closed and (self.concurrency is None or self.creating < self.concurrency) and (
             self.max_running is None or self.creating + self.running < self.max_running
         )
 
@@ -84,12 +90,12 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Jobs that have not been created yet."""
-        return sum(len(lane.queue) for lane in self.lanes)
+        return sum(lane.waiting for lane in self.lanes)
 
     @property
     def hungry(self) -> bool:
         """Whether jobs are still to be created, so that the ends of tasks are worth looking for."""
-        return self.closed is None and any(lane.queue and not lane.closed for lane in self.lanes)
+        return self.closed is None and any(lane.waiting and not lane.closed for lane in self.lanes)
 
     def close(self, reason: str) -> None:
         """Create nothing more. The first reason stays."""
@@ -104,8 +110,8 @@ class Pool:
         if self.slots.creating >= self.limits.concurrency:
             return None
         for lane in self.lanes:
-            if self.closed is None and lane.queue and not lane.closed and lane.open and self._affordable(lane):
-                work = lane.queue.popleft()
+            if self.closed is None and lane.waiting and lane.open and self._affordable(lane):
+                work = (lane.again or lane.queue).popleft()
                 self._take(work)
                 return work
         return None
@@ -171,7 +177,7 @@ class Pool:
         self.ended(work)
 
     def _affordable(self, lane: Lane) -> bool:
-        step = lane.queue[0].step
+        step = (lane.again or lane.queue)[0].step
         cost = step.cost if step is not None else 0.0
         if self.limits.max_jobs is not None and self.creates >= self.limits.max_jobs:
             self.close(f"the cap of {self.limits.max_jobs} jobs was reached")

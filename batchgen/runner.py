@@ -137,8 +137,8 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._pool.lanes:
-            while lane.queue:
-                self._count(lane.queue.popleft(), "")
+            while lane.waiting:
+                self._count((lane.again or lane.queue).popleft(), "")
 
     def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._life(work))
@@ -160,7 +160,7 @@ class Runner:
             pass  # the run ended; the ledger has where this job stands
         self._pool.ended(work)
         if work.again:
-            work.lane.queue.appendleft(work)
+            work.lane.again.append(work)
         else:
             self._count(work, text)
 
