@@ -1,0 +1,212 @@
+"""Many writes, one fsync: operations that wait while a commit runs become durable together in the next.
+
+The statements run on the event loop's thread and only COMMIT, which waits for the disk, runs on another. Statements
+take microseconds, but sqlite3 gives the interpreter lock away around each; on a thread of their own they would have
+to win it back from a busy loop every time, which was measured to bring thousands of changes a second down to tens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, NamedTuple, TypeVar
+
+from batchgen.errors import LedgerError, LedgerLost
+
+T = TypeVar("T")
+
+LARGEST = 256  # operations per commit: what the loop may be kept from its other work, a few milliseconds
+
+# An operation's own fault: values that SQLite doesn't take, or its constraints. The disk has nothing to do with it.
+_FAULTS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+)
+
+
+class _Waiting(NamedTuple):
+    operation: Callable[[], Any]
+    future: asyncio.Future[Any]
+
+
+class _Done(NamedTuple):
+    future: asyncio.Future[Any]
+    result: Any
+    error: LedgerError | None
+
+
+class GroupCommit:
+    """The one way to write through ``connection``, which nobody else may use meanwhile; it stays the caller's."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+        self._files = {file: _identity(file) for file in (path, f"{path}-wal")}
+        self._queue: collections.deque[_Waiting] = collections.deque()
+        self._thread = futures.ThreadPoolExecutor(1, "ledger")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scheduled = False
+        self._committing: tuple[list[_Done], futures.Future[Any]] | None = None
+        self._lost: str | None = None
+        self._closed = False
+
+    async def write(self, operation: Callable[[], T]) -> T:
+        """Run ``operation`` inside a transaction; returns its result once that is on disk.
+
+        It is a function of the database alone and raises LedgerError before it writes anything: it may be run
+        again after a rollback. Cancelling the caller neither loses nor undoes the write.
+        Raises LedgerLost where the disk failed, now or before.
+        """
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise LedgerError(f"the ledger {self._path} is closed.")
+        if self._lost is not None:
+            raise LedgerLost(self._lost)
+        if self._loop is not loop:
+            self.drain()  # what another loop, now ended, has left
+            self._loop = loop
+        waiting = _Waiting(operation, loop.create_future())
+        self._queue.append(waiting)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start)  # what else this turn of the loop writes comes along
+        return await waiting.future  # type: ignore[no-any-return]
+
+    def drain(self) -> None:
+        """Write everything that waits, on this thread."""
+        while self._committing or self._queue:
+            self._finish()
+            if batch := self._take():
+                done = self._perform(batch)
+                if done:
+                    self._committing = done, self._thread.submit(self._connection.execute, "COMMIT")
+        self._scheduled = False
+
+    def close(self) -> None:
+        """Drain, then refuse. The connection is still open."""
+        self.drain()
+        self._closed = True
+        self._thread.shutdown()
+
+    def _start(self) -> None:
+        if self._committing:  # its own callback goes on
+            return
+        done: list[_Done] = []
+        while not done and (batch := self._take()):
+            done = self._perform(batch)
+        if not done:
+            self._scheduled = False
+            return
+        commit = self._thread.submit(self._connection.execute, "COMMIT")
+        self._committing = done, commit
+        loop = self._loop
+        assert loop is not None
+        commit.add_done_callback(lambda commit: self._call_back(loop, commit))
+
+    def _call_back(self, loop: asyncio.AbstractEventLoop, commit: futures.Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: drain() finishes
+            loop.call_soon_threadsafe(self._committed, commit)
+
+    def _committed(self, commit: futures.Future[Any]) -> None:
+        if self._committing is not None and self._committing[1] is commit:
+            self._finish()
+            self._start()
+
+    def _take(self) -> list[_Waiting]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST))]
+
+    def _perform(self, batch: list[_Waiting]) -> list[_Done]:
+        """Run a batch inside a transaction that is left open for its COMMIT; nothing where the ledger is lost."""
+        try:
+            if self._lost is None:
+                for file, identity in self._files.items():
+                    if _identity(file) != identity:
+                        raise OSError(f"{file} was replaced or removed while it was in use")
+                return self._run(batch)
+        except (sqlite3.Error, OSError) as error:
+            self._lose(error)
+        except BaseException as error:  # a mistake in an operation: it is shown, and nobody waits forever
+            self._lose(error)
+            self._refuse([*batch, *self._queue])
+            self._queue.clear()
+            raise
+        self._refuse(batch)
+        return []
+
+    def _refuse(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            _resolve(_Done(waiting.future, None, LedgerLost(self._lost)))
+
+    def _run(self, batch: list[_Waiting]) -> list[_Done]:
+        """Run all operations; one that fails by its own fault leaves no trace and stops no other."""
+        unfit: dict[int, LedgerError] = {}
+        while True:
+            self._connection.execute("BEGIN IMMEDIATE")
+            done: list[_Done] = []
+            for number, (operation, future) in enumerate(batch):
+                if number in unfit:
+                    done.append(_Done(future, None, unfit[number]))
+                    continue
+                try:
+                    done.append(_Done(future, operation(), None))
+                except LedgerError as error:
+                    done.append(_Done(future, None, error))
+                except _FAULTS as error:
+                    unfit[number] = LedgerError(
+                        f"this can't be recorded in the ledger {self._path}: {error}."
+                    )
+                    unfit[number].__cause__ = error
+                    break  # it may have written a part
+            else:
+                return done
+            self._connection.execute("ROLLBACK")
+
+    def _finish(self) -> None:
+        """Tell everybody how the commit under way has ended; waits for it."""
+        if self._committing is None:
+            return
+        (done, commit), self._committing = self._committing, None
+        error = commit.exception()
+        if error is not None:
+            self._lose(error)
+            done = [_Done(future, None, LedgerLost(self._lost)) for future, _, _ in done]
+        for one in done:
+            _resolve(one)
+
+    def _lose(self, error: BaseException) -> None:
+        """Nothing can be written from here on; the first reason stays."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._lost = (
+            f"the ledger {self._path} can't be written any more: {error}. What it has stays true; when that is"
+            " mended, run again."
+        )
+
+
+def _resolve(done: _Done) -> None:
+    future, result, error = done
+    if future.done() or future.get_loop().is_closed():
+        return  # the caller was cancelled; the write stands
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

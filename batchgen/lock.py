@@ -1,0 +1,96 @@
+"""The kernel lock that makes one run the ledger's only writer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from batchgen.errors import LedgerBusy, LedgerError
+
+POLL_SECONDS = 0.1
+
+
+class Lock:
+    """An exclusive ``flock`` on ``path``, held until :meth:`release` or the end of the process, however it ends.
+
+    The file's content only tells people who holds it; the kernel decides. It is never removed: whoever
+    removed it could take away the file that another process has just locked.
+    """
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(
+        cls,
+        path: str,
+        *,
+        wait: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Lock:
+        """Take the lock, waiting up to ``wait`` seconds for it. Raises LedgerBusy that names the holder."""
+        give_up = time.monotonic() + wait
+        while (descriptor := _try(path)) is None:
+            left = give_up - time.monotonic()
+            if left <= 0:
+                raise LedgerBusy(f"another run holds the ledger: {_holder(path)}.")
+            sleep(min(POLL_SECONDS, left))
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.fromtimestamp(clock(), UTC)
+            .isoformat(timespec="seconds")
+            .replace("+00:00", "Z"),
+            "command": shlex.join(sys.argv),
+        }
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk can't tell people who we are; the lock holds all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def _try(path: str) -> int | None:
+    """The descriptor of the locked file, or None where somebody else has it."""
+    try:
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+        )
+    except OSError as error:
+        raise LedgerError(f"the ledger's lock {path} can't be opened: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass  # held, or removed since it was opened: the file at the path counts
+    except OSError as error:
+        os.close(descriptor)
+        raise LedgerError(f"the ledger's lock {path} can't be locked: {error.strerror}.") from error
+    os.close(descriptor)
+    return None
+
+
+def _holder(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            told = json.loads(file.read(10_000))
+        return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"it has locked {path} and not said who it is"

@@ -1,0 +1,238 @@
+"""The ledger as its readers see it."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import itertools
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from batchgen import database
+from batchgen.models import Brief, Event, ImageFile, Record, State
+
+COLUMNS = tuple(column.name for column in dataclasses.fields(Record))
+OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
+
+_STATE = COLUMNS.index("state")
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
+_IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile))
+_STATES = {state.value: state for state in State}
+# Rows of the jobs, or with the ids, in a JSON array.
+_NAMED = (
+    "(external_task_id IN (SELECT value FROM json_each(?1))"
+    " OR (base_id IN (SELECT value FROM json_each(?1)) AND external_task_id <> base_id))"
+)
+_CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
+
+
+class Records:
+    """Reads of a ledger. Synchronous and, but for whole-ledger ones, quick; all see what was committed last."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._reader = connection
+
+    @classmethod
+    def read(cls, path: str, *, origin: str | None = None) -> Records:
+        """Open a ledger for reading, whether or not a run holds it. Raises LedgerError."""
+        path = os.path.realpath(path)
+        return Records(path, database.open_to_read(path, origin))
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def origin(self) -> str:
+        """The API that this ledger belongs to."""
+        return str(self._rows("SELECT value FROM meta WHERE key = 'origin'")[0][0])
+
+    def record(self, external_task_id: str) -> Record | None:
+        rows = self._rows(f"{_SELECT} WHERE external_task_id = ?", (external_task_id,))
+        return to_record(rows[0]) if rows else None
+
+    def series(self, base_id: str) -> list[Record]:
+        """A job's rows: ``ID``, ``ID~2``, ... in the order they were made."""
+        rows = self._rows(
+            f"{_SELECT} WHERE (external_task_id = ?1 AND base_id = ?1)"
+            " OR (base_id = ?1 AND external_task_id <> base_id) ORDER BY id",
+            (base_id,),
+        )
+        return [to_record(row) for row in rows]
+
+    def history_of(self, manifests: Iterable[str]) -> dict[tuple[str, str, int], list[Brief]]:
+        """The rows of whole manifests, by manifest name, job id and take, in the order they were made."""
+        history: dict[tuple[str, str, int], list[Brief]] = {}
+        for manifest in dict.fromkeys(manifests):
+            rows = self._each(
+                "SELECT job_id, take, external_task_id, base_id, state, digest FROM tasks INDEXED BY tasks_job"
+                " WHERE manifest = ? ORDER BY job_id, take, id",
+                (manifest,),
+            )
+            for job_id, take, *rest in rows:
+                history.setdefault((manifest, job_id, take), []).append(_brief(*rest))
+        return history
+
+    def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
+        """The rows of the jobs of these ids, by id, in the order they were made; ids without rows are left out.
+
+        Another job's row whose ``external_task_id`` is one of these ids is listed under it too: the id is taken.
+        """
+        found: dict[str, list[Brief]] = {}
+        for some in _chunks(dict.fromkeys(base_ids)):
+            wanted = set(some)
+            rows = self._each(
+                f"SELECT external_task_id, base_id, state, digest FROM tasks WHERE {_NAMED} ORDER BY id",
+                (json.dumps(some),),
+            )
+            for row in rows:
+                brief = _brief(*row)
+                for name in wanted.intersection(brief[:2]):
+                    found.setdefault(name, []).append(brief)
+        return found
+
+    def open_records(self) -> Iterator[Record]:
+        """The rows that a run has something left to do about, each once, as they are when they come."""
+        return self.records(states=OPEN)
+
+    def records(
+        self,
+        *,
+        states: Collection[State] = (),
+        ids: Collection[str] | None = None,
+        manifests: Collection[str] = (),
+    ) -> Iterator[Record]:
+        """Rows in the order they were made, never all in memory.
+
+        ``ids`` are external_task_ids or jobs' own ids; None takes all. No states, or no manifests, take all of them.
+        """
+        conditions, values = [], list[str]()
+        for column, wanted in (("state", states), ("manifest", manifests)):
+            if wanted:
+                conditions.append(f"{column} IN ({_marks(wanted)})")
+                values += wanted
+        numbers: Iterable[int]
+        if ids is None:
+            numbers = array.array("q", self._numbers(conditions, values))
+        else:
+            numbers = set[int]()
+            for some in _chunks(dict.fromkeys(ids)):
+                numbers.update(self._numbers([_NAMED, *conditions], [json.dumps(some), *values]))
+        for batch in _chunks(sorted(numbers)):
+            for row in self._rows(f"{_SELECT} WHERE id IN ({_marks(batch)}) ORDER BY id", batch):
+                record = to_record(row)
+                if not states or record.state in states:  # it may have gone on meanwhile
+                    yield record
+
+    def known_tasks(self, limit: int) -> list[Record]:
+        """The newest rows that have a task."""
+        numbers: list[int] = []
+        for state in (State.SUBMITTED, State.SUCCEEDED, State.DOWNLOADED, State.FAILED):
+            rows = self._rows("SELECT id FROM tasks WHERE state = ? ORDER BY id DESC LIMIT ?", (state, limit))
+            numbers += [number for (number,) in rows]
+        newest = sorted(numbers, reverse=True)[:limit]
+        rows = self._rows(f"{_SELECT} WHERE id IN ({_marks(newest)}) ORDER BY id DESC", newest)
+        return [to_record(row) for row in rows]
+
+    def was_uncertain(self, external_task_id: str) -> Record | None:
+        """The row, if it has no task and a create of it once had an unknown outcome: ask again before the next."""
+        record = self.record(external_task_id)
+        if record is None or record.task_id is not None:
+            return None
+        events = self.events(external_task_id)
+        return record if any(event.to_state is State.UNKNOWN for event in events) else None
+
+    def events(self, external_task_id: str) -> list[Event]:
+        """The history of a row, oldest first."""
+        rows = self._rows(
+            "SELECT at, event, from_state, to_state, code, message, request_id, detail FROM events"
+            " WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?) ORDER BY id",
+            (external_task_id,),
+        )
+        return [
+            Event(
+                external_task_id, at, event, _STATES.get(before), State(after), code, message, request_id,
+                json.loads(detail) if detail else {},
+            )
+            for at, event, before, after, code, message, request_id, detail in rows
+        ]  # fmt: skip
+
+    def counts(self) -> dict[State, int]:
+        """How many rows are in each state; all states are there."""
+        rows = self._rows("SELECT state, count(*) FROM tasks GROUP BY state")
+        return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+
+    def durations(self, kind: str, limit: int = 200) -> list[float]:
+        """Seconds from acceptance to end of the latest tasks of a kind that ended well, latest first."""
+        rows = self._rows(
+            "SELECT length FROM tasks WHERE kind = ? AND length IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+            (kind, limit),
+        )
+        return [seconds for (seconds,) in rows]
+
+    def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
+        """What is remembered of image files, by path; of all where ``paths`` is None."""
+        sql = f"SELECT {', '.join(_IMAGE)} FROM images"
+        if paths is None:
+            return dict(map(_image, self._each(sql)))
+        found: dict[str, ImageFile] = {}
+        for some in _chunks(dict.fromkeys(paths)):
+            found.update(map(_image, self._rows(f"{sql} WHERE path IN ({_marks(some)})", some)))
+        return found
+
+    def note(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM notes WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def _numbers(self, conditions: Sequence[str], values: Sequence[Any]) -> Iterator[int]:
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return (number for (number,) in self._each(f"SELECT id FROM tasks{where}", values))
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        return list(self._each(sql, values))
+
+    def _each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
+        """Rows one by one; to be used up at once, since the read lasts until then."""
+        with database.translated(self.path):
+            yield from map(database.restored, database.execute(self._reader, sql, values))
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """A Record from the values of COLUMNS."""
+    values = list(row)
+    values[_STATE] = State(values[_STATE])
+    return Record(*values)
+
+
+def _brief(external_task_id: str, base_id: str, state: str, digest: str) -> Brief:
+    # One string for both names where they are equal: there are as many of these as jobs.
+    return Brief(
+        external_task_id, external_task_id if base_id == external_task_id else base_id, _STATES[state], digest
+    )
+
+
+def _image(row: Sequence[Any]) -> tuple[str, ImageFile]:
+    path, size, mtime_ns, inode, *rest = row
+    return path, ImageFile(path, size, int(mtime_ns), int(inode), *rest)
+
+
+def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
+    values = iter(values)
+    while chunk := list(itertools.islice(values, _CHUNK)):
+        yield chunk
+
+
+def _marks(values: Collection[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,117 @@
+"""Which changes of a row the ledger allows, and what a change does to its columns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from batchgen.errors import TransitionError
+from batchgen.models import Change, Record, State
+
+_S = State
+
+ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
+    {
+        # The intent is taken; given up; or a create that was believed not to exist is found after all.
+        _S.PENDING: frozenset({_S.SUBMITTING, _S.REJECTED, _S.SUBMITTED}),
+        # Accepted; refused; nobody knows (also: found so after a crash); or certainly not sent (DNS, 1302, 1303).
+        _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.REJECTED, _S.UNKNOWN, _S.PENDING}),
+        # Found at the API and adopted; proven not created; or abandoned by a person.
+        _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.PENDING, _S.REJECTED}),
+        # Progress; or the task ended. Never back: the task is paid for and its slot is known.
+        _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED}),
+        # The clip is home; or its URL was asked for again.
+        _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED}),
+        # Nothing was made, so the id is free: content or person changed, and it is tried again; or found after all.
+        _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED}),
+        # Final. A retry of a failed task is another row, ID~2.
+        _S.FAILED: frozenset(),
+        _S.DOWNLOADED: frozenset(),
+    }
+)
+
+# No create is sent for a job in one of these: it may have been paid for, and its clip may exist.
+MAY_BE_PAID = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.SUCCEEDED, _S.DOWNLOADED})
+
+# What may be found at the API about a row that the ledger doesn't have, or has without a task.
+ADOPTED = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED})
+WITHOUT_TASK = frozenset({_S.PENDING, _S.REJECTED, _S.SUBMITTING, _S.UNKNOWN})
+
+# Columns that a Change may set, with their types; None is always taken.
+_TEXT, _NUMBER = (str,), (int, float)
+SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {
+        "task_id": _TEXT,
+        "error_code": _TEXT,
+        "error_message": _TEXT,
+        "request_id": _TEXT,
+        "submitted_at": _NUMBER,
+        "finished_at": _NUMBER,
+        "video_url": _TEXT,
+        "video_path": _TEXT,
+        "video_sha256": _TEXT,
+        "cost_usd_estimate": _NUMBER,
+        "units_charged": _TEXT,
+    }
+)
+
+# What a row in a state must have: the state promises it to whoever reads it after a crash.
+REQUIRED: Mapping[State, tuple[str, ...]] = MappingProxyType(
+    {
+        _S.SUBMITTED: ("task_id",),
+        _S.SUCCEEDED: ("task_id", "video_url"),
+        _S.FAILED: ("task_id",),
+        _S.DOWNLOADED: ("task_id", "video_path", "video_sha256"),
+    }
+)
+
+_ENDED = frozenset({_S.SUCCEEDED, _S.FAILED})
+
+
+def advance(record: Record, change: Change, at: float) -> dict[str, Any]:
+    """The columns that ``change`` sets in ``record`` at the time ``at``. Raises TransitionError.
+
+    Besides the state and ``change.values``:
+
+    - ``error_code`` and ``error_message`` follow ``change.code`` and ``change.message``: none empties them;
+    - ``request_id`` follows the change's, where it has one;
+    - ``submitted_at`` and ``finished_at`` are ``at``, where the task begins or ends and nobody said better;
+    - a create that was certainly not accepted (submitting -> pending) doesn't count as an attempt.
+    """
+    if change.to not in ALLOWED[record.state]:
+        raise TransitionError(f"{record.external_task_id}: {record.state} can't become {change.to}.")
+    if change.to is State.SUBMITTING:
+        raise TransitionError(f"{record.external_task_id}: an intent is recorded by begin() alone.")
+    columns = settled(record, change, at)
+    if record.state is State.SUBMITTING and change.to is State.PENDING:
+        columns["attempt"] = max(record.attempt - 1, 0)
+    return columns
+
+
+def settled(record: Record, change: Change, at: float) -> dict[str, Any]:
+    """What :func:`advance` sets, whatever state the row comes from."""
+    to, values = change.to, change.values
+    code = None if change.code is None else str(change.code)
+    columns: dict[str, Any] = {"state": to, "error_code": code, "error_message": change.message}
+    if change.request_id is not None:
+        columns["request_id"] = change.request_id
+    if to is State.SUBMITTED and record.submitted_at is None:
+        columns["submitted_at"] = at
+    if to in _ENDED and record.finished_at is None:
+        columns["finished_at"] = at
+    for name, value in values.items():
+        types = SETTABLE.get(name)
+        if types is None:
+            raise TransitionError(f"{record.external_task_id}: a change can't set {name!r}.")
+        if value is not None and not isinstance(value, types):
+            raise TransitionError(f"{record.external_task_id}: {name} can't be {value!r}.")
+        columns[name] = value
+    if record.task_id and columns.get("task_id", record.task_id) != record.task_id:
+        raise TransitionError(
+            f"{record.external_task_id}: is task {record.task_id}; it can't become {columns['task_id']!r}."
+        )
+    for name in REQUIRED.get(to, ()):
+        if not columns.get(name, getattr(record, name)):
+            raise TransitionError(f"{record.external_task_id}: {to} needs {name}.")
+    return columns
