@@ -534,6 +534,28 @@ def test_every_mistake_is_reported_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        pytest.param({"image": OUT, "imagee": "a.png"}, ("imagee",), id="a misspelt key is not missing too"),
+        pytest.param(
+            {"multi_shot": "x", "shot_type": "customize"}, ("multi_shot",), id="no condition on a bad value"
+        ),
+        pytest.param(
+            {"multi_prompt": [shot(1, "6"), shot(1, "6")]}, ("multi_prompt",), id="no sum without effect"
+        ),
+        pytest.param(
+            {"image_tail": "t", "static_mask": "m", "dynamic_masks": [MASK]}, ("static_mask",), id="masks"
+        ),
+        pytest.param(
+            shots(shot(1, "5"), multi_shot=OUT, prompt="a"), ("shot_type",), id="multi_shot forgotten"
+        ),
+    ],
+)
+def test_one_mistake_is_one_finding(changes: dict[str, Any], path: tuple[str | int, ...]) -> None:
+    assert [finding.path for finding in found(changed(changes))] == [path]
+
+
 def test_a_reference_that_is_repeated_is_one_mistake() -> None:
     assert len(found(changed({"prompt": "<<<voice_1>>> and <<<voice_1>>>, <<<voice_2>>>"}))) == 2
 

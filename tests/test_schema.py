@@ -447,6 +447,13 @@ def test_editor_marks_a_bad_entry(entry: Any) -> None:
     assert not editor().is_valid({"version": 1, "jobs": [entry]})
 
 
+@pytest.mark.parametrize("seconds", range(18))
+def test_editor_takes_a_bare_number_of_seconds_as_batchgen_does(seconds: int) -> None:
+    taken = schema.check_entry("inline", schema.natural({"duration": seconds})) == []
+    assert taken == (3 <= seconds <= 15)
+    assert editor("/$defs/inline").is_valid({"duration": seconds}) == taken
+
+
 SCALARS = (
     st.none()
     | st.booleans()
@@ -589,6 +596,7 @@ ENTRIES = [
         {"Image-Tail": "x"},
         [(("Image-Tail",), 'unknown key "Image-Tail"; did you mean "image_tail"?')],
     ),
+    ("inline", {"MODE": "x"}, [(("MODE",), 'unknown key "MODE"; did you mean "mode"?')]),
     ("inline", {"colour": "x"}, [(("colour",), 'unknown key "colour"')]),
     ("inline", {None: 1}, [(("None",), "unknown key nothing")]),
     ("inline", {"match": "*"}, [(("match",), '"match" goes with folder')]),
@@ -727,6 +735,20 @@ def test_hostile_values_are_refused_in_one_short_printable_line(field: str, valu
     assert finding.path[:1] in ((field,), ())
     assert finding.text.isprintable()
     assert len(finding.text) < 200
+
+
+def test_a_long_value_is_cut_in_its_message() -> None:
+    [finding] = schema.check_request({**GOOD, "mode": "A" * 10**6})
+    assert finding.text == '"' + "A" * 60 + "... is not one of std, pro, 4k"
+
+
+def test_nesting_beyond_python_s_stack_is_a_finding() -> None:
+    value: list[Any] = []
+    for _ in range(10**5):
+        value = [value]
+    [finding] = schema.check_entry("inline", {"prompt": value})
+    assert "nested too deeply" in finding.text
+    assert not schema.is_valid({**GOOD, "prompt": value})
 
 
 # -- where the schemas are found -------------------------------------------------------------------------------------
