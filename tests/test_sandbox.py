@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import hmac
 import io
@@ -13,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -535,6 +537,28 @@ def test_a_request_whose_body_breaks_off_makes_nothing_and_is_noted() -> None:
     sandboxed(test)
 
 
+def test_a_large_request_that_arrived_whole_counts_although_its_client_has_left() -> None:
+    async def test(b: Bench) -> None:
+        api, free = b.sandbox._api, threading.Event()
+        busy = [api._readers.submit(free.wait) for _ in range(2)]
+        try:
+            waiting = asyncio.create_task(b.create(image=b64(png(padding=1_000_000)), external_task_id="x"))
+            await until(api._readers._work_queue.qsize)
+            waiting.cancel()
+            runner = b.sandbox._runner
+            assert runner is not None
+            assert runner.server is not None
+            server = runner.server
+            await until(lambda: all(one.transport is None for one in server.connections))
+        finally:
+            free.set()
+        await until(lambda: len(b.sandbox.journal))
+        assert b.sandbox.journal.summary()["accepts"] == {"x": 1}
+        assert all(one.result() for one in busy)
+
+    sandboxed(test)
+
+
 # --- faults
 
 CREATE_FAULTS = [
@@ -554,9 +578,11 @@ def test_a_create_fault_makes_a_task_or_not_as_its_definition_says(name: str) ->
         url, body = b.sandbox.base_url + CALL, {**ORDER, "external_task_id": "x"}
         request = b.client.post(url, json=body, allow_redirects=False)
         if name in BROKEN:
-            with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            with pytest.raises(aiohttp.ClientError) as caught:
                 async with request as response:
                     await response.read()
+            reset = isinstance(caught.value, OSError) and caught.value.errno == errno.ECONNRESET
+            assert reset is name.startswith("reset")
         else:
             async with request as response:
                 assert response.status == reply.status

@@ -27,7 +27,7 @@ from batchgen.sandbox.shapes import (
     wrong,
 )
 
-_REFERENCE = re.compile(r"<<<(element|image|voice)_(\d{1,9})>>>")
+_REFERENCE = re.compile(r"<<<(element|voice)_(\d{1,9})>>>")
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
 _MOVES = ("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward")
 
@@ -167,11 +167,7 @@ def _check_voices(request: Mapping[str, Any]) -> None:
         raise wrong("element_list and voice_list", "are mutually exclusive")
     if voices and request.get("sound", "off") != "on":
         raise wrong("sound", "must be on when voices are specified")
-    given = {
-        "element": len(elements),
-        "voice": len(voices),
-        "image": sum(1 for name in ("image", "image_tail") if request.get(name)),
-    }
+    given = {"element": len(elements), "voice": len(voices)}
     for where, prompt in _prompts(request):
         for kind, index in _REFERENCE.findall(prompt):
             if not 1 <= int(index) <= given[kind]:

@@ -69,7 +69,7 @@ class Api:
         try:
             body = await request.read()
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
-            self._note("create", request, message="the body did not arrive whole")
+            self._note("create", request, message="the client hung up before its body was read")
             raise
         if len(body) < _LARGE:
             order = checks.read(body)
