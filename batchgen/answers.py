@@ -146,7 +146,9 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
         data.get("external_task_id")
     )
     if task_id is None or asked not in (task_id, external or asked):
-        raise ApiError(f"asked for {asked}, answered for {_short(str(data.get('task_id')))}", request_id=request_id)
+        raise ApiError(
+            f"asked for {asked}, answered for {_short(str(data.get('task_id')))}", request_id=request_id
+        )
     raw = _text(data.get("task_status")) or ""
     videos = _mapping(data.get("task_result")).get("videos")
     video = _mapping(videos[0]) if isinstance(videos, list) and videos else {}
@@ -175,7 +177,10 @@ def _refuse(answer: Answer, code: int | None, message: str, request_id: str | No
     elif (code is not None and 5000 <= code < 6000) or answer.status >= 500 or not answer.complete:
         kind, text = MaybeAccepted, message or _first_line(answer)
     elif 300 <= answer.status < 400:
-        kind, text = MaybeAccepted, f"redirected to {_short(answer.location or 'nowhere')}, which is never followed"
+        kind, text = (
+            MaybeAccepted,
+            f"redirected to {_short(answer.location or 'nowhere')}, which is never followed",
+        )
     elif code is not None and code != 0:
         kind, text = UnknownCode, message or _first_line(answer)
     elif 400 <= answer.status < 500:
@@ -207,7 +212,11 @@ def _envelope(document: Mapping[str, Any]) -> tuple[int | None, str, str | None]
     if code is None or (code == 0 and error):
         code = _integer(inner.get("code"))
     message = _text(document.get("message")) or _text(inner.get("message")) or ""
-    return code, " ".join(message.split()), _text(document.get("request_id")) or _text(inner.get("request_id"))
+    return (
+        code,
+        " ".join(message.split()),
+        _text(document.get("request_id")) or _text(inner.get("request_id")),
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -258,6 +267,10 @@ def _short(text: str) -> str:
 
 def _first_line(answer: Answer) -> str:
     """The first line of a body that a person can read something in, without markup."""
-    text = re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", answer.body[:4000].decode("utf-8", "replace"), flags=re.S)
-    lines = (" ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in text.splitlines())
+    text = re.sub(
+        r"<(style|script).*?</\1>|<[^>]*>", " ", answer.body[:4000].decode("utf-8", "replace"), flags=re.S
+    )
+    lines = (
+        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in text.splitlines()
+    )
     return next((line[:200] for line in lines if line), f"HTTP {answer.status} with an empty body")

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchgen import options, settings
-from batchgen.errors import BatchgenError, Interrupted, LedgerError, ManifestError, UsageError
+from batchgen import logs, options, settings
+from batchgen.errors import BatchgenError, Interrupted, ManifestError, UsageError
 
 if TYPE_CHECKING:
     from batchgen.ledger import Ledger
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; argparse exits by itself on a bad command line."""
     args = options.parser().parse_args(argv)
     try:
-        with _logging(args):
+        with logs.configured(args):
             code: int = COMMANDS[args.command](args)
             sys.stdout.flush()
             return code
@@ -53,7 +53,12 @@ def _refuse(args: argparse.Namespace, error: BatchgenError) -> int:
 
         problems = [problem_object(problem) for problem in getattr(error, "problems", ())]
         _print_json(
-            {"schema_version": SCHEMA_VERSION, "exit_code": error.exit_code, "error": str(error), "problems": problems}
+            {
+                "schema_version": SCHEMA_VERSION,
+                "exit_code": error.exit_code,
+                "error": str(error),
+                "problems": problems,
+            }
         )
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, ManifestError):
@@ -74,7 +79,14 @@ def _validate(args: argparse.Namespace) -> int:
     jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
     if args.json:
         found = [report.problem_object(problem) for problem in [*problems, *unusable]]
-        _print_json({"schema_version": report.SCHEMA_VERSION, "manifests": len(manifests), "jobs": jobs, "problems": found})
+        _print_json(
+            {
+                "schema_version": report.SCHEMA_VERSION,
+                "manifests": len(manifests),
+                "jobs": jobs,
+                "problems": found,
+            }
+        )
     else:
         _say(*problems, *unusable)
         if not problems and not unusable and not args.quiet:
@@ -201,7 +213,9 @@ def _status(args: argparse.Namespace) -> int:
             if args.json:
                 states = {state.value: counts.get(state, 0) for state in State}
                 rows = [export_row(record) for record in attention]
-                _print_json({"schema_version": report.SCHEMA_VERSION, "ledger": path, "states": states, "open": rows})
+                _print_json(
+                    {"schema_version": report.SCHEMA_VERSION, "ledger": path, "states": states, "open": rows}
+                )
             else:
                 _print(report.status_text(counts, attention, path))
             return 0
@@ -307,7 +321,9 @@ def _steps(args: argparse.Namespace, manifests: list[Manifest], ledger: Records 
     history = ledger.history_of([one.name for one in manifests]) if ledger is not None else {}
     unseen = [job.external_task_id for one in manifests for job in one.jobs if job.key not in history]
     series = ledger.briefs(unseen) if ledger is not None else {}
-    return plan(manifests, history, series, retry_failed=args.retry_failed, accept_changes=args.accept_changes)
+    return plan(
+        manifests, history, series, retry_failed=args.retry_failed, accept_changes=args.accept_changes
+    )
 
 
 @contextlib.contextmanager
@@ -355,42 +371,6 @@ def _progress(args: argparse.Namespace, runner: Runner, pool: Pool) -> Iterator[
             yield
         finally:
             task.cancel()
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line, with the ``action`` and ``external_task_id`` of what happened."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
-        for name in ("action", "external_task_id"):
-            if (value := getattr(record, name, None)) is not None:
-                line[name] = value
-        return json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def _logging(args: argparse.Namespace) -> Iterator[None]:
-    """stderr shows warnings (-v: everything, -q: errors); a log file gets everything."""
-    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else logging.WARNING
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    handlers[0].setLevel(level)
-    if args.log_file:
-        try:
-            handlers.append(logging.FileHandler(args.log_file, encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
-    form = _JsonLines() if args.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    for handler in handlers:
-        handler.setFormatter(form)
-        log.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.api import Api
+from batchgen.asking import Asker
 from batchgen.download import Downloads
 from batchgen.errors import (
     AccountStop,
@@ -35,17 +36,15 @@ from batchgen.errors import (
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
-from batchgen.plan import Action, Step, decide
+from batchgen.plan import Action, decide, new_row
 from batchgen.pool import Pool, Work
 
 log = logging.getLogger("batchgen")
 
-QUERIES = 32  # in flight at once
 DOWNLOADS = 4  # in flight at once
 DOWNLOAD_TRIES = 3
 VANISHED = 5  # answers of "no such task" before a task is reported as gone
 UNCLEAR = 8  # unclear answers to creates in a row before creating is stopped
-UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,16 @@ class Lives:
     """What the lives of one run share, and the steps of a life."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits, give_up: Callable[[BatchgenError], None]
+        self,
+        ledger: Ledger,
+        api: Api,
+        downloads: Downloads,
+        pool: Pool,
+        waits: Waits,
+        give_up: Callable[[BatchgenError], None],
     ) -> None:
         self.ledger, self.api, self.downloads, self.pool, self.waits = ledger, api, downloads, pool, waits
-        self._give_up = give_up  # ends the run early
+        self.asker = Asker(ledger, api, timeout=waits.timeout, pause=self._pause, give_up=give_up)
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
         self.settling = 0
@@ -72,9 +77,6 @@ class Lives:
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
         self._unclear = 0
-        self._unreachable_since: float | None = None
-        self._lookups = ledger.note("lookups") is not None
-        self._queries = asyncio.Semaphore(QUERIES)
         self._fetches = asyncio.Semaphore(DOWNLOADS)
         self._warned: set[str] = set()
 
@@ -111,16 +113,16 @@ class Lives:
         try:
             uncertain = self.ledger.was_uncertain(work.step.external_task_id)
             if uncertain is not None:
-                view = await self._look_up(uncertain.external_task_id)
+                view = await self.asker.look_up(uncertain.external_task_id)
                 if isinstance(view, TaskView):
                     outcome = self.pool.started
                     await self._adopt(work, uncertain, view)
                     return ""
                 if not isinstance(view, NotFound):
                     work.record, work.again = uncertain, True
-                    self.pool.pause(asyncio.get_running_loop().time())
+                    self._pause()
                     return ""
-            record = work.record = await self.ledger.begin(_row(work.step, job))
+            record = work.record = await self.ledger.begin(new_row(work.step, job))
             try:
                 made = await self.api.create({**job.request, "external_task_id": record.external_task_id})
             except (ApiError, ImageError) as error:
@@ -136,7 +138,8 @@ class Lives:
                 record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
                 submitted_at=time.time(), error_code=None, error_message=None,
             )  # fmt: skip
-            self._unclear, self._unreachable_since = 0, None
+            self._unclear = 0
+            self.asker.reached()
             self._tell(logging.INFO, "accepted", record, f"task {made.task_id}")
             return ""
         finally:
@@ -145,18 +148,17 @@ class Lives:
 
     def _not_created(self, work: Work, error: ApiError | ImageError) -> str:
         """What a create that made no task, or maybe none, means for this job and for all others."""
-        now = asyncio.get_running_loop().time()
         work.again = isinstance(error, NeverSent | SlotsFull | Throttled | UnknownCode | AccountStop)
         if isinstance(error, NeverSent):
-            self._unreachable(error)
-            self.pool.pause(now)
+            self.asker.unreachable(error)
+            self._pause()
         elif isinstance(error, AccountStop):
             self.stop_creates(error)
         elif isinstance(error, Throttled):
-            self.pool.pause(now, at_least=error.retry_after or 0.0)
+            self._pause(error.retry_after or 0.0)
         elif isinstance(error, UnknownCode | MaybeAccepted):
             self._unclear += 1
-            self.pool.pause(now, at_least=error.retry_after or 0.0)
+            self._pause(error.retry_after or 0.0)
             if self._unclear >= UNCLEAR:
                 text = f"the API gave {self._unclear} unclear answers in a row, the last: {error}"
                 self.stop_creates(AccountStop(text, code=error.code) if work.again else EndedEarly(text))
@@ -184,12 +186,12 @@ class Lives:
         self.settling += 1
         try:
             for turn in itertools.count():
-                view = await self._look_up(record.external_task_id)
+                view = await self.asker.look_up(record.external_task_id)
                 old_enough = now() >= believable
                 if isinstance(view, TaskView):
                     await self._adopt(work, record, view)
                     return ""
-                if isinstance(view, NotFound) and old_enough and await self._lookups_work():
+                if isinstance(view, NotFound) and old_enough and await self.asker.lookups_work():
                     work.record = await self._write(
                         record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
@@ -202,43 +204,25 @@ class Lives:
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.settling -= 1
-        return (
-            "nobody can tell whether its create was accepted, so it is not sent again"
-            + ("" if self._lookups else " (this API has not been seen to find a task by its external_task_id)")
+        return "nobody can tell whether its create was accepted, so it is not sent again" + (
+            ""
+            if self.asker.lookups_proven
+            else " (this API has not been seen to find a task by its external_task_id)"
         )
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
-        return not self._lookups and self.pool.slots.running + self.pool.slots.creating > self.settling
+        return (
+            not self.asker.lookups_proven
+            and self.pool.slots.running + self.pool.slots.creating > self.settling
+        )
 
     async def _adopt(self, work: Work, record: Record, view: TaskView) -> None:
-        await self._prove_lookups()
         work.record = await self._write(
             record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
             submitted_at=record.submitted_at or record.created_at, error_code=None, error_message=None,
         )  # fmt: skip
         self._tell(logging.INFO, "adopted", record, f"task {view.task_id}")
-
-    async def _look_up(self, external_task_id: str) -> TaskView | ApiError:
-        try:
-            return await self._query(external_task_id)
-        except ApiError as error:
-            return error
-
-    async def _lookups_work(self) -> bool:
-        """Whether this API has been seen to find a task by its ``external_task_id``; sought where it hasn't."""
-        if not self._lookups:
-            for known in self.ledger.known_tasks(limit=3):
-                view = await self._look_up(known.external_task_id)
-                if isinstance(view, TaskView) and view.task_id == known.task_id:
-                    await self._prove_lookups()
-                    break
-        return self._lookups
-
-    async def _prove_lookups(self) -> None:
-        if not self._lookups:
-            await self.ledger.set_note("lookups", "proven")
-            self._lookups = True
 
     # -- follow ---------------------------------------------------------------------------------------
 
@@ -258,7 +242,7 @@ class Lives:
             await asyncio.sleep(wait)
             age = loop.time() - born
             try:
-                view = await self._query(record.task_id)
+                view = await self.asker.ask(record.task_id)
             except NotFound as error:
                 vanished += 1
                 if vanished >= VANISHED:
@@ -285,7 +269,10 @@ class Lives:
         if view.created_at is not None and view.updated_at is not None:
             length = min(max(view.updated_at - view.created_at, 0.0), age) or age
         self._lengths.learn(record.kind, [length])
-        ended: dict[str, Any] = {"finished_at": (record.submitted_at or record.created_at) + length, "units_charged": view.units_charged}
+        ended: dict[str, Any] = {
+            "finished_at": (record.submitted_at or record.created_at) + length,
+            "units_charged": view.units_charged,
+        }
         if view.status == "failed":
             text = view.message or "the API gave no reason"
             self._tell(logging.INFO, "task_failed", record, text)
@@ -295,7 +282,12 @@ class Lives:
             )  # fmt: skip
         self._tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
         return await self._write(
-            record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id, video_url=view.video_url, **ended
+            record,
+            State.SUCCEEDED,
+            "task_succeeded",
+            request_id=view.request_id,
+            video_url=view.video_url,
+            **ended,
         )
 
     def _odd(self, record: Record, view: TaskView) -> None:
@@ -321,7 +313,9 @@ class Lives:
     async def _bring_home(self, work: Work, record: Record) -> str:
         """Download the clip. Whatever goes wrong here is retried here, and never as a create."""
         assert record.video_url is not None
-        root = os.path.normpath(os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2)))
+        root = os.path.normpath(
+            os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
+        )
         text = ""
         for turn in range(DOWNLOAD_TRIES):
             try:
@@ -329,7 +323,9 @@ class Lives:
                     clip = await self.downloads.fetch(record.video_url or "", record.output_path, root=root)
             except DownloadError as error:
                 text = str(error)
-                record = work.record = await self._write(record, State.SUCCEEDED, "download_failed", message=text)
+                record = work.record = await self._write(
+                    record, State.SUCCEEDED, "download_failed", message=text
+                )
                 if turn + 1 < DOWNLOAD_TRIES:
                     await asyncio.sleep(backoff(turn, self._rng))
                     record = work.record = await self._fresh_url(record)
@@ -344,32 +340,15 @@ class Lives:
 
     async def _fresh_url(self, record: Record) -> Record:
         """URLs expire: ask for the task's present one."""
-        view = await self._look_up(record.task_id or record.external_task_id)
+        view = await self.asker.look_up(record.task_id or record.external_task_id)
         if isinstance(view, TaskView) and view.video_url and view.video_url != record.video_url:
             return await self._write(record, State.SUCCEEDED, "new_url", video_url=view.video_url)
         return record
 
     # -- shared ---------------------------------------------------------------------------------------
 
-    async def _query(self, asked: str) -> TaskView:
-        try:
-            async with self._queries:
-                view = await self.api.query(asked)
-        except NeverSent as error:
-            self._unreachable(error)
-            raise
-        except Throttled as error:
-            self.pool.pause(asyncio.get_running_loop().time(), at_least=error.retry_after or 0.0)
-            raise
-        self._unreachable_since = None
-        return view
-
-    def _unreachable(self, error: NeverSent) -> None:
-        """Count how long the API has not been reached; give the run up after a while."""
-        now = asyncio.get_running_loop().time()
-        self._unreachable_since = since = self._unreachable_since or now
-        if now - since > UNREACHABLE * self.waits.timeout:
-            self._give_up(EndedEarly(f"the API could not be reached for {now - since:.0f} s: {error}"))
+    def _pause(self, at_least: float = 0.0) -> None:
+        self.pool.pause(asyncio.get_running_loop().time(), at_least=at_least)
 
     async def _write(
         self, record: Record, to: State, event: str, *, code: int | str | None = None, message: str | None = None,
@@ -388,29 +367,15 @@ class Lives:
         )  # fmt: skip
 
 
-def _row(step: Step, job: Job) -> Record:
-    """The ledger's row for a create that is about to be sent."""
-    name = job.id if job.take == 1 else f"{job.id}.take{job.take}"
-    return Record(
-        external_task_id=step.external_task_id,
-        base_id=job.external_task_id,
-        manifest=job.manifest,
-        job_id=job.id,
-        take=job.take,
-        digest=job.digest,
-        canonical=job.canonical,
-        state=State.PENDING,
-        output_path=os.path.join(job.output_dir, job.manifest, f"{name}.mp4"),
-        cost_usd_estimate=step.cost,
-    )
-
-
 def _judged(record: Record, error: ApiError | ImageError) -> Change:
     """The change that a create without a task id means for its own row."""
     if isinstance(error, ImageError):
         return Change(record.external_task_id, State.PENDING, "not_sent", message=str(error))
     to, event = next(verdict for kind, verdict in _VERDICTS.items() if isinstance(error, kind))
-    values: dict[str, Any] = {"error_message": str(error), "error_code": None if error.code is None else str(error.code)}
+    values: dict[str, Any] = {
+        "error_message": str(error),
+        "error_code": None if error.code is None else str(error.code),
+    }
     if error.request_id is not None:
         values["request_id"] = error.request_id
     return Change(record.external_task_id, to, event, error.code, str(error), error.request_id, values)

@@ -64,9 +64,13 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line. A namespace has ``command`` and, for most, ``json`` and the logging options."""
     common = _common()
     ledger = argparse.ArgumentParser(add_help=False)
-    ledger.add_argument("--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)")
+    ledger.add_argument(
+        "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
+    )
     api = argparse.ArgumentParser(add_help=False)
-    api.add_argument("--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)")
+    api.add_argument(
+        "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
+    )
     api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
                      help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
@@ -74,11 +78,15 @@ def parser() -> argparse.ArgumentParser:
     api.add_argument("--lock-wait", metavar="DURATION", type=_wait, default=0.0,
                      help="wait so long for another run to let go of the ledger (default: don't)")  # fmt: skip
     paths = argparse.ArgumentParser(add_help=False)
-    paths.add_argument("paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml")
+    paths.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
+    )
     paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
     choice = argparse.ArgumentParser(add_help=False)
     choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
-    choice.add_argument("--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid")
+    choice.add_argument(
+        "--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid"
+    )
 
     top = argparse.ArgumentParser(
         prog="batchgen", description="Image-to-video jobs from manifests, each paid once.", epilog=EPILOG, formatter_class=_RAW
@@ -86,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"batchgen {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, words: str, examples: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def command(
+        name: str, words: str, examples: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
         return commands.add_parser(
             name, help=words, description=words[0].upper() + words[1:] + ".", epilog=f"examples:\n{examples}",
             formatter_class=_RAW, parents=[*parents, common],
@@ -100,14 +110,22 @@ def parser() -> argparse.ArgumentParser:
                   "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 manifests/\n"
                   "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
                   paths, ledger, api, choice)  # fmt: skip
-    run.add_argument("--concurrency", metavar="N", type=_count, default=8, help="create requests in flight (default 8)")
-    run.add_argument("--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)")
+    run.add_argument(
+        "--concurrency", metavar="N", type=_count, default=8, help="create requests in flight (default 8)"
+    )
+    run.add_argument(
+        "--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)"
+    )
     run.add_argument("--max-jobs", metavar="N", type=_count, help="create at most so many tasks")
     run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
     run.add_argument("--deadline", metavar="TIME|DURATION", type=_deadline,
                      help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
     run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
-    run.add_argument("--sandbox", action="store_true", help="start the local API and use it, with a ledger and clips of its own")
+    run.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="start the local API and use it, with a ledger and clips of its own",
+    )
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
     command("collect", "follow and download what the ledger has open; never creates",
             "  batchgen collect", ledger, api)  # fmt: skip
@@ -134,5 +152,10 @@ def _common() -> argparse.ArgumentParser:
     group.add_argument("--no-progress", action="store_true", help="no progress bar, on a terminal either")
     group.add_argument("--log-file", metavar="FILE", help="append what happens to a file")
     group.add_argument("--log-format", choices=["text", "json"], default="text", help="default: text")
-    group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="default: auto; NO_COLOR is heard")
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="default: auto; NO_COLOR is heard",
+    )
     return common

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batchgen.models import Brief, Job, Manifest, State, UnusableJob
+from batchgen.models import Brief, Job, Manifest, Record, State, UnusableJob
 from batchgen.prices import cost_usd
 
 TRIES = 3  # tasks a job may have in all, where they end failed
@@ -52,14 +53,18 @@ class Step:
     cost: float = 0.0
 
 
-def decide(job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False) -> Step:
+def decide(
+    job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False
+) -> Step:
     """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
     mine = [row for row in known if row.digest == job.digest]
     last = max(mine, key=lambda row: (row.state in PAID, *_order(row)), default=None)
     if last is not None and last.state in PAID:
         action, reason = _ACTIONS[last.state]
         return Step(job, action, last.external_task_id, reason)
-    paid = max((row for row in known if row.digest != job.digest and row.state in PAID), key=_order, default=None)
+    paid = max(
+        (row for row in known if row.digest != job.digest and row.state in PAID), key=_order, default=None
+    )
     if last is None and paid is not None and not accept_changes:
         reason = f"paid as {paid.external_task_id}, and changed since"
         return Step(job, Action.CHANGED, paid.external_task_id, reason)
@@ -74,7 +79,9 @@ def decide(job: Job, known: Sequence[Brief], *, retry_failed: bool = False, acce
         return _pays(job, Action.CREATE, newest.external_task_id, reason)
     following = next_id(newest.base_id, newest.external_task_id)
     if newest.digest != job.digest:
-        return _pays(job, Action.CREATE, following, "changed; accepted" if newest.state in PAID else "changed")
+        return _pays(
+            job, Action.CREATE, following, "changed; accepted" if newest.state in PAID else "changed"
+        )
     failures = sum(row.state is State.FAILED for row in mine)
     if failures >= TRIES and not retry_failed:
         return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {failures} times")
@@ -101,6 +108,23 @@ def plan(
             yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
         for bad in manifest.unusable:
             yield Step(bad, Action.UNUSABLE, "", bad.problem.text)
+
+
+def new_row(step: Step, job: Job) -> Record:
+    """The ledger's row for a create that is about to be sent."""
+    name = job.id if job.take == 1 else f"{job.id}.take{job.take}"
+    return Record(
+        external_task_id=step.external_task_id,
+        base_id=job.external_task_id,
+        manifest=job.manifest,
+        job_id=job.id,
+        take=job.take,
+        digest=job.digest,
+        canonical=job.canonical,
+        state=State.PENDING,
+        output_path=os.path.join(job.output_dir, job.manifest, f"{name}.mp4"),
+        cost_usd_estimate=step.cost,
+    )
 
 
 def next_id(base_id: str, external_task_id: str) -> str:

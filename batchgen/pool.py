@@ -49,8 +49,10 @@ class Lane:
     @property
     def open(self) -> bool:
         """Whether the manifest's own limits let one more create go out."""
-        return not self.closed and (self.concurrency is None or self.creating < self.concurrency) and (
-            self.max_running is None or self.creating + self.running < self.max_running
+        return (
+            not self.closed
+            and (self.concurrency is None or self.creating < self.concurrency)
+            and (self.max_running is None or self.creating + self.running < self.max_running)
         )
 
 

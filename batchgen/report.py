@@ -18,7 +18,10 @@ SHOWN = 20  # endings of one kind that a summary spells out
 ADVICE: Mapping[str, tuple[str, str]] = {
     "downloaded": ("done", ""),
     "submitted": ("running", "Paid; run again, or `batchgen collect`, to bring the clips home at no cost."),
-    "succeeded": ("not yet home", "Paid; run again, or `batchgen collect`, to bring the clips home at no cost."),
+    "succeeded": (
+        "not yet home",
+        "Paid; run again, or `batchgen collect`, to bring the clips home at no cost.",
+    ),
     "pending": ("not created", "Nothing was paid for these; run again to create them."),
     "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
     "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
@@ -34,7 +37,9 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 }
 
 
-def exit_code(tally: Tally, stopped: BatchgenError | None, *, refused: bool, submit_only: bool = False) -> int:
+def exit_code(
+    tally: Tally, stopped: BatchgenError | None, *, refused: bool, submit_only: bool = False
+) -> int:
     """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
     buckets = tally.buckets + tally.others
     left = buckets["pending"] + (0 if submit_only else buckets["submitted"])
@@ -47,7 +52,9 @@ def exit_code(tally: Tally, stopped: BatchgenError | None, *, refused: bool, sub
     return min(held, key=order.index, default=0)
 
 
-def run_text(tally: Tally, stopped: str | None, *, created: int, spent: float, verbose: bool = False) -> Iterator[str]:
+def run_text(
+    tally: Tally, stopped: str | None, *, created: int, spent: float, verbose: bool = False
+) -> Iterator[str]:
     """The summary of a run for people: the counts, then every job that needs one, with what to do."""
     total = tally.buckets.total()
     yield f"batchgen: {tally.buckets['downloaded']} of {_jobs(total)} done" + _created(created, spent)

@@ -88,7 +88,9 @@ class Runner:
             self._api.hurry(GRACE)
             self._lives.changed.set()
 
-    async def run(self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False) -> Tally:
+    async def run(
+        self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
+    ) -> Tally:
         """Do what ``steps`` and ``open_records`` (rows with something left to do) ask for, and say where all ended."""
         lanes = {lane.name: lane for lane in self._pool.lanes}
         planned: dict[str, Step] = {}

@@ -31,7 +31,9 @@ def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
     if not os.path.isabs(state):
         home = os.path.expanduser("~")
         if not os.path.isabs(home):
-            raise UsageError(f"there is no home folder to keep the ledger in; name it with --ledger or {LEDGER_VARIABLE}")
+            raise UsageError(
+                f"there is no home folder to keep the ledger in; name it with --ledger or {LEDGER_VARIABLE}"
+            )
         state = os.path.join(home, ".local", "state")
     return os.path.join(state, "batchgen", "ledger.db")
 
@@ -52,11 +54,15 @@ def api_key(environ: Mapping[str, str]) -> str:
     elif credential is not None and credential.exists():
         source, key = str(credential), _read(credential, "CREDENTIALS_DIRECTORY")
     else:
-        raise UsageError(f"there is no API key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to a file that holds it")
+        raise UsageError(
+            f"there is no API key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to a file that holds it"
+        )
     if not key:
         raise UsageError(f"the API key from {source} is empty")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError(f"the API key from {source} has characters that no key has; was more than the key copied?")
+        raise UsageError(
+            f"the API key from {source} has characters that no key has; was more than the key copied?"
+        )
     return key
 
 
@@ -91,7 +97,11 @@ def deadline(text: str, now: datetime) -> float:
             if moment <= now:
                 moment += timedelta(days=1)
         else:
-            moment = datetime.fromisoformat(text) if re.match(r"\d{4}-", text) else now + timedelta(seconds=seconds(text))
+            moment = (
+                datetime.fromisoformat(text)
+                if re.match(r"\d{4}-", text)
+                else now + timedelta(seconds=seconds(text))
+            )
     except ValueError:
         raise ValueError(f"{text!r} is no deadline; write 06:30, 2h or 2026-01-31T06:30") from None
     if moment.tzinfo is None:

@@ -26,7 +26,16 @@ class Server:
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         self.journal = folder / f"journal-{time.monotonic_ns()}.jsonl"
-        command = [sys.executable, "-m", "batchgen.sandbox", "--journal", str(self.journal), "--seed", "1", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "batchgen.sandbox",
+            "--journal",
+            str(self.journal),
+            "--seed",
+            "1",
+            *options,
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -38,7 +47,9 @@ class Server:
 
     def accepted(self) -> dict[str, str]:
         """task id -> external_task_id of every task that was made."""
-        return {entry.task_id or "": entry.external_task_id or "" for entry in self.entries() if entry.accepted}
+        return {
+            entry.task_id or "": entry.external_task_id or "" for entry in self.entries() if entry.accepted
+        }
 
     def summary(self) -> dict[str, Any]:
         """Counts: see :func:`batchgen.sandbox.journal.summarize`."""

@@ -28,7 +28,11 @@ def answer(body: Any, status: int = 200, **more: Any) -> Answer:
 
 
 def accepted(**data: Any) -> dict[str, Any]:
-    task: dict[str, Any] = {"task_id": "T1", "task_status": "submitted", "task_info": {"external_task_id": "e1"}}
+    task: dict[str, Any] = {
+        "task_id": "T1",
+        "task_status": "submitted",
+        "task_info": {"external_task_id": "e1"},
+    }
     return {"code": 0, "message": "ok", "request_id": "R1", "data": {**task, **data}}
 
 
@@ -62,7 +66,9 @@ def test_the_code_table_is_the_platforms() -> None:
 @pytest.mark.parametrize("code", sorted(CODES))
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 500, 503])
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "in error"])
-def test_a_known_code_decides_whatever_the_status_and_the_wrapping(code: int, status: int, wrapped: bool) -> None:
+def test_a_known_code_decides_whatever_the_status_and_the_wrapping(
+    code: int, status: int, wrapped: bool
+) -> None:
     inner = {"code": code, "message": "why", "request_id": "R9"}
     error = create_error(answer({"error": inner} if wrapped else inner, status))
     assert type(error) is CODES[code][0]
@@ -102,7 +108,9 @@ def test_a_known_code_decides_whatever_the_status_and_the_wrapping(code: int, st
         ),
     ],
 )  # fmt: skip
-def test_every_other_answer_to_a_create_has_its_meaning(reply: Answer, kind: type[ApiError], says: str) -> None:
+def test_every_other_answer_to_a_create_has_its_meaning(
+    reply: Answer, kind: type[ApiError], says: str
+) -> None:
     error = create_error(reply)
     assert type(error) is kind
     assert says in str(error)
@@ -137,10 +145,15 @@ def test_a_query_reads_what_the_api_says_of_a_task() -> None:
 
 def test_the_other_word_for_success_and_unknown_words_are_read() -> None:
     assert read_query(task("succeeded"), "e1").status == "succeed"
-    assert (read_query(task("dreaming"), "T1").status, read_query(task("dreaming"), "T1").raw_status) == (None, "dreaming")
+    assert (read_query(task("dreaming"), "T1").status, read_query(task("dreaming"), "T1").raw_status) == (
+        None,
+        "dreaming",
+    )
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/x", "javascript:1", "", 7, None, "http://", "https://[::1"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://h/x", "javascript:1", "", 7, None, "http://", "https://[::1"]
+)
 def test_a_video_url_of_another_scheme_is_no_url(url: object) -> None:
     assert read_query(task("succeed", task_result={"videos": [{"url": url}]}), "T1").video_url is None
 
@@ -184,7 +197,15 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _FIELDS = ["code", "message", "request_id", "data", "error"]
-_DATA = ["task_id", "task_status", "task_info", "task_result", "created_at", "updated_at", "final_unit_deduction"]
+_DATA = [
+    "task_id",
+    "task_status",
+    "task_info",
+    "task_result",
+    "created_at",
+    "updated_at",
+    "final_unit_deduction",
+]
 
 
 @given(

@@ -36,8 +36,8 @@ LAYERS = {
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),
-    "runner": ("runner", "life"),
-    "surface": ("settings", "options", "export", "report", "cli", "__main__"),
+    "runner": ("runner", "life", "asking"),
+    "surface": ("settings", "options", "logs", "export", "report", "cli", "__main__"),
 }
 STRANGERS = {"effects"}  # layers whose modules never import each other
 SANDBOX_MAY = {"", "errors", "schema"}  # besides itself; and only the surface may import the sandbox

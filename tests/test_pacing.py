@@ -137,7 +137,9 @@ def test_questions_are_lazier_when_no_slot_is_waited_for() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=50), st.floats(0, 1e7), st.booleans())
-def test_a_question_never_comes_at_once_and_never_too_late(seen: list[float], age: float, wanted: bool) -> None:
+def test_a_question_never_comes_at_once_and_never_too_late(
+    seen: list[float], age: float, wanted: bool
+) -> None:
     lengths = Lengths()
     if seen:
         lengths.learn("std/5", seen)

@@ -9,11 +9,19 @@ from hypothesis import strategies as st
 from batchgen.models import Brief, Job, Manifest, Place, State
 from batchgen.plan import PAID, PAYS, TRIES, Action, decide, next_id, plan
 
-P, G, U, S, C, D, F, R = State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
+P, G, U, S, C, D, F, R = (
+    State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
+)
 
 
 def job(digest: str = "new", external_task_id: str = "e") -> Job:
-    request = {"model_name": "kling-v3", "image": "https://h/i.png", "mode": "pro", "sound": "on", "duration": "5"}
+    request = {
+        "model_name": "kling-v3",
+        "image": "https://h/i.png",
+        "mode": "pro",
+        "sound": "on",
+        "duration": "5",
+    }
     return Job("m", "j", 1, external_task_id, digest, "{}", request, "/clips", Place("m.yaml"))
 
 
@@ -40,16 +48,28 @@ def row(state: State, number: int = 1, digest: str = "new", base: str = "e") -> 
         pytest.param([row(F), row(P, 2)], Action.CREATE, "e~2", id="second try was never sent"),
         pytest.param([row(F), row(R, 2)], Action.REJECTED, "e~2", id="second try was refused"),
         pytest.param([row(D, base="old", digest="old")], Action.CHANGED, "old", id="changed since paid"),
-        pytest.param([row(U, base="old", digest="old")], Action.CHANGED, "old", id="changed since maybe paid"),
+        pytest.param(
+            [row(U, base="old", digest="old")], Action.CHANGED, "old", id="changed since maybe paid"
+        ),
         pytest.param([row(G, base="old", digest="old")], Action.CHANGED, "old", id="changed in a crash"),
         pytest.param([row(F, base="old", digest="old")], Action.CREATE, "e", id="changed after it failed"),
-        pytest.param([row(R, base="old", digest="old")], Action.CREATE, "e", id="changed after it was refused"),
+        pytest.param(
+            [row(R, base="old", digest="old")], Action.CREATE, "e", id="changed after it was refused"
+        ),
         pytest.param([row(P, base="old", digest="old")], Action.CREATE, "e", id="changed before it was sent"),
-        pytest.param([row(D, digest="old")], Action.CHANGED, "e", id="changed under its own external_task_id"),
+        pytest.param(
+            [row(D, digest="old")], Action.CHANGED, "e", id="changed under its own external_task_id"
+        ),
         pytest.param([row(R, digest="old")], Action.CREATE, "e", id="refused, corrected: keeps its id"),
-        pytest.param([row(F, digest="old")], Action.CREATE, "e~2", id="failed, corrected: ids must be unique"),
-        pytest.param([row(D, base="old", digest="old"), row(D)], Action.DONE, "e", id="changed back, or accepted"),
-        pytest.param([row(D, base="old", digest="old"), row(F)], Action.RETRY, "e~2", id="accepted, then failed"),
+        pytest.param(
+            [row(F, digest="old")], Action.CREATE, "e~2", id="failed, corrected: ids must be unique"
+        ),
+        pytest.param(
+            [row(D, base="old", digest="old"), row(D)], Action.DONE, "e", id="changed back, or accepted"
+        ),
+        pytest.param(
+            [row(D, base="old", digest="old"), row(F)], Action.RETRY, "e~2", id="accepted, then failed"
+        ),
     ],
 )
 def test_what_the_ledger_knows_decides(known: list[Brief], action: Action, external_task_id: str) -> None:
@@ -86,7 +106,9 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.booleans(), st.booleans())
-def test_no_create_ever_goes_out_where_a_task_is_or_may_be(known: list[Brief], retry: bool, accept: bool) -> None:
+def test_no_create_ever_goes_out_where_a_task_is_or_may_be(
+    known: list[Brief], retry: bool, accept: bool
+) -> None:
     step = decide(job(), known, retry_failed=retry, accept_changes=accept)
     if step.action in PAYS:
         states = {brief.external_task_id: brief.state for brief in known}

@@ -23,7 +23,10 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def urls(count: int, **fields: object) -> str:
-    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}", **fields} for n in range(count)]
+    jobs = [
+        {"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}", **fields}
+        for n in range(count)
+    ]
     return json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs})
 
 
@@ -35,11 +38,14 @@ def forty(desk: Desk) -> None:
     rows = ["id,image,prompt,sound,duration"]
     for number in range(10):
         desk.write(f"m/table/{number}.png", make_png(seed=100 + number))
-        rows.append(f"row{number},table/{number}.png,Row {number},{'on' if number % 2 else ''},{5 + number % 3}")
+        rows.append(
+            f"row{number},table/{number}.png,Row {number},{'on' if number % 2 else ''},{5 + number % 3}"
+        )
     desk.write("m/shots.csv", "\n".join(rows) + "\n")
     inline = [{"id": f"url{n}", "image": f"https://example.com/{n}.jpg", "prompt": "x"} for n in range(10)]
     inline += [
-        {"id": f"raw{n}", "image": base64.b64encode(make_png(seed=200 + n)).decode(), "prompt": "x"} for n in range(10)
+        {"id": f"raw{n}", "image": base64.b64encode(make_png(seed=200 + n)).decode(), "prompt": "x"}
+        for n in range(10)
     ]
     manifest = {
         "version": 1, "name": "night", "output_dir": "../clips", "defaults": {"model_name": "kling-v3", "mode": "pro"},
@@ -113,7 +119,9 @@ def test_submit_only_leaves_once_every_job_has_a_task_and_collect_brings_them_ho
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
 )
-def test_a_signal_ends_the_run_with_everything_recorded(desk: Desk, number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_the_run_with_everything_recorded(
+    desk: Desk, number: signal.Signals, code: int
+) -> None:
     desk.write("m.yaml", urls(6))
     with sandbox(desk.folder, "--slots", "2", "--task-seconds", "60") as server:
         desk.against(server)
@@ -187,7 +195,9 @@ def test_a_download_that_fails_is_retried_as_a_download(desk: Desk) -> None:
     ],
     ids=["jobs", "cost", "deadline"],
 )
-def test_a_cap_ends_creating_with_work_left(desk: Desk, option: tuple[str, str], made: int, says: str) -> None:
+def test_a_cap_ends_creating_with_work_left(
+    desk: Desk, option: tuple[str, str], made: int, says: str
+) -> None:
     desk.write("m.yaml", urls(5))
     with sandbox(desk.folder, *FAST) as server:
         desk.against(server)

@@ -1,0 +1,53 @@
+"""Where what happens is told: stderr, and a log file where one is named; as text or as JSON Lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+
+from batchgen.errors import UsageError
+
+log = logging.getLogger("batchgen")
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, with the ``action`` and ``external_task_id`` of what happened."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
+        for name in ("action", "external_task_id"):
+            if (value := getattr(record, name, None)) is not None:
+                line[name] = value
+        return json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
+
+
+@contextlib.contextmanager
+def configured(args: argparse.Namespace) -> Iterator[None]:
+    """stderr shows warnings (-v: everything, -q: errors); a log file gets everything. Raises UsageError."""
+    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else logging.WARNING
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setLevel(level)
+    if args.log_file:
+        try:
+            handlers.append(logging.FileHandler(args.log_file, encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
+    form = (
+        _JsonLines()
+        if args.log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    )
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in handlers:
+        handler.setFormatter(form)
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
