@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -104,7 +105,7 @@ def _walk(root: str, match: str | None) -> Iterator[tuple[str, str, tuple[str, .
         way = below.lower().split("/")[:-1]
         for name, entry in listing.items():
             if entry.is_dir(follow_symlinks=False):
-                if pattern and len(pattern) > 1:
+                if pattern and (len(pattern) > 1 or pattern == ["**"]):
                     folders.append(f"{below}{name}/")
                 continue
             lower = name.lower()
@@ -158,7 +159,7 @@ def table(path: str, shown: str) -> Iterator[Draft | Problem]:
 
     Text around a cell is cut off; an empty cell, and a ``null`` in JSON Lines, is an absent field.
     """
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         yield Problem(Place(shown), "", "is not a regular file")
     elif path.lower().endswith(".csv"):
         yield from _csv(path, shown)

@@ -279,8 +279,8 @@ def _report_shared_ids(readings: Sequence[_Reading]) -> None:
     for reading in readings:
         for job in reading.manifest.jobs:
             other, twin = first.setdefault(job.external_task_id, (reading, job))
-            if twin is job:
-                continue
+            if twin is job or (other is not reading and other.manifest.name == reading.manifest.name):
+                continue  # the second: their one name was reported already
             what = f'"{job.external_task_id}" is the external_task_id of'
             reading.report_job(job, f"{what} {other.where((twin.id, twin.take))} as well")
             if other is not reading:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from batchgen.models import Place, Problem
@@ -93,7 +94,7 @@ class InTable(NamedTuple):
     def at(self, path: Path = ()) -> Place:
         if self.columns is None:
             try:
-                line, column = Positions(self.text.strip().encode(errors="replace")).find(path, key=True)
+                line, column = Positions(self.text.encode(errors="replace")).find(path, key=True)
             except YamlError:  # JSON may spell characters in ways that YAML doesn't know
                 line, column = 1, 1
         elif path and path[0] in self.columns:
@@ -109,14 +110,15 @@ Origin = Inline | InFolder | InTable
 def cell_position(row: str, number: int) -> tuple[int, int]:
     """Line and column, from 1, of a cell in the text of a CSV row."""
     line, column, quoted = 1, 1, False
-    for character in row:
+    for character, following in pairwise(row + "\0"):
         if not number:
             break
         if character == '"':
             quoted = not quoted
         elif character == "," and not quoted:
             number -= 1
-        line, column = (line + 1, 1) if character == "\n" else (line, column + 1)
+        ends = character == "\n" or (character == "\r" and following != "\n")
+        line, column = (line + 1, 1) if ends else (line, column + 1)
     return line, column
 
 
