@@ -27,7 +27,10 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from batchgen.sandbox import FAULTS, Config, Moment, Sandbox, load, parse
+from batchgen.sandbox.config import Config
+from batchgen.sandbox.faults import FAULTS, Moment, parse
+from batchgen.sandbox.journal import load
+from batchgen.sandbox.server import Sandbox
 from batchgen.sandbox.video import clip
 from tests.pictures import make_jpeg, make_png
 

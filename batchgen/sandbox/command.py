@@ -10,17 +10,10 @@ import asyncio
 import random
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-from batchgen.sandbox.config import Config
-from batchgen.sandbox.faults import FAULTS, Rule, parse
-from batchgen.sandbox.server import Sandbox
-
-
-def _rule(text: str) -> Rule:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+if TYPE_CHECKING:
+    from batchgen.sandbox.config import Config
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -60,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fault",
-        type=_rule,
         action="append",
         default=[],
         metavar="RULE",
@@ -84,18 +76,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code."""
+    from batchgen.sandbox.config import Config
+    from batchgen.sandbox.faults import FAULTS, parse
+
     if arguments.list_faults:
         width = max(map(len, FAULTS))
         for fault in FAULTS.values():
             print(f"{fault.name:{width}}  {fault.text}")
         return 0
     seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
+    try:
+        faults = tuple(map(parse, arguments.fault))
+    except ValueError as error:
+        print(f"--fault: {error}", file=sys.stderr)
+        return 2
     config = Config(
         slots=arguments.slots,
         task_seconds=arguments.task_seconds,
         scaled=arguments.scaled,
         seed=seed,
-        faults=tuple(arguments.fault),
+        faults=faults,
         lookup_lag=arguments.lookup_lag,
         lookups=not arguments.no_lookups,
         unique=not arguments.no_unique,
@@ -111,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(config: Config, host: str, port: int) -> None:
+    from batchgen.sandbox.server import Sandbox
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
