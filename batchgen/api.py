@@ -8,7 +8,9 @@ aiohttp's errors are translated here; the key leaves this module in one header, 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -29,8 +31,7 @@ from batchgen.request import Body
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
-IDLE_CONNECTION = 2.0  # seconds; below any server's own limit, so that no create meets a connection being closed
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+SHORTEST_KEY = 12  # characters
 
 
 def origin(base_url: str) -> str:
@@ -39,16 +40,27 @@ def origin(base_url: str) -> str:
         parts = urlsplit(base_url.strip())
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise UsageError(f"the base URL {base_url!r} can't be read: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"the base URL can't be read: {error}") from None
+    if "://" not in base_url:  # not shown: it may be the key, in the wrong variable
+        raise UsageError(f"the base URL must look like {DEFAULT_BASE_URL}")
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
         raise UsageError(f"the base URL {base_url!r} must look like {DEFAULT_BASE_URL}")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError("the base URL must hold no user, password, query or fragment; the key has its own variable")
-    if parts.scheme == "http" and host not in LOOPBACK and not host.startswith("127."):
+        raise UsageError(
+            "the base URL must hold no user, password, query or fragment; the key has its own variable"
+        )
+    if parts.scheme == "http" and not _loopback(host):
         raise UsageError(f"the base URL {base_url!r} would send the key unencrypted; use https://{host}")
     shown = f"[{host}]" if ":" in host else host
     standard = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{shown}{f':{port}' if port not in (None, standard) else ''}{parts.path.rstrip('/')}"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Upload(Payload):
@@ -94,25 +106,26 @@ class Api:
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
+        self._echo = _echo(key)
         self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._for_creates: aiohttp.ClientSession | None = None
+        self._for_queries: aiohttp.ClientSession | None = None
         self._creates: set[asyncio.Timeout] = set()
         self._hurry = math.inf  # loop time after which no create is waited for
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION),
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
+        # taken for its own and bring another task's id. Queries may share: their answers name the task.
+        self._for_creates = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._for_queries = _session(aiohttp.TCPConnector(limit=0))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session:
-            await self._session.close()
+        for session in (self._for_creates, self._for_queries):
+            if session:
+                await session.close()
 
     def hurry(self, seconds: float) -> None:
         """Wait at most so long for the creates in flight; they end as NeverSent or MaybeAccepted."""
@@ -131,44 +144,47 @@ class Api:
         Raises NeverSent, MaybeAccepted, ImageError (a file isn't what was checked; nothing was accepted), or what
         :func:`answers.read_create` makes of a refusal.
         """
-        body = Body(fields)
-        upload: _Upload | None = None
+        progress = asyncio.timeout(None)
+        upload = _Upload(Body(fields), partial(self._postpone, progress))
         try:
-            async with asyncio.timeout(None) as progress:
+            async with progress:
                 self._creates.add(progress)
                 self._postpone(progress)
-                upload = _Upload(body, partial(self._postpone, progress))
                 try:
-                    answer = await self._ask("POST", self.url, upload)
+                    answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
                     self._creates.discard(progress)
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure: ApiError = MaybeAccepted(f"no answer: {_reason(error, self._timeout)}")
-            cause: BaseException = error
+            failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error)}")
         except MaybeAccepted as error:
-            failure, cause = error, error
-        if upload is not None and upload.failure is not None:
+            failure = error
+        # Raised out here, so that aiohttp's errors aren't chained: they carry the request's headers, and so the key.
+        if upload.failure is not None:
             raise upload.failure
-        if upload is None or not upload.complete:
-            raise NeverSent(f"not sent: {str(failure).removeprefix('no answer: ')}", code=failure.code) from cause
-        if failure is cause:
-            raise failure
-        raise failure from cause
+        if not upload.complete:
+            raise NeverSent(f"not sent: {str(failure).removeprefix('no answer: ')}", code=failure.code)
+        raise failure
 
     async def query(self, asked: str) -> TaskView:
         """Ask for a task by its task id or ``external_task_id``. Raises what :func:`answers.read_query` does."""
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._ask("GET", f"{self.url}/{quote(asked, safe='')}", None)
+                answer = await self._ask(
+                    self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
+                )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NeverSent(f"no answer: {_reason(error, self._timeout)}") from error
-        return read_query(answer, asked)
+            reason = self._reason(error)
+        else:
+            return read_query(answer, asked)
+        raise NeverSent(f"no answer: {reason}")
 
-    async def _ask(self, method: str, url: str, upload: _Upload | None) -> Answer:
-        if self._session is None:
+    async def _ask(
+        self, session: aiohttp.ClientSession | None, method: str, url: str, upload: _Upload | None
+    ) -> Answer:
+        if session is None:
             raise RuntimeError("the client is used outside of its 'async with'")
-        async with self._session.request(
+        async with session.request(
             method, URL(url, encoded=True), data=upload, headers=self._headers, allow_redirects=False
         ) as response:
             body, complete = b"", True
@@ -180,20 +196,46 @@ class Api:
                         break
             except aiohttp.ClientPayloadError:
                 complete = False
-            if not complete:
-                response.close()
+            if not complete or (upload is not None and not upload.complete):
+                response.close()  # an answer that came early isn't kept waiting for a server that reads no further
             return Answer(
                 response.status,
-                body,
+                self._masked(body),
                 response.headers.get("Retry-After"),
-                response.headers.get("Location"),
+                self._masked(response.headers.get("Location", "").encode("utf-8", "replace")).decode()
+                or None,
                 complete,
             )
 
+    def _masked(self, said: bytes) -> bytes:
+        """What the API says, without the key that it may repeat: everything that leaves this module went through here."""
+        return self._echo.sub(b"[key]", said) if self._echo is not None else said
 
-def _reason(error: BaseException, patience: float) -> str:
-    """What went wrong on the wire, in a line."""
-    if isinstance(error, TimeoutError):
-        return f"nothing moved for {patience:g} s"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:300]
+    def _reason(self, error: BaseException) -> str:
+        """What went wrong on the wire, in a line."""
+        if isinstance(error, TimeoutError):
+            return f"nothing moved for {self._timeout:g} s"
+        text = str(error)
+        if isinstance(error, aiohttp.ClientResponseError):
+            text = f"the answer is not HTTP as it should be: {error.message}"
+        text = " ".join(text.split()) or type(error).__name__
+        return self._masked(text.encode("utf-8", "replace")).decode()[:300]
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+def _echo(key: str) -> re.Pattern[bytes] | None:
+    """Finds the key, also as JSON, quotes and URLs spell it. None for what is too short for a key (the sandbox's)."""
+    if len(key) < SHORTEST_KEY:
+        return None
+    letters = ((re.escape(letter), ord(letter)) for letter in key)
+    return re.compile(
+        "".join(rf"(?:\\?{plain}|(?:\\u00|%)(?i:{code:02x}))" for plain, code in letters).encode()
+    )
