@@ -68,7 +68,10 @@ class Maker:
         take = 1 if take is None else take
 
         simple = (
-            (job_id is None or _is_simple(job_id)) and external is None and type(take) is int and take > 0
+            _is_simple(own.get("id", "-"))
+            and type(own.get("take", 1)) is int
+            and 0 < own.get("take", 1) < 1000
+            and "external_task_id" not in own
         )
         misplaced = draft.file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
@@ -77,7 +80,7 @@ class Maker:
         findings += _beside(reported | _tops(findings), rules.check(request))
 
         failures: list[Finding] = []
-        if "id" not in own and ("image",) not in _paths(findings):
+        if "id" not in own and (draft.id is not None or ("image",) not in _paths(findings)):
             job_id, wrong = self._derived_id(draft, request)
             (failures if draft.file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}

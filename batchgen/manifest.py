@@ -234,7 +234,7 @@ class _Reading:
             if key in self.places:
                 take = f" (take {made.take})" if made.take != 1 else ""
                 text = f'"{made.id}"{take} is the id of {self.where(key)} already; give one of them another'
-                return made._replace(job=None, findings=[*made.findings, Finding(("id",), text)])
+                return made._replace(findings=[*made.findings, Finding(("id",), text)])
             self.places[key] = origin if isinstance(origin, Inline) else origin.place
         if made.job is not None:
             self.manifest.jobs.append(made.job)

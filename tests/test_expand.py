@@ -272,10 +272,10 @@ def test_good_rows_are_read_beside_bad_ones(tmp_path: Path) -> None:
 
 
 def test_cells_longer_than_the_csv_module_likes_are_read(tmp_path: Path) -> None:
-    before = csv.field_size_limit()
+    before = csv.field_size_limit(131_072)
     image = "A" * 1_000_000
     assert rows(tmp_path, f"id,image\na,{image}\n") == [{"id": "a", "image": image}]
-    assert csv.field_size_limit() == before
+    assert csv.field_size_limit(before) == 131_072
 
 
 def test_rows_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +285,7 @@ def test_rows_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert problems_of(table(tmp_path, 'id\n"' + "x\n" * 2**20)) == [
         "shots.csv:2:1: row 2: longer than 1 MiB"
     ]
+    assert problems_of(table(tmp_path, "id\n" + "x," * 2**20)) == ["shots.csv:2:1: row 2: longer than 1 MiB"]
     found = problems_of(table(tmp_path, f'{{"id": "{long}"}}\n', "t.jsonl"))
     assert found == ["t.jsonl:1:1: row 1: longer than 1 MiB"]
 

@@ -49,7 +49,7 @@ def jobs(text: str) -> list[Job]:
 def refused(text: str, *, head: str = HEAD) -> list[str]:
     put("night.yaml", head + text)
     manifests, problems = manifest.read(["night.yaml"])
-    assert not manifests
+    assert len(manifests) == 0
     assert problems
     return list(map(str, problems))
 
@@ -82,7 +82,7 @@ def test_a_whole_manifest() -> None:
     )
     found = good("m/night.yaml")
     limits = (found.file, found.name, found.concurrency, found.max_running, found.max_cost_usd)
-    assert limits == ("m/night.yaml", "night-shop", 4, 5, 200)
+    assert limits == ("m/night.yaml", "night-shop", 4, 5, 200.0)
     assert [job.id for job in found.jobs] == ["hero", "a", "sub/b", "t1"]
     hero, a, b, t1 = found.jobs
     image = hero.request["image"]
@@ -447,6 +447,26 @@ def test_folders_and_tables_that_cannot_be_read() -> None:
     assert [one[: len(start)] for one, start in zip(found, starts, strict=True)] == starts
 
 
+def test_a_sidecar_cannot_name_another_image() -> None:
+    put_images("in/a.png", "other.png")
+    put("in/a.yaml", "image: other.png\n")
+    (found,) = refused("  - folder: in\n")
+    assert found.startswith("in/a.yaml:1:1: jobs[0] (a).image: ")
+
+
+@pytest.mark.parametrize("take", ["0", "-1", "1.5", "true", "x", "1000000000000"])
+def test_takes_count_from_one(take: str) -> None:
+    (found,) = refused(f"  - {{image: {URL}, take: {take}}}\n")
+    assert found.startswith("night.yaml:4:44: jobs[0] (frame).take: ")
+
+
+@pytest.mark.parametrize("key", ["id", "take", "external_task_id", "prompt", "image_tail"])
+def test_a_null_is_no_value(key: str) -> None:
+    (found,) = refused(f"  - image: {URL}\n    {key}:\n")
+    assert found.startswith("night.yaml:5:5: jobs[0]")
+    assert f".{key}: " in found
+
+
 def test_an_empty_inbox_is_no_problem() -> None:
     Path("in").mkdir()
     assert jobs("  - folder: in\n") == []
@@ -653,6 +673,9 @@ def test_any_manifest_gives_jobs_or_problems(
     (folder / "m.yaml").write_text(text)
     found, problems = manifest.read([str(folder / "m.yaml")])
     assert bool(found) != bool(problems)
+    if found:  # nothing is dropped in silence
+        single = sum("folder" not in entry and "table" not in entry for entry in entries)
+        assert len(found[0].jobs) + len(found[0].unusable) >= single
     for problem in problems:
         assert "\n" not in str(problem)
         assert problem.text
