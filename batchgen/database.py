@@ -163,7 +163,6 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
                 )
             if origin is not None:
                 _check_origin(connection, path, origin)
-            connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except BaseException:
         connection.close()
@@ -233,8 +232,6 @@ def refuse_special(path: str) -> None:
         raise LedgerError(f"the ledger {path} can't be opened: {error.strerror}.") from error
     if not stat.S_ISREG(mode):
         raise LedgerError(f"the ledger {path} is not a file; name one with --ledger.")
-    if _size(path) == 0:
-        raise damaged(path, "the file is empty")
     if _size(path) < 512:  # SQLite would take such a stump for an empty database
         raise _no_database(path)
 

@@ -70,8 +70,6 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise LedgerError(f"the ledger {self._path} is closed.")
-        if self._lost is not None:
-            raise LedgerLost(self._lost)
         if self._loop is not loop:
             self.drain()  # what another loop, now ended, has left
             self._loop = loop

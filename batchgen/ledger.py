@@ -1,11 +1,7 @@
 """The durable record of every job: one SQLite file, one writer.
 
-    pending ──► submitting ──► submitted ──► succeeded ──► downloaded
-       ▲  ◄──────┤   │  └────► rejected         │
-       └──── unknown ◄┘            failed ◄─────┘ (from submitted)
-
-:mod:`batchgen.transitions` has the whole table. A write returns once it is on disk, together with all others that
-waited for the same fsync (:mod:`batchgen.groupcommit`).
+:mod:`batchgen.transitions` says which changes a row may go through. A write returns once it is on disk, together with
+all others that waited for the same fsync (:mod:`batchgen.groupcommit`). Reads are in :mod:`batchgen.records`.
 """
 
 from __future__ import annotations

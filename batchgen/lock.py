@@ -68,23 +68,26 @@ class Lock:
 
 def _try(path: str) -> int | None:
     """The descriptor of the locked file, or None where somebody else has it."""
-    try:
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
-        )
-    except OSError as error:
-        raise LedgerError(f"the ledger's lock {path} can't be opened: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass  # held, or removed since it was opened: the file at the path counts
-    except OSError as error:
-        os.close(descriptor)
-        raise LedgerError(f"the ledger's lock {path} can't be locked: {error.strerror}.") from error
-    os.close(descriptor)
-    return None
+    while True:
+        try:
+            descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+            )
+        except OSError as error:
+            raise LedgerError(f"the ledger's lock {path} can't be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(descriptor)
+            raise LedgerError(f"the ledger's lock {path} can't be locked: {error.strerror}.") from error
+        os.close(descriptor)  # somebody removed the file after it was opened; what is at the path now counts
 
 
 def _holder(path: str) -> str:

@@ -21,6 +21,7 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 _STATE = COLUMNS.index("state")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile))
+_BRIEF = "external_task_id, base_id, state, digest, error_code"
 _STATES = {state.value: state for state in State}
 # Rows of the jobs, or with the ids, in a JSON array.
 _NAMED = (
@@ -77,7 +78,7 @@ class Records:
         history: dict[tuple[str, str, int], list[Brief]] = {}
         for manifest in dict.fromkeys(manifests):
             rows = self._each(
-                "SELECT job_id, take, external_task_id, base_id, state, digest FROM tasks INDEXED BY tasks_job"
+                f"SELECT job_id, take, {_BRIEF} FROM tasks INDEXED BY tasks_job"
                 " WHERE manifest = ? ORDER BY job_id, take, id",
                 (manifest,),
             )
@@ -94,7 +95,7 @@ class Records:
         for some in _chunks(dict.fromkeys(base_ids)):
             wanted = set(some)
             rows = self._each(
-                f"SELECT external_task_id, base_id, state, digest FROM tasks WHERE {_NAMED} ORDER BY id",
+                f"SELECT {_BRIEF} FROM tasks WHERE {_NAMED} ORDER BY id",
                 (json.dumps(some),),
             )
             for row in rows:
@@ -102,6 +103,14 @@ class Records:
                 for name in wanted.intersection(brief[:2]):
                     found.setdefault(name, []).append(brief)
         return found
+
+    def knows(self, manifest: str) -> bool:
+        """Whether any job of a manifest of this name is here."""
+        return bool(self._rows("SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1", (manifest,)))
+
+    def with_task(self, task_id: str) -> list[Record]:
+        """The rows that hold this task; more than one is somebody's mistake."""
+        return [to_record(row) for row in self._rows(f"{_SELECT} WHERE task_id = ?", (task_id,))]
 
     def open_records(self) -> Iterator[Record]:
         """The rows that a run has something left to do about, each once, as they are when they come."""
@@ -216,11 +225,10 @@ def to_record(row: Sequence[Any]) -> Record:
     return Record(*values)
 
 
-def _brief(external_task_id: str, base_id: str, state: str, digest: str) -> Brief:
+def _brief(external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None) -> Brief:
     # One string for both names where they are equal: there are as many of these as jobs.
-    return Brief(
-        external_task_id, external_task_id if base_id == external_task_id else base_id, _STATES[state], digest
-    )
+    base_id = external_task_id if base_id == external_task_id else base_id
+    return Brief(external_task_id, base_id, _STATES[state], digest, error_code)
 
 
 def _image(row: Sequence[Any]) -> tuple[str, ImageFile]:
