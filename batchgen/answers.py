@@ -23,7 +23,7 @@ from batchgen.errors import (
     Throttled,
     UnknownCode,
 )
-from batchgen.models import TaskView
+from batchgen.models import TASK_ID, TaskView
 
 #: code -> (the error it means on a create, what it means in words)
 CODES: Mapping[int, tuple[type[ApiError], str]] = {
@@ -73,8 +73,6 @@ _STATUS_WORDS: Mapping[str, Literal["submitted", "processing", "succeed", "faile
     "succeeded": "succeed",
     "failed": "failed",
 }
-
-_TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +235,7 @@ def _task_id(value: object) -> str | None:
     """A task id that can stand in a path and a file name; numbers are taken as text."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         value = str(value)
-    return value if isinstance(value, str) and _TASK_ID.fullmatch(value) else None
+    return value if isinstance(value, str) and TASK_ID.fullmatch(value) else None
 
 
 def _milliseconds(value: object) -> float | None:

@@ -8,9 +8,11 @@ aiohttp's errors are translated here; the key leaves this module in one header, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import re
+import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -31,6 +33,7 @@ from batchgen.request import Body
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
+UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
 SHORTEST_KEY = 12  # characters
 
 
@@ -78,6 +81,7 @@ class _Upload(Payload):
         raise TypeError("a create's body is never held in memory")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        _hold_little(writer)
         pieces = self._body.pieces()
         try:
             held = next(pieces)
@@ -93,6 +97,15 @@ class _Upload(Payload):
         self.complete = True
         await writer.write(held)
         self._moved()
+
+
+def _hold_little(writer: AbstractStreamWriter) -> None:
+    """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
+    transport = getattr(writer, "transport", None)
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 class Api:

@@ -1,25 +1,25 @@
 """Every error batchgen raises on purpose, split by what the caller must do about it.
 
-    BatchgenError                1   the base; its text is for a person, without a traceback
-    ├── UsageError               2   the command line, the environment or the set-up is wrong
-    ├── ManifestError            2   manifests were refused; carries every problem found
-    ├── ImageError               1   an image fails its own job
-    ├── EndedEarly               4   work is left that the next run can do
-    │   └── Interrupted    130/143   a signal said so
-    ├── LedgerError              2   the ledger can't be used; nothing was sent
-    │   ├── LedgerBusy          75   another run holds it
-    │   ├── LedgerLost           4   it can't be written any more; stop, then run again
-    │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
-    ├── DownloadError            1   the clip didn't come home; retried as a download
-    └── ApiError                 1   one create or query went wrong
-        ├── NeverSent            1   the request can't have been accepted: send it again
-        ├── Throttled            1   1302 or Retry-After: everybody waits
-        ├── SlotsFull            1   1303: wait for a slot, nothing is wrong
-        ├── Refused              1   not accepted: this job waits until it changes
-        ├── NotFound             1   a query: the API knows no such task
-        ├── MaybeAccepted        5   the task may exist and may be paid: ask, don't send
-        ├── UnknownCode          3   refused for a reason batchgen doesn't know: wait a little, then stop
-        └── AccountStop          3   no create can succeed: stop them all
+BatchgenError                1   the base; its text is for a person, without a traceback
+├── UsageError               2   the command line, the environment or the set-up is wrong
+├── ManifestError            2   manifests were refused; carries every problem found
+├── ImageError               1   an image fails its own job
+├── EndedEarly               4   work is left that the next run can do
+│   └── Interrupted    130/143   a signal said so
+├── LedgerError              2   the ledger can't be used; nothing was sent
+│   ├── LedgerBusy          75   another run holds it
+│   ├── LedgerLost           4   it can't be written any more; stop, then run again
+│   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
+├── DownloadError            1   the clip didn't come home; retried as a download
+└── ApiError                 1   one create or query went wrong
+    ├── NeverSent            1   the request can't have been accepted: send it again
+    ├── Throttled            1   1302 or Retry-After: everybody waits
+    ├── SlotsFull            1   1303: wait for a slot, nothing is wrong
+    ├── Refused              1   not accepted: this job waits until it changes
+    ├── NotFound             1   a query: the API knows no such task
+    ├── MaybeAccepted        5   the task may exist and may be paid: ask, don't send
+    ├── UnknownCode          3   refused for a reason batchgen doesn't know: wait a little, then stop
+    └── AccountStop          3   no create can succeed: stop them all
 """
 
 from __future__ import annotations

@@ -301,7 +301,8 @@ class Lives:
         """A task that failed is tried again under the next id, up to the limit."""
         text = f"its task {record.task_id} failed: {record.error_message}"
         if work.step is None or not isinstance(work.step.job, Job):
-            return text
+            newest = self.ledger.series(record.base_id)[-1]
+            return text if newest.external_task_id == record.external_task_id else ""
         step = decide(work.step.job, self.ledger.briefs([record.base_id]).get(record.base_id, ()))
         if step.action is not Action.RETRY:
             return f"{text} ({step.reason})"

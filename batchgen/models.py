@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+#: A task id that can stand in a URL's path and in a file's name.
+TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
 
 
 class State(enum.StrEnum):
@@ -149,6 +153,7 @@ class Brief(NamedTuple):
     base_id: str
     state: State
     digest: str
+    error_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from batchgen import __version__, settings
+from batchgen.models import TASK_ID
 
 _RAW = argparse.RawDescriptionHelpFormatter
 
@@ -57,6 +58,14 @@ _count = _positive(int, "whole number")
 _money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
 _seconds = _positive(settings.seconds, "duration")
 _wait = _checked(settings.seconds, "duration")
+
+
+def _task_id(text: str) -> str:
+    if not TASK_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no task id")
+    return text
+
+
 _deadline = _checked(lambda text: settings.deadline(text, datetime.now().astimezone()), "deadline")
 
 
@@ -67,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
     ledger.add_argument(
         "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
     )
-    api = argparse.ArgumentParser(add_help=False)
+    lock = argparse.ArgumentParser(add_help=False)
+    lock.add_argument(
+        "--lock-wait", metavar="DURATION", type=_wait, default=0.0,
+        help="wait so long for another run to let go of the ledger (default: don't)",
+    )  # fmt: skip
+    api = argparse.ArgumentParser(add_help=False, parents=[lock])
     api.add_argument(
         "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
     )
@@ -75,8 +89,6 @@ def parser() -> argparse.ArgumentParser:
                      help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
                      help="the first wait before a task is asked for (default: learned)")  # fmt: skip
-    api.add_argument("--lock-wait", metavar="DURATION", type=_wait, default=0.0,
-                     help="wait so long for another run to let go of the ledger (default: don't)")  # fmt: skip
     paths = argparse.ArgumentParser(add_help=False)
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
@@ -122,6 +134,11 @@ def parser() -> argparse.ArgumentParser:
                      help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
     run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
     run.add_argument(
+        "--recover",
+        action="store_true",
+        help="first adopt what the API has of these manifests and the ledger hasn't",
+    )
+    run.add_argument(
         "--sandbox",
         action="store_true",
         help="start the local API and use it, with a ledger and clips of its own",
@@ -129,6 +146,30 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
     command("collect", "follow and download what the ledger has open; never creates",
             "  batchgen collect", ledger, api)  # fmt: skip
+    command(
+        "recover",
+        "rebuild a lost ledger from the API, by external_task_id; creates nothing",
+        "  batchgen recover manifests/",
+        paths,
+        ledger,
+        api,
+    )
+    resolve = command(
+        "resolve",
+        "decide about a job with an unknown outcome",
+        "  batchgen resolve ID\n  batchgen resolve ID --task-id 842250903629086785\n  batchgen resolve ID --not-created",
+        ledger,
+        lock,
+    )
+    resolve.add_argument(
+        "id", metavar="ID", help="an external_task_id; without a choice, all that is known about it is shown"
+    )
+    choices = resolve.add_mutually_exclusive_group()
+    choices.add_argument("--task-id", metavar="T", type=_task_id, help="a task was made, and this is its id")
+    choices.add_argument(
+        "--not-created", action="store_true", help="no task was made: the next run creates it"
+    )
+    choices.add_argument("--abandon", action="store_true", help="give it up: it is never created again")
     status = command("status", "the ledger for people",
                      "  batchgen status\n  batchgen status --json\n  batchgen status night-shop.hero.0123456789abcdef0123", ledger)  # fmt: skip
     status.add_argument("ids", metavar="ID", nargs="*", help="an external_task_id: everything known about it")

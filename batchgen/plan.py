@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from batchgen.models import Brief, Job, Manifest, Record, State, UnusableJob
 from batchgen.prices import cost_usd
 
+ABANDONED = "abandoned"  # the error code of a row that a person gave up
 TRIES = 3  # tasks a job may have in all, where they end failed
 
 
@@ -25,6 +27,8 @@ class Action(enum.StrEnum):
     REJECTED = "rejected"  # refused before; waits until it changes
     FAILED = "failed"  # failed as often as it may
     CHANGED = "changed"  # paid, and the manifest says something else now
+    ABANDONED = "abandoned"  # a person gave it up
+    UNRECORDED = "unrecorded"  # the API has tasks of its manifest, the ledger hasn't
     UNUSABLE = "unusable"  # its image failed the checks
 
 
@@ -68,6 +72,8 @@ def decide(
     if last is None and paid is not None and not accept_changes:
         reason = f"paid as {paid.external_task_id}, and changed since"
         return Step(job, Action.CHANGED, paid.external_task_id, reason)
+    if last is not None and last.error_code == ABANDONED and not retry_failed:
+        return Step(job, Action.ABANDONED, last.external_task_id, "given up by hand")
     if last is not None and last.state is State.REJECTED and not retry_failed:
         return Step(job, Action.REJECTED, last.external_task_id, "refused before; waits until it changes")
     series = [row for row in known if row.base_id == job.external_task_id]
@@ -108,6 +114,20 @@ def plan(
             yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
         for bad in manifest.unusable:
             yield Step(bad, Action.UNUSABLE, "", bad.problem.text)
+
+
+def differences(before: str, after: str) -> str:
+    """What changed between two canonical requests, field by field; images by the first digits of their digests."""
+    old, new = json.loads(before), json.loads(after)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return "; ".join(f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}" for name in names)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict) and isinstance(value.get("sha256"), str):
+        return f"bytes {value['sha256'][:12]}"
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def new_row(step: Step, job: Job) -> Record:

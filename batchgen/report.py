@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import BatchgenError
+from batchgen.export import iso
 from batchgen.models import Event, Problem, Record, State
 from batchgen.plan import PAYS, Action, Step
 from batchgen.runner import Ending, Tally
 
-SCHEMA_VERSION = 1
 SHOWN = 20  # endings of one kind that a summary spells out
 
 #: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
@@ -28,12 +28,17 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
     "unknown": (
         "unknown",
-        "May be paid: don't create it by other means. The next run asks the API again by its external_task_id.",
+        "May be paid: don't create it by other means. The next run asks again; `batchgen resolve ID` takes your decision.",
     ),
     "changed": (
         "changed",
         "The clip as it was is paid. Undo the change to keep it; `take: 2` or --accept-changes pays for another.",
     ),
+    "unrecorded": (
+        "unrecorded",
+        "The API has tasks of this manifest that the ledger doesn't: run `batchgen recover PATH`, then run again.",
+    ),
+    "abandoned": ("given up", ""),
 }
 
 
@@ -46,7 +51,7 @@ def exit_code(
     held: list[int] = [stopped.exit_code] if stopped is not None else []
     held += [2] * refused
     held += [4] * (left > 0)
-    held += [5] * (buckets["unknown"] + buckets["changed"] > 0)
+    held += [5] * (buckets["unknown"] + buckets["changed"] + buckets["unrecorded"] > 0)
     held += [1] * (sum(buckets[name] for name in ("failed", "rejected", "unusable", "succeeded")) > 0)
     order = (75, 3, 130, 143, 2, 4, 5, 1)
     return min(held, key=order.index, default=0)
@@ -88,7 +93,6 @@ def run_object(
 ) -> dict[str, Any]:
     """The summary of a run for scripts."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "exit_code": code,
         "jobs": tally.buckets.total(),
         "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
@@ -152,7 +156,6 @@ def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str,
         for step in steps
     ]
     return {
-        "schema_version": SCHEMA_VERSION,
         "jobs": rows,
         "creates": sum(row["action"] in PAYS for row in rows),
         "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
@@ -171,19 +174,62 @@ def status_text(counts: Mapping[State, int], attention: Iterable[Record], path: 
         yield f"{record.state:<9} {_name(record.manifest, record.job_id, record.take)} [{record.external_task_id}]{error}"
 
 
-def record_text(row: Mapping[str, Any], history: Iterable[Event], when: Any) -> Iterator[str]:
-    """Everything the ledger knows of one row. ``when`` turns Unix seconds into text."""
+def event_object(event: Event) -> dict[str, Any]:
+    """A line of history for scripts."""
+    row = {
+        name: getattr(event, name)
+        for name in ("event", "from_state", "to_state", "code", "message", "request_id")
+    }
+    return {"at": iso(event.at), **row, "detail": dict(event.detail)}
+
+
+def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[str]:
+    """Everything the ledger knows of one row: its fields, then its history."""
     width = max(map(len, row))
     for name, value in row.items():
         if value is not None:
             yield f"{name:<{width}}  {value}"
     yield "history"
     for event in history:
-        parts = [f"  {when(event.at)}", f"{event.event} -> {event.to_state}"]
+        parts = [f"  {iso(event.at)}", f"{event.event} -> {event.to_state}"]
         parts += [f"code {event.code}"] if event.code else []
         parts += [event.message] if event.message else []
         parts += [f"request id {event.request_id}"] if event.request_id else []
+        parts += [f"{name} {value}" for name, value in event.detail.items()]
         yield "  ".join(parts)
+
+
+def choices(record: Record, *, undecided: bool) -> Iterator[str]:
+    """What a person may decide about a row, and how to find out."""
+    if not undecided:
+        yield f"it is {record.state}: there is nothing to decide"
+        return
+    name = record.external_task_id
+    yield "decide only what you know, for example from the vendor's console or support, which has the request id:"
+    yield f"  batchgen resolve {name} --task-id T      a task was made, and this is its id: it is followed"
+    yield f"  batchgen resolve {name} --not-created    no task was made: the next run creates it, and pays"
+    yield f"  batchgen resolve {name} --abandon        give it up: it is never created again"
+
+
+def after_decision(event: str) -> str:
+    """What the next run does after a decision."""
+    return {
+        "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
+        "resolved_as_not_created": "the next run asks the API once more, then creates it",
+        "resolved_as_abandoned": "no run creates it again, unless with --retry-failed",
+    }[event]
+
+
+def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> Iterator[str]:
+    """What a recovery found, and what to do."""
+    yield f"batchgen: {len(tasks):,} tasks adopted from the API; it has none of {_jobs(missing)}"
+    if tasks:
+        yield "`batchgen collect` follows them and brings their clips home, at no cost."
+    if missing and not proven:
+        yield (
+            "This API has not been seen to find any task by its external_task_id, so that nothing was found proves"
+            " nothing: look into the vendor's console before you run these manifests, or they may be paid again."
+        )
 
 
 def _name(manifest: str, job_id: str, take: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from batchgen.api import Api
+from batchgen.asking import Asker
 from batchgen.download import Downloads
 from batchgen.errors import BatchgenError, LedgerError
 from batchgen.ledger import Ledger
@@ -35,7 +36,7 @@ class Ending:
 class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
 
-    The buckets are the ledger's states, and ``changed`` and ``unusable``. ``others`` counts the same for rows that
+    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded`` and ``abandoned``. ``others`` counts the same for rows that
     the ledger had open and the plan doesn't mention.
     """
 
@@ -51,6 +52,8 @@ _SETTLED = {
     Action.FAILED: "failed",
     Action.CHANGED: "changed",
     Action.UNUSABLE: "unusable",
+    Action.UNRECORDED: "unrecorded",
+    Action.ABANDONED: "abandoned",
 }
 
 
@@ -64,6 +67,11 @@ class Runner:
         self._api = api
         self._lives = Lives(ledger, api, downloads, pool, waits, self.end)
         self._tasks: dict[asyncio.Task[None], Work] = {}
+
+    @property
+    def asker(self) -> Asker:
+        """The run's way to ask the API, for what comes before the first job."""
+        return self._lives.asker
 
     @property
     def stopped(self) -> BatchgenError | None:
@@ -169,7 +177,7 @@ class Runner:
     def _settled(self, step: Step) -> None:
         bucket = _SETTLED[step.action]
         self.tally.buckets[bucket] += 1
-        if step.action is not Action.DONE:
+        if step.action not in (Action.DONE, Action.ABANDONED):
             job = step.job
             self.tally.endings.append(
                 Ending(bucket, job.manifest, job.id, job.take, step.external_task_id, step.reason)
@@ -182,7 +190,10 @@ class Runner:
             bucket = State.UNKNOWN.value
         elif bucket == State.PENDING and text:
             bucket = "unusable"
-        (self.tally.buckets if step is not None else self.tally.others)[bucket] += 1
+        if step is not None:
+            self.tally.buckets[bucket] += 1
+        elif text or bucket != State.FAILED:  # else a later try has taken its place
+            self.tally.others[bucket] += 1
         if text:
             source = step.job if step is not None else None
             manifest, job_id, take = (source.manifest, source.id, source.take) if source else (

@@ -36,8 +36,8 @@ LAYERS = {
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),
-    "runner": ("runner", "life", "asking"),
-    "surface": ("settings", "options", "logs", "export", "report", "cli", "__main__"),
+    "runner": ("runner", "life", "asking", "recovery"),
+    "surface": ("settings", "options", "logs", "export", "report", "output", "online", "cli", "__main__"),
 }
 STRANGERS = {"effects"}  # layers whose modules never import each other
 SANDBOX_MAY = {"", "errors", "schema"}  # besides itself; and only the surface may import the sandbox
@@ -55,7 +55,7 @@ UNDECIDED = {
     "time",
     "urllib.request",
 }
-PRINTERS = {"cli", "__main__", "sandbox.command", "sandbox.__main__"}
+PRINTERS = {"cli", "output", "online", "__main__", "sandbox.command", "sandbox.__main__"}
 SPEECH = {"print", "input", "exit", "quit", "SystemExit"}
 SPEECH |= {"sys.exit", "sys.stdout", "sys.stderr", "os._exit"}
 LONGEST = 400  # lines

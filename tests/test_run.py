@@ -298,3 +298,104 @@ def test_plan_says_what_a_run_would_do_and_changes_nothing(desk: Desk) -> None:
     assert "2 jobs: 2 create; about $1.68" in plan.out
     assert not (desk.folder / "home/.local").exists()
     assert desk.run("run", "--dry-run", "m.yaml").out == plan.out
+
+
+def test_a_lost_ledger_is_rebuilt_from_the_api_and_nothing_is_created(desk: Desk) -> None:
+    desk.write("m.yaml", urls(6))
+    with sandbox(desk.folder, *FAST, "--fault", "task_fails@2") as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        made = server.accepted()
+        for file in (desk.folder / "home/.local/state/batchgen").iterdir():
+            file.unlink()
+        desk.write("m.yaml", urls(8))
+
+        guarded = desk.run("run", *QUICK, "m.yaml")
+        assert guarded.code == 5
+        assert "batchgen recover" in guarded.err
+        assert server.accepted() == made
+
+        recovered = desk.run("recover", "--json", *QUICK, "m.yaml")
+        assert recovered.code == 0
+        assert recovered.json["tasks"] == {name: task for task, name in made.items()}
+        assert recovered.json["missing"] == 2
+        assert desk.run("collect", *QUICK).code == 0
+        assert server.accepted() == made
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == len(made) + 2
+
+
+def test_run_recovers_first_where_it_is_told_to(desk: Desk) -> None:
+    desk.write("m.yaml", urls(3))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "--ledger", "one.db", "m.yaml").code == 0
+        assert desk.run("run", "--recover", *QUICK, "--ledger", "two.db", "m.yaml").code == 0
+        assert len(server.accepted()) == 3
+
+
+def test_a_recovery_that_finds_nothing_where_lookups_are_unproven_says_that_it_proves_nothing(
+    desk: Desk,
+) -> None:
+    desk.write("m.yaml", urls(2))
+    with sandbox(desk.folder, *FAST, "--no-lookups") as server:
+        desk.against(server)
+        result = desk.run("recover", *QUICK, "m.yaml")
+        assert result.code == 5
+        assert "proves nothing" in result.err
+
+
+def unknown_job(desk: Desk) -> str:
+    """One job whose create was accepted without an answer, at an API that finds no external_task_id."""
+    desk.write("m.yaml", urls(1))
+    result = desk.run("run", "--poll-interval", "0.05", "--timeout", "0.5", "m.yaml")
+    assert result.code == 5
+    assert "batchgen resolve" in result.err
+    return str(desk.export()[0]["external_task_id"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "state", "code", "accepts"),
+    [
+        ("--task-id", "downloaded", 0, 1),
+        ("--not-created", "downloaded", 0, 2),
+        ("--abandon", "rejected", 0, 1),
+    ],
+)
+def test_a_person_decides_about_an_unknown_outcome(
+    desk: Desk, choice: str, state: str, code: int, accepts: int
+) -> None:
+    options = ("--no-lookups", "--no-unique", "--fault", "reset_after@1")
+    with sandbox(desk.folder, *FAST, *options) as server:
+        desk.against(server)
+        name = unknown_job(desk)
+        shown = desk.run("resolve", name)
+        assert (shown.code, name in shown.out, "--not-created" in shown.out) == (0, True, True)
+        (task,) = server.accepted()
+        decided = desk.run("resolve", name, choice, *([task] if choice == "--task-id" else []))
+        assert decided.code == 0
+        assert desk.run("run", *QUICK, "m.yaml").code == code
+        assert [row["state"] for row in desk.export()] == [state]
+        assert len(server.accepted()) == accepts
+        history = desk.run("status", "--json", name).json["tasks"][0]["history"]
+        assert any(
+            event["event"].startswith("resolved_as") and "@" in event["detail"]["by"] for event in history
+        )
+        assert desk.run("resolve", name, "--abandon").code == 2
+
+
+def test_what_changed_since_it_was_paid_is_told_field_by_field(desk: Desk) -> None:
+    desk.write("a.png", make_png(seed=1))
+    manifest = {"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": [{"id": "a", "image": "a.png"}]}
+    desk.write("m.yaml", json.dumps(manifest))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        desk.write("a.png", make_png(seed=2))
+        desk.write("m.yaml", json.dumps(manifest).replace('"kling-v3"', '"kling-v3", "duration": 7'))
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 5
+        old, new = (hashlib.sha256(make_png(seed=seed)).hexdigest()[:12] for seed in (1, 2))
+        assert f"image: bytes {old} -> bytes {new}" in result.err
+        assert 'duration: "5" -> "7"' in result.err
+        assert len(server.accepted()) == 1

@@ -1,0 +1,107 @@
+"""Everything that is printed: data to stdout, everything else to stderr, a bar on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from batchgen.pool import Pool
+    from batchgen.runner import Runner
+
+SCHEMA_VERSION = 1  # of every object that --json prints; fields are only ever added
+
+_COLOURS = {
+    **dict.fromkeys(("downloaded", "done"), "32"),
+    **dict.fromkeys(("create", "retry"), "36"),
+    **dict.fromkeys(("failed", "rejected", "unusable", "refused", "image refused", "stopped"), "31"),
+    **dict.fromkeys(("unknown", "changed", "unrecorded", "submitting", "not created", "not yet home"), "33"),
+}
+_FIRST_WORDS = re.compile(rf"(?P<before>\s*[\d,]*\s*)(?P<word>{'|'.join(_COLOURS)})\b")
+
+
+class Output:
+    """What one command prints, as its options say."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Data, line by line. Raises BrokenPipeError where nobody reads on."""
+        paint = self._coloured(sys.stdout)
+        for line in lines:
+            sys.stdout.write(f"{_painted(line) if paint else line}\n")
+
+    def document(self, value: dict[str, Any]) -> None:
+        """The one object of ``--json``."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
+        with quiet_pipe():
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    def say(self, *lines: object) -> None:
+        """Write to stderr; that nobody listens there is no reason to fail."""
+        with contextlib.suppress(OSError, ValueError):
+            paint = self._coloured(sys.stderr)
+            for line in lines:
+                print(_painted(str(line)) if paint else line, file=sys.stderr)
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def progress(self, runner: Runner, pool: Pool) -> Iterator[None]:
+        """A bar on a terminal: jobs done, tasks running, money so far."""
+        args = self._args
+        if args.quiet or args.no_progress or args.json or not sys.stderr.isatty():
+            yield
+            return
+        import asyncio
+        import logging
+
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"
+
+        async def show() -> None:
+            while True:
+                bar.total, bar.n = runner.total, runner.finished
+                bar.set_postfix_str(f"{pool.slots.running} running, ${pool.spent:,.2f}", refresh=True)
+                await asyncio.sleep(0.2)
+
+        with (
+            tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar,
+            logging_redirect_tqdm([logging.getLogger("batchgen")]),
+        ):
+            task = asyncio.create_task(show())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    def _coloured(self, stream: TextIO) -> bool:
+        if self._args.color == "auto":
+            return stream.isatty() and not os.environ.get("NO_COLOR")
+        return bool(self._args.color == "always")
+
+
+@contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """A reader that went away is no error; nothing is written to it any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _painted(line: str) -> str:
+    found = _FIRST_WORDS.match(line)
+    if not found:
+        return line
+    word = found["word"]
+    return f"{found['before']}\x1b[{_COLOURS[word]}m{word}\x1b[0m{line[found.end() :]}"
