@@ -29,3 +29,11 @@ def make_jpeg(width: int = 320, height: int = 320, seed: int = 0) -> bytes:
     colour = (seed & 0xFF, seed >> 8 & 0xFF, seed >> 16 & 0xFF)
     Image.new("RGB", (width, height), colour).save(file, "JPEG", comment=str(seed).encode())
     return file.getvalue()
+
+
+def make_large_png(size: int, seed: int = 0) -> bytes:
+    """A valid PNG of exactly ``size`` bytes, most of them in a chunk that decoders pass by."""
+    small, kind = make_png(seed=seed), b"prVt"
+    data = (seed % 0x100).to_bytes(1, "big") * (size - len(small) - 12)
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return small[:33] + chunk + small[33:]
