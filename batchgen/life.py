@@ -36,7 +36,7 @@ from batchgen.errors import (
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
-from batchgen.plan import Action, decide, new_row
+from batchgen.plan import PAYS, decide, new_row
 from batchgen.pool import Pool, Work
 
 log = logging.getLogger("batchgen")
@@ -196,7 +196,7 @@ class Lives:
                         record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
                     self.pool.not_made(work)
-                    work.again = work.step is not None
+                    self._replan(work, work.record)
                     return ""
                 hopeless = not self._others() if isinstance(view, NotFound) else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
@@ -303,11 +303,18 @@ class Lives:
         if work.step is None or not isinstance(work.step.job, Job):
             newest = self.ledger.series(record.base_id)[-1]
             return text if newest.external_task_id == record.external_task_id else ""
-        step = decide(work.step.job, self.ledger.briefs([record.base_id]).get(record.base_id, ()))
-        if step.action is not Action.RETRY:
-            return f"{text} ({step.reason})"
-        work.step, work.record, work.again = step, None, True
-        return ""
+        self._replan(work, record)
+        return "" if work.again else f"{text} ({work.step.reason})"
+
+    def _replan(self, work: Work, record: Record) -> None:
+        """Decide anew about a job whose create or task came to nothing; ``work.again`` where it is created again."""
+        if work.step is None or not isinstance(work.step.job, Job):
+            return
+        job = work.step.job
+        rows = self.ledger.briefs({record.base_id, job.external_task_id}).values()
+        work.step = decide(job, list({row.external_task_id: row for some in rows for row in some}.values()))
+        if work.step.action in PAYS:
+            work.record, work.again = None, True
 
     # -- bring home -----------------------------------------------------------------------------------
 

@@ -156,6 +156,13 @@ class Brief(NamedTuple):
     error_code: str | None = None
 
 
+class Twin(NamedTuple):
+    """A row that was paid for the same clip, and the job that it belongs to: (manifest, job id, take)."""
+
+    key: tuple[str, str, int]
+    row: Brief
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of a row's history. ``from_state`` is None where the row begins; ``at`` is Unix seconds."""

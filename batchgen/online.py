@@ -147,15 +147,18 @@ def planned(
     args: argparse.Namespace, manifests: Sequence[Manifest], ledger: Records | None
 ) -> Iterator[Step]:
     """The steps of all jobs, changes told field by field. ``ledger`` is None where there is none yet."""
-    history = ledger.history_of([one.name for one in manifests]) if ledger is not None else {}
-    unseen = [job.external_task_id for one in manifests for job in one.jobs if job.key not in history]
-    series = ledger.briefs(unseen) if ledger is not None else {}
-    for step in plan(
-        manifests, history, series, retry_failed=args.retry_failed, accept_changes=args.accept_changes
-    ):
-        if step.action is Action.CHANGED and ledger is not None and isinstance(step.job, Job):
-            paid = ledger.record(step.external_task_id)
-            told = differences(paid.canonical, step.job.canonical) if paid is not None else ""
+    if ledger is None:
+        yield from plan(manifests, {}, {}, {})
+        return
+    history = ledger.history_of([one.name for one in manifests])
+    unseen = [job for one in manifests for job in one.jobs if job.key not in history]
+    series = ledger.briefs(job.external_task_id for job in unseen)
+    twins = ledger.twins(job.digest for job in unseen)
+    options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
+    for step in plan(manifests, history, series, twins, **options):
+        paid = ledger.record(step.external_task_id) if step.action is Action.CHANGED else None
+        if paid is not None and isinstance(step.job, Job) and paid.digest != step.job.digest:
+            told = differences(paid.canonical, step.job.canonical)
             yield Step(step.job, step.action, step.external_task_id, f"{step.reason}: {told}")
         else:
             yield step

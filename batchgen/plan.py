@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from batchgen.models import Brief, Job, Manifest, Record, State, UnusableJob
+from batchgen.models import Brief, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
@@ -95,25 +95,54 @@ def decide(
 
 
 def plan(
-    manifests: Iterable[Manifest],
+    manifests: Sequence[Manifest],
     history: Mapping[tuple[str, str, int], Sequence[Brief]],
     series: Mapping[str, Sequence[Brief]],
+    twins: Mapping[str, Sequence[Twin]],
     *,
     retry_failed: bool = False,
     accept_changes: bool = False,
-) -> Iterable[Step]:
+) -> Iterator[Step]:
     """The steps of all jobs, in the manifests' order.
 
-    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id.
+    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
+    ``twins`` by digest: a job without rows may be one that had another name when it was paid.
     """
+    names = {manifest.name for manifest in manifests}
+    keys = {job.key for manifest in manifests for job in manifest.jobs} if twins else set()
+    taken: set[str] = set()
     for manifest in manifests:
         for job in manifest.jobs:
             known = history.get(job.key, ())
             elsewhere = series.get(job.external_task_id, ())
             rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
-            yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+            twin = None
+            if not rows and job.digest in twins:
+                twin = next((one for one in twins[job.digest] if _was(one, job, keys, taken)), None)
+            if twin is None:
+                yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+            else:
+                taken.add(twin.row.external_task_id)
+                yield _renamed(job, twin, moved=twin.key[0] in names, accept_changes=accept_changes)
         for bad in manifest.unusable:
             yield Step(bad, Action.UNUSABLE, "", bad.problem.text)
+
+
+def _was(twin: Twin, job: Job, keys: Container[tuple[str, str, int]], taken: Container[str]) -> bool:
+    """Whether ``job`` may be the one that ``twin`` was paid for: that one is gone from the manifests."""
+    return twin.key[2] == job.take and twin.key not in keys and twin.row.external_task_id not in taken
+
+
+def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step:
+    """The clip was paid under another name. Where that name's manifest isn't here, a person has to say."""
+    manifest, job_id, _ = twin.key
+    action, reason = _ACTIONS[twin.row.state]
+    if moved:
+        return Step(job, action, twin.row.external_task_id, f"{reason}, made as {manifest}/{job_id}")
+    if accept_changes:
+        return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
+    reason = f"the same clip was paid as {manifest}/{job_id}, which is not in these manifests"
+    return Step(job, Action.CHANGED, twin.row.external_task_id, reason)
 
 
 def differences(before: str, after: str) -> str:

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchgen import database
-from batchgen.models import Brief, Event, ImageFile, Record, State
+from batchgen.models import Brief, Event, ImageFile, Record, State, Twin
+from batchgen.transitions import MAY_BE_PAID
 
 COLUMNS = tuple(column.name for column in dataclasses.fields(Record))
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
@@ -102,6 +103,21 @@ class Records:
                 brief = _brief(*row)
                 for name in wanted.intersection(brief[:2]):
                     found.setdefault(name, []).append(brief)
+        return found
+
+    def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
+        """The rows of whatever job that may have a clip of these digests, by digest, in the order they were made."""
+        found: dict[str, list[Twin]] = {}
+        states = ", ".join(f"'{state}'" for state in MAY_BE_PAID)
+        for some in _chunks(dict.fromkeys(digests)):
+            rows = self._each(
+                f"SELECT manifest, job_id, take, {_BRIEF} FROM tasks"
+                f" WHERE digest IN (SELECT value FROM json_each(?)) AND state IN ({states}) ORDER BY id",
+                (json.dumps(some),),
+            )
+            for manifest, job_id, take, *rest in rows:
+                row = _brief(*rest)
+                found.setdefault(row.digest, []).append(Twin((manifest, job_id, take), row))
         return found
 
     def knows(self, manifest: str) -> bool:

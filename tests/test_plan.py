@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.models import Brief, Job, Manifest, Place, State
+from batchgen.models import Brief, Job, Manifest, Place, State, Twin
 from batchgen.plan import PAID, PAYS, TRIES, Action, decide, next_id, plan
 
 P, G, U, S, C, D, F, R = (
@@ -126,7 +128,56 @@ def test_a_plan_does_not_depend_on_the_order_of_rows(known: list[Brief], rng: ob
 def test_rows_under_a_jobs_own_id_count_wherever_they_came_from() -> None:
     manifest = Manifest("m.yaml", "m", jobs=[job()])
     moved = Brief("e", "e", State.DOWNLOADED, "new")
-    assert [step.action for step in plan([manifest], {}, {"e": [moved]})] == [Action.DONE]
+    assert [step.action for step in plan([manifest], {}, {"e": [moved]}, {})] == [Action.DONE]
+
+
+def named(job_id: str, manifest: str = "m", take: int = 1) -> Job:
+    return dataclasses.replace(
+        job(external_task_id=f"{manifest}.{job_id}.{take}"), id=job_id, manifest=manifest, take=take
+    )
+
+
+def renamed(jobs: list[Job], twins: list[Twin], *, accept_changes: bool = False) -> list[tuple[Action, str]]:
+    manifests = [Manifest(f"{name}.yaml", name) for name in sorted({one.manifest for one in jobs})]
+    for one in jobs:
+        next(manifest for manifest in manifests if manifest.name == one.manifest).jobs.append(one)
+    steps = plan(manifests, {}, {}, {"new": twins}, accept_changes=accept_changes)
+    return [(step.action, step.external_task_id) for step in steps]
+
+
+def test_a_job_that_was_renamed_is_not_paid_again() -> None:
+    twin = Twin(("m", "old", 1), row(D, base="old"))
+    assert renamed([named("new")], [twin]) == [(Action.DONE, "old")]
+
+
+def test_a_job_that_moved_between_manifests_of_the_run_is_not_paid_again() -> None:
+    twin = Twin(("a", "hero", 1), row(S, base="old"))
+    other = dataclasses.replace(named("other", "a"), digest="another")
+    assert renamed([named("hero", "b"), other], [twin]) == [
+        (Action.CREATE, "a.other.1"),
+        (Action.FOLLOW, "old"),
+    ]
+
+
+def test_the_same_clip_under_a_manifest_that_is_not_here_needs_a_decision() -> None:
+    twin = Twin(("gone", "hero", 1), row(D, base="old"))
+    assert renamed([named("hero")], [twin]) == [(Action.CHANGED, "old")]
+    assert renamed([named("hero")], [twin], accept_changes=True) == [(Action.CREATE, "m.hero.1")]
+
+
+def test_two_jobs_of_one_content_are_two_clips_and_one_old_name_serves_one_of_them() -> None:
+    there = Twin(("m", "a", 1), row(D, base="a"))
+    assert renamed([named("a2"), named("a", "x")], [there])[0] == (Action.DONE, "a")
+    gone = Twin(("m", "gone", 1), row(D, base="gone"))
+    assert renamed([named("b"), named("c")], [gone]) == [(Action.DONE, "gone"), (Action.CREATE, "m.c.1")]
+
+
+def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
+    assert renamed([named("b", take=2)], [Twin(("m", "a", 1), row(D, base="a"))]) == [
+        (Action.CREATE, "m.b.2")
+    ]
+    both = renamed([named("a"), named("b")], [Twin(("m", "a", 1), row(D, base="a"))])
+    assert both[1] == (Action.CREATE, "m.b.1")
 
 
 def test_ids_of_tries_count_up() -> None:

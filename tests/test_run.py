@@ -229,7 +229,7 @@ def test_a_bad_image_fails_its_own_job_and_a_bad_manifest_only_itself(desk: Desk
         assert 'unknown key "promt"; did you mean "prompt"?' in result.err
         assert "all/b.yaml:1:" in result.err
         assert "missing.png" in result.err
-        assert list(server.accepted().values())[0].startswith("a.j0.")
+        assert next(iter(server.accepted().values())).startswith("a.j0.")
         assert len(server.accepted()) == 1
 
 
@@ -399,3 +399,24 @@ def test_what_changed_since_it_was_paid_is_told_field_by_field(desk: Desk) -> No
         assert f"image: bytes {old} -> bytes {new}" in result.err
         assert 'duration: "5" -> "7"' in result.err
         assert len(server.accepted()) == 1
+
+
+def test_renaming_reordering_and_moving_have_no_effect(desk: Desk) -> None:
+    desk.write("m/in/a.png", make_png(seed=1))
+    desk.write("m/in/b.png", make_png(seed=2))
+    manifest = {"version": 1, "name": "n", "output_dir": "../clips", "defaults": {"model_name": "kling-v3"}}
+    entries = [{"folder": "in"}, {"id": "x", "image": "https://example.com/x.png", "prompt": "x"}]
+    desk.write("m/one.yaml", json.dumps({**manifest, "jobs": entries}))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m").code == 0
+        made = server.accepted()
+        (desk.folder / "m/in/a.png").rename(desk.folder / "m/in/renamed.png")
+        (desk.folder / "m/one.yaml").unlink()
+        entries[1]["id"] = "y"
+        text = "# a comment\n" + json.dumps({"jobs": entries[::-1], **manifest})
+        desk.write("m/two.yaml", text)
+        (desk.folder / "m").rename(desk.folder / "elsewhere")
+        again = desk.run("run", *QUICK, "elsewhere")
+        assert (again.code, again.err) == (0, "")
+        assert server.accepted() == made
