@@ -209,8 +209,8 @@ class Api:
                         break
             except aiohttp.ClientPayloadError:
                 complete = False
-            if not complete or (upload is not None and not upload.complete):
-                response.close()  # an answer that came early isn't kept waiting for a server that reads no further
+            if not complete:
+                response.close()
             return Answer(
                 response.status,
                 self._masked(body),

@@ -515,6 +515,17 @@ def test_an_answer_that_makes_no_sense_proves_nothing(said: bytes) -> None:
     asyncio.run(scene())
 
 
+def test_what_was_heard_of_an_answer_that_broke_off_is_kept() -> None:
+    async def scene() -> None:
+        async with wire(saying(BROKEN["short body"])) as url:
+            end = await create(url)
+            assert isinstance(end, MaybeAccepted)
+            assert end.code == "HTTP 200"
+            assert '"message":"cut' in str(end)
+
+    asyncio.run(scene())
+
+
 QUERY_FAULTS = [
     fault.name for fault in FAULTS.values() if fault.moment in (Moment.ASKED, Moment.FOUND, Moment.MOVED, Moment.DONE)
 ]  # fmt: skip
