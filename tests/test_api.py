@@ -32,7 +32,7 @@ from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.server import Sandbox
 from tests.pictures import make_large_png
-from tests.program import ENDS, KEY
+from tests.program import ENDS, KEY, Desk, sandbox, until
 from tests.wire import Heard, Play, answer, flooding, head, made, request, saying, wire
 
 NAME = "m.a.0123456789"
@@ -600,3 +600,32 @@ def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> No
             assert time.monotonic() - begun < ENDS / 4
 
     asyncio.run(scene())
+
+
+# -- memory -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's peak memory from /proc")
+def test_sixteen_large_creates_in_flight_stay_below_100_mb_in_all(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for number in range(16):
+        desk.write(f"in/{number}.png", make_large_png(10_000_000, number))
+    jobs = [{"folder": "in", "prompt": "x"}]
+    desk.write("m.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs}))
+    with sandbox(desk.folder, "--task-seconds", "60", "--fault", "stall_early=1") as server:
+        desk.against(server)
+        process = desk.start("run", "--concurrency", "16", "--poll-interval", "0.05", "m.yaml")
+        until(lambda: server.ask("stats")["held"] == 16)
+        server.ask("faults", {"clear": True})
+        server.ask("release", {})
+        until(lambda: len(server.accepted()) == 16)
+        peak = peak_memory(process.pid)
+        server.ask("finish", {})
+        assert desk.finish(process).code == 0
+        assert peak < 100 << 20
+
+
+def peak_memory(process: int) -> int:
+    """The most bytes that a process has had in memory so far."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10  # it is told in kB
