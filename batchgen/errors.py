@@ -160,3 +160,9 @@ class AccountStop(ApiError):
     """The account can't create anything: key, balance, pack, permission or address."""
 
     exit_code = 3
+
+
+def cited(text: str, code: int | str | None, request_id: str | None) -> str:
+    """``text`` with what the API's support asks for."""
+    parts = [f"code {code}"] * (code is not None) + [f"request id {request_id}"] * (request_id is not None)
+    return f"{text} [{', '.join(parts)}]" if parts else text

@@ -32,12 +32,14 @@ from batchgen.errors import (
     SlotsFull,
     Throttled,
     UnknownCode,
+    cited,
 )
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
 from batchgen.plan import PAYS, decide, new_row
 from batchgen.pool import Pool, Work
+from batchgen.transitions import not_created
 
 log = logging.getLogger("batchgen")
 
@@ -130,13 +132,13 @@ class Lives:
                     outcome = self.pool.uncertain
                 elif isinstance(error, SlotsFull):
                     outcome = self.pool.refused_slot
-                work.record = await self.ledger.apply(_judged(record, error))
+                work.record = await self.ledger.apply(not_created(record.external_task_id, error))
                 self._tell(logging.INFO, "not_created", record, str(error))
                 return self._not_created(work, error)
             outcome = self.pool.started
             work.record = await self._write(
                 record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
-                submitted_at=time.time(), error_code=None, error_message=None,
+                submitted_at=time.time(),
             )  # fmt: skip
             self._unclear = 0
             self.asker.reached()
@@ -162,7 +164,9 @@ class Lives:
             if self._unclear >= UNCLEAR:
                 text = f"the API gave {self._unclear} unclear answers in a row, the last: {error}"
                 self.stop_creates(AccountStop(text, code=error.code) if work.again else EndedEarly(text))
-        elif not isinstance(error, SlotsFull):
+        elif isinstance(error, ApiError) and not isinstance(error, SlotsFull):
+            return cited(str(error), error.code, error.request_id)
+        elif isinstance(error, ImageError):
             return str(error)
         return ""
 
@@ -220,7 +224,7 @@ class Lives:
     async def _adopt(self, work: Work, record: Record, view: TaskView) -> None:
         work.record = await self._write(
             record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
-            submitted_at=record.submitted_at or record.created_at, error_code=None, error_message=None,
+            submitted_at=record.submitted_at or record.created_at,
         )  # fmt: skip
         self._tell(logging.INFO, "adopted", record, f"task {view.task_id}")
 
@@ -299,7 +303,7 @@ class Lives:
 
     def _failed(self, work: Work, record: Record) -> str:
         """A task that failed is tried again under the next id, up to the limit."""
-        text = f"its task {record.task_id} failed: {record.error_message}"
+        text = cited(f"its task {record.task_id} failed: {record.error_message}", None, record.request_id)
         if work.step is None or not isinstance(work.step.job, Job):
             newest = self.ledger.series(record.base_id)[-1]
             return text if newest.external_task_id == record.external_task_id else ""
@@ -340,7 +344,7 @@ class Lives:
             else:
                 work.record = await self._write(
                     record, State.DOWNLOADED, "downloaded", detail={"bytes": clip.size}, video_path=clip.path,
-                    video_sha256=clip.sha256, error_code=None, error_message=None,
+                    video_sha256=clip.sha256,
                 )  # fmt: skip
                 self._tell(logging.INFO, "downloaded", record, clip.path)
                 return ""
@@ -373,28 +377,3 @@ class Lives:
             level, "%s/%s %s: %s", record.manifest, record.job_id, action.replace("_", " "), text,
             extra={"action": action, "external_task_id": record.external_task_id},
         )  # fmt: skip
-
-
-def _judged(record: Record, error: ApiError | ImageError) -> Change:
-    """The change that a create without a task id means for its own row."""
-    if isinstance(error, ImageError):
-        return Change(record.external_task_id, State.PENDING, "not_sent", message=str(error))
-    to, event = next(verdict for kind, verdict in _VERDICTS.items() if isinstance(error, kind))
-    values: dict[str, Any] = {
-        "error_message": str(error),
-        "error_code": None if error.code is None else str(error.code),
-    }
-    if error.request_id is not None:
-        values["request_id"] = error.request_id
-    return Change(record.external_task_id, to, event, error.code, str(error), error.request_id, values)
-
-
-_VERDICTS: Mapping[type[ApiError], tuple[State, str]] = {
-    NeverSent: (State.PENDING, "not_sent"),
-    SlotsFull: (State.PENDING, "slots_full"),
-    Throttled: (State.PENDING, "throttled"),
-    AccountStop: (State.PENDING, "account_stopped"),
-    UnknownCode: (State.PENDING, "unknown_code"),
-    MaybeAccepted: (State.UNKNOWN, "unclear"),
-    ApiError: (State.REJECTED, "refused"),
-}

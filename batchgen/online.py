@@ -16,10 +16,10 @@ from batchgen import images, manifest, recovery, report, settings
 from batchgen.api import Api, origin
 from batchgen.asking import Asker
 from batchgen.download import Downloads
-from batchgen.errors import BatchgenError, Interrupted, ManifestError
+from batchgen.errors import BatchgenError, Interrupted, ManifestError, cited
 from batchgen.ledger import Ledger
 from batchgen.life import Waits
-from batchgen.models import ImageFile, Job, Manifest, Problem
+from batchgen.models import ImageFile, Job, Manifest, Problem, Record
 from batchgen.output import Output
 from batchgen.plan import PAYS, Action, Step, differences, plan
 from batchgen.pool import Lane, Limits, Pool
@@ -156,12 +156,23 @@ def planned(
     twins = ledger.twins(job.digest for job in unseen)
     options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
     for step in plan(manifests, history, series, twins, **options):
-        paid = ledger.record(step.external_task_id) if step.action is Action.CHANGED else None
-        if paid is not None and isinstance(step.job, Job) and paid.digest != step.job.digest:
-            told = differences(paid.canonical, step.job.canonical)
-            yield Step(step.job, step.action, step.external_task_id, f"{step.reason}: {told}")
+        if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
+            yield _explained(step, step.job, ledger.record(step.external_task_id))
         else:
             yield step
+
+
+def _explained(step: Step, job: Job, record: Record | None) -> Step:
+    """The step with what the ledger knows of its row: what changed, or why the API or the task refused."""
+    if record is None:
+        return step
+    if step.action is not Action.CHANGED:
+        told = cited(record.error_message or "", record.error_code, record.request_id)
+    elif record.digest != job.digest:
+        told = differences(record.canonical, job.canonical)
+    else:
+        return step
+    return Step(job, step.action, step.external_task_id, f"{step.reason}: {told}")
 
 
 def remembering(ledger: Records | None, fresh: list[ImageFile]) -> Callable[[str], ImageFile]:

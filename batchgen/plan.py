@@ -75,7 +75,7 @@ def decide(
     if last is not None and last.error_code == ABANDONED and not retry_failed:
         return Step(job, Action.ABANDONED, last.external_task_id, "given up by hand")
     if last is not None and last.state is State.REJECTED and not retry_failed:
-        return Step(job, Action.REJECTED, last.external_task_id, "refused before; waits until it changes")
+        return Step(job, Action.REJECTED, last.external_task_id, "refused before")
     series = [row for row in known if row.base_id == job.external_task_id]
     newest = max(series, key=_order, default=None)
     if newest is None:
@@ -125,7 +125,7 @@ def plan(
                 taken.add(twin.row.external_task_id)
                 yield _renamed(job, twin, moved=twin.key[0] in names, accept_changes=accept_changes)
         for bad in manifest.unusable:
-            yield Step(bad, Action.UNUSABLE, "", bad.problem.text)
+            yield Step(bad, Action.UNUSABLE, "", f"{bad.problem.text} ({bad.problem.place})")
 
 
 def _was(twin: Twin, job: Job, keys: Container[tuple[str, str, int]], taken: Container[str]) -> bool:

@@ -251,18 +251,16 @@ def test_a_changed_job_is_reported_and_never_paid_without_being_accepted(desk: D
 def test_slots_left_by_an_earlier_run_are_counted(desk: Desk) -> None:
     desk.write("a.yaml", urls(2))
     desk.write("b.yaml", urls(4))
-    with sandbox(desk.folder, "--task-seconds", "60") as server:
+    with sandbox(desk.folder, "--task-seconds", "600") as server:
         desk.against(server)
         assert desk.run("run", "--submit-only", *QUICK, "a.yaml").code == 0
         process = desk.start("run", "--max-running", "3", *QUICK, "b.yaml")
         until(lambda: len(server.accepted()) == 3)
-        until(lambda: any(entry.kind == "query" and entry.external_task_id for entry in server.entries()[4:]))
+        asked = len(server.entries())
+        until(lambda: len(server.entries()) > asked + 10)
+        process.terminate()
+        assert desk.finish(process).code == 143
         assert len(server.accepted()) == 3
-        server.ask("finish", {})
-        until(lambda: len(server.accepted()) == 6)
-        server.ask("finish", {})
-        assert desk.finish(process).code == 0
-        assert server.summary()["max_running"] <= 3
 
 
 def test_json_is_one_object_and_its_buckets_sum_to_the_jobs(desk: Desk) -> None:
