@@ -138,6 +138,11 @@ def read_query(answer: Answer, asked: str) -> TaskView:
         ) from None
 
 
+def in_a_line(text: str) -> str:
+    """A stranger's text on one line, with nothing in it that could move a terminal's cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskView:
     task_id = _task_id(data.get("task_id"))
     external = _text(_mapping(data.get("task_info")).get("external_task_id")) or _text(
@@ -147,7 +152,7 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
         raise ApiError(
             f"asked for {asked}, answered for {_short(str(data.get('task_id')))}", request_id=request_id
         )
-    raw = _text(data.get("task_status")) or ""
+    raw = _told(data.get("task_status"), 100) or ""
     videos = _mapping(data.get("task_result")).get("videos")
     video = _mapping(videos[0]) if isinstance(videos, list) and videos else {}
     units = data.get("final_unit_deduction")
@@ -155,12 +160,12 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
         task_id=task_id,
         external_task_id=external,
         status=_STATUS_WORDS.get(raw),
-        raw_status=raw[:100],
-        message=(_text(data.get("task_status_msg")) or "")[:1000],
+        raw_status=raw,
+        message=_told(data.get("task_status_msg")) or "",
         created_at=_milliseconds(data.get("created_at")),
         updated_at=_milliseconds(data.get("updated_at")),
         video_url=_url(video.get("url")),
-        units_charged=str(units)[:50] if isinstance(units, str | int | float) and units != "" else None,
+        units_charged=_told(str(units), 50) if isinstance(units, str | int | float) else None,
         request_id=request_id,
     )
 
@@ -209,11 +214,11 @@ def _envelope(document: Mapping[str, Any]) -> tuple[int | None, str, str | None]
     code = _integer(document.get("code"))
     if code is None or (code == 0 and error):
         code = _integer(inner.get("code"))
-    message = _text(document.get("message")) or _text(inner.get("message")) or ""
+    message = _told(document.get("message")) or _told(inner.get("message")) or ""
     return (
         code,
-        " ".join(message.split()),
-        _text(document.get("request_id")) or _text(inner.get("request_id")),
+        message,
+        _told(document.get("request_id"), 200) or _told(inner.get("request_id"), 200),
     )
 
 
@@ -225,10 +230,15 @@ def _text(value: object) -> str | None:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
 
 
+def _told(value: object, longest: int = 1000) -> str | None:
+    """What the API tells people, on one line and bounded."""
+    return in_a_line((_text(value) or "")[: 4 * longest])[:longest] or None
+
+
 def _integer(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9 else None
 
 
 def _task_id(value: object) -> str | None:
@@ -254,6 +264,7 @@ def _url(value: object) -> str | None:
     try:
         parts = urlsplit(text or "")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = usable and (text or "").isprintable()
     except ValueError:
         return None
     return text if usable and len(text or "") <= 8192 else None
@@ -268,7 +279,5 @@ def _first_line(answer: Answer) -> str:
     text = re.sub(
         r"<(style|script).*?</\1>|<[^>]*>", " ", answer.body[:4000].decode("utf-8", "replace"), flags=re.S
     )
-    lines = (
-        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in text.splitlines()
-    )
+    lines = map(in_a_line, text.splitlines())
     return next((line[:200] for line in lines if line), f"HTTP {answer.status} with an empty body")

@@ -25,7 +25,7 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from batchgen import __version__
-from batchgen.answers import Accepted, Answer, read_create, read_query
+from batchgen.answers import Accepted, Answer, in_a_line, read_create, read_query
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent, UsageError
 from batchgen.models import TaskView
 from batchgen.request import Body
@@ -231,8 +231,8 @@ class Api:
         text = str(error)
         if isinstance(error, aiohttp.ClientResponseError):
             text = f"the answer is not HTTP as it should be: {error.message}"
-        text = " ".join(text.split()) or type(error).__name__
-        return self._masked(text.encode("utf-8", "replace")).decode()[:300]
+        text = self._masked(text.encode("utf-8", "replace")).decode()
+        return in_a_line(text)[:300] or type(error).__name__
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

@@ -17,6 +17,7 @@ from typing import BinaryIO, Self
 import aiohttp
 
 from batchgen import __version__
+from batchgen.answers import in_a_line
 from batchgen.errors import DownloadError
 
 LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
@@ -130,7 +131,7 @@ def _reason(error: Exception) -> str:
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if isinstance(error, aiohttp.TooManyRedirects):
         text = "too many redirects"
-    return " ".join(text.split())[:300] or type(error).__name__
+    return in_a_line(text)[:300] or type(error).__name__
 
 
 def _fresh(path: str, flags: int) -> int:

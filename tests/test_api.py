@@ -526,6 +526,43 @@ def test_what_was_heard_of_an_answer_that_broke_off_is_kept() -> None:
     asyncio.run(scene())
 
 
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e\r\n\x00\ud800" * 5000
+
+
+def test_what_the_api_tells_people_is_one_line_that_no_terminal_obeys() -> None:
+    refusal = answer({"code": 1301, "message": "no: " + ESCAPES, "request_id": "r" + ESCAPES}, 400)
+    gateway = answer({"error": {"message": "no: " + ESCAPES}}, 403)
+    page = answer(("no: " + ESCAPES).encode("utf-8", "replace"), 403)
+    task = made(
+        "t1",
+        task_status="f" + ESCAPES,
+        task_status_msg="m" + ESCAPES,
+        final_unit_deduction="u" + ESCAPES,
+        task_result={"videos": [{"url": "https://example.com/" + ESCAPES[:50]}]},
+    )
+
+    def tame(text: str | None) -> bool:
+        return bool(text) and str(text).isprintable() and len(str(text)) <= 1000
+
+    async def scene() -> None:
+        for said in (refusal, gateway, page):
+            async with wire(saying(said)) as url:
+                end = await create(url)
+                assert isinstance(end, ApiError)
+                assert "no:" in str(end)
+                assert tame(str(end))
+                assert end.request_id is None or tame(end.request_id)
+        async with wire(saying(task)) as url:
+            view = await query(url)
+            assert isinstance(view, TaskView)
+            assert tame(view.raw_status)
+            assert tame(view.message)
+            assert tame(view.units_charged)
+            assert view.video_url is None
+
+    asyncio.run(scene())
+
+
 QUERY_FAULTS = [
     fault.name for fault in FAULTS.values() if fault.moment in (Moment.ASKED, Moment.FOUND, Moment.MOVED, Moment.DONE)
 ]  # fmt: skip
