@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any, NoReturn
 
 from batchgen import __version__, settings
 from batchgen.models import TASK_ID
@@ -28,6 +29,19 @@ exit codes:
   130  SIGINT; what was open is safe; run again
   143  SIGTERM or SIGHUP; what was open is safe; run again
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command line, and takes options by their whole names only.
+
+    A short form in a crontab would mean something else, or nothing, as soon as another option begins like it.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
 def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
@@ -72,16 +86,16 @@ _deadline = _checked(lambda text: settings.deadline(text, datetime.now().astimez
 def parser() -> argparse.ArgumentParser:
     """The whole command line. A namespace has ``command`` and, for most, ``json`` and the logging options."""
     common = _common()
-    ledger = argparse.ArgumentParser(add_help=False)
+    ledger = _Parser(add_help=False)
     ledger.add_argument(
         "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
     )
-    lock = argparse.ArgumentParser(add_help=False)
+    lock = _Parser(add_help=False)
     lock.add_argument(
         "--lock-wait", metavar="DURATION", type=_wait, default=0.0,
         help="wait so long for another run to let go of the ledger (default: don't)",
     )  # fmt: skip
-    api = argparse.ArgumentParser(add_help=False, parents=[lock])
+    api = _Parser(add_help=False, parents=[lock])
     api.add_argument(
         "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
     )
@@ -89,26 +103,24 @@ def parser() -> argparse.ArgumentParser:
                      help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
                      help="the first wait before a task is asked for (default: learned)")  # fmt: skip
-    paths = argparse.ArgumentParser(add_help=False)
+    paths = _Parser(add_help=False)
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
     )
     paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
-    choice = argparse.ArgumentParser(add_help=False)
+    choice = _Parser(add_help=False)
     choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
     choice.add_argument(
         "--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid"
     )
 
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="batchgen", description="Image-to-video jobs from manifests, each paid once.", epilog=EPILOG, formatter_class=_RAW
     )  # fmt: skip
     top.add_argument("--version", action="version", version=f"batchgen {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(
-        name: str, words: str, examples: str, *parents: argparse.ArgumentParser
-    ) -> argparse.ArgumentParser:
+    def command(name: str, words: str, examples: str, *parents: _Parser) -> argparse.ArgumentParser:
         return commands.add_parser(
             name, help=words, description=words[0].upper() + words[1:] + ".", epilog=f"examples:\n{examples}",
             formatter_class=_RAW, parents=[*parents, common],
@@ -184,8 +196,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
     group = common.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
     group.add_argument("-q", "--quiet", action="store_true", help="errors only")
