@@ -52,7 +52,8 @@ def exit_code(
     held += [2] * refused
     held += [4] * (left > 0)
     held += [5] * (buckets["unknown"] + buckets["changed"] + buckets["unrecorded"] > 0)
-    held += [1] * (sum(buckets[name] for name in ("failed", "rejected", "unusable", "succeeded")) > 0)
+    not_home = 0 if submit_only else buckets["succeeded"]
+    held += [1] * (not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable")) > 0)
     order = (75, 3, 130, 143, 2, 4, 5, 1)
     return min(held, key=order.index, default=0)
 
