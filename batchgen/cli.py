@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchgen import logs, options, settings
 from batchgen.errors import BatchgenError, ManifestError, UsageError
-from batchgen.output import Output, quiet_pipe
+from batchgen.output import Output, open_streams, quiet_pipe
 
 if TYPE_CHECKING:
     from batchgen.models import Change, Event, Record
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; argparse exits by itself on a bad command line."""
+    open_streams()
     args = options.parser().parse_args(argv)
     out = Output(args)
     code = 0
@@ -233,8 +234,14 @@ def _decide(
 
 def _sandbox(args: argparse.Namespace, out: Output) -> int:
     from batchgen.sandbox import command
+    from batchgen.sandbox.faults import FAULTS
 
-    return command.run(args)
+    if not args.json:
+        return command.run(args)
+    if args.list_faults:
+        out.document({"faults": {fault.name: fault.text for fault in FAULTS.values()}})
+        return 0
+    return command.run(args, lambda url, seed: out.document({"url": url, "seed": seed}))
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from batchgen.errors import UsageError
+
 if TYPE_CHECKING:
     from batchgen.pool import Pool
     from batchgen.runner import Runner
@@ -90,13 +92,31 @@ class Output:
         return bool(self._args.color == "always")
 
 
+def open_streams() -> None:
+    """A stream that whoever started us had closed (``>&-``) takes what is written to it, and keeps nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """A reader that went away is no error; nothing is written to it any more."""
+    """A reader that went away is no error; nothing is written to it any more. Raises UsageError for a full disk."""
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard()
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it still has what it couldn't write: so that was the error
+            _discard()
+            raise UsageError(f"standard output can't be written: {error.strerror}") from error
+        raise
+
+
+def _discard() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _painted(line: str) -> str:

@@ -10,7 +10,10 @@ import asyncio
 import random
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
     from batchgen.sandbox.config import Config
@@ -74,8 +77,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", metavar="FILE", help="append every request to FILE as JSON Lines")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; returns the exit code."""
+def announce(url: str, seed: int) -> None:
+    """Say where the sandbox is, and how it is used."""
+    print(url)
+    print(
+        f"POWERTOKENS_API_BASE={url} POWERTOKENS_API_KEY=sandbox batchgen run --ledger rehearsal.db manifests/"
+    )
+    print(f"seed {seed}; state: {url}/_sandbox/stats", flush=True)
+
+
+def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = announce) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code. Raises UsageError."""
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.faults import FAULTS, parse
 
@@ -88,8 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         faults = tuple(map(parse, arguments.fault))
     except ValueError as error:
-        print(f"--fault: {error}", file=sys.stderr)
-        return 2
+        raise UsageError(f"--fault: {error}") from None
     config = Config(
         slots=arguments.slots,
         task_seconds=arguments.task_seconds,
@@ -103,14 +114,13 @@ def run(arguments: argparse.Namespace) -> int:
         journal=arguments.journal,
     )
     try:
-        asyncio.run(_serve(config, arguments.host, arguments.port))
+        asyncio.run(_serve(config, arguments.host, arguments.port, announce))
     except (OSError, OverflowError) as error:
-        print(f"the sandbox can't start: {error}", file=sys.stderr)
-        return 2
+        raise UsageError(f"it can't start: {error}") from None
     return 0
 
 
-async def _serve(config: Config, host: str, port: int) -> None:
+async def _serve(config: Config, host: str, port: int, announce: Callable[[str, int], None]) -> None:
     from batchgen.sandbox.server import Sandbox
 
     stop = asyncio.Event()
@@ -120,11 +130,7 @@ async def _serve(config: Config, host: str, port: int) -> None:
     sandbox = Sandbox(config)
     try:
         url = await sandbox.start(host, port)
-        print(url)
-        print(
-            f"POWERTOKENS_API_BASE={url} POWERTOKENS_API_KEY=sandbox batchgen run --ledger rehearsal.db manifests/"
-        )
-        print(f"seed {config.seed}; state: {url}/_sandbox/stats", flush=True)
+        announce(url, config.seed)
         await stop.wait()
     finally:
         await sandbox.stop()
