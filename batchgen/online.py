@@ -135,7 +135,7 @@ async def _recover(args: argparse.Namespace, out: Output, base_url: str, key: st
             }
         )
     out.say(*problems)
-    if not args.quiet:
+    if not args.quiet and not args.json:
         out.say(*report.recovery_text(found.tasks, found.missing, proven=proven))
     return code
 

@@ -223,7 +223,10 @@ def after_decision(event: str) -> str:
 
 def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> Iterator[str]:
     """What a recovery found, and what to do."""
-    yield f"batchgen: {len(tasks):,} tasks adopted from the API; it has none of {_jobs(missing)}"
+    found = (
+        f"{len(tasks):,} task{'' if len(tasks) == 1 else 's'} recovered" if tasks else "nothing to recover"
+    )
+    yield f"batchgen: {found}" + (f"; the API has no task for {_jobs(missing)}" if missing else "")
     if tasks:
         yield "`batchgen collect` follows them and brings their clips home, at no cost."
     if missing and not proven:
