@@ -65,9 +65,12 @@ def check_request(request: Mapping[str, Any]) -> list[Finding]:
 
 
 def is_valid(request: Mapping[str, Any]) -> bool:
-    """Whether ``check_request`` finds nothing, without saying what. Asked for every job, so kept apart."""
+    """Whether ``check_request`` finds nothing, without saying what.
+
+    Asked for every job, so another validator answers, in a hundredth of the time; a test holds the two equal.
+    """
     try:
-        return _validator("request").is_valid(request)
+        return bool(_judge().is_valid(request)) and _all_unicode(request)
     except _UNPRINTABLE:
         return False
 
@@ -227,6 +230,22 @@ def _resolved(node: Any, document: str) -> Any:
     if "properties" in rest:  # a bare false would hide from the validator's errors which key it stood at
         rest["properties"] = {k: {"not": {}} if v is False else v for k, v in rest["properties"].items()}
     return {**merged, **{key: _resolved(value, document) for key, value in rest.items()}}
+
+
+@cache
+def _judge() -> Any:
+    from jsonschema_rs import Draft202012Validator
+
+    return Draft202012Validator(load("request"))
+
+
+def _all_unicode(value: Any) -> bool:
+    """The one thing that the quick validator sees otherwise."""
+    if isinstance(value, str):
+        return value.isascii() or _is_unicode(value)
+    if isinstance(value, dict | list):
+        return all(map(_all_unicode, value.values() if isinstance(value, dict) else value))
+    return True
 
 
 @cache

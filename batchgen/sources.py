@@ -13,6 +13,10 @@ from batchgen.errors import ImageError
 from batchgen.models import ImageFile
 from batchgen.request import is_url
 
+_PLAIN_URL = re.compile(
+    r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
+)  # surely fine
+
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
 _STARTS = ("iVBORw0KGgo", "/9j/")
 _ALPHABET = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
@@ -95,6 +99,8 @@ def label(text: str, base: str) -> str:
 
 
 def _check_url(text: str) -> None:
+    if _PLAIN_URL.fullmatch(text):
+        return
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
