@@ -173,12 +173,21 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await asyncio.sleep(0.01)
 
 
+async def _dries_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    writer.write(OK + b"Content-Length: 1000000\r\n\r\n" + FTYP + bytes(200_000))
+    while True:
+        writer.write(b"\0")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
 async def _silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(ENDS)
 
 
 @pytest.mark.parametrize(
-    "play", [_drip, _silence, saying(OK + b"Content-Length: 9000\r\n\r\n" + CLIP, hang_up=False)]
+    "play", [_drip, _dries_up, _silence, saying(OK + b"Content-Length: 9000\r\n\r\n" + CLIP, hang_up=False)]
 )
 def test_a_clip_that_stands_still_or_drips_is_given_up(play: Play, tmp_path: Path) -> None:
     begun = time.monotonic()
