@@ -176,11 +176,14 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
         record, origin = _wanted(ledger.record(args.id), args.id, path), ledger.origin
         past = ledger.events(args.id)
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
-    undecided = record.state in (State.SUBMITTING, State.UNKNOWN)
     change = _decision(args, record)
     if change is not None:
-        if not undecided:
+        if record.state not in report.CHOICES:
             raise UsageError(f"{args.id} is {record.state}: there is nothing to decide")
+        if record.state in (State.SUBMITTED, State.SUCCEEDED) and not args.abandon:
+            raise UsageError(
+                f"{args.id} is {record.state}, with task {record.task_id}; it can only be abandoned"
+            )
         if twin is not None:
             raise UsageError(f"task {args.task_id} belongs to {twin.external_task_id} already")
         record, past = _decide(path, origin, record, change, args.lock_wait)
@@ -188,9 +191,7 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
         history = [report.event_object(event) for event in past]
         out.document({"ledger": path, "task": {**export_row(record), "history": history}})
     elif change is None:
-        out.lines(
-            [*report.record_text(export_row(record), past), *report.choices(record, undecided=undecided)]
-        )
+        out.lines([*report.record_text(export_row(record), past), *report.choices(record)])
     elif not args.quiet:
         out.lines([f"{record.external_task_id} is {record.state} now; {report.after_decision(change.event)}"])
     return 0
@@ -201,7 +202,11 @@ def _decision(args: argparse.Namespace, record: Record) -> Change | None:
     from batchgen.models import Change, State
     from batchgen.plan import ABANDONED
 
-    by = {"by": f"{getpass.getuser()}@{socket.gethostname()}"}
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # nobody has this number
+        user = f"user {os.getuid()}"
+    by = {"by": f"{user}@{socket.gethostname()}"}
     if args.task_id:
         values = {"task_id": args.task_id, "submitted_at": record.submitted_at or record.created_at}
         return Change(args.id, State.SUBMITTED, "resolved_as_created", values=values, detail=by)
@@ -209,7 +214,8 @@ def _decision(args: argparse.Namespace, record: Record) -> Change | None:
         return Change(args.id, State.PENDING, "resolved_as_not_created", detail=by)
     if args.abandon:
         values = {"error_code": ABANDONED, "error_message": f"given up by {by['by']}"}
-        return Change(args.id, State.REJECTED, "resolved_as_abandoned", values=values, detail=by)
+        to = State.FAILED if record.task_id else State.REJECTED
+        return Change(args.id, to, "resolved_as_abandoned", values=values, detail=by)
     return None
 
 

@@ -240,7 +240,7 @@ class Lives:
             self._lengths.learn(kind, self.ledger.durations(kind))
         age = max(time.time() - (record.submitted_at or record.created_at), 0.0)
         born = loop.time() - age
-        vanished = failures = 0
+        vanished, seen, failures = 0, loop.time(), 0
         wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.hungry) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
@@ -249,8 +249,11 @@ class Lives:
                 view = await self.asker.ask(record.task_id)
             except NotFound as error:
                 vanished += 1
-                if vanished >= VANISHED:
-                    return f"the API knows its task {record.task_id} no more: {error}"
+                if vanished >= VANISHED and loop.time() - seen > self.waits.settle:
+                    return (
+                        f"the API knows its task {record.task_id} no more ({error}); where its support can't help,"
+                        f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
+                    )
             except AccountStop as error:
                 self.stop_creates(error)
                 return f"its task {record.task_id} can't be asked for: {error}"
@@ -259,19 +262,17 @@ class Lives:
                 wait = max(backoff(failures, self._rng), error.retry_after or 0.0)
                 continue
             else:
-                failures = vanished = 0
+                vanished, seen, failures = 0, loop.time(), 0
                 if view.status == "failed" or (view.status == "succeed" and view.video_url):
-                    work.record = await self._task_ended(record, view, age)
-                    self.pool.ended(work)
+                    length = _length(view, age)
+                    work.record = await self._task_ended(record, view, length)
+                    self.pool.ended(work, born + length)
                     self.changed.set()
                     return ""
                 self._odd(record, view)
             wait = self._lengths.next_ask(kind, age, wanted=self.pool.hungry)
 
-    async def _task_ended(self, record: Record, view: TaskView, age: float) -> Record:
-        length = age
-        if view.created_at is not None and view.updated_at is not None:
-            length = min(max(view.updated_at - view.created_at, 0.0), age) or age
+    async def _task_ended(self, record: Record, view: TaskView, length: float) -> Record:
         self._lengths.learn(record.kind, [length])
         ended: dict[str, Any] = {
             "finished_at": (record.submitted_at or record.created_at) + length,
@@ -352,8 +353,11 @@ class Lives:
 
     async def _fresh_url(self, record: Record) -> Record:
         """URLs expire: ask for the task's present one."""
-        view = await self.asker.look_up(record.task_id or record.external_task_id)
-        if isinstance(view, TaskView) and view.video_url and view.video_url != record.video_url:
+        try:
+            view = await self.asker.ask(record.task_id or "")
+        except ApiError:
+            return record
+        if view.video_url and view.video_url != record.video_url:
             return await self._write(record, State.SUCCEEDED, "new_url", video_url=view.video_url)
         return record
 
@@ -377,3 +381,10 @@ class Lives:
             level, "%s/%s %s: %s", record.manifest, record.job_id, action.replace("_", " "), text,
             extra={"action": action, "external_task_id": record.external_task_id},
         )  # fmt: skip
+
+
+def _length(view: TaskView, age: float) -> float:
+    """Seconds that an ended task took: by the API's clock where it tells, else until its end was seen."""
+    if view.created_at is None or view.updated_at is None:
+        return age
+    return min(max(view.updated_at - view.created_at, 0.0), age) or age

@@ -200,16 +200,27 @@ def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[st
         yield "  ".join(parts)
 
 
-def choices(record: Record, *, undecided: bool) -> Iterator[str]:
+_MADE = "--task-id T      a task was made, and this is its id: it is followed"
+_NOT_MADE = "--not-created    no task was made: the next run creates it, and pays"
+_ABANDON = "--abandon        give it up: it is neither followed nor created again"
+
+#: What a person may decide about a row, by its state.
+CHOICES: Mapping[State, tuple[str, ...]] = {
+    State.SUBMITTING: (_MADE, _NOT_MADE, _ABANDON),
+    State.UNKNOWN: (_MADE, _NOT_MADE, _ABANDON),
+    State.SUBMITTED: (_ABANDON,),
+    State.SUCCEEDED: (_ABANDON,),
+}
+
+
+def choices(record: Record) -> Iterator[str]:
     """What a person may decide about a row, and how to find out."""
-    if not undecided:
+    if record.state not in CHOICES:
         yield f"it is {record.state}: there is nothing to decide"
         return
-    name = record.external_task_id
-    yield "decide only what you know, for example from the vendor's console or support, which has the request id:"
-    yield f"  batchgen resolve {name} --task-id T      a task was made, and this is its id: it is followed"
-    yield f"  batchgen resolve {name} --not-created    no task was made: the next run creates it, and pays"
-    yield f"  batchgen resolve {name} --abandon        give it up: it is never created again"
+    yield "decide only what you know, for example from the vendor's console or support, which asks for the request id:"
+    for choice in CHOICES[record.state]:
+        yield f"  batchgen resolve {record.external_task_id} {choice}"
 
 
 def after_decision(event: str) -> str:
@@ -217,7 +228,7 @@ def after_decision(event: str) -> str:
     return {
         "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
         "resolved_as_not_created": "the next run asks the API once more, then creates it",
-        "resolved_as_abandoned": "no run creates it again, unless with --retry-failed",
+        "resolved_as_abandoned": "no run follows it or creates it again, unless with --retry-failed",
     }[event]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from batchgen.api import Api
 from batchgen.asking import Asker
 from batchgen.download import Downloads
-from batchgen.errors import BatchgenError, LedgerError
+from batchgen.errors import BatchgenError, EndedEarly, LedgerError
 from batchgen.ledger import Ledger
 from batchgen.life import Lives, Waits
 from batchgen.models import Record, State
@@ -36,8 +36,8 @@ class Ending:
 class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
 
-    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded`` and ``abandoned``. ``others`` counts the same for rows that
-    the ledger had open and the plan doesn't mention.
+    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded`` and ``abandoned``. ``others``
+    counts the same for rows that the ledger had open and the plan doesn't mention.
     """
 
     buckets: Counter[str] = field(default_factory=Counter)
@@ -65,8 +65,10 @@ class Runner:
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
+        self._ledger = ledger
         self._lives = Lives(ledger, api, downloads, pool, waits, self.end)
-        self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bug: BaseException | None = None  # what no life should ever raise
 
     @property
     def asker(self) -> Asker:
@@ -116,8 +118,12 @@ class Runner:
             if record.state is not State.SUCCEEDED:
                 self._pool.found(work)
             self._spawn(work)
+        for step in planned.values():  # the ledger has gone on since the plan was made
+            self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)), "")
         await self._feed(submit_only)
         await self._wind_up()
+        if self._bug is not None:
+            raise self._bug
         return self.tally
 
     async def _feed(self, submit_only: bool) -> None:
@@ -152,12 +158,15 @@ class Runner:
 
     def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._life(work))
-        self._tasks[task] = work
+        self._tasks.add(task)
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._tasks.discard(task)
         self._lives.changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug = self._bug or error
+            self.end(EndedEarly(f"a bug: {error!r}"))
 
     async def _life(self, work: Work) -> None:
         work.again = False

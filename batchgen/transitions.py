@@ -31,8 +31,8 @@ ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
         _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.PENDING, _S.REJECTED}),
         # Progress; or the task ended. Never back: the task is paid for and its slot is known.
         _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED}),
-        # The clip is home; or its URL was asked for again.
-        _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED}),
+        # The clip is home; its URL was asked for again; or a person gave up a clip that is gone.
+        _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED, _S.FAILED}),
         # Nothing was made, so the id is free: content or person changed, and it is tried again; or found after all.
         _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED}),
         # Final. A retry of a failed task is another row, ID~2.

@@ -418,3 +418,19 @@ def test_renaming_reordering_and_moving_have_no_effect(desk: Desk) -> None:
         again = desk.run("run", *QUICK, "elsewhere")
         assert (again.code, again.err) == (0, "")
         assert server.accepted() == made
+
+
+def test_a_task_that_vanished_is_reported_until_a_person_gives_it_up(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, "--task-seconds", "600") as server:
+        desk.against(server)
+        assert desk.run("run", "--submit-only", *QUICK, "m.yaml").code == 0
+        server.ask("faults", {"add": ["query_not_found=1"]})
+        vanished = desk.run("run", "--poll-interval", "0.05", "--timeout", "0.3", "m.yaml")
+        assert vanished.code == 4
+        name = desk.export()[0]["external_task_id"]
+        assert f"batchgen resolve {name} --abandon" in vanished.err
+        assert desk.run("resolve", name, "--not-created").code == 2
+        assert desk.run("resolve", name, "--abandon").code == 0
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert len(server.accepted()) == 1
