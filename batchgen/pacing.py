@@ -1,14 +1,22 @@
 """When to create, when to ask, how long to wait. Pure decisions: no clock, no sleep, no I/O of their own.
 
-**Slots.** A slot is taken before a create and given back when the task ends. The limit is the smaller of what the
-user states and what the account has shown: 1303 lowers it to what is known to run, and from then on it is raised
-by one after a number of ended tasks. That number doubles whenever the raise turns out to be one too many, so
-that a steady limit costs few refusals, and starts small again whenever the limit moves.
+**Slots.** A slot is taken before a create and given back when the task has ended. The limit is the smaller of what
+the user states and what the account has shown:
+
+- 1303 lowers it to what is known to run. Tasks that had ended by then are seen later, and taken off when they are:
+  counted as running, they would hold the limit above the account's, and every fifth create would be refused.
+- Now and then one create more than the limit is tried, and another one as long as they are accepted; a try ends
+  with its refusal, so it costs one. Below the highest limit that ever held, somebody else has the slots and gives them
+  back some day: tries are frequent there. At the highest there is most likely nothing to find, and they get rare.
+- At the start nothing is known: half as many again as run are tried, so that 1303 meets few creates in flight.
 
 **Waits.** All are jittered between half and whole, at the cap too: many waiters never wake in step.
 
-**Asking.** A task's end is seen when it is asked for. Tasks of one kind (mode and duration) take similar times,
-so the first question waits for the shortest time seen and the next ones divide the span to the longest.
+**Asking.** A task's end is seen when it is asked for. Tasks of one kind (mode and duration) take similar times, so
+each question waits until a tenth of the tasks that ran as long as this one had ended. The chance to be the last one
+is the same for every question then, whatever the lengths look like: about ten questions a task, spent where tasks end.
+
+``tests/bench/README.md`` has the figures that these rules and numbers were chosen by.
 """
 
 from __future__ import annotations
@@ -19,11 +27,16 @@ import random
 from collections import deque
 from collections.abc import Iterable
 
-PROBE_FIRST = 4  # ended tasks before a learned limit is tried one higher
-PROBE_CAP = 64
-ASKS = 10  # questions over the span in which tasks of a kind end
+FIRST = 2  # creates beyond what runs before 1303 was ever seen, and half as many as run
+TRY_AFTER = 28  # ended tasks before one create more than the limit is tried
+PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the wait for the next so much longer
+PATIENCE_AT_BEST = 1.5  # and each try at it
+CHANCE = 0.1  # that a question is the last one
 UNKNOWN_FIRST = 10.0  # seconds before the first question about a kind never seen
+UNKNOWN_STEP = 0.2  # of its age: the next questions about it
+SHORTEST_STEP = 0.01  # of its age: no task is asked for more often
 SHORTEST_ASK = 1.0  # seconds
+LAZY = 3.0  # times rarer are questions that no create waits for
 
 
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 60.0) -> float:
@@ -35,16 +48,24 @@ def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float 
 
 
 class Slots:
-    """How many tasks may run. ``told`` is the user's limit; None means that it is learned."""
+    """How many tasks may run. ``told`` is the user's limit; None means that it is learned.
+
+    Times are seconds of one clock, any clock; where one isn't known, a little is lost and nothing breaks.
+    """
 
     def __init__(self, told: int | None = None) -> None:
         self.ceiling: float = math.inf if told is None else told
-        self.limit: float = self.ceiling
+        self.limit: float = FIRST if told is None else told
         self.running = 0  # tasks of ours that are known to run
         self.creating = 0  # creates in flight, each holding a slot
-        self._probe = PROBE_FIRST
-        self._ends = 0  # ended tasks since the limit last moved
-        self._trying = False  # the limit is one above what was seen to work
+        self._trying = told is None  # more than the limit is tried, until 1303
+        self._met = False  # 1303 has been seen
+        self._full_at = -math.inf  # when the account was full and the limit counted
+        self._most = 0  # tasks of ours that ran at once
+        self._best: float = 0  # the highest limit that held for a while
+        self._ends = 0  # ended tasks since the last try
+        self._wait_below: float = TRY_AFTER
+        self._wait_at_best: float = TRY_AFTER
 
     def __repr__(self) -> str:
         return f"<Slots {self.running} running, {self.creating} creating, limit {self.limit}>"
@@ -62,37 +83,51 @@ class Slots:
         """A create came back without a task."""
         self.creating -= 1
 
-    def started(self) -> None:
-        """A create came back with a task."""
+    def started(self, sent: float = -math.inf) -> None:
+        """A create that went out at ``sent`` came back with a task."""
         self.creating -= 1
-        self.found()
-        if self._trying and self.running >= self.limit:
-            self._trying, self._probe = False, PROBE_FIRST
+        self.found(sent)
 
-    def found(self) -> None:
+    def found(self, sent: float = -math.inf) -> None:
         """A task of ours is known to run, wherever it came from."""
         self.running += 1
-        if self.running > self.limit:
-            self.limit = min(self.running, self.ceiling)
+        self._most = max(self._most, self.running)
+        if self._trying:
+            beyond = 1 if self._met else FIRST + self.running // 2
+            self.limit = min(max(self.limit, self.running + beyond), self.ceiling)
+        elif sent <= self._full_at:  # a later one may have a slot that was given back since
+            self.limit = min(max(self.limit, self.running), self.ceiling)
 
-    def refused(self) -> None:
-        """A create came back with 1303."""
+    def refused(self, sent: float = -math.inf) -> None:
+        """A create that went out at ``sent`` came back with 1303."""
         self.creating -= 1
-        proven = max(self.running, 1)
-        if self._trying and proven >= self.limit - 1:
-            self._probe = min(self._probe * 2, PROBE_CAP)
-        elif proven < self.limit:
-            self._probe = PROBE_FIRST
-        self.limit = min(proven, self.ceiling)
-        self._ends, self._trying = 0, False
+        if not self._trying and self.running < self.limit:
+            self._wait_below = TRY_AFTER
+        self.limit = min(max(self.running, 1), self.ceiling)
+        self._met, self._trying, self._full_at, self._ends = True, False, sent, 0
 
-    def ended(self) -> None:
-        """A task of ours ended."""
+    def ended(self, at: float = math.inf) -> None:
+        """A task of ours ended, at ``at``."""
         self.running -= 1
         self._ends += 1
-        if self._ends >= self._probe and self.limit < self.ceiling:
-            self.limit = min(self.limit + 1, self.ceiling)
-            self._ends, self._trying = 0, True
+        if at < self._full_at:
+            self.limit = max(self.limit - 1, 1)
+        if self._trying:
+            return
+        if self._ends >= TRY_AFTER:
+            self._best = max(self._best, min(self.limit, self._most))
+        if self.limit < self.ceiling and self._ends >= self._patience:
+            if self.limit < self._best:
+                self._wait_below *= PATIENCE_BELOW
+            else:
+                self._wait_at_best *= PATIENCE_AT_BEST
+            self.limit += 1
+            self._trying = True
+
+    @property
+    def _patience(self) -> float:
+        """Ended tasks between two tries."""
+        return self._wait_below if self.limit < self._best else self._wait_at_best
 
 
 class Lengths:
@@ -119,18 +154,24 @@ class Lengths:
 
         ``wanted`` says that a create waits for its slot; otherwise questions are three times rarer.
         """
-        shortest = min(SHORTEST_ASK, self._first or SHORTEST_ASK)
-        ease = 1.0 if wanted else 3.0
+        ease = 1.0 if wanted else LAZY
+        shortest = max(min(SHORTEST_ASK, self._first or SHORTEST_ASK), age * SHORTEST_STEP * ease)
         seen = self._sorted.get(kind)
         if not seen:
-            first = self._first or UNKNOWN_FIRST
-            return max(first - age, age * 0.2 * ease, shortest)
+            return max((self._first or UNKNOWN_FIRST) - age, age * UNKNOWN_STEP * ease, shortest)
+        if age >= seen[-1]:
+            return max((age - seen[-1]) / 2, shortest)
         margin = 0.3 / math.sqrt(len(seen))
-        early = seen[len(seen) // 50] * (1 - margin)
-        late = seen[-1 - len(seen) // 50] * (1 + margin)
-        if age < early:
-            return max(early - age, shortest)
-        step = max((late - early) / ASKS, early / 100)
-        if age > late:
-            step = max(step, (age - late) / 2)
-        return max(step * ease, shortest)
+        return max(_next_end(seen, age, CHANCE * ease) - age, seen[0] * (1 - margin) - age, shortest)
+
+
+def _next_end(seen: list[float], age: float, share: float) -> float:
+    """The age by which ``share`` of those of the sorted ``seen`` that are above ``age`` have ended.
+
+    Between two of them it is interpolated; one more than was seen is taken to be above all.
+    """
+    first = bisect.bisect_right(seen, age)
+    whole, part = divmod(share * (len(seen) - first + 1), 1)
+    above = seen[min(first + int(whole), len(seen) - 1)]
+    below = seen[first + int(whole) - 1] if whole else age
+    return below + (above - below) * part

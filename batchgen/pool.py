@@ -66,6 +66,7 @@ class Work:
     again: bool = False  # it belongs back into its queue
     holds_slot: bool = False
     counted: bool = False  # among the creates that this run pays for
+    sent: float = 0.0  # when its create was permitted
 
 
 class Pool:
@@ -114,7 +115,7 @@ class Pool:
         for lane in self.lanes:
             if self.closed is None and lane.waiting and lane.open and self._affordable(lane):
                 work = (lane.again or lane.queue).popleft()
-                self._take(work)
+                self._take(work, now)
                 return work
         return None
 
@@ -141,14 +142,14 @@ class Pool:
 
     def uncertain(self, work: Work, now: float) -> None:
         """The create may have been accepted: the slot stays taken until ``ended`` or ``not_made``."""
-        self.slots.started()
+        self.slots.started(work.sent)
         work.lane.creating -= 1
         work.lane.running += 1
 
     def refused_slot(self, work: Work, now: float) -> None:
         """1303: scheduling, not failure. A task that ends lets the next create go before the wait is over."""
         self._untake(work)
-        self.slots.refused()
+        self.slots.refused(work.sent)
         if now >= self._full_until:
             self._full_until = now + backoff(self._fulls, self._rng, cap=30.0)
             self._fulls += 1
@@ -164,12 +165,12 @@ class Pool:
         work.lane.running += 1
         work.holds_slot = True
 
-    def ended(self, work: Work) -> None:
-        """The task ended. A second call for the same work changes nothing."""
+    def ended(self, work: Work, at: float = math.inf) -> None:
+        """The task ended, ``at`` that time where it is known. A second call for the same work changes nothing."""
         if work.holds_slot:
             work.holds_slot = False
             work.lane.running -= 1
-            self.slots.ended()
+            self.slots.ended(at)
             self._full_until = -math.inf
 
     def not_made(self, work: Work) -> None:
@@ -193,7 +194,8 @@ class Pool:
             return False
         return True
 
-    def _take(self, work: Work) -> None:
+    def _take(self, work: Work, now: float) -> None:
+        work.sent = now
         work.holds_slot = True
         work.lane.creating += 1
         self.slots.take()
