@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -63,10 +64,8 @@ class Output:
             yield
             return
         import asyncio
-        import logging
 
         from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
 
         form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"
 
@@ -76,10 +75,7 @@ class Output:
                 bar.set_postfix_str(f"{pool.slots.running} running, ${pool.spent:,.2f}", refresh=True)
                 await asyncio.sleep(0.2)
 
-        with (
-            tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar,
-            logging_redirect_tqdm([logging.getLogger("batchgen")]),
-        ):
+        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):
             task = asyncio.create_task(show())
             try:
                 yield
@@ -90,6 +86,31 @@ class Output:
         if self._args.color == "auto":
             return stream.isatty() and not os.environ.get("NO_COLOR")
         return bool(self._args.color == "always")
+
+
+@contextlib.contextmanager
+def _above(bar: Any) -> Iterator[None]:
+    """Log lines are written above the bar, which stays whole; what is shown of them doesn't change."""
+    stderr = [
+        handler
+        for handler in logging.getLogger("batchgen").handlers
+        if type(handler) is logging.StreamHandler
+    ]
+
+    class Above:
+        def write(self, text: str) -> None:
+            bar.write(text, file=sys.stderr, end="")
+
+        def flush(self) -> None:
+            sys.stderr.flush()
+
+    for handler in stderr:
+        handler.setStream(Above())
+    try:
+        yield
+    finally:
+        for handler in stderr:
+            handler.setStream(sys.stderr)
 
 
 def open_streams() -> None:
