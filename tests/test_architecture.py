@@ -1,0 +1,46 @@
+"""ARCHITECTURE.md says what the code is: its layers, its modules, its states."""
+
+from __future__ import annotations
+
+import re
+
+from batchgen.models import State
+from batchgen.transitions import ALLOWED
+from tests.documents import ARCHITECTURE, ROOT, blocks, codes, rows, section
+from tests.test_layers import LAYERS, sources, top
+
+
+def test_every_module_is_named_once_in_its_layer() -> None:
+    named = [
+        (layer, code) for layer, name, _ in rows(section(ARCHITECTURE, "Modules")) for code in codes(name)
+    ]
+    modules = {(layer, module or "__init__") for layer, names in LAYERS.items() for module in names}
+    modules |= {("sandbox", module) for module in sources() if top(module) == "sandbox"}
+    assert set(named) == modules
+    assert len(named) == len(modules)
+
+
+def test_the_layers_stand_in_their_order() -> None:
+    assert [row[0] for row in rows(section(ARCHITECTURE, "Layers"))] == [*LAYERS, "sandbox"]
+
+
+def test_the_diagram_has_every_transition_that_is_allowed_and_no_other() -> None:
+    (diagram,) = blocks(ARCHITECTURE, "mermaid")
+    drawn = re.findall(r"^ *(\S+) --> (\S+)", diagram, re.M)
+    allowed = [(before.value, after.value) for before, others in ALLOWED.items() for after in others]
+    ends = [("[*]", State.PENDING.value)]
+    ends += [(state.value, "[*]") for state in State if not ALLOWED[state]]
+    assert set(drawn) == {*allowed, *ends}
+    assert len(drawn) == len(set(drawn))
+
+
+def test_a_crash_in_every_state_that_is_not_an_end_leads_somewhere() -> None:
+    left = [code for row in rows(section(ARCHITECTURE, "A crash here leads to")) for code in codes(row[1])]
+    unfinished = {state.value for state in State if ALLOWED[state]} - {State.REJECTED.value}
+    assert {code for code in left if not code.startswith(".")} == unfinished | {State.DOWNLOADED.value}
+
+
+def test_every_file_to_open_is_there() -> None:
+    named = [code for row in rows(section(ARCHITECTURE, "To change X, open Y")) for code in codes(row[1])]
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []

@@ -1,0 +1,358 @@
+"""README.md is true: what it tells people to type is typed here, and its tables are held to the code."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen import errors, manifest, options, report, settings
+from batchgen.cli import main
+from batchgen.export import EXPORT_FIELDS
+from batchgen.models import State
+from batchgen.plan import TRIES
+from batchgen.prices import MILLS_PER_SECOND, READ_ON
+from batchgen.runner import Tally
+from batchgen.schema import load
+from tests.documents import (
+    README,
+    ROOT,
+    Shell,
+    blocks,
+    codes,
+    files,
+    matches,
+    prose,
+    rows,
+    script,
+    section,
+    typed,
+)
+from tests.pictures import make_jpeg, make_png
+from tests.program import KEY, Server, sandbox
+from tests.test_cli import JSON, parsers
+
+# -- typed, in order ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05-0.1") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Shell:
+    """A home with batchgen installed, and a folder laid out as README says; the API is the sandbox."""
+    shell = Shell(tmp_path_factory.mktemp("readme") / "home")
+    path = {"PYTHONPATH": ":".join(sys.path), "POWERTOKENS_API_BASE": server.url}
+    script(shell.home / ".local/bin/batchgen", sys.executable, "-m", "batchgen", environ=path)
+    night = shell.home / "night"
+    for name, text in {**files(README, "yaml"), **files(README, "csv")}.items():
+        (night / name).parent.mkdir(parents=True, exist_ok=True)
+        (night / name).write_text(text)
+    for name in re.findall(r"(?:images|inbox)/\S+\.(?:png|jpg)", "\n".join(blocks(README, "text"))):
+        (night / "manifests" / name).parent.mkdir(exist_ok=True)
+        make = make_png if name.endswith("png") else make_jpeg
+        (night / "manifests" / name).write_bytes(make(seed=len(name)))
+    (night / "manifests/inbox/cat.txt").write_text("The cat turns its head\n")
+    return shell
+
+
+def test_the_first_night_and_those_after_it_go_as_it_is_written(shell: Shell, server: Server) -> None:
+    """One test: the first run waits as long as a person's would for tasks of a kind never seen, ten seconds."""
+    for command, shown in typed(section(README, "The first night")):
+        came = shell.type(command, stdin=f"{KEY}\n" if "cat >" in command else "")
+        assert came.code == 0, (command, came.out)
+        assert matches(shown, came.out), (command, came.out)
+    assert len(server.accepted()) == 4
+    assert (shell.home / ".config/batchgen/key").stat().st_mode & 0o777 == 0o600
+    run_by_cron(shell)
+    run_by_systemd(shell)
+    assert len(server.accepted()) == 4
+    assert server.summary()["twice"] == []
+
+
+def run_by_cron(shell: Shell) -> None:
+    """Run the line of the crontab with what cron gives it."""
+    (crontab,) = blocks(README, "crontab")
+    *lines, line = at_home(crontab, shell).strip().splitlines()
+    variables = dict(one.split("=", 1) for one in lines)
+    assert set(variables) == {"MAILTO", settings.KEY_FILE_VARIABLE}
+    minute, hour, *days, command = line.split(maxsplit=5)
+    assert int(minute) in range(60) and int(hour) in range(24) and days == ["*"] * 3
+    assert not set("%~$") & set(crontab)  # which mean something else there, or nothing
+    assert ended(["/bin/sh", "-c", command], shell, SHELL="/bin/sh", **variables) == (0, "")
+
+
+def run_by_systemd(shell: Shell) -> None:
+    """Run the service with what systemd gives it."""
+    units = {}
+    for name, text in files(README, "ini").items():
+        units[Path(name).suffix] = unit = configparser.RawConfigParser()
+        unit.read_string(at_home(text, shell))
+    service, timer = units[".service"]["Service"], units[".timer"]
+    assert re.fullmatch(r"\d\d:\d\d", timer["Timer"]["OnCalendar"])
+    assert timer["Install"]["WantedBy"] == "timers.target"
+    credential, _, file = service["LoadCredential"].partition(":")
+    assert Path(file).is_absolute()
+    (shell.home / credential).write_text(f"{KEY}\n")
+    assert ended(shlex.split(service["ExecStart"]), shell, CREDENTIALS_DIRECTORY=str(shell.home)) == (0, "")
+
+
+def at_home(text: str, shell: Shell) -> str:
+    return text.replace("/home/you", str(shell.home))
+
+
+def ended(command: list[str], shell: Shell, **variables: str) -> tuple[int, str]:
+    """Exit code and output of a command that is started with next to nothing."""
+    env = {"HOME": str(shell.home), "PATH": "/usr/bin:/bin", **variables}
+    came = subprocess.run(
+        command, cwd="/", env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    return came.returncode, came.stdout
+
+
+def test_a_rehearsal_goes_as_it_is_written(shell: Shell) -> None:
+    rehearsal, faults, serve = typed(section(README, "Sandbox"))
+    shell.cwd = shell.home / "night"
+    assert matches(rehearsal.shown, shell.type(rehearsal.command).out)
+    assert matches(faults.shown, shell.type(faults.command).out)
+    process = subprocess.Popen(
+        shlex.split(serve.command),
+        cwd=shell.cwd,
+        env=shell.env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    shown = "".join(process.stdout.readline() for _ in range(3))
+    process.send_signal(signal.SIGINT)
+    shown += process.communicate(timeout=60)[0]
+    assert matches(serve.shown, shown)
+    assert process.returncode == 0
+
+
+def test_every_command_that_is_shown_is_typed_somewhere() -> None:
+    """The install lines in test_install, the others above."""
+    tried = [
+        part for title in ("Install", "The first night", "Sandbox") for part in typed(section(README, title))
+    ]
+    assert tried == typed(README)
+    assert [part.shown for part in typed(section(README, "Install"))] == [""] * 5
+
+
+def test_what_is_indented_is_a_target_of_make_or_a_command_of_batchgen() -> None:
+    text = re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)
+    lines = [re.split(r"\s{2,}", line.strip())[0] for line in re.findall(r"^    \S.*$", text, re.M)]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    for line in lines:
+        program, *words = shlex.split(line)
+        if program == "make":
+            assert words[0] in targets
+        else:
+            assert program == "batchgen"
+            options.parser().parse_args(words)
+    assert {"make run", "make test"} < set(lines)
+
+
+def test_make_run_is_the_rehearsal_of_the_examples() -> None:
+    recipes = (ROOT / "Makefile").read_text()
+    assert re.search(r"^run: .*\n\t\$\(VENV\)/bin/batchgen run --sandbox manifests/\n", recipes, re.M)
+
+
+def test_commands_in_the_text_are_command_lines() -> None:
+    for line in prose(README):
+        command, *words = shlex.split(line.replace("PATH...", "PATH").replace("[ID...]", "ID"))[1:]
+        if words and command != "COMMAND":
+            options.parser().parse_args([command, *words])
+        else:
+            assert command in {*parsers(), "COMMAND"}
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def exit_codes(text: str) -> dict[str, str]:
+    return {code: words.strip() for code, words in re.findall(r"^  (\d+) +(.*)$", text, re.M)}
+
+
+def test_the_exit_codes_are_the_same_in_help_and_readme_and_cover_every_error() -> None:
+    told = dict(rows(section(README, "In the morning"))[: len(exit_codes(options.EPILOG))])
+    assert told == exit_codes(options.EPILOG)
+    kinds = [errors.BatchgenError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert {str(kind.exit_code) for kind in kinds} | {"0", "130", "143"} == set(told)
+
+
+def test_the_tree_in_errors_has_every_error_with_its_code() -> None:
+    told = dict(re.findall(r"^[ │├└─]*(\w+) +([\d/]+)  ", errors.__doc__ or "", re.M))
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.BatchgenError)
+    }
+    assert set(told) == set(kinds)
+    assert {name: kind.exit_code for name, kind in kinds.items() if name != "Interrupted"} == {
+        name: int(code) for name, code in told.items() if name != "Interrupted"
+    }
+    assert told["Interrupted"] == "130/143"
+
+
+def test_where_several_exit_codes_hold_it_is_the_first_in_the_order_that_is_told() -> None:
+    (told,) = re.findall(r"it is the first of ([\d, or]+)\.", README)
+    order = [int(code) for code in re.findall(r"\d+", told)]
+    assert order.pop(0) == errors.LedgerBusy.exit_code  # then there is no run
+    stops = {3: errors.AccountStop("")} | {code: errors.Interrupted("", code) for code in (130, 143)}
+    buckets = {4: "pending", 5: "unknown", 1: "failed"}
+    for position, first in enumerate(order):
+        held = [first, *(code for code in order[position + 1 :] if first not in stops or code not in stops)]
+        stopped = next((stops[code] for code in held if code in stops), None)
+        tally = Tally(Counter(buckets[code] for code in held if code in buckets))
+        assert report.exit_code(tally, stopped, refused=2 in held) == first
+
+
+def test_the_commands_are_those_of_the_help() -> None:
+    listed = {
+        codes(row[0])[0].split()[1]: f"{row[1][0].upper()}{row[1][1:]}."
+        for row in rows(section(README, "Commands"))
+    }
+    assert listed == {command: parser.description for command, parser in parsers().items()}
+
+
+def options_of(parser: Any) -> dict[str, bool]:
+    """Every option of a command -> whether it takes a value."""
+    actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+    return {name: action.nargs != 0 for action in actions for name in action.option_strings}
+
+
+def test_the_options_of_every_command_are_in_the_reference_and_no_others() -> None:
+    told: dict[str, dict[str, bool]] = {command: {} for command in parsers()}
+    for names, commands, _ in rows(section(README, "Options"))[: -len(JSON_ROWS)]:
+        found = {code.split()[0]: " " in code for code in codes(names)}
+        for command in parsers() if commands == "all" else commands.split(", "):
+            told[command] |= found
+    told["sandbox"] |= {
+        codes(row[0])[0].split()[0]: " " in codes(row[0])[0] for row in rows(section(README, "Sandbox"))
+    }
+    assert told == {command: options_of(parser) for command, parser in parsers().items()}
+
+
+def test_the_variables_that_are_read_are_named() -> None:
+    named = set(re.findall(r"`([A-Z_]+)`", section(README, "Options")))
+    constants = {value for name, value in vars(settings).items() if name.endswith("_VARIABLE")}
+    assert named == constants | {"XDG_STATE_HOME", "NO_COLOR"}
+    assert f"`{settings.CREDENTIAL}`" in README and settings.DEFAULT_BASE_URL in README
+
+
+JSON_ROWS = [row for row in rows(section(README, "Options")) if len(row) == 2]
+
+
+def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
+    told = {
+        command: set(codes(fields)) - {"schema_version"}
+        for names, fields in JSON_ROWS
+        for command in names.split(", ")
+    }
+    assert told.pop("any that can't do its work") == {"exit_code", "error", "problems"}
+    assert told.pop("sandbox") == {"url", "seed"}
+    found = {
+        re.sub(r" --poll-interval 0.05| night.yaml| ID$", "", line): fields for line, fields in JSON.items()
+    }
+    found["status"], found["status ID"] = JSON["status"], JSON["status ID"]
+    assert told == found
+
+
+def test_the_words_of_the_summary_are_told_with_what_to_do() -> None:
+    told = rows(section(README, "In the morning"))[-len(report.ADVICE) :]
+    assert [row[0] for row in told] == [word for word, _ in report.ADVICE.values()]
+    for bucket, row in zip(report.ADVICE, told, strict=True):
+        assert bucket not in set(State) or bucket in codes(row[1])
+
+
+def test_nothing_that_is_told_to_do_pays_again_without_saying_so() -> None:
+    for word, state, _, advice in rows(section(README, "In the morning"))[-len(report.ADVICE) :]:
+        if re.search(r"--retry-failed|--accept-changes|take", advice):
+            assert re.search(r"pays|paid|want another|refused", advice), (word, state)
+
+
+def test_the_states_and_the_fields_of_export_are_all_told() -> None:
+    told = [(codes(row[0])[0], row[1]) for row in rows(section(README, "Ledger"))]
+    states, fields = told[: len(State)], told[len(State) :]
+    assert [name for name, _ in states] == [state.value for state in State]
+    assert tuple(name for name, _ in fields) == EXPORT_FIELDS
+    comments = re.findall(r'= "(\w+)"  # (.*)$', (ROOT / "batchgen/models.py").read_text(), re.M)
+    assert states == comments
+
+
+def test_the_prices_and_their_date_are_those_of_the_table() -> None:
+    part = section(README, "Prices")
+    told = {
+        (sound, codes(row[0])[0]): float(price)
+        for row in rows(part)
+        for sound, price in zip(("off", "on"), row[1:], strict=True)
+    }
+    assert told == {kind: mills / 1000 for kind, mills in MILLS_PER_SECOND.items()}
+    assert f"read on {READ_ON}" in part
+
+
+def test_the_keys_of_manifests_are_all_told() -> None:
+    document = load("manifest")
+    told = [codes(row[0])[0] for row in rows(section(README, "Manifest"))]
+    top = list(document["properties"])
+    keys = list(document["$defs"]["keys"]["properties"])
+    assert set(told[: len(top)]) == set(top)
+    assert set(told[len(top) :]) == {*keys, "external_task_id"}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    from batchgen.api import DEFAULT_BASE_URL
+    from batchgen.asking import UNREACHABLE
+    from batchgen.download import LARGEST_CLIP
+    from batchgen.expand import LARGEST_SIDECAR
+    from batchgen.images import LARGEST, SHORTEST_SIDE
+    from batchgen.yaml12 import MAX_BYTES
+
+    assert f"{LARGEST:,} bytes" in README and f"at least {SHORTEST_SIDE} pixels" in README
+    assert (
+        f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
+        in README
+    )
+    assert TRIES == 3 and "up to three tasks in all" in README
+    assert UNREACHABLE == 10 and "for ten\ntimes `--timeout`" in README
+    assert DEFAULT_BASE_URL == settings.DEFAULT_BASE_URL
+
+
+# -- manifests ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", files(README, "yaml"))
+def test_every_manifest_that_is_shown_is_a_good_one(shell: Shell, name: str) -> None:
+    assert shell.type(f"cd ~/night && batchgen validate -q {name}") == (0, "")
+
+
+def test_the_examples_are_good_and_cost_what_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["validate", "manifests/"]) == 0
+    capsys.readouterr()
+    assert main(["plan", "--json", "--ledger", str(tmp_path / "none.db"), "manifests/"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    jobs, dollars = re.findall(r"the (\d+) example jobs, \$([\d.]+) worth", README)[0]
+    assert plan["creates"] == len(plan["jobs"]) == int(jobs)
+    assert f"{plan['cost_usd_estimate']:.2f}" == dollars
+    names = {one.name for one in manifest.read(["manifests/"])[0]}
+    assert names == {path.stem for path in (ROOT / "manifests").glob("*.yaml")}
