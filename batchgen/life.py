@@ -88,10 +88,15 @@ class Lives:
         ``work.again`` is set where the job belongs back into its queue. Cancelling is safe except during a create.
         Raises LedgerError; then nothing may be sent any more.
         """
+        text = ""
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
             text = await self._create(work)
-        else:
-            text = ""
+            if work.record is not None and work.record.state is State.REJECTED:
+                view = await self.asker.look_up(work.record.external_task_id)
+                if isinstance(view, TaskView):  # its id is taken, by a task that this ledger has lost
+                    await self._adopt(work, work.record, view)
+                    self.pool.found(work)
+                    text = ""
         while not text and not work.again and work.record is not None:
             match work.record.state:
                 case State.SUBMITTING | State.UNKNOWN:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.pictures import make_jpeg, make_png
-from tests.program import Desk, sandbox, until
+from tests.program import Desk, Result, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "5")
@@ -321,6 +322,22 @@ def test_a_lost_ledger_is_rebuilt_from_the_api_and_nothing_is_created(desk: Desk
         assert server.accepted() == made
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         assert len(server.accepted()) == len(made) + 2
+
+
+def test_an_older_copy_of_the_ledger_finds_the_tasks_that_it_has_lost_and_pays_for_none_again(
+    desk: Desk,
+) -> None:
+    desk.write("m.yaml", urls(4))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", "--ledger", "now.db", "--max-jobs", "2", *QUICK, "m.yaml").code == 4
+        shutil.copy(desk.folder / "now.db", desk.folder / "older.db")
+        assert desk.run("run", "--ledger", "now.db", *QUICK, "m.yaml").code == 0
+
+        assert desk.run("run", "--ledger", "older.db", *QUICK, "m.yaml") == Result(0, "", "")
+        rows = desk.run("export", "--ledger", "older.db", "--json").json["tasks"]
+        assert {row["task_id"]: row["external_task_id"] for row in rows} == server.accepted()
+        assert {row["state"] for row in rows} == {"downloaded"}
 
 
 def test_run_recovers_first_where_it_is_told_to(desk: Desk) -> None:
