@@ -48,7 +48,7 @@ def bring(
     """Fetch a clip from a host that plays this."""
 
     async def scene() -> Clip | DownloadError:
-        async with wire(play) as url:
+        async with asyncio.timeout(ENDS), wire(play) as url:
             return await fetch(f"{url}/v.mp4", path, root=root, patience=patience)
 
     return asyncio.run(scene())
