@@ -63,7 +63,8 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
     else:
         out.say(*problems)
         if not problems and not args.quiet:
-            out.lines([f"{len(manifests):,} manifests, {jobs:,} jobs: no problems"])
+            files = report.counted(len(manifests), "manifest")
+            out.lines([f"{files}, {report.counted(jobs, 'job')}: no problems"])
     return code
 
 

@@ -63,7 +63,9 @@ def run_text(
 ) -> Iterator[str]:
     """The summary of a run for people: the counts, then every job that needs one, with what to do."""
     total = tally.buckets.total()
-    yield f"batchgen: {tally.buckets['downloaded']} of {_jobs(total)} done" + _created(created, spent)
+    yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done" + _created(
+        created, spent
+    )
     for bucket, (word, _) in ADVICE.items():
         if tally.buckets[bucket] and bucket != "downloaded":
             yield f"  {tally.buckets[bucket]:>7,}  {word}"
@@ -139,7 +141,7 @@ def plan_text(steps: Iterable[Step]) -> Iterator[str]:
         name = _name(step.job.manifest, step.job.id, step.job.take)
         yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
-    yield f"{_jobs(counts.total())}: {parts}; about ${cost:,.2f}"
+    yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
 
 
 def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str,
 
 def status_text(counts: Mapping[State, int], attention: Iterable[Record], path: str) -> Iterator[str]:
     """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
-    yield f"{path}: {sum(counts.values()):,} tasks"
+    yield f"{path}: {counted(sum(counts.values()), 'task')}"
     for state in State:
         if counts.get(state):
             yield f"  {counts[state]:>7,}  {state}"
@@ -237,7 +239,7 @@ def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> It
     found = (
         f"{len(tasks):,} task{'' if len(tasks) == 1 else 's'} recovered" if tasks else "nothing to recover"
     )
-    yield f"batchgen: {found}" + (f"; the API has no task for {_jobs(missing)}" if missing else "")
+    yield f"batchgen: {found}" + (f"; the API has no task for {counted(missing, 'job')}" if missing else "")
     if tasks:
         yield "`batchgen collect` follows them and brings their clips home, at no cost."
     if missing and not proven:
@@ -251,8 +253,9 @@ def _name(manifest: str, job_id: str, take: int) -> str:
     return f"{manifest}/{job_id}" + (f" (take {take})" if take > 1 else "")
 
 
-def _jobs(count: int) -> str:
-    return f"{count:,} job" + ("" if count == 1 else "s")
+def counted(count: int, word: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def _created(created: int, spent: float) -> str:
