@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from batchgen import errors, manifest, options, report, settings
+from batchgen import __version__, errors, manifest, options, report, settings
 from batchgen.cli import main
 from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
@@ -325,13 +325,12 @@ def test_the_limits_are_those_of_the_code() -> None:
     from batchgen.images import LARGEST, SHORTEST_SIDE
     from batchgen.yaml12 import MAX_BYTES
 
-    assert f"{LARGEST:,} bytes" in README and f"at least {SHORTEST_SIDE} pixels" in README
-    assert (
-        f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
-        in README
-    )
-    assert TRIES == 3 and "up to three tasks in all" in README
-    assert UNREACHABLE == 10 and "for ten\ntimes `--timeout`" in README
+    text = " ".join(README.split())
+    assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text
+    sizes = f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
+    assert sizes in text
+    assert TRIES == 3 and "up to three tasks in all" in text
+    assert UNREACHABLE == 10 and "for ten times `--timeout`" in text
     assert DEFAULT_BASE_URL == settings.DEFAULT_BASE_URL
 
 
@@ -356,3 +355,11 @@ def test_the_examples_are_good_and_cost_what_is_said(
     assert f"{plan['cost_usd_estimate']:.2f}" == dollars
     names = {one.name for one in manifest.read(["manifests/"])[0]}
     assert names == {path.stem for path in (ROOT / "manifests").glob("*.yaml")}
+
+
+def test_the_changelog_begins_with_this_version_and_names_every_command() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    version, entry = re.findall(r"^## \[([\d.]+)\].*\n((?:.*\n)*?)(?=^## |\Z)", changes, re.M)[0]
+    assert version == __version__
+    named = {word for code in codes(entry) for word in code.split()}
+    assert set(parsers()) <= named
