@@ -90,10 +90,11 @@ class Maker:
         if findings or failures or good_id is None:
             return Made(good_id, good_take, None, findings, failures)
 
-        if mismatches := rules.check_images(with_values(request, images)):
-            return Made(good_id, take, None, [], mismatches)
-        files = {path: image for path, image in images.items() if image.path}
-        request = with_values(request, files)
+        if images:
+            if mismatches := rules.check_images(with_values(request, images)):
+                return Made(good_id, take, None, [], mismatches)
+            files = {path: image for path, image in images.items() if image.path}
+            request = with_values(request, files)
         text = canonical(request)
         sha256 = digest(text)
         external = external or external_task_id(self.manifest, good_id, take, sha256)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from unicodedata import ucd_3_2_0 as unicode_3_2
 
@@ -98,6 +98,7 @@ def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     return f"{_slug(names[0], 24)}.{_slug(names[1], 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
 
 
+@lru_cache(1024)
 def _slug(name: str, longest: int) -> str:
     if not name.isascii():
         name = "".join(c for c in unicode_3_2.normalize("NFKD", name) if not unicode_3_2.combining(c))

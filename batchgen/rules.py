@@ -21,11 +21,16 @@ _REFERENCE = re.compile(
 
 def check(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with the shots and the references of ``request``; images are not opened."""
+    prompt = request.get("prompt")
+    if "multi_prompt" not in request and not (isinstance(prompt, str) and "<<<" in prompt):
+        return []  # nearly every request, so asked first
     return [*_shots(request), *_references(request)]
 
 
 def check_images(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong between the masks and the image; judged where they are :class:`ImageFile`, URLs are not opened."""
+    if "static_mask" not in request and "dynamic_masks" not in request:
+        return []
     image = request.get("image")
     return [*_masks(request, image), *_trajectories(request, image)]
 
