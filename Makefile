@@ -4,13 +4,17 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format clean
+.PHONY: run test torture lint format clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
 
 test: lint
 	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal
+
+# Hundreds of kills, some five minutes; make torture TORTURE='--seed 7 --rounds 1' repeats or shortens one.
+torture: $(STAMP)
+	$(VENV)/bin/python -m tests.torture $(TORTURE)
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check --quiet .

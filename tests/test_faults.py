@@ -1,0 +1,442 @@
+"""Nothing is paid twice and nothing is lost, fault by fault: the program as a process, the journal as the witness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen.sandbox.faults import FAULTS, Moment
+from batchgen.sandbox.journal import Entry
+from batchgen.sandbox.video import clip
+from tests.kills import deaf_port
+from tests.program import Desk, Result, Server, sandbox, until
+
+TASKS = ("--task-seconds", "0.05-0.2")
+PACE = ("--timeout", "1", "--poll-interval", "0.05")  # the timeout is the settling time, too
+SETTLED = 1.0  # seconds
+
+#: Creates that end without a word on whether they made a task, and made none.
+UNCLEAR_BEFORE = (
+    "internal_before", "unavailable_before", "timeout_before", "reset_before", "close_before", "stall_before",
+    "html_502_before", "gateway_500", "redirect",
+)  # fmt: skip
+#: Spoilt answers that can be read all the same.
+READABLE = {"wrong_types_after"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def write_jobs(desk: Desk, count: int) -> None:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)]
+    manifest = {
+        "version": 1,
+        "name": "m",
+        "output_dir": "clips",
+        "defaults": {"model_name": "kling-v3"},
+        "jobs": jobs,
+    }
+    desk.write("m.yaml", json.dumps(manifest))
+
+
+def run(desk: Desk, *options: str) -> Result:
+    return desk.run("run", *PACE, *options, "m.yaml")
+
+
+def states(desk: Desk) -> dict[str, str]:
+    """The state of every job's newest row."""
+    return {row["job_id"]: row["state"] for row in desk.export()}
+
+
+def history(desk: Desk, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = desk.run("status", "--json", name).json["tasks"][0]["history"]
+    return found
+
+
+def creates(server: Server) -> list[Entry]:
+    return [entry for entry in server.entries() if entry.kind == "create"]
+
+
+def accepts(server: Server) -> list[int]:
+    """How often each id was accepted, for all that were."""
+    return list(Counter(server.accepted().values()).values())
+
+
+def one_by_one(names: Iterable[str], *, apart: int = 2) -> list[str]:
+    """The options that play each of these faults once, with good answers in between."""
+    return [word for turn, name in enumerate(names) for word in ("--fault", f"{name}@{apart * turn + 1}")]
+
+
+def run_to_the_end(desk: Desk, *options: str) -> int:
+    """Run until all is done; how many runs that took."""
+    for turn in range(1, 8):
+        result = run(desk, *options)
+        if result.code == 0:
+            return turn
+    raise AssertionError(result)
+
+
+# -- creates that nobody can tell the outcome of --------------------------------------------------------------
+
+
+def test_every_task_whose_answer_was_lost_or_spoilt_is_adopted_and_made_once(desk: Desk) -> None:
+    names = [fault.name for fault in FAULTS.values() if fault.moment is Moment.MADE]
+    write_jobs(desk, 2 * len(names))
+    with sandbox(desk.folder, *TASKS, "--no-unique", "--lookup-lag", "0.8", *one_by_one(names)) as server:
+        desk.against(server)
+        run_to_the_end(desk)
+        struck = {entry.fault or "": entry.external_task_id or "" for entry in creates(server) if entry.fault}
+        assert struck.keys() == set(names)
+        assert accepts(server) == [1] * 2 * len(names)
+        assert {row["task_id"]: row["external_task_id"] for row in desk.export()} == server.accepted()
+        assert set(states(desk).values()) == {"downloaded"}
+        for fault, name in struck.items():
+            said = [event["to_state"] for event in history(desk, name)]
+            assert ("unknown" in said) == (fault not in READABLE), fault
+
+
+def test_a_create_that_made_nothing_is_sent_again_under_its_id_once_that_is_settled(desk: Desk) -> None:
+    write_jobs(desk, 2 * len(UNCLEAR_BEFORE))
+    with sandbox(desk.folder, *TASKS, "--no-unique", *one_by_one(UNCLEAR_BEFORE)) as server:
+        desk.against(server)
+        run_to_the_end(desk)
+        assert accepts(server) == [1] * 2 * len(UNCLEAR_BEFORE)
+        for fault in UNCLEAR_BEFORE:
+            (first,) = (entry for entry in creates(server) if entry.fault == fault)
+            name = first.external_task_id
+            (again,) = (
+                entry for entry in creates(server) if entry.accepted and entry.external_task_id == name
+            )
+            asked = [
+                entry for entry in server.entries() if entry.path.endswith(f"/{name}") and entry.at < again.at
+            ]
+            assert again.at - first.at >= SETTLED
+            assert asked[-1].code == 1203, "asked right before the second create"
+            assert asked[-1].at - first.at >= SETTLED
+
+
+def test_what_was_said_about_an_uncertain_create_stays_in_the_history_after_it_was_adopted(
+    desk: Desk,
+) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--fault", "internal_after@1") as server:
+        desk.against(server)
+        assert run(desk).code == 0
+        (name,) = server.accepted().values()
+        (unclear,) = (event for event in history(desk, name) if event["to_state"] == "unknown")
+        assert unclear["code"] == "5000"
+        assert unclear["message"]
+        assert unclear["request_id"].startswith("sandbox-")
+        assert accepts(server) == [1]
+
+
+def test_a_single_false_denial_makes_no_second_create(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    with sandbox(
+        desk.folder, *TASKS, "--no-unique", "--fault", "reset_after@2", "--fault", "query_not_found@1"
+    ) as server:
+        desk.against(server)
+        assert run(desk).code == 0
+        assert len(creates(server)) == 3
+
+
+def test_questions_that_fail_are_no_answer(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    with sandbox(desk.folder, *TASKS, "--no-unique") as server:
+        desk.against(server)
+        assert run(desk, "--max-jobs", "1").code == 4  # lookups have something to find, and to be proven by
+        server.ask("faults", {"add": ["reset_after@1", "query_500=1"]})
+        process = desk.start("run", *PACE, "m.yaml")
+        until(lambda: len(creates(server)) == 2)
+        lost = creates(server)[1]
+        until(lambda: server.entries()[-1].at > lost.at + 2 * SETTLED)
+        process.send_signal(signal.SIGTERM)
+        assert desk.finish(process).code == 143
+        assert states(desk) == {"j0": "downloaded", "j1": "unknown"}
+        server.ask("faults", {"clear": True})
+        assert run(desk).code == 0
+        assert len(creates(server)) == 2
+        assert states(desk) == {"j0": "downloaded", "j1": "downloaded"}
+
+
+def test_without_lookups_an_uncertain_create_waits_for_a_person_and_nothing_said_would_pay_twice(
+    desk: Desk,
+) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, *TASKS, "--no-lookups", "--no-unique", "--fault", "reset_after@2") as server:
+        desk.against(server)
+        first = run(desk)
+        assert first.code == 5
+        assert sorted(states(desk).values()) == ["downloaded", "downloaded", "unknown"]
+        (name,) = (row["external_task_id"] for row in desk.export() if row["state"] == "unknown")
+        assert "batchgen resolve" in first.err
+        assert name in first.err
+        for pays in ("--retry-failed", "--accept-changes", "--not-created", "run again"):
+            assert pays not in first.err
+        for options in ((), ("--retry-failed",), ("--accept-changes",)):
+            again = run(desk, *options)
+            assert again.code == 5
+            assert "none created" in again.err
+        assert desk.run("collect", *PACE).code == 5
+        assert len(creates(server)) == 3
+
+
+def test_an_empty_ledgers_first_create_waits_until_a_lookup_has_been_seen_to_work(desk: Desk) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--no-unique", "--fault", "reset_before@1") as server:
+        desk.against(server)
+        assert run(desk).code == 5
+        assert run(desk).code == 5
+        assert len(creates(server)) == 1
+        write_jobs(desk, 2)  # the second task is the proof
+        run_to_the_end(desk)
+        assert accepts(server) == [1, 1]
+        assert states(desk) == {"j0": "downloaded", "j1": "downloaded"}
+
+
+def test_a_lookup_is_made_again_right_before_the_second_create(desk: Desk) -> None:
+    """The task shows itself after the settling time, and still before it would be made again."""
+    write_jobs(desk, 2)
+    with sandbox(
+        desk.folder, *TASKS, "--no-unique", "--lookup-lag", "4", "--fault", "stall_after@2"
+    ) as server:
+        desk.against(server)
+        assert run(desk, "--max-jobs", "1").code == 4
+        (known,) = server.accepted().values()
+        until(lambda: found(server, known))
+        process = desk.start("run", *PACE, "m.yaml")
+        until(lambda: len(server.accepted()) == 2)
+        process.kill()
+        process.communicate()
+        lost = list(server.accepted().values())[1]
+        assert desk.run("collect", "--timeout", "0.3").code == 4
+        assert states(desk)["j1"] == "pending", "denied for longer than the settling time"
+        assert not found(server, lost)
+        until(lambda: found(server, lost))
+        assert run(desk).code == 0
+        assert len(creates(server)) == 2
+        assert states(desk) == {"j0": "downloaded", "j1": "downloaded"}
+
+
+def test_a_retry_whose_answer_was_lost_is_adopted_under_its_own_id(desk: Desk) -> None:
+    write_jobs(desk, 1)
+    with sandbox(
+        desk.folder, *TASKS, "--no-unique", "--fault", "task_fails@1", "--fault", "reset_after@2"
+    ) as server:
+        desk.against(server)
+        assert run(desk).code == 0
+        first, second = server.accepted().values()
+        assert second == f"{first}~2"
+        assert [row["state"] for row in desk.export()] == ["failed", "downloaded"]
+
+
+def found(server: Server, name: str) -> bool:
+    """Whether the API finds a task by its external id, by now."""
+    url = f"{server.url}/kling/v1/videos/image2video/{name}"
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer x"})
+    try:
+        with urllib.request.urlopen(request, timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+
+
+# -- waiting, refusing, stopping ------------------------------------------------------------------------------
+
+
+def test_too_fast_with_retry_after_pauses_everybody_and_spends_no_attempt(desk: Desk) -> None:
+    write_jobs(desk, 4)
+    with sandbox(desk.folder, *TASKS, "--fault", "rate_limited_retry_after@1") as server:
+        desk.against(server)
+        assert run(desk, "--concurrency", "1").code == 0
+        limited, following, *_ = creates(server)
+        assert limited.code == 1302
+        assert following.at - limited.at >= 1.0
+        assert {row["attempt"] for row in desk.export()} == {1}
+        assert len(creates(server)) == 5
+
+
+def test_over_the_slots_with_http_200_is_scheduling(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, *TASKS, "--fault", "wrapped_1303@2") as server:
+        desk.against(server)
+        assert run(desk) == Result(0, "", "")
+        assert {row["attempt"] for row in desk.export()} == {1}
+        assert accepts(server) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("fault", ["wrapped_1101", "gateway_402", "bad_ip", "key_not_yet"])
+def test_an_account_that_can_not_pay_stops_creates_and_nothing_is_lost(desk: Desk, fault: str) -> None:
+    write_jobs(desk, 5)
+    with sandbox(desk.folder, *TASKS, "--fault", f"{fault}@2") as server:
+        desk.against(server)
+        assert run(desk, "--concurrency", "1").code == 3
+        assert len(creates(server)) == 2
+        assert states(desk) == {"j0": "downloaded", "j1": "pending"}
+        assert run(desk).code == 0
+        assert accepts(server) == [1] * 5
+
+
+def test_an_api_that_makes_no_sense_is_not_asked_to_create_for_ever(desk: Desk) -> None:
+    write_jobs(desk, 30)
+    with sandbox(desk.folder, *TASKS, "--fault", "unknown_code=1") as server:
+        desk.against(server)
+        result = run(desk)
+        assert result.code == 3
+        assert "something new" in result.err
+        assert len(creates(server)) <= 16
+        assert set(states(desk).values()) == {"pending"}
+
+
+# -- the network ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["refuses", "is silent"])
+def test_on_a_dead_network_nothing_was_sent_and_the_next_run_makes_each_task_once(
+    desk: Desk, network: str
+) -> None:
+    write_jobs(desk, 3)
+    with deaf_port() as port:
+        desk.env |= {"POWERTOKENS_API_BASE": f"http://127.0.0.1:{port}", "POWERTOKENS_API_KEY": "k"}
+        if network == "is silent":
+            result = desk.run("run", "--timeout", "0.2", "m.yaml")
+    if network == "refuses":
+        result = desk.run("run", "--timeout", "0.2", "m.yaml")
+    assert result.code == 4
+    assert "could not be reached" in result.err
+    assert {(row["state"], row["attempt"]) for row in desk.export()} <= {("pending", 0)}
+    with sandbox(desk.folder, *TASKS, "--port", str(port)) as server:
+        assert run(desk).code == 0
+        assert accepts(server) == [1, 1, 1]
+
+
+def test_a_network_that_dies_ends_the_run_and_what_was_open_is_taken_up_later(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, "--task-seconds", "1-2") as server:
+        desk.against(server)
+        process = desk.start("run", "--timeout", "0.3", "--poll-interval", "0.05", "m.yaml")
+        until(lambda: len(server.accepted()) == 3)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            result = desk.finish(process)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert result.code == 4
+        assert run(desk).code == 0
+        assert accepts(server) == [1, 1, 1]
+        assert set(states(desk).values()) == {"downloaded"}
+
+
+# -- queries and clips ----------------------------------------------------------------------------------------
+
+
+def test_no_answer_to_a_query_loses_a_task_or_makes_another(desk: Desk) -> None:
+    moments = (Moment.ASKED, Moment.FOUND, Moment.MOVED, Moment.DONE)
+    names = [fault.name for fault in FAULTS.values() if fault.moment in moments]
+    write_jobs(desk, 12)
+    with sandbox(desk.folder, *TASKS, "--no-unique", *one_by_one(names)) as server:
+        desk.against(server)
+        run_to_the_end(desk)
+        missing = set(names) - {entry.fault for entry in server.entries()}
+        for turn, name in enumerate(sorted(missing), 13):  # others struck where it was to
+            server.ask("faults", {"clear": True, "add": [f"{name}@1"]})
+            write_jobs(desk, turn)
+            run_to_the_end(desk)
+        assert {entry.fault for entry in server.entries() if entry.fault} == set(names)
+        assert accepts(server) == [1] * (12 + len(missing))
+        assert {row["task_id"]: row["external_task_id"] for row in desk.export()} == server.accepted()
+        assert all(Path(row["video_path"]).read_bytes() == clip(row["task_id"]) for row in desk.export())
+        hosts = {entry.authorized for entry in server.entries() if entry.kind == "elsewhere"}
+        assert hosts <= {False}
+
+
+def test_a_clip_whose_place_is_taken_is_paid_and_not_home_until_it_has_its_name(desk: Desk) -> None:
+    """All of it was fetched, and the rename fails: the ledger must not run ahead of the disk."""
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, "--task-seconds", "60") as server:
+        desk.against(server)
+        assert run(desk, "--submit-only").code == 0
+        (task,) = server.accepted()
+        sha256 = hashlib.sha256(clip(task)).hexdigest()
+        taken = [desk.folder / f"clips/m/j0{tail}.mp4" for tail in ("", f"-{sha256[:8]}", f"-{sha256}")]
+        for path in taken:
+            path.mkdir(parents=True)
+        server.ask("finish", {})
+        process = desk.start("run", *PACE, "m.yaml")
+        until(lambda: server.summary()["requests"].get("video", 0) == 2)  # the first one's end is on record
+        process.terminate()
+        assert desk.finish(process).code == 143
+        assert states(desk) == {"j0": "succeeded"}
+        for path in taken:
+            path.rmdir()
+        assert run(desk).code == 0
+        assert taken[0].read_bytes() == clip(task)
+        assert len(creates(server)) == 1
+
+
+# -- power cuts -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    shutil.which("strace") is None, reason="needs strace: no other way to see what reached the disk"
+)
+def test_what_a_power_cut_must_not_undo_is_synced_before_the_next_step(desk: Desk) -> None:
+    """What a SIGKILL can't show: the order of the system calls that write, sync, send and rename."""
+    write_jobs(desk, 1)
+    calls = "write,pwrite64,sendto,sendmsg,writev,fsync,fdatasync,rename,renameat,renameat2"
+    trace = desk.folder / "trace"
+    desk.program = (
+        "strace",
+        "-f",
+        "-y",
+        "-s",
+        "60",
+        "-e",
+        f"trace={calls}",
+        "-o",
+        str(trace),
+        sys.executable,
+        "-m",
+        "batchgen",
+    )
+    with sandbox(desk.folder, *TASKS) as server:
+        desk.against(server)
+        assert run(desk).code == 0
+    steps = [step for line in trace.read_text(errors="replace").splitlines() if (step := kind_of(line))]
+    order = "".join(steps)
+    # W: ledger written, S: ledger synced, C: create sent, Q: query sent, P: clip synced, R: clip renamed, F: folder synced
+    assert re.search(r"WS+C", order), order  # 1: the intent before the first byte
+    assert re.search(r"C(?!W*Q)W+S+Q", order), order  # 2: the task id before anything else
+    assert re.search(r"PRFW+S", order), order  # 4: the clip before the word of it
+
+
+def kind_of(line: str) -> str:
+    if "resumed>" in line:
+        return ""
+    for mark, pattern in (
+        ("W", r"pwrite64\(\d+<[^>]*ledger\.db(-wal)?>"),
+        ("S", r"f(data)?sync\(\d+<[^>]*ledger\.db(-wal)?>"),
+        ("C", r"(sendto|sendmsg|write|writev)\(.*POST /"),
+        ("Q", r"(sendto|sendmsg|write|writev)\(.*GET /kling"),
+        ("P", r"f(data)?sync\(\d+<[^>]*\.part>"),
+        ("R", r"rename(at2?)?\(.*\.part"),
+        ("F", r"fsync\(\d+<[^>]*/clips/m>"),
+    ):
+        if re.search(pattern, line):
+            return mark
+    return ""

@@ -1,0 +1,29 @@
+"""The crash harness in short: `make torture` kills hundreds of times, this a few at every point that has a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import kills, torture
+from tests.torture import Scenario
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("named points", kills=0, cycles=1),
+        Scenario("random moments and faults", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02, kills=8),
+        Scenario("no lookups", ("--no-lookups", "--no-unique"), kills=3, lookups=False),
+    ],
+    ids=lambda scenario: scenario.name.replace(" ", "-"),
+)
+def test_nothing_is_paid_twice_or_lost_however_often_the_program_is_killed(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    outcome = torture.play(scenario, "short", tmp_path)
+    assert outcome.verdict.violations == []
+    assert outcome.verdict.duplicates == outcome.verdict.lost == outcome.verdict.unresolved == 0
+    assert outcome.kills >= scenario.kills + scenario.cycles * len(kills.POINTS)
+    assert outcome.verdict.accepts > 0
