@@ -57,6 +57,12 @@ def folder_of_done(tmp_path_factory: pytest.TempPathFactory, server: Server) -> 
     return folder
 
 
+@pytest.fixture(scope="module")
+def known_id(folder_of_done: Path, server: Server) -> str:
+    (row,) = Desk(folder_of_done).against(server).export()
+    return str(row["external_task_id"])
+
+
 @pytest.fixture
 def done(folder_of_done: Path, server: Server) -> Desk:
     """A desk whose one job is done. It has a folder for itself and all who only read."""
@@ -232,9 +238,8 @@ def one_object(result: Result) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("line", "fields"), JSON.items())
-def test_json_is_one_object_with_a_version(done: Desk, line: str, fields: set[str]) -> None:
-    known = done.export()[0]["external_task_id"]
-    result = done.run(*line.replace("ID", known).split(), "--json")
+def test_json_is_one_object_with_a_version(done: Desk, known_id: str, line: str, fields: set[str]) -> None:
+    result = done.run(*line.replace("ID", known_id).split(), "--json")
     assert set(one_object(result)) == {"schema_version"} | fields
     assert (result.code, result.err) == (0, "")
 
@@ -427,6 +432,13 @@ def test_every_help_has_examples_that_are_good_command_lines(
 def test_the_help_of_a_command_says_every_choice_it_has_in_words() -> None:
     for name, parser in parsers().items():
         assert [action.dest for action in parser._actions if not action.help] == [], name
+
+
+def test_messages_name_only_commands_that_there_are() -> None:
+    text = "".join(path.read_text() for path in Path(options.__file__).parent.rglob("*.py"))
+    named = set(re.findall(r"`batchgen ([a-z]+)", text))
+    assert named
+    assert named <= set(parsers())
 
 
 def test_version_and_help_start_without_what_they_do_not_need(desk: Desk) -> None:
