@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; argparse exits by itself on a bad command line."""
     open_streams()
-    args = options.parser().parse_args(argv)
+    try:
+        args = options.parser().parse_args(argv)
+    except SystemExit:
+        with quiet_pipe():
+            sys.stdout.flush()  # --help | head
+        raise
     out = Output(args)
     code = 0
     try:
@@ -31,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BatchgenError as error:
         return _refuse(args, out, error)
+    except OSError as error:  # the machine fails: no descriptors, no memory, no current folder
+        gone = isinstance(error, FileNotFoundError) and not error.filename
+        text = "the current folder is gone" if gone else f"{error.strerror or error}"
+        return _refuse(args, out, UsageError(f"{text}: {error.filename}" if error.filename else text))
     except KeyboardInterrupt:
         out.say("batchgen: interrupted; nothing was being created")
         return 130

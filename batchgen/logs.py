@@ -9,8 +9,16 @@ import logging
 from collections.abc import Iterator
 
 from batchgen.errors import UsageError
+from batchgen.output import plain
 
 log = logging.getLogger("batchgen")
+
+
+class _Lines(logging.Formatter):
+    """A line for each thing, whatever is in the names of files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -32,14 +40,10 @@ def configured(args: argparse.Namespace) -> Iterator[None]:
     handlers[0].setLevel(level)
     if args.log_file:
         try:
-            handlers.append(logging.FileHandler(args.log_file, encoding="utf-8"))
+            handlers.append(logging.FileHandler(args.log_file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
-    form = (
-        _JsonLines()
-        if args.log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    )
+    form = _JsonLines() if args.log_format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s")
     log.setLevel(logging.INFO)
     log.propagate = False
     for handler in handlers:

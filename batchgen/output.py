@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ _COLOURS = {
     **dict.fromkeys(("failed", "rejected", "unusable", "refused", "image refused", "stopped"), "31"),
     **dict.fromkeys(("unknown", "changed", "unrecorded", "submitting", "not created", "not yet home"), "33"),
 }
+_UNRULY = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FIRST_WORDS = re.compile(rf"(?P<before>\s*[\d,]*\s*)(?P<word>{'|'.join(_COLOURS)})\b")
 
 
@@ -34,11 +36,13 @@ class Output:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
+        if args.json or args.command == "export":
+            _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
 
     def lines(self, lines: Iterable[str]) -> None:
         """Data, line by line. Raises BrokenPipeError where nobody reads on."""
         paint = self._coloured(sys.stdout)
-        for line in lines:
+        for line in map(plain, lines):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
 
     def document(self, value: dict[str, Any]) -> None:
@@ -50,11 +54,13 @@ class Output:
 
     def say(self, *lines: object) -> None:
         """Write to stderr; that nobody listens there is no reason to fail."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             paint = self._coloured(sys.stderr)
-            for line in lines:
-                print(_painted(str(line)) if paint else line, file=sys.stderr)
+            for line in map(plain, map(str, lines)):
+                print(_painted(line) if paint else line, file=sys.stderr)
             sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
 
     @contextlib.contextmanager
     def progress(self, runner: Runner, pool: Pool) -> Iterator[None]:
@@ -114,10 +120,22 @@ def _above(bar: Any) -> Iterator[None]:
 
 
 def open_streams() -> None:
-    """A stream that whoever started us had closed (``>&-``) takes what is written to it, and keeps nothing."""
-    for name in ("stdout", "stderr"):
+    """Streams that refuse no letter; one that whoever started us had closed (``>&-``) keeps nothing of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        _configure(stream, errors="backslashreplace")  # in JSON, that is JSON's own escape
+
+
+def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "backslashreplace") -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=encoding, errors=errors)
+
+
+def plain(text: str) -> str:
+    """The text without what moves a terminal's cursor or turns its writing round: file names can hold such things."""
+    return text if text.isprintable() else _UNRULY.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @contextlib.contextmanager
@@ -126,18 +144,20 @@ def quiet_pipe() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _discard()
+        _discard(sys.stdout)
     except OSError as error:
         try:
             sys.stdout.flush()
         except OSError:  # it still has what it couldn't write: so that was the error
-            _discard()
+            _discard(sys.stdout)
             raise UsageError(f"standard output can't be written: {error.strerror}") from error
         raise
 
 
-def _discard() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _discard(stream: TextIO) -> None:
+    """Let what is written from here on, and what waits to be, go nowhere."""
+    with contextlib.suppress(ValueError):  # closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _painted(line: str) -> str:
