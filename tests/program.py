@@ -108,7 +108,7 @@ class Desk:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self.program, *arguments], cwd=self.folder, env=self.env, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="surrogateescape",
         )  # fmt: skip
 
     def finish(self, process: subprocess.Popen[str]) -> Result:
