@@ -112,9 +112,17 @@ def _walk(root: str, match: str | None) -> Iterator[tuple[str, str, tuple[str, .
             if lower.endswith(SIDECAR_SUFFIXES):
                 continue
             if lower.endswith(IMAGE_SUFFIXES) if pattern is None else _matches([*way, lower], pattern):
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     stem = os.path.splitext(name)[0]
                     yield below, name, tuple(s for s in SIDECAR_SUFFIXES if stem + s in listing)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also of a link; one that leads nowhere or in a circle is taken for an image, which then says what it is."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:

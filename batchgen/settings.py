@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from batchgen.errors import UsageError
 
@@ -18,6 +17,7 @@ BASE_URL_VARIABLE = "POWERTOKENS_API_BASE"
 KEY_VARIABLE = "POWERTOKENS_API_KEY"
 KEY_FILE_VARIABLE = "POWERTOKENS_API_KEY_FILE"
 CREDENTIAL = "powertokens_api_key"
+LONGEST_KEY_FILE = 4096  # characters that are read
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -46,13 +46,13 @@ def base_url(flag: str | None, environ: Mapping[str, str]) -> str:
 def api_key(environ: Mapping[str, str]) -> str:
     """The key, from its variable, the file that one names, or systemd's credentials."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder, CREDENTIAL) if folder else None
+    credential = os.path.join(folder, CREDENTIAL) if folder else ""
     if key := environ.get(KEY_VARIABLE, "").strip():
         source = KEY_VARIABLE
     elif file := environ.get(KEY_FILE_VARIABLE):
-        source, key = f"{KEY_FILE_VARIABLE} ({file})", _read(Path(file).expanduser(), KEY_FILE_VARIABLE)
-    elif credential is not None and credential.exists():
-        source, key = str(credential), _read(credential, "CREDENTIALS_DIRECTORY")
+        source, key = KEY_FILE_VARIABLE, _read(file, KEY_FILE_VARIABLE)
+    elif os.path.exists(credential):
+        source, key = credential, _read(credential, "CREDENTIALS_DIRECTORY")
     else:
         raise UsageError(
             f"there is no API key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to a file that holds it"
@@ -66,13 +66,23 @@ def api_key(environ: Mapping[str, str]) -> str:
     return key
 
 
-def _read(path: Path, variable: str) -> str:
+def _read(path: str, variable: str) -> str:
+    # What is no path at first sight isn't shown: it may be the key, in the wrong variable.
+    named = (
+        f"the API key's file {path} ({variable})"
+        if path.startswith(("/", "~", "."))
+        else f"the file in {variable}"
+    )
     try:
-        return path.read_text("utf-8").strip()
+        # Opened so, a pipe that nobody writes to is empty rather than waited for; one with a writer is read.
+        descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
+        with open(descriptor, encoding="utf-8") as file:
+            return file.read(LONGEST_KEY_FILE).strip()
     except OSError as error:
-        raise UsageError(f"the API key's file {path} ({variable}) can't be read: {error.strerror}") from None
+        raise UsageError(f"{named} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"the API key's file {path} ({variable}) is not text") from None
+        raise UsageError(f"{named} is not text") from None
 
 
 def seconds(text: str) -> float:
@@ -85,8 +95,9 @@ def seconds(text: str) -> float:
 
 
 def deadline(text: str, now: datetime) -> float:
-    """Seconds from ``now`` (a local, aware time) to ``--deadline``: a duration, ``06:30`` (the next one), or a date and time.
+    """The moment of ``--deadline`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
 
+    ``now`` is local and naive, so that a night in which the clocks change ends when its clock says so.
     Raises ValueError.
     """
     text = text.strip()
@@ -96,14 +107,10 @@ def deadline(text: str, now: datetime) -> float:
             moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
             if moment <= now:
                 moment += timedelta(days=1)
+        elif re.match(r"\d{4}-", text):
+            moment = datetime.fromisoformat(text)
         else:
-            moment = (
-                datetime.fromisoformat(text)
-                if re.match(r"\d{4}-", text)
-                else now + timedelta(seconds=seconds(text))
-            )
+            return now.timestamp() + seconds(text)
     except ValueError:
         raise ValueError(f"{text!r} is no deadline; write 06:30, 2h or 2026-01-31T06:30") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=now.tzinfo)
-    return max((moment - now).total_seconds(), 0.0)
+    return moment.timestamp()
