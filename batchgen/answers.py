@@ -172,30 +172,29 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
 
 def _refuse(answer: Answer, code: int | None, message: str, request_id: str | None) -> NoReturn:
     """Raise what an answer that is no success means for a create."""
-    status = f"HTTP {answer.status}"
+    told = code if code is not None else f"HTTP {answer.status}"
+    status = answer.status
+    if code is not None and 100 <= code < 600:  # a gateway's: an HTTP status in the body
+        status, code = (code if status < 400 else status), None
     kind: type[ApiError]
+    text = message or _first_line(answer)
     if code is not None and code in CODES:
         kind, words = CODES[code]
         text = f"{words} ({message})" if message and message.lower() != words else words
-    elif (code is not None and 5000 <= code < 6000) or answer.status >= 500 or not answer.complete:
-        kind, text = MaybeAccepted, message or _first_line(answer)
-    elif 300 <= answer.status < 400:
-        kind, text = (
-            MaybeAccepted,
-            f"redirected to {_short(answer.location or 'nowhere')}, which is never followed",
-        )
-    elif code is not None and code != 0:
-        kind, text = UnknownCode, message or _first_line(answer)
-    elif 400 <= answer.status < 500:
-        kind, text = STATUSES.get(answer.status, UnknownCode), message or _first_line(answer)
+    elif status >= 500 or not answer.complete:
+        kind = MaybeAccepted
+    elif 300 <= status < 400:
+        kind = MaybeAccepted
+        text = f"redirected to {_short(answer.location or 'nowhere')}, which is never followed"
+    elif code is not None and 1000 <= code < 5000:  # unknown, of the families that refuse
+        kind = UnknownCode
+    elif code is None and 400 <= status < 500:
+        kind = STATUSES.get(status, UnknownCode)
+    elif code:
+        kind = MaybeAccepted
     else:
         kind, text = MaybeAccepted, f"an answer that can't be read: {_first_line(answer)}"
-    raise kind(
-        text[:1000],
-        code=code if code is not None else status,
-        request_id=request_id,
-        retry_after=_seconds(answer.retry_after),
-    )
+    raise kind(text[:1000], code=told, request_id=request_id, retry_after=_seconds(answer.retry_after))
 
 
 def _document(answer: Answer) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ PROOF = "lookups"  # the ledger's note that they work
 
 
 class Asker:
-    """Asks for tasks. ``pause`` is told the seconds that the API wants everybody to wait."""
+    """Asks for tasks. ``pause`` makes creates wait, at least so long, and says for how many seconds."""
 
     def __init__(
         self,
@@ -28,53 +28,66 @@ class Asker:
         api: Api,
         *,
         timeout: float,
-        pause: Callable[[float], object],
+        pause: Callable[[float], float],
         give_up: Callable[[BatchgenError], object],
     ) -> None:
         self.lookups_proven = ledger.note(PROOF) is not None
-        self._ledger, self._api, self._timeout, self._pause, self._give_up = (
-            ledger,
-            api,
-            timeout,
-            pause,
-            give_up,
-        )
+        self.pause = pause
+        self._ledger, self._api, self._timeout, self._give_up = ledger, api, timeout, give_up
         self._flying = asyncio.Semaphore(QUERIES)
         self._unreachable_since: float | None = None
+        self._quiet_until = 0.0
 
     async def ask(self, asked: str) -> TaskView:
         """What the API says of a task id or ``external_task_id``. Raises what :meth:`Api.query` does."""
         try:
             async with self._flying:
+                await asyncio.sleep(self._quiet_until - asyncio.get_running_loop().time())
                 view = await self._api.query(asked)
         except NeverSent as error:
             self.unreachable(error)
             raise
-        except Throttled as error:
-            self._pause(error.retry_after or 0.0)
-            raise
-        except ApiError:
+        except ApiError as error:
             self.reached()
+            if isinstance(error, Throttled):
+                self.quiet(self.pause(error.retry_after or 0.0))
             raise
         self.reached()
         return view
 
     async def look_up(self, external_task_id: str) -> TaskView | ApiError:
-        """The task of that id, or why there is no answer. A task that is found proves that lookups work."""
+        """The task of that id, or why there is no answer that can be believed.
+
+        A task that says whose it is proves that lookups work; one that doesn't is believed only where they do.
+        """
         try:
             view = await self.ask(external_task_id)
         except ApiError as error:
             return error
-        await self._prove()
+        if view.external_task_id == external_task_id:
+            await self._prove()
+        elif not self.lookups_proven:
+            return ApiError(f"task {view.task_id} came back, which doesn't say that it is the one asked for")
+        owner = next((row for row in self._ledger.with_task(view.task_id)), None)
+        if owner is not None and owner.external_task_id != external_task_id:
+            return ApiError(f"task {view.task_id} came back, which belongs to {owner.external_task_id}")
         return view
 
     async def lookups_work(self) -> bool:
         """Whether the API finds tasks by their ``external_task_id``; sought out where that isn't known yet."""
-        if not self.lookups_proven:
-            for known in self._ledger.known_tasks(limit=3):
-                if not isinstance(await self.look_up(known.external_task_id), ApiError):
-                    break
+        for known in () if self.lookups_proven else self._ledger.known_tasks(limit=3):
+            try:
+                view = await self.ask(known.external_task_id)
+            except ApiError:
+                continue
+            if view.task_id == known.task_id:
+                await self._prove()
+                break
         return self.lookups_proven
+
+    def quiet(self, seconds: float) -> None:
+        """Ask nothing for a while."""
+        self._quiet_until = max(self._quiet_until, asyncio.get_running_loop().time() + seconds)
 
     def reached(self) -> None:
         """The API answered something."""

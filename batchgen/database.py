@@ -87,8 +87,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER tasks_stay BEFORE UPDATE OF id, external_task_id, base_id ON tasks
         BEGIN SELECT RAISE(ABORT, 'a task keeps its id'); END;
     """,
-    # A job that was renamed is found by what shapes its clip.
-    "CREATE INDEX tasks_digest ON tasks (digest);",
+    # A job that was renamed is found by what shapes its clip, and a task has one owner.
+    "CREATE INDEX tasks_digest ON tasks (digest); CREATE INDEX tasks_task ON tasks (task_id);",
 )
 
 BUSY_SECONDS = 5.0  # how long another program may hold the file (a backup, an sqlite3 shell)

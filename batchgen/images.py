@@ -7,6 +7,7 @@ Bytes come in chunks of 1 MiB and each is hashed once; nothing else of the file 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -78,7 +79,7 @@ def inspect(path: str) -> ImageFile:
         after = os.fstat(file)
     if source.size != before.st_size or _version(after) != _version(before):
         raise ImageError("the file changed while it was read; is something still writing it?")
-    return ImageFile(path, source.size, before.st_mtime_ns, before.st_ino, digest, form, width, height)
+    return ImageFile(path, source.size, _changed_ns(before), before.st_ino, digest, form, width, height)
 
 
 def inspect_base64(text: str) -> ImageFile:
@@ -89,13 +90,18 @@ def inspect_base64(text: str) -> ImageFile:
     return ImageFile("", source.size, 0, 0, digest, form, width, height)
 
 
+def _changed_ns(status: os.stat_result) -> int:
+    """When the file was changed last: its mtime can be set back, its ctime can't."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
+
+
 def unchanged(image: ImageFile) -> bool:
-    """Whether the file still has the size, mtime and inode of its inspection; its bytes are proven when sent."""
+    """Whether the file still has the size, times and inode of its inspection; its bytes are proven when sent."""
     try:
         status = os.stat(image.path)
     except (OSError, ValueError):
         return False  # whoever inspects it again gets the reason
-    now = (status.st_size, status.st_mtime_ns, status.st_ino)
+    now = (status.st_size, _changed_ns(status), status.st_ino)
     return stat.S_ISREG(status.st_mode) and now == (image.size, image.mtime_ns, image.inode)
 
 
@@ -103,6 +109,7 @@ def unchanged(image: ImageFile) -> bool:
 def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
     """A descriptor on a regular file, and its status. Every failure, also while it is read, is an ImageError.
 
+    Only where the machine has no descriptors left, which is no image's fault, that stays an OSError.
     O_NONBLOCK keeps a FIFO from waiting for a writer; on a regular file it has no effect.
     """
     try:
@@ -110,6 +117,8 @@ def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         raise ImageError(f"the file can't be opened: {error.strerror}") from error
     except ValueError as error:  # a NUL, or a character that no file name has here
         raise ImageError(f"this can't be a file's name: {error}") from error

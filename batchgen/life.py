@@ -12,50 +12,44 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from batchgen.api import Api
-from batchgen.asking import Asker
+from batchgen.asking import UNREACHABLE, Asker
+from batchgen.creating import UNCLEAR, Creates, tell, write
 from batchgen.download import Downloads
 from batchgen.errors import (
     AccountStop,
     ApiError,
     BatchgenError,
     DownloadError,
-    EndedEarly,
-    ImageError,
-    MaybeAccepted,
-    NeverSent,
     NotFound,
-    SlotsFull,
-    Throttled,
-    UnknownCode,
     cited,
 )
 from batchgen.ledger import Ledger
-from batchgen.models import Change, Job, Record, State, TaskView
+from batchgen.models import Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
-from batchgen.plan import PAYS, decide, new_row
+from batchgen.plan import PAYS, decide
 from batchgen.pool import Pool, Work
-from batchgen.transitions import not_created
-
-log = logging.getLogger("batchgen")
 
 DOWNLOADS = 4  # in flight at once
 DOWNLOAD_TRIES = 3
 VANISHED = 5  # answers of "no such task" before a task is reported as gone
-UNCLEAR = 8  # unclear answers to creates in a row before creating is stopped
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds. ``settle``: how old an uncertain create must be before "no such task" is believed."""
+    """Seconds. ``settle``: how long an uncertain create is looked for before "no such task" is believed.
+
+    ``follow``: how old a task may get before a run no longer waits for its end.
+    """
 
     timeout: float = 60.0
-    settle: float = 60.0
+    settle: float = 300.0
     first_ask: float | None = None
+    follow: float = 6 * 3600.0
 
 
 class Lives:
@@ -71,14 +65,17 @@ class Lives:
         give_up: Callable[[BatchgenError], None],
     ) -> None:
         self.ledger, self.api, self.downloads, self.pool, self.waits = ledger, api, downloads, pool, waits
-        self.asker = Asker(ledger, api, timeout=waits.timeout, pause=self._pause, give_up=give_up)
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
-        self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
+
+        def pause(seconds: float) -> float:
+            return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
+
+        self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
+        self.creates = Creates(ledger, api, self.asker, pool, self.changed)
         self.settling = 0
         self._rng = random.Random()
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
-        self._unclear = 0
         self._fetches = asyncio.Semaphore(DOWNLOADS)
         self._warned: set[str] = set()
 
@@ -90,13 +87,7 @@ class Lives:
         """
         text = ""
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
-            text = await self._create(work)
-            if work.record is not None and work.record.state is State.REJECTED:
-                view = await self.asker.look_up(work.record.external_task_id)
-                if isinstance(view, TaskView):  # its id is taken, by a task that this ledger has lost
-                    await self._adopt(work, work.record, view)
-                    self.pool.found(work)
-                    text = ""
+            text = await self.creates.create(work)
         while not text and not work.again and work.record is not None:
             match work.record.state:
                 case State.SUBMITTING | State.UNKNOWN:
@@ -111,85 +102,13 @@ class Lives:
                     return ""
         return text
 
-    # -- create ---------------------------------------------------------------------------------------
-
-    async def _create(self, work: Work) -> str:
-        """Send one create. The pool has taken a slot for it, and is told here what became of it."""
-        assert work.step is not None and isinstance(work.step.job, Job)
-        job, outcome = work.step.job, self.pool.came_back
-        try:
-            uncertain = self.ledger.was_uncertain(work.step.external_task_id)
-            if uncertain is not None:
-                view = await self.asker.look_up(uncertain.external_task_id)
-                if isinstance(view, TaskView):
-                    outcome = self.pool.started
-                    await self._adopt(work, uncertain, view)
-                    return ""
-                if not isinstance(view, NotFound):
-                    work.record, work.again = uncertain, True
-                    self._pause()
-                    return ""
-            record = work.record = await self.ledger.begin(new_row(work.step, job))
-            try:
-                made = await self.api.create({**job.request, "external_task_id": record.external_task_id})
-            except (ApiError, ImageError) as error:
-                if isinstance(error, MaybeAccepted):
-                    outcome = self.pool.uncertain
-                elif isinstance(error, SlotsFull):
-                    outcome = self.pool.refused_slot
-                work.record = await self.ledger.apply(not_created(record.external_task_id, error))
-                self._tell(logging.INFO, "not_created", record, str(error))
-                return self._not_created(work, error)
-            outcome = self.pool.started
-            work.record = await self._write(
-                record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
-                submitted_at=time.time(),
-            )  # fmt: skip
-            self._unclear = 0
-            self.asker.reached()
-            self._tell(logging.INFO, "accepted", record, f"task {made.task_id}")
-            return ""
-        finally:
-            outcome(work, asyncio.get_running_loop().time())
-            self.changed.set()
-
-    def _not_created(self, work: Work, error: ApiError | ImageError) -> str:
-        """What a create that made no task, or maybe none, means for this job and for all others."""
-        work.again = isinstance(error, NeverSent | SlotsFull | Throttled | UnknownCode | AccountStop)
-        if isinstance(error, NeverSent):
-            self.asker.unreachable(error)
-            self._pause()
-        elif isinstance(error, AccountStop):
-            self.stop_creates(error)
-        elif isinstance(error, Throttled):
-            self._pause(error.retry_after or 0.0)
-        elif isinstance(error, UnknownCode | MaybeAccepted):
-            self._unclear += 1
-            self._pause(error.retry_after or 0.0)
-            if self._unclear >= UNCLEAR:
-                text = f"the API gave {self._unclear} unclear answers in a row, the last: {error}"
-                self.stop_creates(AccountStop(text, code=error.code) if work.again else EndedEarly(text))
-        elif isinstance(error, ApiError) and not isinstance(error, SlotsFull):
-            return cited(str(error), error.code, error.request_id)
-        elif isinstance(error, ImageError):
-            return str(error)
-        return ""
-
-    def stop_creates(self, reason: BatchgenError) -> None:
-        """Nothing more is created; following and downloading go on."""
-        if self.verdict is None:
-            self.verdict = reason
-            log.error("no more creates: %s", reason, extra={"action": "creates_stopped"})
-        self.pool.close(str(reason))
-        self.changed.set()
-
     # -- settle ---------------------------------------------------------------------------------------
 
     async def _settle(self, work: Work, record: Record) -> str:
         """Find out whether an uncertain create made a task: ask for its ``external_task_id``."""
         if record.state is State.SUBMITTING:
             text = "the run that sent this create stopped before its answer came"
-            record = work.record = await self._write(record, State.UNKNOWN, "lost_track", message=text)
+            record = work.record = await write(self.ledger, record, State.UNKNOWN, "lost_track", message=text)
         now = asyncio.get_running_loop().time
         believable = now() + self.waits.settle  # by a clock that can't jump
         self.settling += 1
@@ -198,13 +117,15 @@ class Lives:
                 view = await self.asker.look_up(record.external_task_id)
                 old_enough = now() >= believable
                 if isinstance(view, TaskView):
-                    await self._adopt(work, record, view)
+                    await self.creates.adopt(work, record, view)
                     return ""
                 if isinstance(view, NotFound) and old_enough and await self.asker.lookups_work():
-                    work.record = await self._write(
-                        record, State.PENDING, "not_created", code=view.code, message=str(view)
+                    work.record = await write(
+                        self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
                     self.pool.not_made(work)
+                    if work.taken:
+                        return "refused as if its id were taken, and no task of that id can be found"
                     self._replan(work, work.record)
                     return ""
                 hopeless = not self._others() if isinstance(view, NotFound) else turn >= UNCLEAR
@@ -226,13 +147,6 @@ class Lives:
             and self.pool.slots.running + self.pool.slots.creating > self.settling
         )
 
-    async def _adopt(self, work: Work, record: Record, view: TaskView) -> None:
-        work.record = await self._write(
-            record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
-            submitted_at=record.submitted_at or record.created_at,
-        )  # fmt: skip
-        self._tell(logging.INFO, "adopted", record, f"task {view.task_id}")
-
     # -- follow ---------------------------------------------------------------------------------------
 
     async def _follow(self, work: Work, record: Record) -> str:
@@ -245,7 +159,7 @@ class Lives:
             self._lengths.learn(kind, self.ledger.durations(kind))
         age = max(time.time() - (record.submitted_at or record.created_at), 0.0)
         born = loop.time() - age
-        vanished, seen, failures = 0, loop.time(), 0
+        vanished, seen, failures, asked = 0, loop.time(), 0, 0
         wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.hungry) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
@@ -254,16 +168,19 @@ class Lives:
                 view = await self.asker.ask(record.task_id)
             except NotFound as error:
                 vanished += 1
-                if vanished >= VANISHED and loop.time() - seen > self.waits.settle:
+                if vanished >= VANISHED and loop.time() - seen > self.waits.timeout:
+                    work.bucket = "vanished"
                     return (
                         f"the API knows its task {record.task_id} no more ({error}); where its support can't help,"
                         f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
                     )
             except AccountStop as error:
-                self.stop_creates(error)
+                self.creates.stop(error)
                 return f"its task {record.task_id} can't be asked for: {error}"
             except ApiError as error:
                 failures += 1
+                if failures >= UNCLEAR and loop.time() - seen > UNREACHABLE * self.waits.timeout:
+                    return f"the API gives no answer about its task {record.task_id}: {error}"
                 wait = max(backoff(failures, self._rng), error.retry_after or 0.0)
                 continue
             else:
@@ -275,6 +192,12 @@ class Lives:
                     self.changed.set()
                     return ""
                 self._odd(record, view)
+                asked += 1
+                if age > self.waits.follow and asked >= VANISHED:
+                    return (
+                        f"its task {record.task_id} has not ended in {age / 3600:.0f} hours; where its support can't help,"
+                        f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
+                    )
             wait = self._lengths.next_ask(kind, age, wanted=self.pool.hungry)
 
     async def _task_ended(self, record: Record, view: TaskView, length: float) -> Record:
@@ -285,13 +208,13 @@ class Lives:
         }
         if view.status == "failed":
             text = view.message or "the API gave no reason"
-            self._tell(logging.INFO, "task_failed", record, text)
-            return await self._write(
-                record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
+            tell(logging.INFO, "task_failed", record, text)
+            return await write(self.ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
                 error_code="failed", error_message=text, **ended,
             )  # fmt: skip
-        self._tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
-        return await self._write(
+        tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
+        return await write(
+            self.ledger,
             record,
             State.SUCCEEDED,
             "task_succeeded",
@@ -305,7 +228,7 @@ class Lives:
         odd = view.raw_status if view.status is None else "succeed without a usable video URL"
         if (view.status is None or view.status == "succeed") and odd not in self._warned:
             self._warned.add(odd)
-            self._tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
+            tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
 
     def _failed(self, work: Work, record: Record) -> str:
         """A task that failed is tried again under the next id, up to the limit."""
@@ -341,18 +264,25 @@ class Lives:
                     clip = await self.downloads.fetch(record.video_url or "", record.output_path, root=root)
             except DownloadError as error:
                 text = str(error)
-                record = work.record = await self._write(
-                    record, State.SUCCEEDED, "download_failed", message=text
+                record = work.record = await write(
+                    self.ledger, record, State.SUCCEEDED, "download_failed", message=text
                 )
                 if turn + 1 < DOWNLOAD_TRIES:
                     await asyncio.sleep(backoff(turn, self._rng))
+                    expired = record.video_url
                     record = work.record = await self._fresh_url(record)
+                    if error.gone and turn and record.video_url == expired:
+                        work.bucket = "vanished"
+                        return (
+                            f"its clip is gone: {text} (results are deleted after 30 days);"
+                            f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
+                        )
             else:
-                work.record = await self._write(
-                    record, State.DOWNLOADED, "downloaded", detail={"bytes": clip.size}, video_path=clip.path,
+                work.record = await write(
+                    self.ledger, record, State.DOWNLOADED, "downloaded", detail={"bytes": clip.size}, video_path=clip.path,
                     video_sha256=clip.sha256,
                 )  # fmt: skip
-                self._tell(logging.INFO, "downloaded", record, clip.path)
+                tell(logging.INFO, "downloaded", record, clip.path)
                 return ""
         return f"its clip is paid but didn't come home: {text}; the next run fetches it again, at no cost"
 
@@ -363,29 +293,8 @@ class Lives:
         except ApiError:
             return record
         if view.video_url and view.video_url != record.video_url:
-            return await self._write(record, State.SUCCEEDED, "new_url", video_url=view.video_url)
+            return await write(self.ledger, record, State.SUCCEEDED, "new_url", video_url=view.video_url)
         return record
-
-    # -- shared ---------------------------------------------------------------------------------------
-
-    def _pause(self, at_least: float = 0.0) -> None:
-        self.pool.pause(asyncio.get_running_loop().time(), at_least=at_least)
-
-    async def _write(
-        self, record: Record, to: State, event: str, *, code: int | str | None = None, message: str | None = None,
-        request_id: str | None = None, detail: Mapping[str, Any] | None = None, **values: Any,
-    ) -> Record:  # fmt: skip
-        if request_id is not None:
-            values["request_id"] = request_id
-        return await self.ledger.apply(
-            Change(record.external_task_id, to, event, code, message, request_id, values, detail or {})
-        )
-
-    def _tell(self, level: int, action: str, record: Record, text: str) -> None:
-        log.log(
-            level, "%s/%s %s: %s", record.manifest, record.job_id, action.replace("_", " "), text,
-            extra={"action": action, "external_task_id": record.external_task_id},
-        )  # fmt: skip
 
 
 def _length(view: TaskView, age: float) -> float:

@@ -52,7 +52,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels."""
+    """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
+
+    ``mtime_ns`` is the later one of the times that its content and its inode changed.
+    """
 
     path: str
     size: int
@@ -154,6 +157,7 @@ class Brief(NamedTuple):
     state: State
     digest: str
     error_code: str | None = None
+    number: int = 0  # rows count up in the order in which they were made
 
 
 class Twin(NamedTuple):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import FrameType
 
 from batchgen import images, manifest, recovery, report, settings
 from batchgen.api import Api, origin
@@ -21,28 +24,39 @@ from batchgen.ledger import Ledger
 from batchgen.life import Waits
 from batchgen.models import ImageFile, Job, Manifest, Problem, Record
 from batchgen.output import Output
-from batchgen.plan import PAYS, Action, Step, differences, plan
+from batchgen.plan import Action, Step, differences, plan
 from batchgen.pool import Lane, Limits, Pool
 from batchgen.records import Records
 from batchgen.runner import Runner
+from batchgen.transitions import MAY_BE_PAID
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Create, follow and collect what is missing."""
     if args.sandbox:
         return asyncio.run(_rehearse(args, out))
-    return asyncio.run(_run(args, out, *_api_settings(args)))
+    base_url, key = _api_settings(args)
+    with _ledger(args, base_url) as ledger:
+        return asyncio.run(_run(args, out, ledger, base_url, key))
 
 
 def collect(args: argparse.Namespace, out: Output) -> int:
     """Follow and download what the ledger has open."""
     args.paths = ()
-    return asyncio.run(_run(args, out, *_api_settings(args)))
+    base_url, key = _api_settings(args)
+    Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
+    with _ledger(args, base_url) as ledger:
+        return asyncio.run(_run(args, out, ledger, base_url, key))
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
     """Adopt every task of these manifests that the API knows and the ledger doesn't."""
-    return asyncio.run(_recover(args, out, *_api_settings(args)))
+    base_url, key = _api_settings(args)
+    with _ledger(args, base_url) as ledger:
+        return asyncio.run(_recover(args, out, ledger, base_url, key))
 
 
 async def _rehearse(args: argparse.Namespace, out: Output) -> int:
@@ -57,71 +71,108 @@ async def _rehearse(args: argparse.Namespace, out: Output) -> int:
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
-        return await _run(args, out, url, "sandbox")
+        with _ledger(args, url) as ledger:
+            return await _run(args, out, ledger, url, "sandbox")
     finally:
         await sandbox.stop()
         if not args.quiet:
             out.say(f"rehearsed in {home}: clips in {args.output_dir}, ledger in {args.ledger}")
 
 
-async def _run(args: argparse.Namespace, out: Output, base_url: str, key: str) -> int:
+async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: str, key: str) -> int:
     """Do what the manifests ask for and what the ledger has open, then say how it went."""
     creating = args.command == "run"
-    with _ledger(args, base_url) as ledger:
-        manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
-        pool = Pool(_limits(args) if creating else Limits(), random.Random())
-        pool.lanes += [
-            Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd) for one in manifests
-        ]
-        async with (
-            Api(base_url, key, timeout=args.timeout) as api,
-            Downloads(timeout=args.timeout) as downloads,
-        ):
-            runner = Runner(
-                ledger, api, downloads, pool, Waits(args.timeout, args.timeout, args.poll_interval)
-            )
-            with _signals(out, runner.end), out.progress(runner, pool):
-                steps: Iterable[Step] = ()
-                if manifests:
-                    if args.recover:
-                        await recovery.recover(runner.asker, ledger, _jobs(manifests))
-                    steps = await _guarded(runner.asker, ledger, manifests, planned(args, manifests, ledger))
-                submit_only = creating and args.submit_only
-                tally = await runner.run(steps, ledger.open_records(), submit_only=submit_only)
-    code = report.exit_code(tally, runner.stopped, refused=bool(problems), submit_only=submit_only)
-    stopped = str(runner.stopped or pool.closed or pool.capped or "") or None
+    submit_only = creating and args.submit_only
+    manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
+    pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random())
+    waits = Waits(args.timeout, args.settle, args.poll_interval)
+    async with (
+        Api(base_url, key, timeout=args.timeout) as api,
+        Downloads(timeout=args.timeout) as downloads,
+    ):
+        runner = Runner(ledger, api, downloads, pool, waits)
+        first = asyncio.create_task(_prepared(args, runner, ledger, pool, manifests))
+
+        def end(reason: BatchgenError) -> None:
+            runner.end(reason)
+            first.cancel()
+
+        with _signals(out, end), out.progress(runner, pool):
+            steps: Iterable[Step] = ()
+            with contextlib.suppress(asyncio.CancelledError):
+                steps = await first
+            tally = await runner.run(steps, ledger.open_records(), submit_only=submit_only)
+    for lane in pool.lanes:
+        if not lane.left and not runner.ended:
+            await recovery.trusted(ledger, lane.name)
+    code = report.exit_code(tally, runner.stops, refused=bool(problems), submit_only=submit_only)
+    stopped = "; ".join(map(str, runner.stops)) or pool.why_not
+    created, spent = pool.budget.creates, pool.budget.spent
     if args.json:
-        out.document(
-            report.run_object(tally, stopped, code, problems, created=pool.creates, spent=pool.spent)
-        )
+        out.document(report.run_object(tally, stopped, code, problems, created=created, spent=spent))
     out.say(*problems)
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
-        out.say(
-            *report.run_text(tally, stopped, created=pool.creates, spent=pool.spent, verbose=args.verbose)
-        )
+        out.say(*report.run_text(tally, stopped, created=created, spent=spent, verbose=args.verbose))
     return code
 
 
-async def _recover(args: argparse.Namespace, out: Output, base_url: str, key: str) -> int:
-    with _ledger(args, base_url) as ledger:
-        manifests, problems = await _manifests(args, ledger)
-        if not manifests:
-            raise ManifestError(problems)
-        ended: list[BatchgenError] = []
+async def _prepared(
+    args: argparse.Namespace, runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequence[Manifest]
+) -> Iterable[Step]:
+    """The plan, with a lane for each manifest, after whatever has to come before the first job."""
+    if not manifests:
+        return ()
+    doubts = await recovery.doubtful(ledger, manifests)
+    unproven = False
+    if args.recover:
+        found = await recovery.recover(runner.asker, ledger, _jobs(manifests))
+        unproven = bool(found.missing) and not runner.asker.lookups_proven
+    for one in manifests:
+        lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
+        lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE
+        lane.closed = _unwritable(one)
+        if unproven and doubts[one.name]:
+            lane.unrecorded, lane.closed = (
+                True,
+                f"{one.name}: nothing was found, which proves nothing at this API",
+            )
+        pool.lanes.append(lane)
+    return planned(args, manifests, ledger)
 
-        def end(reason: BatchgenError) -> None:
-            ended.append(reason)
-            work.cancel()
 
-        async with Api(base_url, key, timeout=args.timeout) as api:
-            asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: None, give_up=end)
-            work = asyncio.create_task(recovery.recover(asker, ledger, _jobs(manifests)))
-            with _signals(out, end):
-                try:
-                    found = await work
-                except asyncio.CancelledError:
-                    raise ended[0] from None
+def _unwritable(one: Manifest) -> str | None:
+    """Why clips of this manifest could not be written; found out before they are paid for."""
+    for folder in sorted({job.output_dir for job in one.jobs}):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            return f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
+    return None
+
+
+async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: str, key: str) -> int:
+    manifests, problems = await _manifests(args, ledger)
+    if not manifests:
+        raise ManifestError(problems)
+    await recovery.doubtful(ledger, manifests)
+    ended: list[BatchgenError] = []
+
+    def end(reason: BatchgenError) -> None:
+        ended.append(reason)
+        work.cancel()
+
+    async with Api(base_url, key, timeout=args.timeout) as api:
+        asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)
+        work = asyncio.create_task(recovery.recover(asker, ledger, _jobs(manifests)))
+        with _signals(out, end):
+            try:
+                found = await work
+            except asyncio.CancelledError:
+                raise ended[0] from None
     proven = asker.lookups_proven
+    for one in manifests if proven else ():
+        await recovery.trusted(ledger, one.name)
     code = 2 if problems else 0 if proven or not found.missing else 5
     if args.json:
         listed = [report.problem_object(problem) for problem in problems]
@@ -151,9 +202,16 @@ def planned(
         yield from plan(manifests, {}, {}, {})
         return
     history = ledger.history_of([one.name for one in manifests])
-    unseen = [job for one in manifests for job in one.jobs if job.key not in history]
-    series = ledger.briefs(job.external_task_id for job in unseen)
-    twins = ledger.twins(job.digest for job in unseen)
+    unpaid = (
+        job.digest for one in manifests for job in one.jobs
+        if not any(row.digest == job.digest and row.state in MAY_BE_PAID for row in history.get(job.key, ()))
+    )  # fmt: skip
+    foreign = (
+        job.external_task_id for one in manifests for job in one.jobs
+        if all(row.base_id != job.external_task_id for row in history.get(job.key, ()))
+    )  # fmt: skip
+    series = ledger.briefs(foreign)
+    twins = ledger.twins(unpaid)
     options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
     for step in plan(manifests, history, series, twins, **options):
         if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
@@ -198,21 +256,6 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
     return manifests, problems
 
 
-async def _guarded(
-    asker: Asker, ledger: Ledger, manifests: Sequence[Manifest], steps: Iterator[Step]
-) -> Iterator[Step]:
-    """The plan, without the creates of manifests that the ledger has lost and the API still has."""
-    lost = await recovery.unrecorded(asker, ledger, manifests)
-
-    def guard(step: Step) -> Step:
-        if step.action not in PAYS or step.job.manifest not in lost:
-            return step
-        reason = f"the API has {lost[step.job.manifest]}, and the ledger has no task of this manifest"
-        return Step(step.job, Action.UNRECORDED, step.external_task_id, reason)
-
-    return map(guard, steps)
-
-
 def _jobs(manifests: Iterable[Manifest]) -> Iterator[Job]:
     return (job for one in manifests for job in one.jobs)
 
@@ -224,35 +267,44 @@ def _api_settings(args: argparse.Namespace) -> tuple[str, str]:
     return settings.base_url(args.base_url, os.environ), settings.api_key(os.environ)
 
 
-def _limits(args: argparse.Namespace) -> Limits:
+def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
+    """The run's own limits. Without --concurrency, a manifest that states more than the built-in number gets it."""
+    concurrency = args.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
     now = asyncio.get_running_loop().time()
-    deadline = None if args.deadline is None else now + args.deadline
-    return Limits(args.concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)
+    deadline = None if args.deadline is None else now + args.deadline - time.time()
+    return Limits(concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)
 
 
 def _ledger(args: argparse.Namespace, base_url: str) -> Ledger:
+    """The ledger, to be written; signals are heard while another run is waited for."""
+    for number in SIGNALS:
+        signal.signal(number, _interrupted)
     path = settings.ledger_path(args.ledger, os.environ)
     return Ledger.open(path, origin=origin(base_url), lock_wait=args.lock_wait)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    found = signal.Signals(number)
+    raise Interrupted(f"stopped by {found.name} before anything was begun; run again", SIGNALS[found])
 
 
 @contextlib.contextmanager
 def _signals(out: Output, end: Callable[[BatchgenError], object]) -> Iterator[None]:
     """The first signal ends the work gracefully, the second at once; the ledger is safe either way."""
     loop = asyncio.get_running_loop()
-    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
     seen: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
         if seen:
             out.say("batchgen: stopped at once; what was open is in the ledger, run again")
-            os._exit(codes[number])
+            os._exit(SIGNALS[number])
         seen.append(number)
-        end(Interrupted(f"by {number.name}; what was open is safe, run again", codes[number]))
+        end(Interrupted(f"by {number.name}; what was open is safe, run again", SIGNALS[number]))
 
-    for number in codes:
+    for number in SIGNALS:
         loop.add_signal_handler(number, stop, number)
     try:
         yield
     finally:
-        for number in codes:
+        for number in SIGNALS:
             loop.remove_signal_handler(number)

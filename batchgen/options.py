@@ -80,7 +80,9 @@ def _task_id(text: str) -> str:
     return text
 
 
-_deadline = _checked(lambda text: settings.deadline(text, datetime.now().astimezone()), "deadline")
+_deadline = _checked(
+    lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "deadline"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     )
     api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
                      help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
+    api.add_argument("--settle", metavar="SECONDS", type=_seconds, default=300.0,
+                     help="look so long for the task of an uncertain create before it is believed not to exist (default 300)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
                      help="the first wait before a task is asked for (default: learned)")  # fmt: skip
     paths = _Parser(add_help=False)
@@ -134,9 +138,7 @@ def parser() -> argparse.ArgumentParser:
                   "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 manifests/\n"
                   "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
                   paths, ledger, api, choice)  # fmt: skip
-    run.add_argument(
-        "--concurrency", metavar="N", type=_count, default=8, help="create requests in flight (default 8)"
-    )
+    run.add_argument("--concurrency", metavar="N", type=_count, help="create requests in flight (default 8)")
     run.add_argument(
         "--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)"
     )

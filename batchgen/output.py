@@ -78,7 +78,7 @@ class Output:
         async def show() -> None:
             while True:
                 bar.total, bar.n = runner.total, runner.finished
-                bar.set_postfix_str(f"{pool.slots.running} running, ${pool.spent:,.2f}", refresh=True)
+                bar.set_postfix_str(f"{pool.slots.running} running, ${pool.budget.spent:,.2f}", refresh=True)
                 await asyncio.sleep(0.2)
 
         with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from batchgen.models import Brief, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
+from batchgen.transitions import MAY_BE_PAID
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
 TRIES = 3  # tasks a job may have in all, where they end failed
@@ -28,14 +29,10 @@ class Action(enum.StrEnum):
     FAILED = "failed"  # failed as often as it may
     CHANGED = "changed"  # paid, and the manifest says something else now
     ABANDONED = "abandoned"  # a person gave it up
-    UNRECORDED = "unrecorded"  # the API has tasks of its manifest, the ledger hasn't
     UNUSABLE = "unusable"  # its image failed the checks
 
 
 PAYS = frozenset({Action.CREATE, Action.RETRY})
-
-#: States in which no create may be sent: there is a task, or there may be one.
-PAID = frozenset({State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED, State.DOWNLOADED})
 
 _ACTIONS: Mapping[State, tuple[Action, str]] = {
     State.SUBMITTING: (Action.SETTLE, "an earlier run stopped while it was being created"),
@@ -62,17 +59,19 @@ def decide(
 ) -> Step:
     """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
     mine = [row for row in known if row.digest == job.digest]
-    last = max(mine, key=lambda row: (row.state in PAID, *_order(row)), default=None)
-    if last is not None and last.state in PAID:
+    last = max(mine, key=lambda row: (row.state in MAY_BE_PAID, *_order(row)), default=None)
+    if last is not None and last.state in MAY_BE_PAID:
         action, reason = _ACTIONS[last.state]
         return Step(job, action, last.external_task_id, reason)
     paid = max(
-        (row for row in known if row.digest != job.digest and row.state in PAID), key=_order, default=None
+        (row for row in known if row.digest != job.digest and row.state in MAY_BE_PAID),
+        key=_order,
+        default=None,
     )
-    if last is None and paid is not None and not accept_changes:
+    if paid is not None and (last is None or last.number < paid.number) and not accept_changes:
         reason = f"paid as {paid.external_task_id}, and changed since"
         return Step(job, Action.CHANGED, paid.external_task_id, reason)
-    if last is not None and last.error_code == ABANDONED and not retry_failed:
+    if last is not None and last.error_code == ABANDONED:
         return Step(job, Action.ABANDONED, last.external_task_id, "given up by hand")
     if last is not None and last.state is State.REJECTED and not retry_failed:
         return Step(job, Action.REJECTED, last.external_task_id, "refused before")
@@ -86,7 +85,7 @@ def decide(
     following = next_id(newest.base_id, newest.external_task_id)
     if newest.digest != job.digest:
         return _pays(
-            job, Action.CREATE, following, "changed; accepted" if newest.state in PAID else "changed"
+            job, Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
         )
     failures = sum(row.state is State.FAILED for row in mine)
     if failures >= TRIES and not retry_failed:
@@ -116,14 +115,16 @@ def plan(
             known = history.get(job.key, ())
             elsewhere = series.get(job.external_task_id, ())
             rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
-            twin = None
-            if not rows and job.digest in twins:
+            step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+            if step.action in PAYS and job.digest in twins:
                 twin = next((one for one in twins[job.digest] if _was(one, job, keys, taken)), None)
-            if twin is None:
-                yield decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
-            else:
-                taken.add(twin.row.external_task_id)
-                yield _renamed(job, twin, moved=twin.key[0] in names, accept_changes=accept_changes)
+                if twin is not None:
+                    step = _renamed(job, twin, moved=twin.key[0] in names, accept_changes=accept_changes)
+            if step.external_task_id in taken:
+                reason = f"{step.external_task_id} is another job's in these manifests by now"
+                step = Step(job, Action.CHANGED, step.external_task_id, reason)
+            taken.add(step.external_task_id)
+            yield step
         for bad in manifest.unusable:
             yield Step(bad, Action.UNUSABLE, "", f"{bad.problem.text} ({bad.problem.place})")
 
@@ -141,7 +142,10 @@ def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step
         return Step(job, action, twin.row.external_task_id, f"{reason}, made as {manifest}/{job_id}")
     if accept_changes:
         return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
-    reason = f"the same clip was paid as {manifest}/{job_id}, which is not in these manifests"
+    reason = (
+        f"the same clip was paid as {manifest}/{job_id}, which is not in these manifests;"
+        f" where this one was renamed, `name: {manifest}` in it keeps the clip"
+    )
     return Step(job, Action.CHANGED, twin.row.external_task_id, reason)
 
 

@@ -5,6 +5,7 @@ The pool decides; the runner does. Time comes in as an argument (seconds of a mo
 
 from __future__ import annotations
 
+import enum
 import math
 import random
 from collections import deque
@@ -26,6 +27,48 @@ class Limits:
     deadline: float | None = None
 
 
+class Room(enum.Enum):
+    """Whether a budget has room for one more create."""
+
+    NOW = enum.auto()
+    LATER = enum.auto()  # if one in flight comes back without a task
+    NEVER = enum.auto()
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many creates are allowed, for how much (US dollars), and how many there are; those in flight apart."""
+
+    max_creates: int | None = None
+    max_cost: float | None = None
+    creates: int = 0
+    spent: float = 0.0
+    flying: int = 0
+    flying_cost: float = 0.0
+
+    def room(self, cost: float) -> Room:
+        """Whether one more create of this cost may go out."""
+        if not self._holds(self.creates, self.spent, cost):
+            return Room.NEVER
+        fits = self._holds(self.creates + self.flying, self.spent + self.flying_cost, cost)
+        return Room.NOW if fits else Room.LATER
+
+    def fly(self, creates: int, cost: float) -> None:
+        """A create goes out (1), or has come back (-1)."""
+        self.flying += creates
+        self.flying_cost += creates * cost
+
+    def pay(self, creates: int, cost: float) -> None:
+        """A create was accepted, or may have been (1); or turned out not to have been (-1)."""
+        self.creates += creates
+        self.spent += creates * cost
+
+    def _holds(self, creates: int, spent: float, cost: float) -> bool:
+        return (self.max_creates is None or creates < self.max_creates) and (
+            self.max_cost is None or spent + cost <= self.max_cost + 1e-9
+        )
+
+
 @dataclass(slots=True)
 class Lane:
     """One manifest's share of the run: its queue, its own limits, and what it holds now."""
@@ -34,12 +77,18 @@ class Lane:
     concurrency: int | None = None
     max_running: int | None = None
     max_cost: float | None = None
+    asks: float = 0  # so many jobs that the ledger has never seen are asked for before they are created
     queue: deque[Work] = field(default_factory=deque)
     again: deque[Work] = field(default_factory=deque)  # was its turn already; goes first
     creating: int = 0
     running: int = 0
-    spent: float = 0.0
-    closed: bool = False  # its cost cap was reached
+    budget: Budget = field(init=False)
+    closed: str | None = None  # why nothing more of this manifest is created
+    unrecorded: bool = False  # the API has tasks of it that the ledger had not
+    left: int = 0  # jobs that the run ended without
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(max_cost=self.max_cost)
 
     @property
     def waiting(self) -> int:
@@ -50,7 +99,7 @@ class Lane:
     def open(self) -> bool:
         """Whether the manifest's own limits let one more create go out."""
         return (
-            not self.closed
+            self.closed is None
             and (self.concurrency is None or self.creating < self.concurrency)
             and (self.max_running is None or self.creating + self.running < self.max_running)
         )
@@ -64,8 +113,11 @@ class Work:
     step: Step | None = None
     record: Record | None = None
     again: bool = False  # it belongs back into its queue
+    bucket: str | None = None  # where it ended, if not where its record says
+    tries: int = 0  # times that it could not even be asked for
+    taken: bool = False  # its create was refused as if its id were taken
     holds_slot: bool = False
-    counted: bool = False  # among the creates that this run pays for
+    paid: bool = False  # among the creates that this run pays for
     sent: float = 0.0  # when its create was permitted
 
 
@@ -73,22 +125,29 @@ class Pool:
     """The queues of all manifests and the permission to create.
 
     Every ``next`` that returns work has taken a create and a slot for it, and is answered by exactly one of
-    ``started``, ``uncertain``, ``refused_slot`` or ``came_back``.
+    ``started``, ``uncertain``, ``adopted``, ``refused_slot`` or ``came_back``.
     """
 
     def __init__(self, limits: Limits, rng: random.Random) -> None:
         self.limits = limits
         self.slots = Slots(limits.max_running)
         self.lanes: list[Lane] = []
-        self.creates = 0  # creates of this run that were accepted, may have been, or are in flight
-        self.spent = 0.0  # what they cost, as estimated
+        self.budget = Budget(limits.max_jobs, limits.max_cost)
         self.closed: str | None = None  # why nothing more is created
-        self.capped: str | None = None  # the cap that ended a manifest's creates
         self._rng = rng
         self._paused_until = -math.inf  # everybody waits
         self._full_until = -math.inf  # the account had no slot; the end of a task ends this wait
         self._setbacks = 0  # pauses in a row without an accepted create
         self._fulls = 0  # 1303 in a row
+
+    @property
+    def why_not(self) -> str | None:
+        """Why the run, or a manifest, creates nothing more."""
+        return self.closed or next((lane.closed for lane in self.lanes if lane.closed), None)
+
+    def paused(self, now: float) -> bool:
+        """Whether everybody waits."""
+        return now < self._paused_until
 
     @property
     def waiting(self) -> int:
@@ -98,7 +157,7 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Whether jobs are still to be created, so that the ends of tasks are worth looking for."""
-        return self.closed is None and any(lane.waiting and not lane.closed for lane in self.lanes)
+        return self.closed is None and any(lane.waiting and lane.closed is None for lane in self.lanes)
 
     def close(self, reason: str) -> None:
         """Create nothing more. The first reason stays."""
@@ -142,13 +201,19 @@ class Pool:
 
     def uncertain(self, work: Work, now: float) -> None:
         """The create may have been accepted: the slot stays taken until ``ended`` or ``not_made``."""
+        self.adopted(work, now)
+        self._pay(work, 1)
+
+    def adopted(self, work: Work, now: float) -> None:
+        """No create was needed: there is a task, paid before. The slot stays taken until ``ended``."""
+        self._land(work)
         self.slots.started(work.sent)
-        work.lane.creating -= 1
         work.lane.running += 1
 
     def refused_slot(self, work: Work, now: float) -> None:
         """1303: scheduling, not failure. A task that ends lets the next create go before the wait is over."""
-        self._untake(work)
+        self._land(work)
+        work.holds_slot = False
         self.slots.refused(work.sent)
         if now >= self._full_until:
             self._full_until = now + backoff(self._fulls, self._rng, cap=30.0)
@@ -156,7 +221,8 @@ class Pool:
 
     def came_back(self, work: Work, now: float) -> None:
         """The create made no task."""
-        self._untake(work)
+        self._land(work)
+        work.holds_slot = False
         self.slots.give_back()
 
     def found(self, work: Work) -> None:
@@ -175,40 +241,44 @@ class Pool:
 
     def not_made(self, work: Work) -> None:
         """A create that may have been accepted was not: it cost nothing."""
-        if work.counted:
-            self._count(work, -1)
+        if work.paid:
+            self._pay(work, -1)
         self.ended(work)
 
     def _affordable(self, lane: Lane) -> bool:
-        step = (lane.again or lane.queue)[0].step
-        cost = step.cost if step is not None else 0.0
-        if self.limits.max_jobs is not None and self.creates >= self.limits.max_jobs:
-            self.close(f"the cap of {self.limits.max_jobs} jobs was reached")
-            return False
-        if self.limits.max_cost is not None and self.spent + cost > self.limits.max_cost + 1e-9:
-            self.close(f"the cost cap of ${self.limits.max_cost:.2f} was reached")
-            return False
-        if lane.max_cost is not None and lane.spent + cost > lane.max_cost + 1e-9:
-            lane.closed = True
-            self.capped = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
-            return False
-        return True
+        """Whether the caps leave room for the lane's next job; one that never will closes the run, or the lane."""
+        cost = _cost((lane.again or lane.queue)[0])
+        run, own = self.budget.room(cost), lane.budget.room(cost)
+        if run is Room.NEVER:
+            limits = self.limits
+            jobs = limits.max_jobs is not None and self.budget.creates >= limits.max_jobs
+            self.close(
+                f"the cap of {limits.max_jobs} jobs was reached"
+                if jobs
+                else f"the cost cap of ${limits.max_cost:.2f} was reached"
+            )
+        elif own is Room.NEVER:
+            lane.closed = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
+        return run is own is Room.NOW
 
     def _take(self, work: Work, now: float) -> None:
         work.sent = now
         work.holds_slot = True
         work.lane.creating += 1
         self.slots.take()
-        self._count(work, 1)
+        for budget in (self.budget, work.lane.budget):
+            budget.fly(1, _cost(work))
 
-    def _untake(self, work: Work) -> None:
-        work.holds_slot = False
+    def _land(self, work: Work) -> None:
         work.lane.creating -= 1
-        self._count(work, -1)
+        for budget in (self.budget, work.lane.budget):
+            budget.fly(-1, _cost(work))
 
-    def _count(self, work: Work, creates: int) -> None:
-        cost = creates * (work.step.cost if work.step is not None else 0.0)
-        work.counted = creates > 0
-        self.creates += creates
-        self.spent += cost
-        work.lane.spent += cost
+    def _pay(self, work: Work, creates: int) -> None:
+        work.paid = creates > 0
+        for budget in (self.budget, work.lane.budget):
+            budget.pay(creates, _cost(work))
+
+
+def _cost(work: Work) -> float:
+    return work.step.cost if work.step is not None else 0.0

@@ -22,7 +22,7 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 _STATE = COLUMNS.index("state")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile))
-_BRIEF = "external_task_id, base_id, state, digest, error_code"
+_BRIEF = "external_task_id, base_id, state, digest, error_code, id"
 _STATES = {state.value: state for state in State}
 # Rows of the jobs, or with the ids, in a JSON array.
 _NAMED = (
@@ -241,10 +241,12 @@ def to_record(row: Sequence[Any]) -> Record:
     return Record(*values)
 
 
-def _brief(external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None) -> Brief:
+def _brief(
+    external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None, number: int
+) -> Brief:
     # One string for both names where they are equal: there are as many of these as jobs.
     base_id = external_task_id if base_id == external_task_id else base_id
-    return Brief(external_task_id, base_id, _STATES[state], digest, error_code)
+    return Brief(external_task_id, base_id, _STATES[state], digest, error_code, number)
 
 
 def _image(row: Sequence[Any]) -> tuple[str, ImageFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from batchgen.asking import QUERIES, Asker
@@ -16,7 +16,7 @@ from batchgen.plan import Action, Step, new_row, next_id
 from batchgen.prices import cost_usd
 
 TRIES = 6  # questions about one id before the recovery gives up
-SAMPLE = 5  # jobs of a manifest that the ledger has never seen, asked for before any is created
+SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before they are created
 
 
 @dataclass(slots=True)
@@ -25,6 +25,26 @@ class Recovered:
 
     tasks: dict[str, str] = field(default_factory=dict)
     missing: int = 0
+
+
+async def doubtful(ledger: Ledger, manifests: Iterable[Manifest]) -> dict[str, bool]:
+    """Whether the ledger may have lost tasks of a manifest, by its name.
+
+    It may where it has none: then every job is asked for before it is created, in this run and in those after it,
+    until one has got to its end (:func:`trusted`). That a manifest is new looks just the same, and costs questions.
+    """
+    doubts = {}
+    for manifest in manifests:
+        key = f"doubtful:{manifest.name}"
+        doubts[manifest.name] = ledger.note(key) == "yes" or not ledger.knows(manifest.name)
+        if doubts[manifest.name]:
+            await ledger.set_note(key, "yes")
+    return doubts
+
+
+async def trusted(ledger: Ledger, manifest: str) -> None:
+    """Every job of the manifest has been asked for: what the ledger doesn't have, isn't."""
+    await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
 async def recover(asker: Asker, ledger: Ledger, jobs: Iterable[Job]) -> Recovered:
@@ -81,24 +101,3 @@ async def _patiently(asker: Asker, name: str) -> TaskView | None:
             raise answer
         await asyncio.sleep(backoff(turn, random.Random()))
     raise EndedEarly(f"the API gave no answer about {name}: {answer}; run it again")
-
-
-async def unrecorded(asker: Asker, ledger: Ledger, manifests: Sequence[Manifest]) -> dict[str, str]:
-    """Manifests that the ledger has never seen although the API has tasks of theirs: name -> one such id.
-
-    A few jobs of each manifest that is new to the ledger are asked for, once.
-    """
-    found: dict[str, str] = {}
-    for manifest in manifests:
-        if not ledger.knows(manifest.name):
-            for job in _sample(manifest.jobs):
-                answer = await asker.look_up(job.external_task_id)
-                if isinstance(answer, TaskView):
-                    found[manifest.name] = job.external_task_id
-                if not isinstance(answer, NotFound):
-                    break
-    return found
-
-
-def _sample(jobs: Sequence[Job]) -> Iterator[Job]:
-    yield from jobs[:: max(1, -(-len(jobs) // SAMPLE))]

@@ -22,7 +22,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
         "not yet home",
         "Paid; run again, or `batchgen collect`, to bring the clips home at no cost.",
     ),
-    "pending": ("not created", "Nothing was paid for these; run again to create them."),
+    "pending": ("not created", "Run again to create them."),
     "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
     "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
     "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
@@ -38,20 +38,24 @@ ADVICE: Mapping[str, tuple[str, str]] = {
         "unrecorded",
         "The API has tasks of this manifest that the ledger doesn't: run `batchgen recover PATH`, then run again.",
     ),
+    "vanished": (
+        "vanished",
+        "Paid, but the API no longer has the task or its clip: ask its support; `batchgen resolve ID --abandon` ends it.",
+    ),
     "abandoned": ("given up", ""),
 }
 
 
 def exit_code(
-    tally: Tally, stopped: BatchgenError | None, *, refused: bool, submit_only: bool = False
+    tally: Tally, stops: Iterable[BatchgenError], *, refused: bool, submit_only: bool = False
 ) -> int:
     """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
     buckets = tally.buckets + tally.others
     left = buckets["pending"] + (0 if submit_only else buckets["submitted"])
-    held: list[int] = [stopped.exit_code] if stopped is not None else []
+    held = [reason.exit_code for reason in stops]
     held += [2] * refused
     held += [4] * (left > 0)
-    held += [5] * (buckets["unknown"] + buckets["changed"] + buckets["unrecorded"] > 0)
+    held += [5] * (sum(buckets[name] for name in ("unknown", "changed", "unrecorded", "vanished")) > 0)
     not_home = 0 if submit_only else buckets["succeeded"]
     held += [1] * (not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable")) > 0)
     order = (75, 3, 130, 143, 2, 4, 5, 1)
@@ -230,7 +234,7 @@ def after_decision(event: str) -> str:
     return {
         "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
         "resolved_as_not_created": "the next run asks the API once more, then creates it",
-        "resolved_as_abandoned": "no run follows it or creates it again, unless with --retry-failed",
+        "resolved_as_abandoned": "no run follows it or creates it again",
     }[event]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from batchgen.api import Api
 from batchgen.asking import Asker
 from batchgen.download import Downloads
-from batchgen.errors import BatchgenError, EndedEarly, LedgerError
+from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
 from batchgen.ledger import Ledger
 from batchgen.life import Lives, Waits
 from batchgen.models import Record, State
@@ -36,8 +36,8 @@ class Ending:
 class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
 
-    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded`` and ``abandoned``. ``others``
-    counts the same for rows that the ledger had open and the plan doesn't mention.
+    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded``, ``vanished`` and ``abandoned``.
+    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention.
     """
 
     buckets: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,6 @@ _SETTLED = {
     Action.FAILED: "failed",
     Action.CHANGED: "changed",
     Action.UNUSABLE: "unusable",
-    Action.UNRECORDED: "unrecorded",
     Action.ABANDONED: "abandoned",
 }
 
@@ -67,7 +66,7 @@ class Runner:
         self._api = api
         self._ledger = ledger
         self._lives = Lives(ledger, api, downloads, pool, waits, self.end)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Work] = {}
         self._bug: BaseException | None = None  # what no life should ever raise
 
     @property
@@ -76,9 +75,9 @@ class Runner:
         return self._lives.asker
 
     @property
-    def stopped(self) -> BatchgenError | None:
-        """Why creates stopped before all were made, where something went wrong."""
-        return self.ended or self._lives.verdict
+    def stops(self) -> list[BatchgenError]:
+        """What went wrong so that creates, or the run, stopped before all was done."""
+        return [reason for reason in (self._lives.creates.verdict, self.ended) if reason is not None]
 
     @property
     def total(self) -> int:
@@ -91,7 +90,7 @@ class Runner:
         return self.tally.buckets.total() + self.tally.others.total()
 
     def end(self, reason: BatchgenError) -> None:
-        """End early: no new creates, a few seconds for those in flight, everything else stops where it is safe."""
+        """End early: no new creates, a few seconds for requests in flight, everything else stops where it is safe."""
         if self.ended is None:
             self.ended = reason
             self._pool.close(str(reason))
@@ -113,8 +112,9 @@ class Runner:
             else:
                 planned[step.external_task_id] = step
         for record in open_records:
-            lane = lanes.get(record.manifest) or Lane(record.manifest)
-            work = Work(lane, planned.pop(record.external_task_id, None), record)
+            planned_step = planned.pop(record.external_task_id, None)
+            name = planned_step.job.manifest if planned_step is not None else record.manifest
+            work = Work(lanes.get(name) or Lane(name), planned_step, record)
             if record.state is not State.SUCCEEDED:
                 self._pool.found(work)
             self._spawn(work)
@@ -135,14 +135,17 @@ class Runner:
             if (work := pool.next(now())) is not None:
                 self._spawn(work)
                 continue
-            settled = not pool.slots.creating and not self._lives.settling
-            if not pool.hungry and (not self._tasks or (submit_only and settled)):
+            if not pool.hungry and (submit_only or not self._tasks) and not self._unsettled():
                 return
             try:
                 async with asyncio.timeout(pool.delay(now())):
                     await changed.wait()
             except TimeoutError:
                 pass
+
+    def _unsettled(self) -> bool:
+        """Whether a life goes on that has no task id yet."""
+        return any(work.record is None or work.record.task_id is None for work in self._tasks.values())
 
     async def _wind_up(self) -> None:
         """Let creates end, stop the rest, and count what never began."""
@@ -154,17 +157,21 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._pool.lanes:
             while lane.waiting:
-                self._count((lane.again or lane.queue).popleft(), "")
+                work = (lane.again or lane.queue).popleft()
+                work.bucket = "unrecorded" if lane.unrecorded else None
+                self._count(work, "")
 
     def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._life(work))
-        self._tasks.add(task)
+        self._tasks[task] = work
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        work = self._tasks.pop(task)
         self._lives.changed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():  # before its first step
+            self._count(work, "")
+        elif (error := task.exception()) is not None:
             self._bug = self._bug or error
             self.end(EndedEarly(f"a bug: {error!r}"))
 
@@ -173,6 +180,8 @@ class Runner:
         text = ""
         try:
             text = await self._lives.live(work)
+        except TransitionError as error:  # of this job alone
+            text = str(error)
         except LedgerError as error:
             self.end(error)
         except asyncio.CancelledError:
@@ -194,19 +203,18 @@ class Runner:
 
     def _count(self, work: Work, text: str) -> None:
         record, step = work.record, work.step
-        bucket = record.state.value if record is not None else State.PENDING.value
+        bucket = work.bucket or (record.state.value if record is not None else State.PENDING.value)
         if bucket == State.SUBMITTING:
             bucket = State.UNKNOWN.value
-        elif bucket == State.PENDING and text:
-            bucket = "unusable"
+        work.lane.left += bucket in (State.PENDING, "unrecorded")
         if step is not None:
             self.tally.buckets[bucket] += 1
         elif text or bucket != State.FAILED:  # else a later try has taken its place
             self.tally.others[bucket] += 1
         if text:
-            source = step.job if step is not None else None
-            manifest, job_id, take = (source.manifest, source.id, source.take) if source else (
-                (record.manifest, record.job_id, record.take) if record else ("", "", 1)
-            )  # fmt: skip
-            task = record.external_task_id if record else step.external_task_id if step else ""
-            self.tally.endings.append(Ending(bucket, manifest, job_id, take, task, text))
+            name = (step.job.manifest, step.job.id, step.job.take) if step is not None else None
+            name = name or (
+                (record.manifest, record.job_id, record.take) if record is not None else ("", "", 1)
+            )
+            task = record.external_task_id if record is not None else step.external_task_id if step else ""
+            self.tally.endings.append(Ending(bucket, *name, task, text))

@@ -20,7 +20,8 @@ CREDENTIAL = "powertokens_api_key"
 LONGEST_KEY_FILE = 4096  # characters that are read
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?")
 
 
 def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
@@ -110,7 +111,10 @@ def deadline(text: str, now: datetime) -> float:
         elif re.match(r"\d{4}-", text):
             moment = datetime.fromisoformat(text)
         else:
-            return now.timestamp() + seconds(text)
-    except ValueError:
+            moment = now.astimezone() + timedelta(seconds=seconds(text))
+        at = moment.timestamp()
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no deadline; write 06:30, 2h or 2026-01-31T06:30") from None
-    return moment.timestamp()
+    if at < now.timestamp():
+        raise ValueError(f"{text!r} has passed")
+    return at

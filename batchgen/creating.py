@@ -1,0 +1,208 @@
+"""One create, from the last question before it to what its answer means for this job and for all others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from batchgen.api import Api
+from batchgen.asking import Asker
+from batchgen.errors import (
+    AccountStop,
+    ApiError,
+    BatchgenError,
+    EndedEarly,
+    ImageError,
+    MaybeAccepted,
+    NeverSent,
+    NotFound,
+    Refused,
+    SlotsFull,
+    Throttled,
+    UnknownCode,
+    cited,
+)
+from batchgen.ledger import Ledger
+from batchgen.models import Change, Job, Record, State, TaskView
+from batchgen.pacing import backoff
+from batchgen.plan import new_row
+from batchgen.pool import Pool, Work
+from batchgen.transitions import not_created
+
+log = logging.getLogger("batchgen")
+
+UNCLEAR = 8  # times in a row that creates got unclear answers before creating is stopped
+ASKS = 4  # questions about one id, right before its create, before it is left for another time
+TRIES = 3  # such times before it is left to the next run
+TAKEN = (1200, 1201)  # codes that may mean that an external_task_id is not unique
+
+
+class Creates:
+    """Creates tasks, one at a time each, and stops creating where that is what an answer means."""
+
+    def __init__(self, ledger: Ledger, api: Api, asker: Asker, pool: Pool, changed: asyncio.Event) -> None:
+        self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
+        self._ledger, self._api, self._asker, self._pool, self._changed = ledger, api, asker, pool, changed
+        self._rng = random.Random()
+        self._unclear = 0
+
+    async def create(self, work: Work) -> str:
+        """Send one create. The pool has taken a slot for it, and is told here what became of it."""
+        assert work.step is not None and isinstance(work.step.job, Job)
+        job, outcome = work.step.job, self._pool.came_back
+        try:
+            before = self._ledger.record(work.step.external_task_id)
+            uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
+            if uncertain or (before is None and self._asked_for_first(work)):
+                view = await self._ask_before(work)
+                if isinstance(view, TaskView):
+                    outcome = self._pool.adopted
+                    return await self._take_over(work, job, before, view)
+                if view is not None or self._pool.closed or work.lane.closed:
+                    work.record, work.again = before, True
+                    return self._put_off(work, view)
+            record = work.record = await self._ledger.begin(new_row(work.step, job))
+            try:
+                made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
+            except (ApiError, ImageError) as raised:
+                error: ApiError | ImageError = raised
+                if isinstance(raised, Refused) and raised.code in TAKEN:
+                    work.taken = uncertain or "external_task_id" in str(raised)
+                    if work.taken:
+                        text = f"its id may be taken: {raised}"
+                        error = MaybeAccepted(text, code=raised.code, request_id=raised.request_id)
+                if isinstance(error, MaybeAccepted):
+                    outcome = self._pool.uncertain
+                elif isinstance(error, SlotsFull):
+                    outcome = self._pool.refused_slot
+                work.record = await self._ledger.apply(not_created(record.external_task_id, error))
+                tell(logging.INFO, "not_created", record, str(error))
+                return self._not_created(work, error)
+            outcome = self._pool.started
+            work.record = await write(self._ledger, record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
+                submitted_at=time.time(),
+            )  # fmt: skip
+            self._unclear = 0
+            self._asker.reached()
+            tell(logging.INFO, "accepted", record, f"task {made.task_id}")
+            return ""
+        finally:
+            outcome(work, asyncio.get_running_loop().time())
+            self._changed.set()
+
+    def _asked_for_first(self, work: Work) -> bool:
+        """Whether the ledger may have lost this job: then the API is asked before it is created."""
+        work.lane.asks -= 1
+        return self._asker.lookups_proven or work.lane.asks >= 0
+
+    async def _ask_before(self, work: Work) -> TaskView | ApiError | None:
+        """The task that this job has already; None: it may be created; an error: nobody can tell now."""
+        assert work.step is not None
+        view: TaskView | ApiError | None = None
+        for turn in range(ASKS):
+            view = await self._asker.look_up(work.step.external_task_id)
+            if isinstance(view, TaskView | AccountStop | NeverSent):
+                return view
+            if isinstance(view, NotFound):
+                return None
+            if self._pool.closed:
+                return view
+            await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, 1.0)))
+        return view if self._asker.lookups_proven else None  # where lookups don't work, nothing can tell
+
+    def _put_off(self, work: Work, error: ApiError | None) -> str:
+        """A job whose id could not be asked for comes again, a few times."""
+        if isinstance(error, AccountStop):
+            self.stop(error)
+        elif error is not None and not self._pool.closed:
+            self._asker.pause(0.0)
+            work.tries += not isinstance(error, NeverSent)
+            if work.tries >= TRIES:
+                work.again = False
+                return f"not created: whether it has a task already could not be asked: {error}"
+        return ""
+
+    async def _take_over(self, work: Work, job: Job, before: Record | None, view: TaskView) -> str:
+        """The job has a task that the ledger didn't know: follow it, and don't trust the ledger for its manifest."""
+        if before is not None:
+            await self.adopt(work, before, view)
+            return ""
+        assert work.step is not None
+        row = new_row(work.step, job)
+        values = {"task_id": view.task_id, "submitted_at": view.created_at}
+        change = Change(
+            row.external_task_id, State.SUBMITTED, "recovered", None, None, view.request_id, values
+        )
+        work.record = await self._ledger.adopt(row, change)
+        tell(logging.WARNING, "recovered", row, f"the API had task {view.task_id}, which the ledger had not")
+        if work.lane.asks == math.inf:  # what the API has forgotten by now may have been paid as well
+            work.lane.unrecorded = True
+            work.lane.closed = (
+                f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
+            )
+        return ""
+
+    def _not_created(self, work: Work, error: ApiError | ImageError) -> str:
+        """What a create that made no task, or maybe none, means for this job and for all others."""
+        work.again = isinstance(error, NeverSent | SlotsFull | Throttled | UnknownCode | AccountStop)
+        if isinstance(error, NeverSent):
+            self._asker.unreachable(error)
+            self._asker.pause(0.0)
+        elif isinstance(error, ImageError):
+            work.bucket = "unusable"
+            return str(error)
+        elif not isinstance(error, MaybeAccepted):
+            self._asker.reached()
+        if isinstance(error, AccountStop):
+            self.stop(error)
+        elif isinstance(error, Throttled):
+            self._asker.quiet(self._asker.pause(error.retry_after or 0.0))
+        elif isinstance(error, UnknownCode | MaybeAccepted):
+            self._unclear += not self._pool.paused(asyncio.get_running_loop().time())  # a burst counts once
+            self._asker.pause(error.retry_after or 0.0)
+            if self._unclear >= UNCLEAR:
+                text = f"the API gave unclear answers {self._unclear} times in a row, the last: {error}"
+                self.stop(AccountStop(text, code=error.code) if work.again else EndedEarly(text))
+        elif isinstance(error, Refused):
+            return cited(str(error), error.code, error.request_id)
+        return ""
+
+    def stop(self, reason: BatchgenError) -> None:
+        """Nothing more is created; following and downloading go on."""
+        if self.verdict is None:
+            self.verdict = reason
+            log.info("no more creates: %s", reason, extra={"action": "creates_stopped"})
+        self._pool.close(str(reason))
+        self._changed.set()
+
+    async def adopt(self, work: Work, record: Record, view: TaskView) -> None:
+        """The row's create had made this task."""
+        work.record = await write(self._ledger, record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
+            submitted_at=record.submitted_at or record.created_at,
+        )  # fmt: skip
+        tell(logging.INFO, "adopted", record, f"task {view.task_id}")
+
+
+async def write(
+    ledger: Ledger, record: Record, to: State, event: str, *, code: int | str | None = None, message: str | None = None,
+    request_id: str | None = None, detail: Mapping[str, Any] | None = None, **values: Any,
+) -> Record:  # fmt: skip
+    """Take a row one step on, durably; ``values`` are columns to set. Returns the row as it is then."""
+    if request_id is not None:
+        values["request_id"] = request_id
+    return await ledger.apply(
+        Change(record.external_task_id, to, event, code, message, request_id, values, detail or {})
+    )
+
+
+def tell(level: int, action: str, record: Record, text: str) -> None:
+    """Log what happened to a job."""
+    log.log(
+        level, "%s/%s %s: %s", record.manifest, record.job_id, action.replace("_", " "), text,
+        extra={"action": action, "external_task_id": record.external_task_id},
+    )  # fmt: skip
