@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import math
+import os
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -229,6 +230,8 @@ class Api:
         if isinstance(error, TimeoutError):
             return f"nothing moved for {self._timeout:g} s"
         text = str(error)
+        if type(error) is aiohttp.ClientOSError and error.errno:
+            text = os.strerror(error.errno)
         if isinstance(error, aiohttp.ClientResponseError):
             text = f"the answer is not HTTP as it should be: {error.message}"
         text = self._masked(text.encode("utf-8", "replace")).decode()

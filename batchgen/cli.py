@@ -25,8 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = options.parser().parse_args(argv)
     except SystemExit:
-        with quiet_pipe():
-            sys.stdout.flush()  # --help | head
+        try:
+            with quiet_pipe():
+                sys.stdout.flush()  # --help | head
+        except UsageError as error:
+            sys.stderr.write(f"batchgen: {error}\n")
+            return error.exit_code
         raise
     out = Output(args)
     code = 0
