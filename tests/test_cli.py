@@ -17,10 +17,11 @@ import pytest
 
 from batchgen import __version__, options
 from batchgen.cli import main
+from batchgen.ledger import Ledger
 from tests.program import KEY, Desk, Result, Server, sandbox, until
 from tests.terminal import on_a_terminal, read
 
-QUICK = ("--poll-interval", "0.05", "--timeout", "2")
+QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 
 
 def manifest(folder: Path, jobs: int = 1, prompt: str = "prompt") -> str:
@@ -73,7 +74,7 @@ def done(folder_of_done: Path, server: Server) -> Desk:
 def held_ledger(desk: Desk) -> Iterator[None]:
     """A ledger that another process holds."""
     lock = desk.folder / "home/.local/state/batchgen/ledger.db.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    Ledger.open(str(lock)[: -len(".lock")], origin="http://127.0.0.1").close()
     with open(lock, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

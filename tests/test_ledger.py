@@ -399,9 +399,9 @@ def test_planning_reads_rows_by_job(ledger: Ledger) -> None:
     run(bring(ledger, job("a"), State.FAILED), bring(ledger, job("a~2", base="a"), State.SUBMITTED))
     run(bring(ledger, job("b", manifest="day", take=2), State.REJECTED))
 
-    first = Brief("a", "a", State.FAILED, "d" * 64)
-    second = Brief("a~2", "a", State.SUBMITTED, "d" * 64)
-    other = Brief("b", "b", State.REJECTED, "d" * 64)
+    first = Brief("a", "a", State.FAILED, "d" * 64, number=1)
+    second = Brief("a~2", "a", State.SUBMITTED, "d" * 64, number=2)
+    other = Brief("b", "b", State.REJECTED, "d" * 64, number=3)
     assert ledger.history_of(["night", "night"]) == {("night", "a", 1): [first, second]}
     assert ledger.history_of(["day", "dusk"]) == {("day", "b", 2): [other]}
     assert ledger.briefs(["a", "b", "c", "a"]) == {"a": [first, second], "b": [other]}

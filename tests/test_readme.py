@@ -219,7 +219,7 @@ def test_where_several_exit_codes_hold_it_is_the_first_in_the_order_that_is_told
     buckets = {4: "pending", 5: "unknown", 1: "failed"}
     for position, first in enumerate(order):
         held = [first, *(code for code in order[position + 1 :] if first not in stops or code not in stops)]
-        stopped = next((stops[code] for code in held if code in stops), None)
+        stopped = [stops[code] for code in held if code in stops]
         tally = Tally(Counter(buckets[code] for code in held if code in buckets))
         assert report.exit_code(tally, stopped, refused=2 in held) == first
 
