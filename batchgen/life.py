@@ -114,8 +114,8 @@ class Lives:
         self.settling += 1
         try:
             for turn in itertools.count():
+                old_enough = now() >= believable  # when it is asked: the answer may be slow
                 view = await self.asker.look_up(record.external_task_id)
-                old_enough = now() >= believable
                 if isinstance(view, TaskView):
                     await self.creates.adopt(work, record, view)
                     return ""
@@ -134,6 +134,7 @@ class Lives:
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.settling -= 1
+            self.changed.set()
         return "nobody can tell whether its create was accepted, so it is not sent again" + (
             ""
             if self.asker.lookups_proven

@@ -29,7 +29,7 @@ from tests.evidence import Evidence
 from tests.pictures import make_png
 from tests.program import KEY, Desk, Result, Server, until
 
-PACE = ("--timeout", "1", "--poll-interval", "0.05")  # a create's timeout is the settling time, too
+PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
 LARGE = 9_000_000  # bytes of an image whose body no socket's buffers hold
 PATIENCE = 15.0  # seconds in which a point is reached or given up
 LONGEST = 4.0  # seconds that a run lives that is killed at random
