@@ -37,8 +37,8 @@ from batchgen.transitions import not_created
 log = logging.getLogger("batchgen")
 
 UNCLEAR = 8  # times in a row that creates got unclear answers before creating is stopped
-ASKS = 4  # questions about one id, right before its create, before it is left for another time
-TRIES = 3  # such times before it is left to the next run
+ASKS = 3  # questions about one id, right before its create, before it is left for another time
+TRIES = 2  # such times before it is left to the next run
 TAKEN = (1200, 1201)  # codes that may mean that an external_task_id is not unique
 
 

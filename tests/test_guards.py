@@ -1,0 +1,204 @@
+"""What a run does before it pays: a ledger that may have lost tasks is never taken at its word.
+
+The API of these tests takes an external_task_id twice, so that a second payment shows in its journal.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.program import Desk, sandbox, until
+
+QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.5")
+FAST = ("--task-seconds", "0.05-0.1", "--no-unique")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def manifest(count: int, **top: object) -> str:
+    jobs = [
+        {"id": f"j{n:02}", "image": f"https://example.com/{n}.png", "prompt": str(n)} for n in range(count)
+    ]
+    return json.dumps({"version": 1, **top, "defaults": {"model_name": "kling-v3"}, "jobs": jobs})
+
+
+def lose(desk: Desk) -> None:
+    for file in (desk.folder / "home/.local/state/batchgen").iterdir():
+        file.unlink()
+
+
+def test_a_lost_ledger_is_noticed_through_answers_that_say_nothing(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(3))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        lose(desk)
+        server.ask("faults", {"add": ["query_500@1,2"]})
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 5
+        assert "batchgen recover" in result.err
+        assert server.summary()["twice"] == []
+
+
+def test_a_lost_ledger_is_noticed_at_the_first_job_that_was_paid_wherever_it_stands(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(10))
+    with sandbox(desk.folder, *FAST, "--fault", "refuse_policy@1,2,3,4,5,6,7,8") as server:
+        assert desk.against(server).run("run", "--concurrency", "1", *QUICK, "m.yaml").code == 1
+        assert len(server.accepted()) == 2
+        lose(desk)
+        desk.run("run", *QUICK, "m.yaml")
+        assert server.summary()["twice"] == []
+
+
+def test_a_recovery_that_broke_off_leaves_the_ledger_in_doubt(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(60))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", "--submit-only", *QUICK, "m.yaml").code == 0
+        lose(desk)
+        server.ask("faults", {"add": ["query_stall@30"]})
+        process = desk.start("recover", *QUICK, "m.yaml")
+        until(lambda: sum(entry.kind == "query" for entry in server.entries()) >= 60)
+        process.send_signal(signal.SIGTERM)
+        assert desk.finish(process).code in (0, 143, -signal.SIGTERM)  # it may have been about to end
+        server.ask("faults", {"clear": True})
+        desk.run("run", *QUICK, "m.yaml")
+        assert server.summary()["twice"] == []
+
+
+def test_a_new_manifest_is_trusted_once_all_of_it_was_created(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(3))
+    with sandbox(desk.folder, *FAST, "--no-lookups") as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        asked = sum(entry.path.rsplit("/", 1)[-1].startswith("m.j") for entry in server.entries())
+        assert asked == 3
+        desk.write("m.yaml", manifest(20))
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        asked = sum(entry.path.rsplit("/", 1)[-1].startswith("m.j") for entry in server.entries())
+        assert asked == 3 + 5
+
+
+def test_run_with_recover_creates_nothing_where_nothing_that_was_found_proves_nothing(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(2))
+    with sandbox(desk.folder, *FAST, "--no-lookups") as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        lose(desk)
+        result = desk.run("run", "--recover", *QUICK, "m.yaml")
+        assert result.code == 5
+        assert "proves nothing" in result.err
+        assert server.summary()["twice"] == []
+
+
+def test_an_uncertain_create_is_not_believed_missing_because_the_network_is_impatient(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(2))
+    with sandbox(desk.folder, *FAST, "--lookup-lag", "3", "--fault", "reset_after@2") as server:
+        desk.against(server)
+        result = desk.run(
+            "run",
+            "--concurrency",
+            "1",
+            "--poll-interval",
+            "0.05",
+            "--timeout",
+            "0.5",
+            "--settle",
+            "8",
+            "m.yaml",
+        )
+        assert result.code == 0
+        assert server.summary()["twice"] == []
+        assert len(server.accepted()) == 2
+
+
+def test_a_second_create_that_is_refused_as_taken_is_no_refusal(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(2))
+    options = ("--task-seconds", "0.05-0.1", "--lookup-lag", "30", "--fault", "reset_after@2")
+    with sandbox(desk.folder, *options) as server:
+        desk.against(server)
+        first = desk.run(
+            "run",
+            "--concurrency",
+            "1",
+            "--poll-interval",
+            "0.05",
+            "--timeout",
+            "0.5",
+            "--settle",
+            "0.5",
+            "m.yaml",
+        )
+        assert "Nothing was paid" not in first.err
+        assert first.code in (4, 5)
+        assert {row["state"] for row in desk.export()} <= {"downloaded", "pending", "unknown"}
+
+
+@pytest.mark.parametrize("fault", ["query_500=1", "query_html_404=1"])
+def test_a_job_that_cannot_be_asked_for_is_left_to_the_next_run(desk: Desk, fault: str) -> None:
+    desk.write("m.yaml", manifest(1))
+    with sandbox(desk.folder, *FAST, "--fault", "reset_after@1") as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0  # that proved that lookups work
+        desk.write("m.yaml", manifest(2))
+        server.ask("faults", {"add": [fault]})
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 4
+        assert "whether it has a task already could not be asked" in result.err
+        assert len(server.accepted()) == 1
+
+
+def test_an_uncertain_create_of_a_killed_run_counts_for_submit_only(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(1))
+    with sandbox(desk.folder, *FAST, "--no-lookups", "--fault", "stall_after@1") as server:
+        process = desk.against(server).start("run", *QUICK, "m.yaml")
+        until(lambda: len(server.accepted()) == 1)
+        process.kill()
+        process.communicate()
+        result = desk.run("run", "--submit-only", "--json", *QUICK, "m.yaml")
+        assert (result.code, result.json["buckets"]["unknown"]) == (5, 1)
+        assert len(server.accepted()) == 1
+
+
+def test_a_cap_waits_for_creates_in_flight_that_come_to_nothing(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(6))
+    with sandbox(desk.folder, *FAST, "--fault", "refuse_policy@1,2") as server:
+        desk.against(server).run("run", "--max-jobs", "2", *QUICK, "m.yaml")
+        assert len(server.accepted()) == 2
+
+
+def test_an_account_that_stopped_and_a_signal_are_both_told_and_the_account_decides_the_code(
+    desk: Desk,
+) -> None:
+    desk.write("m.yaml", manifest(4))
+    with sandbox(desk.folder, "--task-seconds", "600", "--fault", "balance@2") as server:
+        process = desk.against(server).start("run", "--concurrency", "1", *QUICK, "m.yaml")
+        until(lambda: any(entry.code == 1101 for entry in server.entries()))
+        process.terminate()
+        result = desk.finish(process)
+        assert result.code == 3
+        assert "arrears" in result.err and "SIGTERM" in result.err
+
+
+def test_one_job_with_anothers_id_harms_no_other(desk: Desk) -> None:
+    desk.write("m.yaml", manifest(3))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        taken = next(iter(server.accepted().values()))
+        changed = json.loads(manifest(4))
+        changed["jobs"][1] |= {"external_task_id": taken, "prompt": "another"}
+        del changed["jobs"][0]
+        desk.write("m.yaml", json.dumps(changed))
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 5
+        assert len(server.accepted()) == 4  # the new job; the one with the taken id is not created
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", "~", " ", "a/b", "x\u202ey"])
+def test_a_manifests_name_is_the_name_of_one_folder(desk: Desk, name: str) -> None:
+    desk.write("m.yaml", manifest(1, name=name))
+    result = desk.run("validate", "m.yaml")
+    assert result.code == 2
+    assert "can't be used as a name" in result.err
