@@ -161,6 +161,7 @@ class Lives:
         age = max(time.time() - (record.submitted_at or record.created_at), 0.0)
         born = loop.time() - age
         vanished, seen, failures, asked = 0, loop.time(), 0, 0
+        hollow: float | None = None  # since when it has succeeded without a clip
         wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.hungry) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
@@ -194,6 +195,12 @@ class Lives:
                     return ""
                 self._odd(record, view)
                 asked += 1
+                if view.status == "succeed":
+                    self.pool.ended(work, born + age)
+                    self.changed.set()
+                    hollow = hollow or loop.time()
+                    if loop.time() - hollow > self.waits.timeout:
+                        return f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
                 if age > self.waits.follow and asked >= VANISHED:
                     return (
                         f"its task {record.task_id} has not ended in {age / 3600:.0f} hours; where its support can't help,"
