@@ -48,6 +48,11 @@ class Maker:
     def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
         own = draft.fields
+        if draft.file is not None and not _is_text(draft.file):  # it would be in the id and in prompts
+            name = ascii(draft.id or "")[1:-1]
+            return Made(
+                name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
+            )
         request = {**shared.fields, **own}
         reported = set(shared.reported - own.keys()) if shared.reported else set()
         findings: list[Finding] = []
@@ -144,6 +149,14 @@ class Maker:
     def _image_name(self, request: Mapping[str, Any]) -> str:
         image = request.get("image", request.get("image_tail"))
         return label(image, self.base) if isinstance(image, str) else ""
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_simple(job_id: Any) -> bool:

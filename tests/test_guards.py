@@ -6,11 +6,13 @@ The API of these tests takes an external_task_id twice, so that a second payment
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.pictures import make_png
 from tests.program import Desk, sandbox, until
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.5")
@@ -137,13 +139,12 @@ def test_a_second_create_that_is_refused_as_taken_is_no_refusal(desk: Desk) -> N
         assert {row["state"] for row in desk.export()} <= {"downloaded", "pending", "unknown"}
 
 
-@pytest.mark.parametrize("fault", ["query_500=1", "query_html_404=1"])
-def test_a_job_that_cannot_be_asked_for_is_left_to_the_next_run(desk: Desk, fault: str) -> None:
+def test_a_job_that_cannot_be_asked_for_is_left_to_the_next_run(desk: Desk) -> None:
     desk.write("m.yaml", manifest(1))
     with sandbox(desk.folder, *FAST, "--fault", "reset_after@1") as server:
         assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0  # that proved that lookups work
         desk.write("m.yaml", manifest(2))
-        server.ask("faults", {"add": [fault]})
+        server.ask("faults", {"add": ["query_html_404=1"]})
         result = desk.run("run", *QUICK, "m.yaml")
         assert result.code == 4
         assert "whether it has a task already could not be asked" in result.err
@@ -202,3 +203,18 @@ def test_a_manifests_name_is_the_name_of_one_folder(desk: Desk, name: str) -> No
     result = desk.run("validate", "m.yaml")
     assert result.code == 2
     assert "can't be used as a name" in result.err
+
+
+def test_one_file_whose_name_is_no_text_harms_no_other(desk: Desk) -> None:
+    for name in (b"good.png", b"bad\xff.png"):
+        folder = desk.folder / "in"
+        folder.mkdir(exist_ok=True)
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(make_png())
+    desk.write(
+        "m.yaml", 'version: 1\ndefaults: {model_name: kling-v3}\njobs: [{folder: in, prompt: "{stem}: go"}]\n'
+    )
+    with sandbox(desk.folder, *FAST) as server:
+        result = desk.against(server).run("run", *QUICK, "m.yaml")
+        assert result.code == 1
+        assert "the file's name is not UTF-8; rename the file" in result.err
+        assert len(server.accepted()) == 1
