@@ -192,8 +192,8 @@ class Ledger(Records):
         columns = advance(record, change, at)
         row = dataclasses.replace(record, **columns)
         holds = row.state in MAY_BE_PAID
-        if holds != (record.state in MAY_BE_PAID):
-            columns["output_path"] = path = self._free_path(record) if holds else record.output_path
+        if holds != (record.state in MAY_BE_PAID) or row.output_path != record.output_path:
+            columns["output_path"] = path = self._free_path(row) if holds else row.output_path
             columns["output_key"] = _path_key(path) if holds else None
             row = dataclasses.replace(row, output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:

@@ -31,7 +31,7 @@ from batchgen.errors import (
 from batchgen.ledger import Ledger
 from batchgen.models import Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
-from batchgen.plan import PAYS, decide
+from batchgen.plan import PAYS, decide, new_row
 from batchgen.pool import Pool, Work
 
 DOWNLOADS = 4  # in flight at once
@@ -265,6 +265,16 @@ class Lives:
         root = os.path.normpath(
             os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
         )
+        if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != root:
+            path, root = new_row(work.step, job).output_path, job.output_dir  # the folder has moved since
+            record = work.record = await write(
+                self.ledger,
+                record,
+                State.SUCCEEDED,
+                "moved",
+                detail={"from": record.output_path},
+                output_path=path,
+            )
         text = ""
         for turn in range(DOWNLOAD_TRIES):
             try:

@@ -8,8 +8,9 @@ from typing import Any
 
 from batchgen.errors import BatchgenError
 from batchgen.export import iso
-from batchgen.models import Event, Problem, Record, State
+from batchgen.models import Event, Job, Problem, Record, State
 from batchgen.plan import PAYS, Action, Step
+from batchgen.prices import is_floor
 from batchgen.runner import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out
@@ -137,13 +138,16 @@ def problem_object(problem: Problem) -> dict[str, Any]:
 def plan_text(steps: Iterable[Step]) -> Iterator[str]:
     """A line per job, then what it comes to."""
     counts: Counter[Action] = Counter()
-    cost = 0.0
+    cost, floors = 0.0, 0
     for step in steps:
         counts[step.action] += 1
         cost += step.cost
+        floors += step.action in PAYS and isinstance(step.job, Job) and is_floor(step.job.request)
         price = f"${step.cost:.2f}" if step.action in PAYS else ""
         name = _name(step.job.manifest, step.job.id, step.job.take)
         yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
+    if floors:
+        yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
     yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
 

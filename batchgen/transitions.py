@@ -58,6 +58,7 @@ SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "request_id": _TEXT,
         "submitted_at": _NUMBER,
         "finished_at": _NUMBER,
+        "output_path": _TEXT,
         "video_url": _TEXT,
         "video_path": _TEXT,
         "video_sha256": _TEXT,

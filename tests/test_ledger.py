@@ -244,7 +244,7 @@ def test_a_corrected_job_takes_its_row_over_and_keeps_its_id_and_history(
     ("values", "text"),
     [
         ({"task_id": "t1", "state": "downloaded"}, "can't set 'state'"),
-        ({"task_id": "t1", "output_path": "/etc/passwd"}, "can't set 'output_path'"),
+        ({"task_id": "t1", "base_id": "x"}, "can't set 'base_id'"),
         ({"task_id": "t1", "id = 1; --": 1}, "can't set"),
         ({"task_id": 12}, "task_id can't be 12"),
         ({"task_id": ""}, "submitted needs task_id"),

@@ -453,3 +453,20 @@ def test_a_task_that_vanished_is_reported_until_a_person_gives_it_up(desk: Desk)
         assert desk.run("resolve", name, "--abandon").code == 0
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         assert len(server.accepted()) == 1
+
+
+def test_a_clip_that_is_not_home_yet_comes_to_where_its_manifest_is_now(desk: Desk) -> None:
+    desk.write("old/m.yaml", urls(1))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", "--submit-only", *QUICK, "old").code == 0
+        (desk.folder / "old").rename(desk.folder / "new")
+        assert desk.run("run", *QUICK, "new").code == 0
+        assert (desk.folder / "new/clips/m/j0.mp4").exists()
+        assert not (desk.folder / "old").exists()
+        assert len(server.accepted()) == 1
+
+
+def test_a_plan_says_where_a_price_is_only_a_floor(desk: Desk) -> None:
+    voiced = {"sound": "on", "voice_list": [{"voice_id": "v"}], "prompt": "<<<voice_1>>> says: Hello"}
+    desk.write("m.yaml", urls(1, **voiced))
+    assert "1 job with a named voice: its price is not published" in desk.run("plan", "m.yaml").out
