@@ -218,3 +218,26 @@ def test_one_file_whose_name_is_no_text_harms_no_other(desk: Desk) -> None:
         assert result.code == 1
         assert "the file's name is not UTF-8; rename the file" in result.err
         assert len(server.accepted()) == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_job_ends_in_exactly_one_bucket_whatever_happens(desk: Desk, seed: int) -> None:
+    jobs = json.loads(manifest(24))
+    jobs["jobs"] += [{"id": f"bad{n}", "image": "missing.png"} for n in range(2)]
+    desk.write("m.yaml", json.dumps(jobs))
+    faults = [
+        "refuse_policy=0.1",
+        "reset_after=0.1",
+        "task_fails=0.3",
+        "video_404=0.2",
+        "query_not_found=0.1",
+        "rate_limited=0.1",
+    ]
+    options = [part for fault in faults for part in ("--fault", fault)]
+    with sandbox(desk.folder, *FAST, "--slots", "5", "--seed", str(seed), *options) as server:
+        desk.against(server)
+        for more in ((), ("--max-jobs", "3"), ("--deadline", "1s")):
+            result = desk.run("run", "--json", *QUICK, *more, "m.yaml")
+            assert sum(result.json["buckets"].values()) == result.json["jobs"] == 26
+            assert result.json["exit_code"] == result.code
+        assert server.summary()["twice"] == []
