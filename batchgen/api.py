@@ -36,6 +36,7 @@ PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
 SHORTEST_KEY = 12  # characters
+TELLING = 8  # characters at its beginning that nobody needs to see
 
 
 def origin(base_url: str) -> str:
@@ -248,10 +249,11 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 
 
 def _echo(key: str) -> re.Pattern[bytes] | None:
-    """Finds the key, also as JSON, quotes and URLs spell it. None for what is too short for a key (the sandbox's)."""
+    """Finds the key, also as JSON, quotes and URLs spell it, or a word that begins as it does and may be cut off.
+
+    None for what is too short to be a key (the sandbox's).
+    """
     if len(key) < SHORTEST_KEY:
         return None
-    letters = ((re.escape(letter), ord(letter)) for letter in key)
-    return re.compile(
-        "".join(rf"(?:\\?{plain}|(?:\\u00|%)(?i:{code:02x}))" for plain, code in letters).encode()
-    )
+    letters = [rf"(?:\\?{re.escape(letter)}|(?:\\u00|%)(?i:{ord(letter):02x}))" for letter in key]
+    return re.compile(f"{''.join(letters)}|{''.join(letters[:TELLING])}[^\\s\"'<>]*".encode())

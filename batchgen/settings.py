@@ -78,12 +78,12 @@ def _read(path: str, variable: str) -> str:
         # Opened so, a pipe that nobody writes to is empty rather than waited for; one with a writer is read.
         descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(descriptor, True)
-        with open(descriptor, encoding="utf-8") as file:
+        with open(
+            descriptor, encoding="utf-8", errors="replace"
+        ) as file:  # an error would hold what was read
             return file.read(LONGEST_KEY_FILE).strip()
     except OSError as error:
         raise UsageError(f"{named} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{named} is not text") from None
 
 
 def seconds(text: str) -> float:
