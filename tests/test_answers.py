@@ -214,8 +214,8 @@ _DATA = [
 
 
 @given(
-    st.fixed_dictionaries({}, optional={name: _JSON for name in _FIELDS}),
-    st.fixed_dictionaries({}, optional={name: _JSON for name in _DATA}),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(_FIELDS, _JSON)),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(_DATA, _JSON)),
     st.booleans(),
 )
 def test_wrong_types_in_any_field_never_break_the_reading(
