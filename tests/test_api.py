@@ -645,17 +645,24 @@ def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> No
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's peak memory from /proc")
 def test_sixteen_large_creates_in_flight_stay_below_100_mb_in_all(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
+    defaults = {"version": 1, "defaults": {"model_name": "kling-v3", "prompt": "x"}}
+    desk.write(
+        "first.yaml", json.dumps({**defaults, "jobs": [{"image": "https://example.com/a.png", "id": "a"}]})
+    )
     for number in range(16):
         desk.write(f"in/{number}.png", make_large_png(10_000_000, number))
-    jobs = [{"folder": "in", "prompt": "x"}]
-    desk.write("m.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs}))
-    with sandbox(desk.folder, "--task-seconds", "60", "--fault", "stall_early=1") as server:
+    desk.write("m.yaml", json.dumps({**defaults, "jobs": [{"folder": "in"}]}))
+    with sandbox(desk.folder, "--task-seconds", "60") as server:
         desk.against(server)
-        process = desk.start("run", "--concurrency", "16", "--poll-interval", "0.05", "m.yaml")
+        assert desk.run("run", "--submit-only", "first.yaml").code == 0  # lookups are known to work
+        server.ask("faults", {"add": ["stall_early=1"]})
+        process = desk.start(
+            "run", "--concurrency", "16", "--max-running", "20", "--poll-interval", "0.05", "m.yaml"
+        )
         until(lambda: server.ask("stats")["held"] == 16)
         server.ask("faults", {"clear": True})
         server.ask("release", {})
-        until(lambda: len(server.accepted()) == 16)
+        until(lambda: len(server.accepted()) == 17)
         peak = peak_memory(process.pid)
         server.ask("finish", {})
         assert desk.finish(process).code == 0
