@@ -31,7 +31,6 @@ from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent, Usag
 from batchgen.models import TaskView
 from batchgen.request import Body
 
-DEFAULT_BASE_URL = "https://api.powertokens.ai"
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
@@ -47,9 +46,9 @@ def origin(base_url: str) -> str:
     except ValueError as error:
         raise UsageError(f"the base URL can't be read: {error}") from None
     if "://" not in base_url:  # not shown: it may be the key, in the wrong variable
-        raise UsageError(f"the base URL must look like {DEFAULT_BASE_URL}")
+        raise UsageError("the base URL must look like https://HOST")
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
-        raise UsageError(f"the base URL {base_url!r} must look like {DEFAULT_BASE_URL}")
+        raise UsageError(f"the base URL {base_url!r} must look like https://HOST")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(
             "the base URL must hold no user, password, query or fragment; the key has its own variable"

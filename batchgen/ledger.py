@@ -41,11 +41,6 @@ _STORED = (*COLUMNS, "kind", "length", "output_key")
 _INSERT = f"INSERT INTO tasks ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
 
 
-def exists(path: str) -> bool:
-    """Whether there is something at ``path`` that would have to be a ledger."""
-    return os.path.lexists(path)
-
-
 class Ledger(Records):
     """The ledger of the one run that may write it. Made by :meth:`open`; a context manager."""
 

@@ -318,7 +318,6 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    from batchgen.api import DEFAULT_BASE_URL
     from batchgen.asking import UNREACHABLE
     from batchgen.download import LARGEST_CLIP
     from batchgen.expand import LARGEST_SIDECAR
@@ -331,7 +330,6 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert sizes in text
     assert TRIES == 3 and "up to three tasks in all" in text
     assert UNREACHABLE == 10 and "for ten times `--timeout`" in text
-    assert DEFAULT_BASE_URL == settings.DEFAULT_BASE_URL
 
 
 # -- manifests ---------------------------------------------------------------------------------------------------------
