@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from batchgen.models import State
+from batchgen.records import Records
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
 from tests.evidence import Evidence
@@ -160,12 +160,12 @@ class Running:
     def news(self) -> list[Entry]:
         return self.stage.evidence.catch_up()[self._seen :]
 
-    def until(self, condition: Callable[[], bool]) -> None:
+    def until(self, condition: Callable[[], bool], *, pause: float = 0.002) -> None:
         end = time.monotonic() + PATIENCE
         while not condition():
             if self.program.poll() is not None or time.monotonic() > end:
                 raise NotReached
-            time.sleep(0.002)
+            time.sleep(pause)
 
     def creates(self) -> int:
         return sum(entry.kind == "create" for entry in self.news())
@@ -199,9 +199,10 @@ def before_the_intent_is_durable(stage: Stage) -> None:
 
 
 def after_the_intent_before_the_first_byte(stage: Stage) -> None:
-    job = stage.add_jobs(1, large=True)
-    with stage.running() as run:
-        run.until(lambda: stage.state_of(job) is State.SUBMITTING)
+    stage.add_jobs(1, large=True)
+    with stage.running() as run, Records.read(str(stage.ledger)) as ledger:
+        run.until(lambda: ledger.counts()[State.SUBMITTING] > 0, pause=0)
+        stage.kill(run.program)
     if run.creates():
         raise NotReached
 
@@ -216,10 +217,16 @@ def in_the_middle_of_the_body(stage: Stage) -> None:
 def body_out_and_not_read(stage: Stage) -> None:
     """The whole request lies in the server's kernel when the program dies; the task is made after that."""
     job = stage.add_jobs(1)
-    with stage.running() as run, stage.frozen_server():
-        run.until(lambda: stage.state_of(job) is State.SUBMITTING)
-        run.watch(stage.rng.uniform(0.05, 0.3), lambda: False)
-        stage.kill(run.program)
+    stage.fault("slots_full@1")  # the second try asks the server for nothing before it
+    with stage.running() as run:
+        run.until(lambda: run.struck("slots_full") and stage.state_of(job) is State.PENDING)
+        with stage.frozen_server():
+            run.until(lambda: stage.state_of(job) is State.SUBMITTING)
+            run.watch(stage.rng.uniform(0.05, 0.3), lambda: False)
+            stage.kill(run.program)
+    stage.calm()
+    if not any(entry.accepted for entry in run.news()):
+        raise NotReached
 
 
 def body_out_and_nothing_made(stage: Stage) -> None:
@@ -318,15 +325,16 @@ def kill_at(stage: Stage, point: Callable[[Stage], None], *, lookups: bool) -> N
     stage.evidence.look(f"{point.__name__} and collect")
 
 
-def kill_the_first_creates(stage: Stage, port: int) -> None:
-    """On an empty ledger: the intents are on disk, no connection comes about, and so no byte leaves."""
-    stage.desk.env["POWERTOKENS_API_BASE"] = f"http://127.0.0.1:{port}"
+def kill_the_first_creates(stage: Stage) -> None:
+    """On an empty ledger: no task is known that lookups could be proven by."""
+    stage.fault("stall_before=1")
     program = stage.start("--concurrency", "8")
-    until(lambda: bool(stage.evidence.rows()))
+    until(lambda: any(entry.kind == "create" for entry in stage.evidence.catch_up()))
     stage.kill(program)
-    if {row.state for row in stage.evidence.rows().values()} != {State.SUBMITTING}:
+    if State.SUBMITTING not in {row.state for row in stage.evidence.rows().values()}:
         stage.evidence.verdict.violations.append("rule 1: no intent is on disk while a create is on its way")
     stage.points[kill_the_first_creates.__name__] += 1
+    stage.calm()
 
 
 def kill_at_random(stage: Stage) -> None:
@@ -346,14 +354,15 @@ def kill_at_random(stage: Stage) -> None:
         )
     )
     enough = measure() + (rng.uniform(0.05, 0.9) if measure is time.monotonic else rng.randint(1, 12))
-    program = stage.start("--concurrency", str(rng.choice((1, 3, 8))))
+    again = ("--retry-failed",) if rng.random() < 0.3 else ()
+    program = stage.start("--concurrency", str(rng.choice((1, 3, 8))), *again)
     end = time.monotonic() + LONGEST
     while program.poll() is None and measure() < enough and time.monotonic() < end:
         time.sleep(0.002)
     time.sleep(rng.uniform(0.0, 0.02))
     stage.kill(program)
     evidence.look(f"run {stage.runs}")
-    if program.returncode == 0:
+    if program.returncode in (0, 1, 5):  # it has no more to do
         stage.add_jobs(6)
 
 
@@ -370,18 +379,3 @@ def padded_png(seed: int, size: int) -> bytes:
     data = random.Random(seed).randbytes(size)
     chunk = struct.pack(">I", size) + b"paDd" + data + struct.pack(">I", zlib.crc32(b"paDd" + data))
     return picture[:-12] + chunk + picture[-12:]
-
-
-@contextlib.contextmanager
-def deaf_port() -> Iterator[int]:
-    """A port of this machine that takes no connection and refuses none."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        while True:  # fill its queue
-            caller = stack.enter_context(socket.socket())
-            caller.settimeout(0.2)
-            try:
-                caller.connect(listener.getsockname())
-            except TimeoutError:
-                break
-        yield listener.getsockname()[1]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
 from batchgen.sandbox.video import clip
 from tests import wire
-from tests.kills import deaf_port
 from tests.program import Desk, Result, Server, sandbox, until
 
 TASKS = ("--task-seconds", "0.05-0.2")
@@ -376,6 +377,21 @@ def test_a_network_that_dies_ends_the_run_and_what_was_open_is_taken_up_later(de
         assert run(desk).code == 0
         assert accepts(server) == [1, 1, 1]
         assert set(states(desk).values()) == {"downloaded"}
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port of this machine that takes no connection and refuses none."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        while True:  # fill its queue
+            caller = stack.enter_context(socket.socket())
+            caller.settimeout(0.2)
+            try:
+                caller.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener.getsockname()[1]
 
 
 # -- queries and clips ----------------------------------------------------------------------------------------

@@ -98,12 +98,10 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
     try:
         with ExitStack() as stack:
             stage.add_jobs(JOBS)
-            with kills.deaf_port() as port:
-                if scenario.cycles:
-                    kills.kill_the_first_creates(stage, port)
-            options = (*TASKS, *scenario.server, "--port", str(port), "--seed", str(rng.randrange(10**6)))
+            options = (*TASKS, *scenario.server, "--seed", str(rng.randrange(10**6)))
             stage.serve(stack.enter_context(sandbox(folder, *options)))
             if scenario.cycles:
+                kills.kill_the_first_creates(stage)
                 stage.run("run", "--max-jobs", "3", "m.yaml")
             for _ in range(scenario.cycles):
                 for point in rng.sample(kills.POINTS, len(kills.POINTS)):
