@@ -477,8 +477,7 @@ def test_any_name_can_be_told_on_any_terminal_and_in_json(desk: Desk, output: st
 
 def test_a_folder_whose_name_is_no_utf_8_is_as_good_as_another(desk: Desk) -> None:
     home = os.fsdecode(b"odd\xff")
-    desk.write(f"{home}/in/a.png", make_png())
-    desk.write(f"{home}/m.yaml", FOLDER)
+    desk.write(f"{home}/m.yaml", urls(1))
     with sandbox(desk.folder, *FAST) as server:
         desk.against(server)
         result = desk.run("run", "-v", *QUICK, "--log-file", "log", f"{home}/m.yaml")

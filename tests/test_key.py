@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
 import traceback
 from pathlib import Path
 from urllib.parse import unquote
@@ -248,6 +250,18 @@ def test_a_key_that_is_none_stops_a_run_before_anything_is_sent_or_written(desk:
         assert "more than the key" in result.err
         assert server.entries() == []
         assert holding(KEY, desk.folder) == []
+
+
+def test_a_key_may_come_through_a_pipe_that_somebody_writes_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    place = {"POWERTOKENS_API_KEY_FILE": str(pipe)}
+    with pytest.raises(UsageError, match="empty"):  # nobody writes: it isn't waited for
+        api_key(place)
+    writer = os.open(pipe, os.O_RDWR)
+    os.write(writer, f"{KEY}\n".encode())
+    threading.Timer(0.1, os.close, [writer]).start()
+    assert api_key(place) == KEY
 
 
 def test_a_key_in_the_wrong_variable_is_not_shown(desk: Desk) -> None:
