@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from batchgen import images
+from batchgen.request import Body
 from tests.pictures import make_large_png, make_png
 from tests.program import Desk, Result, Server, sandbox, until
 
@@ -141,6 +143,23 @@ def test_without_descriptors_a_run_ends_and_says_so(desk: Desk) -> None:
         assert "Too many open files" in result.err or "unable to open" in result.err
         assert "Replace the image" not in result.err  # it is not the images' fault
         mended(desk, server, 10)
+
+
+def test_without_descriptors_no_image_is_to_blame(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(make_png())
+    image = images.inspect(str(path))
+    body = Body({"image": image})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.dup(0)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+    try:
+        for step in (lambda: images.inspect(str(path)), lambda: list(body.pieces())):
+            with pytest.raises(OSError, match="Too many open files"):
+                step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- no permission ------------------------------------------------------------------------------------------
