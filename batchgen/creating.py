@@ -50,6 +50,7 @@ class Creates:
         self._ledger, self._api, self._asker, self._pool, self._changed = ledger, api, asker, pool, changed
         self._rng = random.Random()
         self._unclear = 0
+        self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
 
     async def create(self, work: Work) -> str:
         """Send one create. The pool has taken a slot for it, and is told here what became of it."""
@@ -69,6 +70,10 @@ class Creates:
             record = work.record = await self._ledger.begin(new_row(work.step, job))
             try:
                 made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
+                if made.task_id in self._made or self._ledger.with_task(made.task_id):
+                    text = f"accepted, but with task {made.task_id}, which another job has"
+                    raise MaybeAccepted(text, code=0, request_id=made.request_id)
+                self._made.add(made.task_id)
             except (ApiError, ImageError) as raised:
                 error: ApiError | ImageError = raised
                 if isinstance(raised, Refused) and raised.code in TAKEN:
