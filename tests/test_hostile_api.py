@@ -12,8 +12,9 @@ import pytest
 
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
+from batchgen.sandbox.video import clip
 from tests.program import Desk, Server, sandbox
-from tests.wire import Play, request, served
+from tests.wire import Play, answer, made, request, served
 
 FAST = ("--task-seconds", "0.05-0.1")
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
@@ -145,6 +146,29 @@ def test_success_without_a_clip_frees_its_slot_and_ends_the_run(desk: Desk, faul
         server.ask("faults", {"clear": True})
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         done(desk, server, 3)
+
+
+def test_one_task_is_never_taken_for_the_tasks_of_two_jobs(desk: Desk) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heard = await request(reader)
+            if heard.path.endswith(".mp4"):
+                writer.write(answer(clip("t1")))
+            elif heard.method == "POST":
+                writer.write(made("t1"))
+            elif heard.path.endswith("/t1"):
+                videos = [{"url": f"http://{heard.headers['host']}/t1.mp4"}]
+                writer.write(made("t1", task_status="succeed", task_result={"videos": videos}))
+            else:
+                writer.write(answer({"code": 1203, "message": "no such task"}, 404))
+
+    desk.write("m.yaml", urls(3))
+    with served(play) as url:
+        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": "k"}
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert result.code == 5
+    assert sorted(row["state"] for row in desk.export()) == ["downloaded", "unknown", "unknown"]
+    assert len(list((desk.folder / "clips").rglob("*.mp4"))) == 1
 
 
 async def _hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
