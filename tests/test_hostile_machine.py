@@ -530,6 +530,13 @@ def test_a_reader_that_is_gone_or_goes_is_no_error(desk: Desk, line: str) -> Non
         assert (result.code, len(result.err) <= 1) == (0, True), result.err
 
 
+def test_a_reader_that_is_gone_changes_no_exit_code(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1).replace("kling-v3", "kling-v9"))
+    desk.program = ("bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *PYTHON)
+    for line in ("validate --json m.yaml", "plan --json m.yaml", "validate --json nowhere.yaml"):
+        assert desk.run(*line.split()).code == 2
+
+
 def test_a_full_disk_behind_version_and_help_is_an_error_in_a_line(desk: Desk) -> None:
     desk.program = in_a_shell('exec "$@" >/dev/full')
     for option in ("--help", "--version"):
