@@ -96,7 +96,6 @@ def test_a_run_that_is_flooded_from_all_sides_stays_small_and_ends_well(desk: De
         "query_wrong_types",
         "query_half",
         "query_garbage",
-        "query_backwards",
         "query_not_found",
     ]
     desk.write("m.yaml", urls(len(creates)))
@@ -196,3 +195,11 @@ def test_what_is_no_api_at_all_ends_a_run_without_a_second_create_of_a_job(desk:
         assert len(result.err.splitlines()) >= 2  # it says why
         history = desk.run("export").out
         assert history == "" or json.loads(history)["attempt"] <= 1
+
+
+def test_a_task_that_goes_backwards_is_followed_to_its_end(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, "--task-seconds", "3", "--fault", "query_backwards@1,2") as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        assert server.summary()["faults"] == {"query_backwards": 2}
+        done(desk, server, 1)
