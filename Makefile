@@ -4,7 +4,7 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test torture lint format clean
+.PHONY: run test torture bench lint format clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
@@ -15,6 +15,10 @@ test: lint
 # Hundreds of kills, some five minutes; make torture TORTURE='--seed 7 --rounds 1' repeats or shortens one.
 torture: $(STAMP)
 	$(VENV)/bin/python -m tests.torture $(TORTURE)
+
+# Beside what people otherwise use, some half an hour; make bench BENCH='--repeat 1 uploads' shortens it.
+bench: $(STAMP)
+	$(VENV)/bin/python -m tests.bench $(BENCH)
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check --quiet .

@@ -1,0 +1,67 @@
+"""The ledger by itself: transitions per second, each group with its fsync, while it grows.
+
+``python -m tests.bench.ledger_alone FOLDER LARGEST REPETITIONS`` prints JSON: rows -> transitions per second, one for
+each repetition. A transition is an intent or an accepted create, and 512 jobs write at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from batchgen.ledger import Ledger
+from batchgen.models import Record, State
+from tests.bench.material import ORIGIN, submit
+
+AT_ONCE = 512
+WINDOW = 4000  # jobs that are measured at each size
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+
+
+def endless() -> Iterator[Record]:
+    """Rows that differ where rows of jobs do."""
+    canonical = json.dumps({"mode": "pro", "duration": "5", "prompt": "Slow camera push-in, soft light " * 8})
+    first = Record("", "", "bench", "", 1, "", canonical, State.PENDING, "", cost_usd_estimate=0.56)
+    number = 0
+    while True:
+        number += 1
+        name = f"bench.shot{number:08}.0123456789abcdef0123"
+        yield replace(
+            first, external_task_id=name, base_id=name, job_id=f"shot{number:08}", digest=f"{number:064x}",
+            output_path=f"/clips/bench/shot{number:08}.mp4",
+        )  # fmt: skip
+
+
+async def write(ledger: Ledger, rows: Iterator[Record], count: int) -> float:
+    """Take ``count`` jobs through two transitions each; returns the seconds."""
+
+    async def some(share: int) -> None:
+        for _ in range(share):
+            await submit(ledger, next(rows))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(some(count // AT_ONCE) for _ in range(AT_ONCE)))
+    return time.perf_counter() - began
+
+
+async def main(folder: Path, largest: int, repetitions: int) -> None:
+    rates: dict[int, list[float]] = {}
+    rows, size = endless(), 0
+    with Ledger.open(str(folder / "alone.db"), origin=ORIGIN) as ledger:
+        for target in (one for one in SIZES if one <= largest):
+            await write(ledger, rows, max(target - size, 0))
+            size = target
+            for _ in range(repetitions):
+                seconds = await write(ledger, rows, WINDOW)
+                rates.setdefault(target, []).append(WINDOW // AT_ONCE * AT_ONCE * 2 / seconds)
+                size += WINDOW
+    sys.stdout.write(json.dumps(rates) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,181 @@
+"""What the benchmarks work on: images, tables, manifests and ledgers.
+
+``python -m tests.bench.material WHAT ARGUMENT...`` makes one of them; see the functions in ``MAKERS``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import random
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from batchgen import manifest
+from batchgen.images import inspect as inspect_image
+from batchgen.ledger import Ledger
+from batchgen.models import Change, ImageFile, Record, State
+
+ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
+HEAD = "version: 1\nname: bench\ndefaults: {model_name: kling-v3, mode: pro}\njobs:\n"
+TOGETHER = 1000  # writes that wait for one fsync while a ledger is made
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, seed: int, *, noise: bool) -> bytes:
+    """A PNG of noise, as large as its pixels, or of one colour and small."""
+    rng = random.Random(seed)
+    if noise:
+        rows = b"".join(b"\0" + rng.randbytes(3 * width) for _ in range(height))
+    else:
+        rows = (b"\0" + rng.randbytes(3) * width) * height
+    return b"".join((
+        b"\x89PNG\r\n\x1a\n",
+        _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        _chunk(b"IDAT", zlib.compress(rows, 0 if noise else 1)),
+        _chunk(b"IEND", b""),
+    ))  # fmt: skip
+
+
+def large_images(folder: str, count: str) -> None:
+    """``count`` different images of 8 MB each, and beside the folder a manifest for it."""
+    path = Path(folder)
+    path.mkdir()
+    for number in range(int(count)):
+        (path / f"shot{number:03}.png").write_bytes(png(1640, 1626, number, noise=True))
+    _folder_manifest(path)
+
+
+def small_images(folder: str, count: str) -> None:
+    """``count`` different images of under 2 KB each, and beside the folder a manifest for it."""
+    path = Path(folder)
+    path.mkdir()
+    for number in range(int(count)):
+        (path / f"shot{number:06}.png").write_bytes(png(300, 300, number, noise=False))
+    _folder_manifest(path)
+
+
+def _folder_manifest(path: Path) -> None:
+    prompt = "{stem}: slow camera push-in, gentle parallax"
+    _manifest(path.with_name(f"{path.name}.yaml"), {"folder": path.name, "prompt": prompt})
+
+
+def fields(number: int) -> dict[str, str]:
+    """One job with a URL for its image."""
+    return {
+        "id": f"shot{number:07}",
+        "image": f"https://images.example.com/night/{number:07}.png",
+        "prompt": f"Slow camera push-in on product {number}, soft light, gentle parallax",
+        "duration": str(5 + number % 2 * 5),
+        "sound": "on" if number % 3 == 0 else "off",
+    }
+
+
+def table(file: str, jobs: str) -> None:
+    """A CSV of ``jobs`` rows, and beside it a manifest that names it."""
+    path = Path(file)
+    with path.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, fields(0))
+        writer.writeheader()
+        writer.writerows(map(fields, range(int(jobs))))
+    _manifest(path.with_suffix(".yaml"), {"table": path.name})
+
+
+def _manifest(path: Path, entry: dict[str, str]) -> None:
+    path.write_text(f"{HEAD}  - {json.dumps(entry)}\n")
+
+
+def inline(file: str, jobs: str) -> None:
+    """A manifest with every job written out in YAML, in a way that YAML 1.1 reads the same."""
+    with Path(file).open("w") as opened:
+        opened.write(HEAD)
+        for number in range(int(jobs)):
+            one = fields(number)
+            opened.write(f"  - id: {one['id']}\n    image: {one['image']}\n    prompt: {one['prompt']}\n")
+            opened.write(f'    duration: "{one["duration"]}"\n    sound: "{one["sound"]}"\n')
+
+
+def rows(manifest_file: str) -> Iterator[Record]:
+    """The rows that a ledger would have of a manifest's jobs."""
+    manifests, problems = manifest.read([manifest_file])
+    assert not problems, problems[0]
+    for job in manifests[0].jobs:
+        yield Record(
+            job.external_task_id, job.external_task_id, job.manifest, job.id, job.take, job.digest, job.canonical,
+            State.PENDING, os.path.join(job.output_dir, job.manifest, f"{job.id}.mp4"), cost_usd_estimate=0.56,
+        )  # fmt: skip
+
+
+def done(file: str, manifest_file: str) -> None:
+    """A ledger in which every job of a manifest is done and every image of it remembered."""
+    images: list[ImageFile] = []
+
+    def inspect(path: str) -> ImageFile:
+        images.append(inspect_image(path))
+        return images[-1]
+
+    manifest.read([manifest_file], inspect=inspect)
+    asyncio.run(_fill(file, ORIGIN, list(rows(manifest_file)), finish, images))
+
+
+def followed(file: str, manifest_file: str, origin: str, mean: str) -> None:
+    """A ledger of running tasks of all ages, with ``mean`` seconds as their average length, and of ended ones."""
+    everything = list(rows(manifest_file))
+    rng = random.Random(1)
+    now, length = time.time(), float(mean)
+
+    async def half_way(ledger: Ledger, row: Record) -> None:
+        await submit(ledger, row, now - rng.uniform(0, length))
+
+    async def ended(ledger: Ledger, row: Record) -> None:
+        await finish(ledger, row, now - 10 * length, rng.uniform(0.5, 1.5) * length)
+
+    asyncio.run(_fill(file, origin, everything[:400], ended, []))
+    asyncio.run(_fill(file, origin, everything[400:], half_way, []))
+
+
+async def _fill(
+    file: str,
+    origin: str,
+    all_rows: list[Record],
+    advance: Callable[..., Awaitable[None]],
+    images: list[ImageFile],
+) -> None:
+    with Ledger.open(file, origin=origin) as ledger:
+        await ledger.remember_images(images)
+        for start in range(0, len(all_rows), TOGETHER):
+            await asyncio.gather(*(advance(ledger, row) for row in all_rows[start : start + TOGETHER]))
+
+
+async def submit(ledger: Ledger, row: Record, at: float = 1.0) -> None:
+    """Two transitions: the intent and the accepted create."""
+    await ledger.begin(row)
+    values = {"task_id": f"task-{row.external_task_id}", "submitted_at": at}
+    await ledger.apply(Change(row.external_task_id, State.SUBMITTED, "accepted", values=values))
+
+
+async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 100.0) -> None:
+    """Two more: the task's end and the clip."""
+    await submit(ledger, row, at)
+    name = row.external_task_id
+    url = {"video_url": f"https://clips.example.com/{name}.mp4", "finished_at": at + length}
+    await ledger.apply(Change(name, State.SUCCEEDED, "task_succeeded", values=url))
+    clip = {"video_path": row.output_path, "video_sha256": "0" * 64}
+    await ledger.apply(Change(name, State.DOWNLOADED, "downloaded", values=clip))
+
+
+MAKERS: dict[str, Callable[..., None]] = {
+    one.__name__: one for one in (large_images, small_images, table, inline, done, followed)
+}
+
+if __name__ == "__main__":
+    MAKERS[sys.argv[1]](*sys.argv[2:])

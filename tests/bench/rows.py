@@ -1,0 +1,417 @@
+"""Every row of the table: who is measured against whom, and what the ratio should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import (
+    BATCHGEN,
+    MB,
+    ROOT,
+    Contender,
+    baseline,
+    environment,
+    in_turn,
+    make,
+    note,
+    server,
+)
+from tests.bench.server import count
+
+KEY = {"POWERTOKENS_API_KEY": "bench"}
+NOWHERE = {**KEY, "POWERTOKENS_API_BASE": "http://127.0.0.1:9"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing that was asked for, and what was measured. ``least``: more is better."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str = "x"
+    least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+@dataclass
+class Row:
+    """A row's measurements, as they go into the JSON."""
+
+    title: str
+    goals: list[Goal] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def tell(self, *contenders: Contender, unit: str = "", per: float = 1.0) -> None:
+        """Add the figures of contenders; ``per`` turns units per second into ``unit``."""
+        for one in contenders:
+            self.figures[one.name] = {
+                "seconds": one.seconds, "cpu_seconds": one.cpu, "peak_mb": one.peak / MB,
+                "all_seconds": [each.seconds for each in one.runs], **({unit: one.rate / per} if unit else {}),
+            }  # fmt: skip
+
+
+@contextmanager
+def workplace(parent: Path) -> Iterator[Path]:
+    """A folder of its own for a row, gone with it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"row-{time.monotonic_ns()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _fresh(folder: Path, *names: str) -> Callable[[], None]:
+    """Remove what an earlier repetition left: files by the start of their names, and folders."""
+
+    def clear() -> None:
+        for name in names:
+            for path in folder.glob(f"{name}*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return clear
+
+
+def _batchgen(folder: Path, *arguments: str, url: str | None = None, **more: Any) -> Contender:
+    env = NOWHERE if url is None else {**KEY, "POWERTOKENS_API_BASE": url}
+    return Contender("batchgen", [*BATCHGEN, *arguments], folder, env=env, **more)
+
+
+# -- uploads and creates --------------------------------------------------------------------------------------------
+
+
+def the_server(folder: Path, repetitions: int) -> Row:
+    """What the counting server takes, so that it can be seen not to be what is measured below."""
+    row = Row("the counting server alone")
+    with server() as url:
+        small = Contender("small requests", baseline("flood", url, 32, 20_000, 300), folder, units=20_000)
+        closing = Contender(
+            "small requests, a connection each",
+            baseline("flood", url, 32, 10_000, 300, "close"),
+            folder,
+            units=10_000,
+        )
+        large = Contender(
+            "large requests", baseline("flood", url, 16, 96, 10_700_000), folder, units=96 * 10.7
+        )
+        in_turn([small, closing, large], repetitions)
+    row.tell(small, closing, unit="requests_per_second")
+    row.tell(large, unit="mb_per_second")
+    return row
+
+
+def uploads(folder: Path, repetitions: int) -> Row:
+    """Large local images, 16 in flight, with checks, digests and the ledger."""
+    count = 64
+    row = Row("64 local images of 8 MB, 16 in flight")
+    make("large_images", folder / "large", count, cwd=folder)
+    size = sum(path.stat().st_size for path in (folder / "large").iterdir()) / MB
+    with server() as url:
+        plain = Contender(
+            "(a) aiohttp loop", baseline("plain", url, 16, "large"), folder, units=size, expect=str(count)
+        )
+        ours = _batchgen(
+            folder, "run", "--submit-only", "--concurrency", "16", "--max-running", "1000", "--ledger", "ledger.db",
+            "large.yaml", url=url, units=size, prepare=_fresh(folder, "ledger.db", "clips"),
+        )  # fmt: skip
+        in_turn([plain, ours], repetitions)
+    row.tell(plain, ours, unit="mb_per_second")
+    row.goals += [
+        Goal("MB/s over (a)", ours.rate / plain.rate, 5, least=True),
+        Goal("peak memory", ours.peak / MB, 100, "MB"),
+    ]
+    row.remarks.append(
+        f"CPU over (a): {plain.cpu / ours.cpu:.2f}x less; memory of (a): {plain.peak / MB:.0f} MB"
+    )
+    return row
+
+
+def creates(folder: Path, repetitions: int) -> Row:
+    """Small jobs with URL images, 32 in flight, fsync on; 1,000 for what starts a process a job."""
+    jobs, few = 5000, 1000
+    row = Row("5,000 jobs with URL images, 32 in flight, --submit-only")
+    make("table", folder / "night.csv", jobs, cwd=folder)
+    make("table", folder / "few.csv", few, cwd=folder)
+    clear = _fresh(folder, "ledger.db", "results.jsonl", "state.json", "bodies")
+
+    def clear_bodies() -> None:
+        clear()
+        (folder / "bodies").mkdir()
+
+    with server() as url:
+        plain = Contender(
+            "(a) aiohttp loop", baseline("plain", url, 32, "night.csv"), folder, jobs, expect=str(jobs)
+        )
+        cookbook = Contender(
+            "(c) dispatch loop, token bucket, JSONL", baseline("cookbook", url, 32, "night.csv", "results.jsonl"),
+            folder, jobs, prepare=clear, expect=str(jobs),
+        )  # fmt: skip
+        threads = Contender(
+            "(d) threads, JSON file rewritten", baseline("threads", url, 32, "night.csv", "state.json"),
+            folder, jobs, prepare=clear, expect=str(jobs),
+        )  # fmt: skip
+        shells = {
+            tool: Contender(
+                f"(b) {tool} and curl", baseline("shell", tool, url, 32, "few.csv", folder / "bodies"),
+                folder, few, prepare=clear_bodies, expect=str(few),
+            )
+            for tool in ("xargs", "parallel") if shutil.which(tool) and shutil.which("curl")
+        }  # fmt: skip
+        ours = _batchgen(
+            folder, "run", "--submit-only", "--concurrency", "32", "--ledger", "ledger.db", "night.yaml",
+            url=url, units=jobs, prepare=clear,
+        )  # fmt: skip
+        everybody = [plain, *shells.values(), cookbook, threads, ours]
+        in_turn(everybody, repetitions)
+    row.tell(*everybody, unit="jobs_per_second")
+    row.goals += [Goal("jobs/s over (a), which keeps no record", ours.rate / plain.rate, 0.7, least=True)]
+    row.goals += [
+        Goal(f"jobs/s over {one.name}", ours.rate / one.rate, 10, least=True) for one in shells.values()
+    ]
+    row.goals += [
+        Goal("jobs/s over (c)", ours.rate / cookbook.rate, 2, least=True),
+        Goal("jobs/s over (d)", ours.rate / threads.rate, 50, least=True),
+    ]
+    missing = {"xargs", "parallel", "curl"} - {
+        tool for tool in ("xargs", "parallel", "curl") if shutil.which(tool)
+    }
+    row.remarks += [f"not measured: {tool} isn't installed on this machine" for tool in sorted(missing)]
+    return row
+
+
+# -- nights ---------------------------------------------------------------------------------------------------------
+
+
+def night(folder: Path, repetitions: int) -> Row:
+    """The simulation: see nights.py."""
+    row = Row("the night, simulated: makespan over the lower bound, queries and refusals per task")
+    one = Contender(
+        "nights", [sys.executable, "-m", "tests.bench.nights", str(repetitions)], folder,
+        env={"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    note("about three minutes")
+    with open(folder / "nights.jsonl", "w+") as out:
+        subprocess.run(one.command, cwd=folder, env=environment(), stdout=out, check=True)
+        out.seek(0)
+        rows = [json.loads(line) for line in out]
+    row.figures["nights"] = rows
+    for each in rows:
+        name = f"{each['slots']} slots, {each['lengths']}, {'told' if each['told'] else 'learned'}" + (
+            "" if each["group"] == "alone" else f", {each['group']}"
+        )
+        if each["goal"] is not None:
+            row.goals.append(
+                Goal(f"{name}: makespan over the bound", 100 * each["over_bound"], 100 * each["goal"], "%")
+            )
+        row.goals.append(Goal(f"{name}: queries a task", each["queries"], 12, ""))
+        row.goals.append(Goal(f"{name}: refusals a task", 100 * each["refusals"], 2, "%"))
+    return row
+
+
+# -- manifests ------------------------------------------------------------------------------------------------------
+
+
+def manifests(folder: Path, repetitions: int) -> Row:
+    """100,000 jobs validated and planned from YAML, from a table and from a folder; 400 the common way."""
+    jobs, few = 100_000, 400
+    row = Row("a manifest of 100,000 jobs, validated and planned")
+    make("inline", folder / "inline.yaml", jobs, cwd=folder)
+    make("inline", folder / "few.yaml", few, cwd=folder)
+    make("inline", folder / "fewer.yaml", few // 4, cwd=folder)
+    make("table", folder / "table.csv", jobs, cwd=folder)
+    note("making 100,000 images")
+    make("small_images", folder / "images", jobs, cwd=folder)
+    ours = {
+        kind: Contender(
+            kind, [*BATCHGEN, "plan", "--ledger", "none.db", f"{file}.yaml"], folder, jobs, env=NOWHERE
+        )
+        for kind, file in (("inline YAML", "inline"), ("table", "table"), ("folder", "images"))
+    }
+    schema = ROOT / "schemas" / "image2video.schema.json"
+    common = Contender(
+        "(e) safe_load, validate per job", baseline("per_job", "few.yaml", schema), folder, few
+    )
+    shorter = Contender(
+        "(e) with a quarter of the jobs", baseline("per_job", "fewer.yaml", schema), folder, few // 4
+    )
+    in_turn([*ours.values(), common, shorter], repetitions)
+    row.tell(*ours.values(), common, shorter, unit="jobs_per_second")
+    per_job = (common.seconds - shorter.seconds) / (few - few // 4)
+    row.remarks.append(
+        f"(e) takes {1000 * per_job:.1f} ms a job, whatever their number, so {per_job * jobs:.0f} s for {jobs:,} jobs:"
+        f" measured with {few}"
+    )
+    inline, table, images = ours["inline YAML"], ours["table"], ours["folder"]
+    row.goals += [
+        Goal("inline YAML over (e)", per_job * jobs / inline.seconds, 100, least=True),
+        Goal("table over inline YAML", inline.seconds / table.seconds, 10, least=True),
+        Goal("folder over inline YAML", inline.seconds / images.seconds, 10, least=True),
+        Goal("peak memory, inline YAML", inline.peak / MB, 300, "MB"),
+        Goal("peak memory, table", table.peak / MB, 300, "MB"),
+        Goal("peak memory, folder", images.peak / MB, 300, "MB"),
+    ]
+    return row
+
+
+def nothing_to_do(folder: Path, repetitions: int) -> Row:
+    """100,000 jobs that are all done: from a table, and from a folder whose images are known."""
+    jobs = 100_000
+    row = Row("nothing to do: 100,000 jobs, all done")
+    make("table", folder / "table.csv", jobs, cwd=folder)
+    note("making two ledgers of 100,000 jobs, and 100,000 images")
+    make("done", folder / "table.db", folder / "table.yaml", cwd=folder)
+    make("small_images", folder / "images", jobs, cwd=folder)
+    make("done", folder / "images.db", folder / "images.yaml", cwd=folder)
+    table = _batchgen(folder, "run", "--ledger", "table.db", "table.yaml", units=jobs, expect="")
+    images = _batchgen(folder, "run", "--ledger", "images.db", "images.yaml", units=jobs, expect="")
+    table.name, images.name = "table", "folder of known images"
+    least = Contender("csv and json", baseline("csv_json", "table.csv", "rows.jsonl"), folder, jobs)
+    in_turn([table, images, least], repetitions)
+    row.tell(table, images, least, unit="jobs_per_second")
+    make("large_images", folder / "large", 20, cwd=folder)
+    make("done", folder / "large.db", folder / "large.yaml", cwd=folder)
+    read = _bytes_read([*BATCHGEN, "run", "--ledger", "large.db", "large.yaml"], folder)
+    row.goals += [
+        Goal("whole process over csv and json", table.seconds / least.seconds, 5),
+        Goal("read where 20 images of 8 MB are known, the program included", read / MB, 16, "MB"),
+    ]
+    return row
+
+
+def _bytes_read(command: list[str], folder: Path) -> int:
+    """Bytes that a program read with system calls, told by the kernel before its remains are taken away."""
+    process = subprocess.Popen(command, cwd=folder, env=environment(NOWHERE), stdout=subprocess.DEVNULL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    counts = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+    process.wait()
+    return int(counts["rchar"])
+
+
+def million(folder: Path, repetitions: int) -> Row:
+    """Memory of a run that creates 1,000 of 100,000, of 300,000 and of 1,000,000 jobs."""
+    sizes = (100_000, 300_000, 1_000_000)
+    row = Row("a million rows: memory of a run that creates 1,000 of them")
+    runs = []
+    with server() as url:
+        for size in sizes:
+            make("table", folder / f"t{size}.csv", size, cwd=folder)
+            one = _batchgen(
+                folder, "run", "--submit-only", "--max-jobs", "1000", "--ledger", "ledger.db", f"t{size}.yaml",
+                url=url, units=size, prepare=_fresh(folder, "ledger.db"), codes=(4,),
+            )  # fmt: skip
+            one.name = f"{size:,} jobs"
+            in_turn([one], 1 if size > 100_000 else repetitions)
+            runs.append(one)
+    row.tell(*runs)
+    small, middle, large = (one.peak for one in runs)
+    first, second = (middle - small) / (sizes[1] - sizes[0]), (large - middle) / (sizes[2] - sizes[1])
+    row.figures["bytes"] = {"a_row_up_to_300,000": first, "a_row_from_there_to_1,000,000": second}
+    row.remarks.append(
+        f"beyond {first:.0f} bytes a row, a run takes {(small - first * sizes[0]) / MB:.0f} MB"
+    )
+    row.goals.append(Goal("cost of a row, from 300,000 to 1,000,000 over the first", second / first, 1.2))
+    return row
+
+
+# -- small things ---------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, repetitions: int) -> Row:
+    """--version and --help over python -c pass."""
+    row = Row("start")
+    bare = Contender("python -c pass", [sys.executable, "-c", "pass"], folder)
+    version = Contender("batchgen --version", [*BATCHGEN, "--version"], folder)
+    usage = Contender("batchgen --help", [*BATCHGEN, "--help"], folder)
+    in_turn([bare, version, usage], 4 * repetitions)
+    row.tell(bare, version, usage)
+    row.goals += [
+        Goal("--version over python -c pass", version.seconds - bare.seconds, 0.15, "s"),
+        Goal("--help over python -c pass", usage.seconds - bare.seconds, 0.15, "s"),
+    ]
+    return row
+
+
+def ledger(folder: Path, repetitions: int) -> Row:
+    """Transitions per second, each group with its fsync, from 1,000 to 1,000,000 rows."""
+    row = Row("the ledger alone, 512 jobs writing at once")
+    note("a ledger of a million rows: about four minutes")
+    command = [sys.executable, "-m", "tests.bench.ledger_alone", str(folder), "1000000", str(repetitions)]
+    done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, check=True)
+    rates = {int(size): statistics.median(each) for size, each in json.loads(done.stdout).items()}
+    row.figures["transitions_per_second"] = {f"{size:,} rows": rate for size, rate in rates.items()}
+    row.goals += [
+        Goal("transitions per second at 1,000 rows", rates[1_000], 10_000, "/s", least=True),
+        Goal("transitions per second at 1,000,000 rows", rates[1_000_000], 10_000, "/s", least=True),
+        Goal("time per transition, 1,000,000 over 1,000 rows", rates[1_000] / rates[1_000_000], 1.2),
+    ]
+    return row
+
+
+def following(folder: Path, repetitions: int) -> Row:
+    """CPU of a run that follows 5,000 running tasks of one to three minutes, once it has asked for all of them."""
+    row = Row("following 5,000 running tasks of 60 to 180 seconds")
+    make("table", folder / "table.csv", 5400, cwd=folder)
+    shares, rates = [], []
+    with server() as url:
+        for repetition in range(repetitions):
+            _fresh(folder, "ledger.db")()
+            make("followed", folder / "ledger.db", folder / "table.yaml", url, 120, cwd=folder)
+            share, rate = _follow(folder, url)
+            shares.append(share)
+            rates.append(rate)
+            note(f"{repetition + 1} of {repetitions}: {share:.1%} of a core, {rate:.0f} questions a second")
+    row.figures["batchgen collect"] = {
+        "share_of_a_core": statistics.median(shares), "questions_per_second": statistics.median(rates),
+        "all_shares": shares,
+    }  # fmt: skip
+    row.goals.append(Goal("CPU", 100 * statistics.median(shares), 5, "% of a core"))
+    return row
+
+
+def _follow(folder: Path, url: str) -> tuple[float, float]:
+    """(share of a core, questions per second) from 15 to 35 seconds after the start.
+
+    The first question about every task is over by then, and no task is overdue yet: the server ends none.
+    """
+    process = subprocess.Popen(
+        [*BATCHGEN, "collect", "--ledger", "ledger.db"], cwd=folder,
+        env=environment({**KEY, "POWERTOKENS_API_BASE": url}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        time.sleep(15)
+        ticks, queries, began = _ticks(process.pid), count(url)["queries"], time.monotonic()
+        time.sleep(20)
+        passed = time.monotonic() - began
+        share = (_ticks(process.pid) - ticks) / os.sysconf("SC_CLK_TCK") / passed
+        return share, (count(url)["queries"] - queries) / passed
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ticks(pid: int) -> int:
+    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(values[11]) + int(values[12])
+
+
+ROWS: dict[str, Callable[[Path, int], Row]] = {
+    "server": the_server, "uploads": uploads, "creates": creates, "night": night, "manifests": manifests,
+    "nothing": nothing_to_do, "million": million, "start": start, "ledger": ledger, "following": following,
+}  # fmt: skip
