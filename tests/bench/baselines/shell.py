@@ -13,7 +13,7 @@ from pathlib import Path
 
 COMMANDS = {
     "xargs": "xargs -P {in_flight} -I {{}} {curl} < bodies > answers",
-    "parallel": "parallel --will-cite -j {in_flight} {curl} < bodies > answers",
+    "parallel": "parallel --will-cite -q -j {in_flight} {curl} < bodies > answers",
 }
 CURL = "curl -sS -H 'Content-Type: application/json' -H 'Authorization: Bearer key' --data @{{}} {url}/kling/v1/videos/image2video"
 
