@@ -79,9 +79,9 @@ def accepts(server: Server) -> list[int]:
     return list(Counter(server.accepted().values()).values())
 
 
-def one_by_one(names: Iterable[str], *, apart: int = 2) -> list[str]:
-    """The options that play each of these faults once, with good answers in between."""
-    return [word for turn, name in enumerate(names) for word in ("--fault", f"{name}@{apart * turn + 1}")]
+def one_by_one(names: Iterable[str]) -> list[str]:
+    """The options that play each of these faults once, with a good answer after each."""
+    return [word for turn, name in enumerate(names) for word in ("--fault", f"{name}@{2 * turn + 1}")]
 
 
 def run_to_the_end(desk: Desk, *options: str) -> int:
@@ -132,19 +132,30 @@ def test_a_create_that_made_nothing_is_sent_again_under_its_id_once_that_is_sett
             assert asked[-1].at - first.at >= 4
 
 
-def test_what_was_said_about_an_uncertain_create_stays_in_the_history_after_it_was_adopted(
-    desk: Desk,
-) -> None:
-    write_jobs(desk, 1)
-    with sandbox(desk.folder, *TASKS, "--fault", "internal_after@1") as server:
+def test_everything_the_api_said_about_a_job_stays_in_its_history(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    rules = (
+        "rate_limited@1",
+        "slots_full@2",
+        "unknown_code@3",
+        "refuse_policy@4",
+        "internal_after@1",
+        "video_500@1",
+    )
+    with sandbox(desk.folder, *TASKS, *(word for rule in rules for word in ("--fault", rule))) as server:
         desk.against(server)
-        assert run(desk).code == 0
-        (name,) = server.accepted().values()
-        (unclear,) = (event for event in history(desk, name) if event["to_state"] == "unknown")
-        assert unclear["code"] == "5000"
-        assert unclear["message"]
-        assert unclear["request_id"].startswith("sandbox-")
-        assert accepts(server) == [1]
+        run_to_the_end(desk, "--concurrency", "1", "--retry-failed")
+        said = {name: history(desk, name) for name in server.accepted().values()}
+        for entry in creates(server):
+            events = said[entry.external_task_id or ""]
+            (event,) = (event for event in events if event["request_id"] == f"sandbox-{entry.seq}")
+            assert event["code"] == (str(entry.code) if entry.code else None)
+            assert event["message"] or event["to_state"] == "submitted"
+        assert {f"{entry.fault}" for entry in server.entries()} > {rule.partition("@")[0] for rule in rules}
+        (broken,) = (entry for entry in server.entries() if entry.fault == "video_500")
+        (row,) = (row for row in desk.export() if row["task_id"] == broken.task_id)
+        assert any("HTTP 500" in (event["message"] or "") for event in said[row["external_task_id"]])
+        assert accepts(server) == [1, 1]
 
 
 def test_a_single_false_denial_makes_no_second_create(desk: Desk) -> None:
