@@ -238,7 +238,7 @@ def _read(data: bytes, marks: _Marks | None) -> Any:
             key = None
         if kind is MappingStartEvent or kind is SequenceStartEvent:
             if len(stack) == MAX_DEPTH:
-                raise _error(event, f"nested more than {MAX_DEPTH} levels deep")
+                raise _error(event, _too_deep())
             stack.append(_Level(node, keys, key, anchor, size))
             node, keys, key, anchor, size = value, {}, None, event.anchor, total
             if marks is not None:
@@ -279,6 +279,10 @@ def _tagged(event: Any) -> Any:
 def _tag(event: Any) -> str:
     name = f"!!{event.tag.removeprefix(_CORE)}" if event.tag.startswith(_CORE) else str(event.tag)
     return _short(name)
+
+
+def _too_deep() -> str:
+    return f"nested more than {MAX_DEPTH} levels deep"
 
 
 def _short(text: str) -> str:
@@ -338,6 +342,8 @@ def _plain_words(data: bytes, error: YAMLError) -> YamlError:
         mark, text = since, 'this line is no "key: value"; text of several lines needs quotes, | or >'
     elif "unexpected end of stream" in problem and since is not None:
         mark, text = since, "the quote that opens here is never closed"
+    elif "maximum nesting depth" in problem:  # libyaml 0.2.6 looks far ahead, and has a bound of its own
+        text = _too_deep()
     elif problem in ("did not find expected key", "did not find expected '-' indicator"):
         text = "this fits nothing above it; check its indentation, and the quotes before it"
     else:
