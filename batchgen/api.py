@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import math
 import os
 import re
@@ -18,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -27,7 +26,8 @@ from yarl import URL
 
 from batchgen import __version__
 from batchgen.answers import Accepted, Answer, in_a_line, read_create, read_query
-from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent, UsageError
+from batchgen.endpoint import origin
+from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.models import TaskView
 from batchgen.request import Body
 
@@ -36,35 +36,6 @@ LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
 SHORTEST_KEY = 12  # characters
 TELLING = 8  # characters at its beginning that nobody needs to see
-
-
-def origin(base_url: str) -> str:
-    """The checked, normalised base URL: ``scheme://host[:port][/path]``. Raises UsageError."""
-    try:
-        parts = urlsplit(base_url.strip())
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UsageError(f"the base URL can't be read: {error}") from None
-    if "://" not in base_url:  # not shown: it may be the key, in the wrong variable
-        raise UsageError("the base URL must look like https://HOST")
-    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
-        raise UsageError(f"the base URL {base_url!r} must look like https://HOST")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            "the base URL must hold no user, password, query or fragment; the key has its own variable"
-        )
-    if parts.scheme == "http" and not _loopback(host):
-        raise UsageError(f"the base URL {base_url!r} would send the key unencrypted; use https://{host}")
-    shown = f"[{host}]" if ":" in host else host
-    standard = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{shown}{f':{port}' if port not in (None, standard) else ''}{parts.path.rstrip('/')}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Upload(Payload):

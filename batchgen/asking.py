@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from batchgen.api import Api
 from batchgen.errors import ApiError, BatchgenError, EndedEarly, NeverSent, Throttled
 from batchgen.ledger import Ledger
 from batchgen.models import TaskView
+
+if TYPE_CHECKING:
+    from batchgen.api import Api
 
 QUERIES = 32  # in flight at once
 UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended

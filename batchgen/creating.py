@@ -8,9 +8,8 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchgen.api import Api
 from batchgen.asking import Asker
 from batchgen.errors import (
     AccountStop,
@@ -33,6 +32,9 @@ from batchgen.pacing import backoff
 from batchgen.plan import new_row
 from batchgen.pool import Pool, Work
 from batchgen.transitions import not_created
+
+if TYPE_CHECKING:
+    from batchgen.api import Api
 
 log = logging.getLogger("batchgen")
 

@@ -180,15 +180,15 @@ def table(path: str, shown: str) -> Iterator[Draft | Problem]:
 def _csv(path: str, shown: str) -> Iterator[Draft | Problem]:
     lines: list[str] = []  # of the row that is being read
     columns: list[str] = []
-    known = _known_columns()
+    known, all_known = _known_columns(), False
     row = 0
     with open(path, encoding="utf-8-sig", newline="") as file, _long_cells():
-        reader = csv.reader(_lines(file.readline, lines), strict=True)
+        rows = csv.reader(_lines(file.readline, lines), strict=True)
         while True:
-            line = reader.line_num + 1
+            line = rows.line_num + 1
             lines.clear()
             try:
-                cells = next(reader)
+                cells = next(rows)
             except StopIteration:
                 break
             except UnicodeDecodeError:
@@ -198,7 +198,7 @@ def _csv(path: str, shown: str) -> Iterator[Draft | Problem]:
                 yield Problem(Place(shown, line, 1), f"row {row + 1}", _csv_words(error))
                 return
             row += 1
-            cells = [cell.strip() for cell in cells]
+            cells = [*map(str.strip, cells)]
             if not any(cells):
                 continue
             if not columns:
@@ -206,19 +206,24 @@ def _csv(path: str, shown: str) -> Iterator[Draft | Problem]:
                 yield from _header_problems(shown, line, "".join(lines), columns)
                 if "" in columns or len(set(columns)) < len(columns):
                     return
+                all_known, readers = known.issuperset(columns), schema.cell_readers(columns)
                 continue
             while len(cells) > len(columns) and not cells[-1]:
                 cells.pop()
-            origin = InTable(shown, row, line, "".join(lines), columns)
+            text = lines[0] if len(lines) == 1 else "".join(lines)
+            origin = InTable(shown, row, line, text, columns)
             if len(cells) == len(columns):
-                fields = {
-                    name: cell for name, cell in zip(columns, cells, strict=True) if cell and name in known
-                }
-                yield Draft(origin, schema.natural(fields))
+                fields: dict[str, Any] = dict(zip(columns, cells, strict=True))
+                if "" in cells or not all_known:
+                    fields = {name: cell for name, cell in fields.items() if cell and name in known}
+                for name, reader in readers:
+                    if name in fields:
+                        fields[name] = reader(fields[name])
+                yield Draft(origin, fields)
             else:
-                text = f"{len(cells)} cells, but the header has {len(columns)}"
+                what = f"{len(cells)} cells, but the header has {len(columns)}"
                 yield origin.problem(
-                    None, (), f"{text}; text that holds a comma needs double quotes around it"
+                    None, (), f"{what}; text that holds a comma needs double quotes around it"
                 )
     if not columns:
         yield Problem(Place(shown), "", "the table is empty; its first row names the columns")

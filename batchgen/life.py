@@ -14,12 +14,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchgen.api import Api
 from batchgen.asking import UNREACHABLE, Asker
 from batchgen.creating import UNCLEAR, Creates, tell, write
-from batchgen.download import Downloads
 from batchgen.errors import (
     AccountStop,
     ApiError,
@@ -33,6 +31,10 @@ from batchgen.models import Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff
 from batchgen.plan import PAYS, decide, new_row
 from batchgen.pool import Pool, Work
+
+if TYPE_CHECKING:
+    from batchgen.api import Api
+    from batchgen.download import Downloads
 
 DOWNLOADS = 4  # in flight at once
 DOWNLOAD_TRIES = 3

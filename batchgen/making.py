@@ -15,7 +15,7 @@ from batchgen.request import canonical, digest, external_task_id, image_values
 from batchgen.schema import Finding
 from batchgen.sources import SourceError, Sources, label, with_values
 
-IDENTITY: Final = ("id", "take", "external_task_id")
+_NONE: Final[frozenset[str | int]] = frozenset()
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
@@ -47,30 +47,31 @@ class Maker:
 
     def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
-        own = draft.fields
-        if draft.file is not None and not _is_text(draft.file):  # it would be in the id and in prompts
+        own, file = draft.fields, draft.file
+        if (
+            file is not None and not file.isascii() and not _is_text(file)
+        ):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
             return Made(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
             )
         request = {**shared.fields, **own}
-        reported = set(shared.reported - own.keys()) if shared.reported else set()
+        reported = shared.reported - own.keys() if shared.reported else _NONE
         findings: list[Finding] = []
-        if kind != "inline":
+        if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {
-                name: request[name]
-                for name in PROMPTS
+                name: request[name] for name in PROMPTS
                 if name in request and name not in reported and (kind == "row" or name not in own)
-            }
+            }  # fmt: skip
             try:
-                request.update(fill_in(prompts, lambda: draft.file or self._image_name(request)))
+                request.update(fill_in(prompts, lambda: file or self._image_name(request)))
             except PlaceholderError as error:
                 findings.append(Finding(error.path, error.text))
-        if draft.file is not None:
+        if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
-        job_id, take, external = (request.pop(name, None) for name in IDENTITY)
-        take = 1 if take is None else take
+        job_id, take = request.pop("id", None), request.pop("take", 1)
+        external = request.pop("external_task_id", None)
 
         simple = (
             _is_simple(own.get("id", "-"))
@@ -78,19 +79,24 @@ class Maker:
             and 0 < own.get("take", 1) < 1000
             and "external_task_id" not in own
         )
-        misplaced = draft.file is not None and "image" in own
+        misplaced = file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
             findings += schema.check_entry(kind, own)
             findings += _beside(reported | _tops(findings), schema.check_request(request))
-        findings += _beside(reported | _tops(findings), rules.check(request))
+        if broken := rules.check(request):
+            findings += _beside(reported | _tops(findings), broken)
 
         failures: list[Finding] = []
         if "id" not in own and (draft.id is not None or ("image",) not in _paths(findings)):
             job_id, wrong = self._derived_id(draft, request)
-            (failures if draft.file else findings).extend(wrong)
+            (failures if file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}
-        self._look(draft, request, reported | _tops(findings), images, findings, failures)
-        good_id = job_id if isinstance(job_id, str) and ("id",) not in _paths(findings) else None
+        self._look(
+            draft, request, reported | _tops(findings) if findings else reported, images, findings, failures
+        )
+        good_id = (
+            job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
+        )
         good_take = take if type(take) is int else 1
         if findings or failures or good_id is None:
             return Made(good_id, good_take, None, findings, failures)
@@ -100,11 +106,10 @@ class Maker:
                 return Made(good_id, take, None, [], mismatches)
             files = {path: image for path, image in images.items() if image.path}
             request = with_values(request, files)
-        text = canonical(request)
-        sha256 = digest(text)
+        sha256 = digest(canonical(request))
         external = external or external_task_id(self.manifest, good_id, take, sha256)
         place = draft.origin.place
-        job = Job(self.manifest, good_id, take, external, sha256, text, request, self.output_dir, place)
+        job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
         return Made(good_id, take, job, [], [])
 
     def _look(
@@ -149,6 +154,11 @@ class Maker:
     def _image_name(self, request: Mapping[str, Any]) -> str:
         image = request.get("image", request.get("image_tail"))
         return label(image, self.base) if isinstance(image, str) else ""
+
+
+def _has_braces(prompt: Any) -> bool:
+    """Whether a prompt, or a list of shots, may hold a placeholder."""
+    return prompt is not None and (not isinstance(prompt, str) or "{" in prompt or "}" in prompt)
 
 
 def _is_text(name: str) -> bool:

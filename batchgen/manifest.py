@@ -235,7 +235,10 @@ class _Reading:
                 take = f" (take {made.take})" if made.take != 1 else ""
                 text = f'"{made.id}"{take} is the id of {self.where(key)} already; give one of them another'
                 return made._replace(findings=[*made.findings, Finding(("id",), text)])
-            self.places[key] = origin if isinstance(origin, Inline) else origin.place
+            if isinstance(origin, Inline):
+                self.places[key] = origin
+            else:
+                self.places[key] = made.job.place if made.job is not None else origin.place
         if made.job is not None:
             self.manifest.jobs.append(made.job)
         elif made.failures:
@@ -275,6 +278,9 @@ def _report_shared_names(readings: Sequence[_Reading]) -> None:
 
 
 def _report_shared_ids(readings: Sequence[_Reading]) -> None:
+    ids = [job.external_task_id for reading in readings for job in reading.manifest.jobs]
+    if len(set(ids)) == len(ids):
+        return
     first: dict[str, tuple[_Reading, Job]] = {}
     for reading in readings:
         for job in reading.manifest.jobs:

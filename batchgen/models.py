@@ -26,8 +26,7 @@ class State(enum.StrEnum):
     REJECTED = "rejected"  # the create was refused; nothing was made
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A position in a file. Lines and columns count from 1; 0 means the file as a whole."""
 
     file: str
@@ -67,13 +66,12 @@ class ImageFile:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):  # as a frozen dataclass it would take four times as long to make
     """One job, checked and ready to be planned.
 
     ``request`` holds the API's fields as they will be sent, without ``external_task_id``; where the API takes an
     image, the value is a URL or Base64 (``str``) or an :class:`ImageFile`. ``digest`` is the SHA-256 (hex) of what
-    shapes the clip; ``canonical`` is the JSON text that it was taken of.
+    shapes the clip.
     """
 
     manifest: str
@@ -81,7 +79,6 @@ class Job:
     take: int
     external_task_id: str
     digest: str
-    canonical: str
     request: Mapping[str, Any]
     output_dir: str
     place: Place

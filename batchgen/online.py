@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import random
@@ -16,9 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 
 from batchgen import images, manifest, recovery, report, settings
-from batchgen.api import Api, origin
 from batchgen.asking import Asker
-from batchgen.download import Downloads
+from batchgen.endpoint import origin
 from batchgen.errors import BatchgenError, Interrupted, ManifestError, cited
 from batchgen.ledger import Ledger
 from batchgen.life import Waits
@@ -27,7 +27,9 @@ from batchgen.output import Output
 from batchgen.plan import Action, Step, differences, plan
 from batchgen.pool import Lane, Limits, Pool
 from batchgen.records import Records
+from batchgen.request import canonical
 from batchgen.runner import Runner
+from batchgen.tally import Tally
 from batchgen.transitions import MAY_BE_PAID
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
@@ -85,28 +87,19 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     submit_only = creating and args.submit_only
     manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
     pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random())
-    waits = Waits(args.timeout, args.settle, args.poll_interval)
-    async with (
-        Api(base_url, key, timeout=args.timeout) as api,
-        Downloads(timeout=args.timeout) as downloads,
-    ):
-        runner = Runner(ledger, api, downloads, pool, waits)
-        first = asyncio.create_task(_prepared(args, runner, ledger, pool, manifests))
-
-        def end(reason: BatchgenError) -> None:
-            runner.end(reason)
-            first.cancel()
-
-        with _signals(out, end), out.progress(runner, pool):
-            steps: Iterable[Step] = ()
-            with contextlib.suppress(asyncio.CancelledError):
-                steps = await first
-            tally = await runner.run(steps, ledger.open_records(), submit_only=submit_only)
+    doubts = await recovery.doubtful(ledger, manifests)
+    pool.lanes += [_lane(one, doubtful=doubts[one.name]) for one in manifests]
+    tally, stops, ended = Tally(), list[BatchgenError](), False
+    recovers = bool(manifests) and args.recover
+    steps = None if recovers else tally.settle(planned(args, manifests, ledger))
+    if steps or recovers or next(ledger.open_records(), None) is not None:
+        runner = await _work(args, out, ledger, (base_url, key), pool, tally, manifests, steps)
+        stops, ended = runner.stops, runner.ended is not None
     for lane in pool.lanes:
-        if not lane.left and not runner.ended:
+        if not lane.left and not ended:
             await recovery.trusted(ledger, lane.name)
-    code = report.exit_code(tally, runner.stops, refused=bool(problems), submit_only=submit_only)
-    stopped = "; ".join(map(str, runner.stops)) or pool.why_not
+    code = report.exit_code(tally, stops, refused=bool(problems), submit_only=submit_only)
+    stopped = "; ".join(map(str, stops)) or pool.why_not
     created, spent = pool.budget.creates, pool.budget.spent
     if args.json:
         out.document(report.run_object(tally, stopped, code, problems, created=created, spent=spent))
@@ -116,28 +109,54 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     return code
 
 
-async def _prepared(
-    args: argparse.Namespace, runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequence[Manifest]
-) -> Iterable[Step]:
-    """The plan, with a lane for each manifest, after whatever has to come before the first job."""
-    if not manifests:
-        return ()
-    doubts = await recovery.doubtful(ledger, manifests)
-    unproven = False
-    if args.recover:
-        found = await recovery.recover(runner.asker, ledger, _jobs(manifests))
-        unproven = bool(found.missing) and not runner.asker.lookups_proven
-    for one in manifests:
-        lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
-        lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE
-        lane.closed = _unwritable(one)
-        if unproven and doubts[one.name]:
-            lane.unrecorded, lane.closed = (
-                True,
-                f"{one.name}: nothing was found, which proves nothing at this API",
-            )
-        pool.lanes.append(lane)
-    return planned(args, manifests, ledger)
+async def _work(
+    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], pool: Pool, tally: Tally,
+    manifests: Sequence[Manifest], steps: Sequence[Step] | None,
+) -> Runner:  # fmt: skip
+    """Everything that needs the API, whose client isn't even loaded before: most nights find nothing new.
+
+    ``steps`` are None where they are to be planned after the ledger was recovered.
+    """
+    from batchgen.api import Api
+    from batchgen.download import Downloads
+
+    gc.freeze()  # the plan stays to the end: nobody has to look through it for cycles again and again
+    async with Api(*account, timeout=args.timeout) as api, Downloads(timeout=args.timeout) as downloads:
+        waits = Waits(args.timeout, args.settle, args.poll_interval)
+        runner = Runner(ledger, api, downloads, pool, waits, tally)
+        first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if steps is None else None
+
+        def end(reason: BatchgenError) -> None:
+            runner.end(reason)
+            if first is not None:
+                first.cancel()
+
+        with _signals(out, end), out.progress(runner, pool):
+            if first is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await first
+                    steps = tally.settle(planned(args, manifests, ledger))
+            submit_only = args.command == "run" and args.submit_only
+            await runner.run(steps or (), ledger.open_records(), submit_only=submit_only)
+    return runner
+
+
+async def _recovered(runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequence[Manifest]) -> None:
+    """Adopt what the API has, before anything is planned."""
+    found = await recovery.recover(runner.asker, ledger, _jobs(manifests))
+    if found.missing and not runner.asker.lookups_proven:
+        for lane in pool.lanes:
+            if lane.asks == math.inf:
+                lane.unrecorded = True
+                lane.closed = f"{lane.name}: nothing was found, which proves nothing at this API"
+
+
+def _lane(one: Manifest, *, doubtful: bool) -> Lane:
+    """A manifest's share of the run."""
+    lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
+    lane.asks = math.inf if doubtful else recovery.SAMPLE
+    lane.closed = _unwritable(one)
+    return lane
 
 
 def _unwritable(one: Manifest) -> str | None:
@@ -161,6 +180,8 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
     def end(reason: BatchgenError) -> None:
         ended.append(reason)
         work.cancel()
+
+    from batchgen.api import Api
 
     async with Api(base_url, key, timeout=args.timeout) as api:
         asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)
@@ -198,18 +219,20 @@ def planned(
     args: argparse.Namespace, manifests: Sequence[Manifest], ledger: Records | None
 ) -> Iterator[Step]:
     """The steps of all jobs, changes told field by field. ``ledger`` is None where there is none yet."""
-    if ledger is None:
+    if ledger is None or not manifests:
         yield from plan(manifests, {}, {}, {})
         return
     history = ledger.history_of([one.name for one in manifests])
-    unpaid = (
-        job.digest for one in manifests for job in one.jobs
-        if not any(row.digest == job.digest and row.state in MAY_BE_PAID for row in history.get(job.key, ()))
-    )  # fmt: skip
-    foreign = (
-        job.external_task_id for one in manifests for job in one.jobs
-        if all(row.base_id != job.external_task_id for row in history.get(job.key, ()))
-    )  # fmt: skip
+    unpaid, foreign = [], []
+    for job in _jobs(manifests):
+        paid = own = False
+        for row in history.get(job.key, ()):
+            paid = paid or (row.digest == job.digest and row.state in MAY_BE_PAID)
+            own = own or row.base_id == job.external_task_id
+        if not paid:
+            unpaid.append(job.digest)
+        if not own:
+            foreign.append(job.external_task_id)
     series = ledger.briefs(foreign)
     twins = ledger.twins(unpaid)
     options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
@@ -227,7 +250,7 @@ def _explained(step: Step, job: Job, record: Record | None) -> Step:
     if step.action is not Action.CHANGED:
         told = cited(record.error_message or "", record.error_code, record.request_id)
     elif record.digest != job.digest:
-        told = differences(record.canonical, job.canonical)
+        told = differences(record.canonical, canonical(job.request))
     else:
         return step
     return Step(job, step.action, step.external_task_id, f"{step.reason}: {told}")

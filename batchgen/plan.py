@@ -6,10 +6,11 @@ import enum
 import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchgen.models import Brief, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
+from batchgen.request import canonical
 from batchgen.transitions import MAY_BE_PAID
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
@@ -43,8 +44,7 @@ _ACTIONS: Mapping[State, tuple[Action, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One job's part of a plan. ``cost`` is in US dollars and 0 where nothing would be created."""
 
     job: Job | UnusableJob
@@ -59,7 +59,9 @@ def decide(
 ) -> Step:
     """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
     mine = [row for row in known if row.digest == job.digest]
-    last = max(mine, key=lambda row: (row.state in MAY_BE_PAID, *_order(row)), default=None)
+    if len(mine) > 1:
+        mine.sort(key=lambda row: (row.state in MAY_BE_PAID, *_order(row)))
+    last = mine[-1] if mine else None
     if last is not None and last.state in MAY_BE_PAID:
         action, reason = _ACTIONS[last.state]
         return Step(job, action, last.external_task_id, reason)
@@ -173,7 +175,7 @@ def new_row(step: Step, job: Job) -> Record:
         job_id=job.id,
         take=job.take,
         digest=job.digest,
-        canonical=job.canonical,
+        canonical=canonical(job.request),
         state=State.PENDING,
         output_path=os.path.join(job.output_dir, job.manifest, f"{name}.mp4"),
         cost_usd_estimate=step.cost,

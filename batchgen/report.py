@@ -11,7 +11,7 @@ from batchgen.export import iso
 from batchgen.models import Event, Job, Problem, Record, State
 from batchgen.plan import PAYS, Action, Step
 from batchgen.prices import is_floor
-from batchgen.runner import Ending, Tally
+from batchgen.tally import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out
 

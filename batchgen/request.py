@@ -11,10 +11,11 @@ import json
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 from unicodedata import ucd_3_2_0 as unicode_3_2
 
+import orjson
 import pybase64
 
 from batchgen import schema
@@ -45,7 +46,8 @@ def defaults() -> Mapping[str, Any]:
 
 def is_url(text: str) -> bool:
     """Whether an image's text goes to the API as a URL (else it is Base64)."""
-    return text[:8].lower().startswith(("http://", "https://"))
+    start = text[:8]
+    return start == "https://" or start.lower().startswith(("http://", "https://"))
 
 
 def image_values(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
@@ -75,11 +77,17 @@ def canonical(request: Mapping[str, Any]) -> str:
         fields["dynamic_masks"] = [
             {**mask, "mask": _by_content(mask["mask"])} for mask in fields["dynamic_masks"]
         ]
-    return _sendable(
-        _compact_sorted(
-            {name: value if type(value) is str else _plain(value) for name, value in fields.items()}
-        )
-    )
+    alike = True
+    for name in request:  # the defaults are plain
+        if name in fields and type(fields[name]) is not str:
+            fields[name] = _plain(fields[name])
+            alike = alike and _is_alike(fields[name])
+    if alike:
+        try:
+            return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
+        except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
+            pass
+    return _sendable(_compact_sorted(fields))
 
 
 def digest(canonical_text: str) -> str:
@@ -93,16 +101,21 @@ def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     At most 78 characters, all of them unreserved in URLs, and never a ``~``: that is the mark of a retry. File
     systems spell accents in two ways, so names are compared composed (NFC).
     """
-    names = [name if name.isascii() else unicode_3_2.normalize("NFC", name) for name in (manifest, job_id)]
-    identity = _sendable(_compact([*names, take, digest])).encode()
-    return f"{_slug(names[0], 24)}.{_slug(names[1], 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
+    manifest, job_id = _composed(manifest), _composed(job_id)
+    identity = _json([manifest, job_id, take, digest])
+    return f"{_slug(manifest, 24)}.{_slug(job_id, 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
 
 
-@lru_cache(1024)
+def _composed(name: str) -> str:
+    return name if name.isascii() else unicode_3_2.normalize("NFC", name)
+
+
 def _slug(name: str, longest: int) -> str:
     if not name.isascii():
         name = "".join(c for c in unicode_3_2.normalize("NFKD", name) if not unicode_3_2.combining(c))
-    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:longest].rstrip("-") or "x"
+    if not (name.isascii() and name.isalnum()):
+        name = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:longest].rstrip("-")
+    return name[:longest] or "x"
 
 
 def _by_content(image: str | ImageFile) -> str | dict[str, str]:
@@ -120,11 +133,22 @@ def _plain(value: Any) -> Any:
     """The value with one spelling for every number: 1.0 is 1."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _is_alike(value: Any) -> bool:
+    """Whether orjson spells the value as the standard library does, which identities are made with: all but floats
+    far from one, and whatever else may come.
+    """
+    if isinstance(value, float):
+        return 0.001 <= abs(value) <= 1000
+    if isinstance(value, dict | list):
+        return all(map(_is_alike, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | int)
 
 
 def _sendable(text: str) -> str:
@@ -167,22 +191,31 @@ class Body:
 
 
 def _parts(value: Any) -> Iterator[Part]:
-    if isinstance(value, ImageFile) or (isinstance(value, str) and len(value) > LONG):
-        yield b'"'
-        yield value
-        yield b'"'
-    elif isinstance(value, Mapping) and value:
+    if _is_short(value):
+        yield _json(value)
+    elif isinstance(value, Mapping):
         for index, (key, item) in enumerate(value.items()):
             yield (b"," if index else b"{") + _json(key) + b":"
             yield from _parts(item)
         yield b"}"
-    elif isinstance(value, list | tuple) and value:
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield b"," if index else b"["
             yield from _parts(item)
         yield b"]"
     else:
-        yield _json(value)
+        yield b'"'
+        yield value
+        yield b'"'
+
+
+def _is_short(value: Any) -> bool:
+    """Whether the value's JSON can be made at once."""
+    if isinstance(value, str):
+        return len(value) <= LONG
+    if isinstance(value, Mapping):
+        return all(map(_is_short, value.values()))
+    return all(map(_is_short, value)) if isinstance(value, list | tuple) else not isinstance(value, ImageFile)
 
 
 def _merged(parts: Iterable[Part]) -> list[Part]:
@@ -207,7 +240,10 @@ def _length(part: Part) -> int:
 
 
 def _json(value: Any) -> bytes:
-    return _sendable(_compact(value)).encode()
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
+        return _sendable(_compact(value)).encode()
 
 
 def _escaped(text: str) -> Iterator[bytes]:

@@ -3,64 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from batchgen.api import Api
 from batchgen.asking import Asker
-from batchgen.download import Downloads
 from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
 from batchgen.ledger import Ledger
 from batchgen.life import Lives, Waits
 from batchgen.models import Record, State
-from batchgen.plan import PAYS, Action, Step
+from batchgen.plan import PAYS, Step
 from batchgen.pool import Lane, Pool, Work
+from batchgen.tally import Ending, Tally
+
+if TYPE_CHECKING:
+    from batchgen.api import Api
+    from batchgen.download import Downloads
 
 GRACE = 5.0  # seconds that creates in flight have to end once the run was told to end
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A job that did not end well, and what a person has to know about it."""
-
-    bucket: str
-    manifest: str
-    job_id: str
-    take: int
-    external_task_id: str
-    text: str
-
-
-@dataclass(slots=True)
-class Tally:
-    """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
-
-    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded``, ``vanished`` and ``abandoned``.
-    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention.
-    """
-
-    buckets: Counter[str] = field(default_factory=Counter)
-    others: Counter[str] = field(default_factory=Counter)
-    endings: list[Ending] = field(default_factory=list)
-
-
-#: Steps that end in a bucket without anything being done.
-_SETTLED = {
-    Action.DONE: "downloaded",
-    Action.REJECTED: "rejected",
-    Action.FAILED: "failed",
-    Action.CHANGED: "changed",
-    Action.UNUSABLE: "unusable",
-    Action.ABANDONED: "abandoned",
-}
 
 
 class Runner:
     """One run. Its pool has the lanes of all manifests in the plan."""
 
-    def __init__(self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits) -> None:
-        self.tally = Tally()
+    def __init__(
+        self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally
+    ) -> None:
+        self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
@@ -99,16 +67,14 @@ class Runner:
 
     async def run(
         self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
-    ) -> Tally:
-        """Do what ``steps`` and ``open_records`` (rows with something left to do) ask for, and say where all ended."""
+    ) -> None:
+        """Do what ``steps`` (none of them settled) and ``open_records`` (rows with something left to do) ask for."""
         lanes = {lane.name: lane for lane in self._pool.lanes}
         planned: dict[str, Step] = {}
         for step in steps:
             if step.action in PAYS:
                 lane = lanes[step.job.manifest]
                 lane.queue.append(Work(lane, step))
-            elif step.action in _SETTLED:
-                self._settled(step)
             else:
                 planned[step.external_task_id] = step
         for record in open_records:
@@ -124,7 +90,6 @@ class Runner:
         await self._wind_up()
         if self._bug is not None:
             raise self._bug
-        return self.tally
 
     async def _feed(self, submit_only: bool) -> None:
         """Start lives as the pool permits, until nothing is left to start or to wait for."""
@@ -191,15 +156,6 @@ class Runner:
             work.lane.again.append(work)
         else:
             self._count(work, text)
-
-    def _settled(self, step: Step) -> None:
-        bucket = _SETTLED[step.action]
-        self.tally.buckets[bucket] += 1
-        if step.action not in (Action.DONE, Action.ABANDONED):
-            job = step.job
-            self.tally.endings.append(
-                Ending(bucket, job.manifest, job.id, job.take, step.external_task_id, step.reason)
-            )
 
     def _count(self, work: Work, text: str) -> None:
         record, step = work.record, work.step

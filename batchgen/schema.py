@@ -15,11 +15,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from batchgen import wording
 from batchgen.errors import UsageError
@@ -33,8 +35,16 @@ Reader = Callable[[Any], Any]
 FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json"}
 
 _WORDS = {
-    **dict.fromkeys(("true", "yes", "on"), True),
-    **dict.fromkeys(("false", "no", "off"), False),
+    spelt: value
+    for word, value in (
+        ("true", True),
+        ("yes", True),
+        ("on", True),
+        ("false", False),
+        ("no", False),
+        ("off", False),
+    )
+    for spelt in (word, word.title(), word.upper())
 }
 _LONGEST_NUMBER = 60  # characters; Python refuses to read numbers of thousands of digits
 _UNPRINTABLE = (RecursionError, ValueError)  # the validator prints a bad value, which Python may refuse
@@ -69,10 +79,7 @@ def is_valid(request: Mapping[str, Any]) -> bool:
 
     Asked for every job, so another validator answers, in a hundredth of the time; a test holds the two equal.
     """
-    try:
-        return bool(_judge().is_valid(request)) and _all_unicode(request)
-    except _UNPRINTABLE:
-        return False
+    return _is_good("request", request)
 
 
 def check_entry(kind: str, data: Any) -> list[Finding]:
@@ -81,7 +88,7 @@ def check_entry(kind: str, data: Any) -> list[Finding]:
     ``kind`` is ``"manifest"`` (the top level; the contents of defaults and jobs are not looked at), ``"defaults"``,
     ``"inline"``, ``"folder"``, ``"table"``, ``"row"`` or ``"sidecar"``.
     """
-    return _check(kind, data)
+    return [] if _is_good(kind, data) else _check(kind, data)
 
 
 # -- natural forms ---------------------------------------------------------------------------------------------------
@@ -96,8 +103,17 @@ def natural(fields: Mapping[Any, Any]) -> dict[Any, Any]:
     return _read_all(_readers(), fields)
 
 
+def cell_readers(columns: Iterable[str]) -> list[tuple[str, Reader]]:
+    """The columns of a table whose text may stand for something else than text, and what reads it."""
+    readers = _readers()
+    return [(name, readers[name]) for name in columns if readers.get(name, _read_text) is not _read_text]
+
+
 def _read_all(readers: Mapping[str, Reader], fields: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: readers[key](value) if key in readers else value for key, value in fields.items()}
+    read = dict(fields)
+    for key in readers.keys() & fields.keys():
+        read[key] = readers[key](fields[key])
+    return read
 
 
 @cache
@@ -137,9 +153,7 @@ def _read_text(value: Any) -> Any:
 
 
 def _read_switch(value: Any) -> Any:
-    if isinstance(value, str) and value in (value.lower(), value.title(), value.upper()):
-        return _WORDS.get(value.lower(), value)
-    return value
+    return _WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def _read_switch_text(value: Any) -> Any:
@@ -232,20 +246,21 @@ def _resolved(node: Any, document: str) -> Any:
     return {**merged, **{key: _resolved(value, document) for key, value in rest.items()}}
 
 
+def _is_good(kind: str, data: Any) -> bool:
+    try:
+        return bool(_judge(kind).is_valid(data)) and bool(orjson.dumps(data))
+    except (
+        *_UNPRINTABLE,
+        TypeError,
+    ):  # orjson's for half a surrogate pair, which the judge takes; keys of any type
+        return False
+
+
 @cache
-def _judge() -> Any:
+def _judge(kind: str) -> Any:
     from jsonschema_rs import Draft202012Validator
 
-    return Draft202012Validator(load("request"))
-
-
-def _all_unicode(value: Any) -> bool:
-    """The one thing that the quick validator sees otherwise."""
-    if isinstance(value, str):
-        return value.isascii() or _is_unicode(value)
-    if isinstance(value, dict | list):
-        return all(map(_all_unicode, value.values() if isinstance(value, dict) else value))
-    return True
+    return Draft202012Validator(_schema(kind))
 
 
 @cache

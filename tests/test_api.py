@@ -17,7 +17,8 @@ import pytest
 
 from batchgen import images
 from batchgen.answers import Accepted
-from batchgen.api import Api, origin
+from batchgen.api import Api
+from batchgen.endpoint import origin
 from batchgen.errors import (
     ApiError,
     ImageError,

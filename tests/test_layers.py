@@ -32,7 +32,7 @@ LAYERS = {
             "sources",
             "origins",
         ),
-        *("images", "request", "prices", "answers", "transitions", "plan", "pacing", "pool"),
+        *("images", "request", "prices", "answers", "transitions", "plan", "pacing", "pool", "tally", "endpoint"),
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +23,7 @@ def job(digest: str = "new", external_task_id: str = "e") -> Job:
         "sound": "on",
         "duration": "5",
     }
-    return Job("m", "j", 1, external_task_id, digest, "{}", request, "/clips", Place("m.yaml"))
+    return Job("m", "j", 1, external_task_id, digest, request, "/clips", Place("m.yaml"))
 
 
 def row(state: State, number: int = 1, digest: str = "new", base: str = "e", made: int = 0) -> Brief:
@@ -133,8 +131,8 @@ def test_rows_under_a_jobs_own_id_count_wherever_they_came_from() -> None:
 
 
 def named(job_id: str, manifest: str = "m", take: int = 1) -> Job:
-    return dataclasses.replace(
-        job(external_task_id=f"{manifest}.{job_id}.{take}"), id=job_id, manifest=manifest, take=take
+    return job(external_task_id=f"{manifest}.{job_id}.{take}")._replace(
+        id=job_id, manifest=manifest, take=take
     )
 
 
@@ -153,7 +151,7 @@ def test_a_job_that_was_renamed_is_not_paid_again() -> None:
 
 def test_a_job_that_moved_between_manifests_of_the_run_is_not_paid_again() -> None:
     twin = Twin(("a", "hero", 1), row(S, base="old"))
-    other = dataclasses.replace(named("other", "a"), digest="another")
+    other = named("other", "a")._replace(digest="another")
     assert renamed([named("hero", "b"), other], [twin]) == [
         (Action.CREATE, "a.other.1"),
         (Action.FOLLOW, "old"),

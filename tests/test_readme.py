@@ -22,8 +22,8 @@ from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
 from batchgen.plan import TRIES
 from batchgen.prices import MILLS_PER_SECOND, READ_ON
-from batchgen.runner import Tally
 from batchgen.schema import load
+from batchgen.tally import Tally
 from tests.documents import (
     README,
     ROOT,

@@ -21,6 +21,7 @@ from batchgen import manifest
 from batchgen.images import inspect as inspect_image
 from batchgen.ledger import Ledger
 from batchgen.models import Change, ImageFile, Record, State
+from batchgen.request import canonical
 
 ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
 HEAD = "version: 1\nname: bench\ndefaults: {model_name: kling-v3, mode: pro}\njobs:\n"
@@ -110,7 +111,7 @@ def rows(manifest_file: str) -> Iterator[Record]:
     assert not problems, problems[0]
     for job in manifests[0].jobs:
         yield Record(
-            job.external_task_id, job.external_task_id, job.manifest, job.id, job.take, job.digest, job.canonical,
+            job.external_task_id, job.external_task_id, job.manifest, job.id, job.take, job.digest, canonical(job.request),
             State.PENDING, os.path.join(job.output_dir, job.manifest, f"{job.id}.mp4"), cost_usd_estimate=0.56,
         )  # fmt: skip
 

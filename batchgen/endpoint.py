@@ -1,0 +1,38 @@
+"""The API's address: checked, and spelt in one way, as a ledger remembers whose tasks it has."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from batchgen.errors import UsageError
+
+
+def origin(base_url: str) -> str:
+    """The checked, normalised base URL: ``scheme://host[:port][/path]``. Raises UsageError."""
+    try:
+        parts = urlsplit(base_url.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UsageError(f"the base URL can't be read: {error}") from None
+    if "://" not in base_url:  # not shown: it may be the key, in the wrong variable
+        raise UsageError("the base URL must look like https://HOST")
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
+        raise UsageError(f"the base URL {base_url!r} must look like https://HOST")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(
+            "the base URL must hold no user, password, query or fragment; the key has its own variable"
+        )
+    if parts.scheme == "http" and not _loopback(host):
+        raise UsageError(f"the base URL {base_url!r} would send the key unencrypted; use https://{host}")
+    shown = f"[{host}]" if ":" in host else host
+    standard = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{shown}{f':{port}' if port not in (None, standard) else ''}{parts.path.rstrip('/')}"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

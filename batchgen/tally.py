@@ -1,0 +1,61 @@
+"""Where the jobs of a run ended, each in one bucket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from batchgen.plan import Action, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that did not end well, and what a person has to know about it."""
+
+    bucket: str
+    manifest: str
+    job_id: str
+    take: int
+    external_task_id: str
+    text: str
+
+
+#: Steps that end in a bucket without anything being done.
+_SETTLED = {
+    Action.DONE: "downloaded",
+    Action.REJECTED: "rejected",
+    Action.FAILED: "failed",
+    Action.CHANGED: "changed",
+    Action.UNUSABLE: "unusable",
+    Action.ABANDONED: "abandoned",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
+
+    The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded``, ``vanished`` and ``abandoned``.
+    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention.
+    """
+
+    buckets: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    endings: list[Ending] = field(default_factory=list)
+
+    def settle(self, steps: Iterable[Step]) -> list[Step]:
+        """Count the steps that nothing is done about, and return the others."""
+        left = []
+        for step in steps:
+            bucket = _SETTLED.get(step.action)
+            if bucket is None:
+                left.append(step)
+                continue
+            self.buckets[bucket] += 1
+            if step.action not in (Action.DONE, Action.ABANDONED):
+                job = step.job
+                self.endings.append(
+                    Ending(bucket, job.manifest, job.id, job.take, step.external_task_id, step.reason)
+                )
+        return left
