@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from batchgen.errors import (
@@ -140,7 +140,9 @@ def read_query(answer: Answer, asked: str) -> TaskView:
 
 def in_a_line(text: str) -> str:
     """A stranger's text on one line, with nothing in it that could move a terminal's cursor."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskView:
@@ -209,7 +211,7 @@ def _document(answer: Answer) -> Mapping[str, Any]:
 def _envelope(document: Mapping[str, Any]) -> tuple[int | None, str, str | None]:
     """(code, message, request_id), also of ``{"error": {"message", "type", "code"}}``."""
     error = document.get("error")
-    inner = _mapping(error) if isinstance(error, Mapping) else {"message": error}
+    inner = error if isinstance(error, dict) else {"message": error}
     code = _integer(document.get("code"))
     if code is None or (code == 0 and error):
         code = _integer(inner.get("code"))
@@ -222,11 +224,13 @@ def _envelope(document: Mapping[str, Any]) -> tuple[int | None, str, str | None]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str | None:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _told(value: object, longest: int = 1000) -> str | None:

@@ -91,7 +91,7 @@ class Api:
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
-        self._echo = _echo(key)
+        self._echo, self._start = _echo(key), key[:TELLING].encode()
         self._timeout = timeout
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
@@ -194,7 +194,9 @@ class Api:
 
     def _masked(self, said: bytes) -> bytes:
         """What the API says, without the key that it may repeat: everything that leaves this module went through here."""
-        return self._echo.sub(b"[key]", said) if self._echo is not None else said
+        if self._echo is None or not (self._start in said or b"\\" in said or b"%" in said):
+            return said  # spelt as it is, or not at all
+        return self._echo.sub(b"[key]", said)
 
     def _reason(self, error: BaseException) -> str:
         """What went wrong on the wire, in a line."""

@@ -45,7 +45,8 @@ class Asker:
         """What the API says of a task id or ``external_task_id``. Raises what :meth:`Api.query` does."""
         try:
             async with self._flying:
-                await asyncio.sleep(self._quiet_until - asyncio.get_running_loop().time())
+                if (quiet := self._quiet_until - asyncio.get_running_loop().time()) > 0:
+                    await asyncio.sleep(quiet)
                 view = await self._api.query(asked)
         except NeverSent as error:
             self.unreachable(error)

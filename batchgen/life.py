@@ -164,7 +164,7 @@ class Lives:
         born = loop.time() - age
         vanished, seen, failures, asked = 0, loop.time(), 0, 0
         hollow: float | None = None  # since when it has succeeded without a clip
-        wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.hungry) if age < 1 else 0.0
+        wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.full) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
             age = loop.time() - born
@@ -208,7 +208,7 @@ class Lives:
                         f"its task {record.task_id} has not ended in {age / 3600:.0f} hours; where its support can't help,"
                         f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
                     )
-            wait = self._lengths.next_ask(kind, age, wanted=self.pool.hungry)
+            wait = self._lengths.next_ask(kind, age, wanted=self.pool.full)
 
     async def _task_ended(self, record: Record, view: TaskView, length: float) -> Record:
         self._lengths.learn(record.kind, [length])

@@ -44,7 +44,7 @@ def configured(args: argparse.Namespace) -> Iterator[None]:
         except OSError as error:
             raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
     form = _JsonLines() if args.log_format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s")
-    log.setLevel(logging.INFO)
+    log.setLevel(min(handler.level or logging.INFO for handler in handlers))  # what nobody shows isn't made
     log.propagate = False
     for handler in handlers:
         handler.setFormatter(form)

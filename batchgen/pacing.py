@@ -28,7 +28,8 @@ from collections import deque
 from collections.abc import Iterable
 
 FIRST = 2  # creates beyond what runs before 1303 was ever seen, and half as many as run
-TRY_AFTER = 28  # ended tasks before one create more than the limit is tried
+TRY_AFTER = 56  # ended tasks before one create more than the limit is tried
+TRY_AFTER_TOLD = 20  # the same below a limit that the user stated: there is something to be found
 PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the wait for the next so much longer
 PATIENCE_AT_BEST = 1.5  # and each try at it
 CHANCE = 0.1  # that a question is the last one
@@ -64,8 +65,9 @@ class Slots:
         self._most = 0  # tasks of ours that ran at once
         self._best: float = 0  # the highest limit that held for a while
         self._ends = 0  # ended tasks since the last try
-        self._wait_below: float = TRY_AFTER
-        self._wait_at_best: float = TRY_AFTER
+        self._try_after = TRY_AFTER if told is None else TRY_AFTER_TOLD
+        self._wait_below: float = self._try_after
+        self._wait_at_best: float = self._try_after
 
     def __repr__(self) -> str:
         return f"<Slots {self.running} running, {self.creating} creating, limit {self.limit}>"
@@ -102,7 +104,7 @@ class Slots:
         """A create that went out at ``sent`` came back with 1303."""
         self.creating -= 1
         if not self._trying and self.running < self.limit:
-            self._wait_below = TRY_AFTER
+            self._wait_below = self._try_after
         self.limit = min(max(self.running, 1), self.ceiling)
         self._met, self._trying, self._full_at, self._ends = True, False, sent, 0
 
@@ -114,7 +116,7 @@ class Slots:
             self.limit = max(self.limit - 1, 1)
         if self._trying:
             return
-        if self._ends >= TRY_AFTER:
+        if self._ends >= self._try_after:
             self._best = max(self._best, min(self.limit, self._most))
         if self.limit < self.ceiling and self._ends >= self._patience:
             if self.limit < self._best:

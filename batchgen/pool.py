@@ -96,12 +96,17 @@ class Lane:
         return len(self.again) + len(self.queue)
 
     @property
+    def full(self) -> bool:
+        """Whether the manifest has all the slots that it may hold."""
+        return self.max_running is not None and self.creating + self.running >= self.max_running
+
+    @property
     def open(self) -> bool:
         """Whether the manifest's own limits let one more create go out."""
         return (
             self.closed is None
             and (self.concurrency is None or self.creating < self.concurrency)
-            and (self.max_running is None or self.creating + self.running < self.max_running)
+            and not self.full
         )
 
 
@@ -156,8 +161,17 @@ class Pool:
 
     @property
     def hungry(self) -> bool:
-        """Whether jobs are still to be created, so that the ends of tasks are worth looking for."""
+        """Whether jobs are still to be created."""
         return self.closed is None and any(lane.waiting and lane.closed is None for lane in self.lanes)
+
+    @property
+    def full(self) -> bool:
+        """Whether a create waits for the end of a task: the account has no slot for it, or its manifest."""
+        if self.closed is not None:
+            return False
+        return any(
+            lane.waiting and lane.closed is None and (lane.full or not self.slots.free) for lane in self.lanes
+        )
 
     def close(self, reason: str) -> None:
         """Create nothing more. The first reason stays."""

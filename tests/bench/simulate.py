@@ -169,7 +169,7 @@ class World:
         self._feed()
 
     def _ask_after(self, task: Task, age: float) -> None:
-        task.asked = self.now + self._asking.next_ask(KIND, age, wanted=self.pool.hungry)
+        task.asked = self.now + self._asking.next_ask(KIND, age, wanted=self.pool.full)
         self._at(task.asked + QUERY / 2, self._question_arrives, task)
 
     def _answered(self, task: Task) -> None:
