@@ -198,8 +198,11 @@ class _Reading:
         shared = Shared(fields, frozenset(bad))
         full, shown = absolute(where, self.base), beside(self.file, where)
         try:
-            drafts = folder(at.number, full, shown, match) if kind == "folder" else table(full, shown)
-            self._read_many(drafts, "sidecar" if kind == "folder" else "row", shared)
+            if kind == "folder":
+                drafts = self.sources.ahead(folder(at.number, full, shown, match), _image_of)
+                self._read_many(drafts, "sidecar", shared)
+            else:
+                self._read_many(table(full, shown), "row", shared)
         except OSError as error:
             why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
@@ -263,6 +266,10 @@ class _Reading:
             self.problems.append(found.problem(job.id, path, text))
         else:
             self.problems.append(Problem(found, subject(job.id, None, path), text))
+
+
+def _image_of(draft: Draft | Problem) -> str | None:
+    return draft.file if isinstance(draft, Draft) else None
 
 
 def _report_shared_names(readings: Sequence[_Reading]) -> None:

@@ -25,7 +25,7 @@ from batchgen.models import ImageFile
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
 NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape it
-READ = 3 * 64 * 1024  # bytes of a file at a time; of three bytes each, so that Base64 pads only at the end
+READ = 3 * 128 * 1024  # bytes of a file at a time; of three bytes each, so that Base64 pads only at the end
 LONG = 256 * 1024  # characters; a longer text is encoded on its way out
 
 _compact = json.JSONEncoder(
@@ -164,11 +164,12 @@ class Body:
     """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
 
     ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
-    :meth:`pieces` yields.
+    :meth:`pieces` yields; with ``has_files`` making them takes time and a disk.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._parts = _merged(_parts(fields))
+        self.has_files = any(isinstance(part, ImageFile) for part in self._parts)
         self.length = sum(map(_length, self._parts))
 
     def pieces(self) -> Generator[bytes, None, None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from batchgen import images
@@ -24,6 +26,9 @@ _LONGEST_PATH = 4096  # bytes, of Linux; only Base64 is longer
 _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
 )
+Entry = TypeVar("Entry")
+LARGE = 1 << 20  # bytes of an image that is worth another thread
+CORES = min(os.cpu_count() or 1, 8)  # more than that wait for the disk
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
 
 
@@ -37,10 +42,28 @@ class Sources:
     def __init__(self, inspect: Callable[[str], ImageFile]) -> None:
         self._inspect = inspect
         self._seen: dict[str, ImageFile | ImageError] = {}
+        self._begun: dict[str, Future[ImageFile]] = {}
 
     def file(self, path: str) -> ImageFile:
         """The image at an absolute path. Raises ImageError."""
-        return self._once(path, self._inspect)
+        begun = self._begun.pop(path, None)
+        return self._once(path, self._inspect if begun is None else lambda _: begun.result())
+
+    def ahead(self, entries: Iterable[Entry], path: Callable[[Entry], str | None]) -> Iterator[Entry]:
+        """The same entries, while other cores look at the images of the next few: large ones, others are soon done.
+
+        ``path`` gives the absolute path of an entry's image, or None.
+        """
+        with ThreadPoolExecutor(CORES, "images") as pool:
+            coming: deque[Entry] = deque()
+            for entry in entries:
+                file = path(entry)
+                if file is not None and file not in self._seen and _size(file) >= LARGE:
+                    self._begun[file] = pool.submit(self._inspect, file)
+                coming.append(entry)
+                if len(coming) > 2 * CORES:
+                    yield coming.popleft()
+            yield from coming
 
     def look(self, text: str, base: str) -> ImageFile | None:
         """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
@@ -74,6 +97,13 @@ class Sources:
         if isinstance(found, ImageError):
             raise found
         return found
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0  # whoever looks at it gets the reason
 
 
 def absolute(path: str, base: str) -> str:

@@ -119,8 +119,8 @@ def the_server(folder: Path, repetitions: int) -> Row:
 
 def uploads(folder: Path, repetitions: int) -> Row:
     """Large local images, 16 in flight, with checks, digests and the ledger."""
-    count = 64
-    row = Row("64 local images of 8 MB, 16 in flight")
+    count = 128
+    row = Row(f"{count} local images of 8 MB, 16 in flight")
     make("large_images", folder / "large", count, cwd=folder)
     size = sum(path.stat().st_size for path in (folder / "large").iterdir()) / MB
     with server() as url:
