@@ -28,7 +28,7 @@ from batchgen.errors import (
 )
 from batchgen.ledger import Ledger
 from batchgen.models import Job, Record, State, TaskView
-from batchgen.pacing import Lengths, backoff
+from batchgen.pacing import Lengths, backoff, on_the_tick
 from batchgen.plan import PAYS, decide, new_row
 from batchgen.pool import Pool, Work
 
@@ -166,7 +166,7 @@ class Lives:
         hollow: float | None = None  # since when it has succeeded without a clip
         wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.full) if age < 1 else 0.0
         while True:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(on_the_tick(loop.time() + wait) - loop.time())
             age = loop.time() - born
             try:
                 view = await self.asker.ask(record.task_id)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchgen.pacing import Lengths
+from batchgen.pacing import Lengths, on_the_tick
 from batchgen.pool import Lane, Limits, Pool, Work
 
 CREATE = 0.4  # seconds from sending a create to its answer; the account decides half way
@@ -169,7 +169,7 @@ class World:
         self._feed()
 
     def _ask_after(self, task: Task, age: float) -> None:
-        task.asked = self.now + self._asking.next_ask(KIND, age, wanted=self.pool.full)
+        task.asked = on_the_tick(self.now + self._asking.next_ask(KIND, age, wanted=self.pool.full))
         self._at(task.asked + QUERY / 2, self._question_arrives, task)
 
     def _answered(self, task: Task) -> None:
@@ -342,8 +342,8 @@ def nights() -> Iterator[tuple[str, Night]]:
 
 
 def seeds(night: Night, wanted: int) -> int:
-    """How often a night is worth playing: large ones hardly differ."""
-    return max(1, min(wanted, 200_000 // night.tasks))
+    """How often a night is worth playing: small ones differ much, large ones hardly."""
+    return max(1, min(wanted, 200_000 // night.tasks), min(5 * wanted, 25_000 // night.tasks))
 
 
 def main() -> None:
