@@ -7,7 +7,6 @@ all others that waited for the same fsync (:mod:`batchgen.groupcommit`). Reads a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -162,8 +161,7 @@ class Ledger(Records):
                     f"{record.external_task_id}: {other.external_task_id} of the same job is {other.state}, so no"
                     " create may be sent for it."
                 )
-        row = dataclasses.replace(
-            record,
+        row = record._replace(
             state=State.SUBMITTING,
             output_path=self._free_path(record),
             attempt=(mine.attempt if mine else 0) + 1,
@@ -185,12 +183,12 @@ class Ledger(Records):
         number, *values = database.restored(found)
         record = to_record(values)
         columns = advance(record, change, at)
-        row = dataclasses.replace(record, **columns)
+        row = record._replace(**columns)
         holds = row.state in MAY_BE_PAID
         if holds != (record.state in MAY_BE_PAID) or row.output_path != record.output_path:
             columns["output_path"] = path = self._free_path(row) if holds else row.output_path
             columns["output_key"] = _path_key(path) if holds else None
-            row = dataclasses.replace(row, output_path=path)
+            row = row._replace(output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
             columns["length"] = _length(row)
         self._execute(_update(tuple(columns)), (*columns.values(), number))
@@ -203,14 +201,13 @@ class Ledger(Records):
         number, mine, _ = self._family(record)
         if mine is not None and mine.state not in WITHOUT_TASK:
             raise TransitionError(f"{mine.external_task_id}: is {mine.state} and has task {mine.task_id}.")
-        row = dataclasses.replace(
-            record,
+        row = record._replace(
             attempt=max(record.attempt, mine.attempt if mine else 0, 1),
             created_at=mine.created_at if mine else record.created_at or at,
             **settled(record, change, at),
         )
         if row.state in MAY_BE_PAID:
-            row = dataclasses.replace(row, output_path=self._free_path(record))
+            row = row._replace(output_path=self._free_path(record))
         number = self._store(row, kind, number)
         self._log(number, mine.state if mine else None, change, told, at)
         return row
@@ -243,8 +240,11 @@ class Ledger(Records):
         gets the plain name.
         """
         stem, suffix = os.path.splitext(record.output_path)
-        name = hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest()
-        for tail in ("", *(f"-{name[:length]}" for length in (8, 16, 64))):
+        for length in (0, 8, 16, 64):
+            name = (
+                hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest() if length else ""
+            )
+            tail = f"-{name[:length]}" if length else ""
             path = f"{stem}{tail}{suffix}"
             taken = self._execute(
                 "SELECT external_task_id FROM tasks WHERE output_key = ?", (_path_key(path),)
@@ -256,7 +256,7 @@ class Ledger(Records):
     def _store(self, row: Record, kind: str, number: int | None) -> int:
         """Insert a row, or put it in the place of the one with this number."""
         values = (
-            *(getattr(row, name) for name in COLUMNS),
+            *row,
             kind,
             _length(row) if row.state is State.SUCCEEDED else None,
             _path_key(row.output_path) if row.state in MAY_BE_PAID else None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+import orjson
 
 #: A task id that can stand in a URL's path and in a file's name.
 TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
@@ -112,8 +113,7 @@ class Manifest:
     unusable: list[UnusableJob] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):  # a tuple, as every change makes another one
     """One row of the ledger: one ``external_task_id``. Times are Unix seconds, costs US dollars."""
 
     external_task_id: str
@@ -142,7 +142,7 @@ class Record:
     @property
     def kind(self) -> str:
         """``mode/duration``: tasks of one kind take similar times."""
-        request = json.loads(self.canonical)
+        request = orjson.loads(self.canonical)
         return f"{request['mode']}/{request['duration']}"
 
 

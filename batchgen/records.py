@@ -16,7 +16,7 @@ from batchgen import database
 from batchgen.models import Brief, Event, ImageFile, Record, State, Twin
 from batchgen.transitions import MAY_BE_PAID
 
-COLUMNS = tuple(column.name for column in dataclasses.fields(Record))
+COLUMNS = Record._fields
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _STATE = COLUMNS.index("state")

@@ -128,8 +128,8 @@ def make(path: str, *records: Record, origin: str = ORIGIN) -> None:
 def test_begin_makes_the_row_and_puts_the_intent_on_disk(ledger: Ledger, path: str, clock: Clock) -> None:
     row = run(ledger.begin(job(cost_usd_estimate=0.56), detail={"pid": 7}))
 
-    assert row == dataclasses.replace(
-        job(cost_usd_estimate=0.56), state=State.SUBMITTING, attempt=1, created_at=clock.now
+    assert row == job(cost_usd_estimate=0.56)._replace(
+        state=State.SUBMITTING, attempt=1, created_at=clock.now
     )
     with Records.read(path) as reader:
         assert reader.record("hero") == row
@@ -195,7 +195,7 @@ def test_no_create_begins_under_another_id_while_the_job_may_be_paid(ledger: Led
         with pytest.raises(TransitionError, match="hero of the same job"):
             run(ledger.begin(again))
         assert ledger.record("hero~2") is None
-        changed = dataclasses.replace(again, digest="e" * 64)  # a person accepted the change
+        changed = again._replace(digest="e" * 64)  # a person accepted the change
         assert run(ledger.begin(changed)).state is State.SUBMITTING
     else:
         assert run(ledger.begin(again)).state is State.SUBMITTING
@@ -477,7 +477,7 @@ def test_export_has_the_fields_of_the_contract_in_order(ledger: Ledger, clock: C
     assert ", ".join(EXPORT_FIELDS) == design
 
     clock.now = 1_700_000_000.25
-    row = export_row(dataclasses.replace(run(bring(ledger, job(), State.SUBMITTED)), units_charged=""))
+    row = export_row(run(bring(ledger, job(), State.SUBMITTED))._replace(units_charged=""))
     assert tuple(row) == EXPORT_FIELDS
     assert row["created_at"] == row["submitted_at"] == "2023-11-14T22:13:20.250Z"
     assert row["finished_at"] is row["units_charged"] is None

@@ -21,7 +21,7 @@ REFUSALS = 0.02
 @pytest.mark.parametrize("lengths", ["steady", "within 20%", "threefold"])
 @pytest.mark.parametrize("slots", [5, 20])
 def test_a_night_is_about_as_long_as_its_slots_make_it(slots: int, lengths: str, told: bool) -> None:
-    night = Night(slots, lengths, told, rounds=100)
+    night = Night(slots, lengths, told)
     outcome = simulate(night)
     limit = goal(night)
     assert limit is not None

@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from batchgen.ledger import Ledger
@@ -31,8 +30,8 @@ def endless() -> Iterator[Record]:
     while True:
         number += 1
         name = f"bench.shot{number:08}.0123456789abcdef0123"
-        yield replace(
-            first, external_task_id=name, base_id=name, job_id=f"shot{number:08}", digest=f"{number:064x}",
+        yield first._replace(
+            external_task_id=name, base_id=name, job_id=f"shot{number:08}", digest=f"{number:064x}",
             output_path=f"/clips/bench/shot{number:08}.mp4",
         )  # fmt: skip
 
