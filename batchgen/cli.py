@@ -85,13 +85,13 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
 
 def _plan(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, report
-    from batchgen.online import planned, remembering
+    from batchgen.online import planned
     from batchgen.records import Records
 
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
-        inspect = remembering(ledger, [])
-        manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, inspect=inspect)
+        known = ledger.images() if ledger is not None else {}
+        manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, known=known)
         if not manifests:
             raise ManifestError(problems)
         steps = planned(args, manifests, ledger)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from batchgen import images, schema
@@ -32,15 +33,17 @@ def read(
     paths: Sequence[str],
     *,
     output_dir: str | None = None,
+    known: Mapping[str, ImageFile] = MappingProxyType({}),
     inspect: Callable[[str], ImageFile] = images.inspect,
 ) -> tuple[list[Manifest], list[Problem]]:
     """Every manifest without problems, and all problems of all others, in the order of the paths and their lines.
 
-    ``output_dir`` is relative to the working directory and beats the manifests'. An image that fails its checks is no
-    problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused anyway, it is reported with
-    the rest. Raises UsageError for a path that is neither a manifest nor a folder with one.
+    ``output_dir`` is relative to the working directory and beats the manifests'. Images that are ``known``, by their
+    paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
+    fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
+    anyway, it is reported with the rest. Raises UsageError for a path that is neither a manifest nor a folder with one.
     """
-    sources = Sources(inspect)
+    sources = Sources(inspect, known)
     readings = [_Reading(file, output_dir, sources) for file in _files(paths)]
     for reading in readings:
         reading.read()

@@ -256,27 +256,18 @@ def _explained(step: Step, job: Job, record: Record | None) -> Step:
     return Step(job, step.action, step.external_task_id, f"{step.reason}: {told}")
 
 
-def remembering(ledger: Records | None, fresh: list[ImageFile]) -> Callable[[str], ImageFile]:
-    """An inspection that reads no image again which the ledger knows by size, mtime and inode."""
-    known = ledger.images() if ledger is not None else {}
+async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:
+    """The manifests; no image is read again that the ledger knows by size, times and inode."""
+    fresh: list[ImageFile] = []
 
     def inspect(path: str) -> ImageFile:
-        image = known.get(path)
-        if image is not None and images.unchanged(image):
-            return image
         image = images.inspect(path)
         fresh.append(image)
         return image
 
-    return inspect
-
-
-async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:
-    fresh: list[ImageFile] = []
-    inspect = remembering(ledger, fresh)
-    manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, inspect=inspect)
+    found = manifest.read(args.paths, output_dir=args.output_dir, known=ledger.images(), inspect=inspect)
     await ledger.remember_images(fresh)
-    return manifests, problems
+    return found
 
 
 def _jobs(manifests: Iterable[Manifest]) -> Iterator[Job]:

@@ -37,20 +37,25 @@ class SourceError(ValueError):
 
 
 class Sources:
-    """Images by the text that names them; each file is inspected once, however many jobs use it."""
+    """Images by the text that names them; each file is inspected once, however many jobs use it.
 
-    def __init__(self, inspect: Callable[[str], ImageFile]) -> None:
+    Of those that are ``known`` from before, by their paths, only what has changed since is inspected.
+    """
+
+    def __init__(self, inspect: Callable[[str], ImageFile], known: Mapping[str, ImageFile]) -> None:
         self._inspect = inspect
+        self._known = known
         self._seen: dict[str, ImageFile | ImageError] = {}
         self._begun: dict[str, Future[ImageFile]] = {}
+        self._latest_size = 0
 
     def file(self, path: str) -> ImageFile:
         """The image at an absolute path. Raises ImageError."""
         begun = self._begun.pop(path, None)
-        return self._once(path, self._inspect if begun is None else lambda _: begun.result())
+        return self._once(path, self._image if begun is None else lambda _: begun.result())
 
     def ahead(self, entries: Iterable[Entry], path: Callable[[Entry], str | None]) -> Iterator[Entry]:
-        """The same entries, while other cores look at the images of the next few: large ones, others are soon done.
+        """The same entries, while other cores read the images of the next few, if those before them are large.
 
         ``path`` gives the absolute path of an entry's image, or None.
         """
@@ -58,12 +63,21 @@ class Sources:
             coming: deque[Entry] = deque()
             for entry in entries:
                 file = path(entry)
-                if file is not None and file not in self._seen and _size(file) >= LARGE:
-                    self._begun[file] = pool.submit(self._inspect, file)
+                if self._latest_size >= LARGE and file not in self._known and file not in self._seen and file:
+                    self._begun[file] = pool.submit(self._read, file)
                 coming.append(entry)
                 if len(coming) > 2 * CORES:
                     yield coming.popleft()
             yield from coming
+
+    def _image(self, path: str) -> ImageFile:
+        image = self._known.get(path)
+        return image if image is not None and images.unchanged(image) else self._read(path)
+
+    def _read(self, path: str) -> ImageFile:
+        image = self._inspect(path)
+        self._latest_size = image.size
+        return image
 
     def look(self, text: str, base: str) -> ImageFile | None:
         """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
@@ -97,13 +111,6 @@ class Sources:
         if isinstance(found, ImageError):
             raise found
         return found
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
-        return 0  # whoever looks at it gets the reason
 
 
 def absolute(path: str, base: str) -> str:

@@ -81,13 +81,13 @@ def fields(number: int) -> dict[str, str]:
     }
 
 
-def table(file: str, jobs: str) -> None:
-    """A CSV of ``jobs`` rows, and beside it a manifest that names it."""
+def table(file: str, jobs: str, first: str = "0") -> None:
+    """A CSV of ``jobs`` rows, numbered from ``first`` on, and beside it a manifest that names it."""
     path = Path(file)
     with path.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, fields(0))
         writer.writeheader()
-        writer.writerows(map(fields, range(int(jobs))))
+        writer.writerows(map(fields, range(int(first), int(first) + int(jobs))))
     _manifest(path.with_suffix(".yaml"), {"table": path.name})
 
 
@@ -116,7 +116,7 @@ def rows(manifest_file: str) -> Iterator[Record]:
         )  # fmt: skip
 
 
-def done(file: str, manifest_file: str) -> None:
+def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:
     """A ledger in which every job of a manifest is done and every image of it remembered."""
     images: list[ImageFile] = []
 
@@ -125,7 +125,7 @@ def done(file: str, manifest_file: str) -> None:
         return images[-1]
 
     manifest.read([manifest_file], inspect=inspect)
-    asyncio.run(_fill(file, ORIGIN, list(rows(manifest_file)), finish, images))
+    asyncio.run(_fill(file, origin, list(rows(manifest_file)), finish, images))
 
 
 def followed(file: str, manifest_file: str, origin: str, mean: str) -> None:
