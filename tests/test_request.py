@@ -165,6 +165,38 @@ def test_every_field_but_two_shapes_the_clip(name: str) -> None:
     assert same == (name in {"callback_url", "external_task_id"})
 
 
+NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt": st.text(st.characters(exclude_categories=())),  # lone surrogates and control characters, too
+            "cfg_scale": NUMBERS,
+            "sound": st.booleans(),
+            "element_list": st.lists(st.fixed_dictionaries({"element_id": NUMBERS}), max_size=3),
+            "camera_control": st.dictionaries(
+                st.text(max_size=5), st.text() | NUMBERS | st.none(), max_size=3
+            ),
+        },
+    )
+)
+def test_the_canonical_text_is_spelt_as_the_standard_library_spells_it(fields: dict[str, Any]) -> None:
+    def whole(value: Any) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, dict):
+            return {key: whole(item) for key, item in value.items()}
+        return [whole(item) for item in value] if isinstance(value, list) else value
+
+    spelt = json.dumps(
+        whole({**request.defaults(), **fields}), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
+    halves = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", spelt)
+    assert canonical(fields) == halves
+
+
 def test_the_request_given_is_left_as_it_is() -> None:
     fields: dict[str, Any] = {
         "image": image("a.png"),
