@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import threading
 import time
 import zlib
 from collections import Counter
@@ -16,7 +18,8 @@ from hypothesis import strategies as st
 from batchgen import images, manifest
 from batchgen.errors import UsageError
 from batchgen.models import ImageFile, Job, Manifest
-from tests.pictures import make_jpeg, make_png
+from batchgen.sources import LARGE
+from tests.pictures import make_jpeg, make_large_png, make_png
 
 URL = "https://example.com/frame.png"
 HEAD = "version: 1\ndefaults: {model_name: kling-v3}\njobs:\n"
@@ -695,3 +698,33 @@ def test_any_bytes_give_a_manifest_or_problems(tmp_path_factory: pytest.TempPath
     file.write_bytes(data)
     found, problems = manifest.read([str(file)])
     assert bool(found) != bool(problems)
+
+
+def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_one(tmp_path: Path) -> None:
+    files = [tmp_path / f"inbox/{number:02}.png" for number in range(16)]
+    files[0].parent.mkdir()
+    for number, file in enumerate(files):
+        file.write_bytes(make_large_png(LARGE + 1000, seed=number))
+    files[9].write_bytes(files[9].read_bytes()[:-20])
+    (tmp_path / "m.yaml").write_text(
+        "version: 1\ndefaults: {model_name: kling-v3}\njobs:\n  - folder: inbox\n    prompt: x\n"
+    )
+    known = {str(file): images.inspect(str(file)) for file in files[12:]}
+    inspected: list[tuple[str, bool]] = []
+
+    def inspect(path: str) -> ImageFile:
+        inspected.append((path, threading.current_thread() is threading.main_thread()))
+        return images.inspect(path)
+
+    [night], problems = manifest.read([str(tmp_path / "m.yaml")], known=known, inspect=inspect)
+
+    assert problems == []
+    assert [job.id for job in night.jobs] == [file.stem for file in files if file is not files[9]]
+    assert [job.request["image"].sha256 for job in night.jobs] == [
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file is not files[9]
+    ]
+    [broken] = night.unusable
+    assert (broken.id, broken.problem.place.file) == ("09", str(files[9]))
+    assert "cut off" in broken.problem.text
+    assert sorted(path for path, _ in inspected) == [str(file) for file in files[:12]]
+    assert {main for _, main in inspected} == {True, False}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.pacing import CHANCE, FIRST, TRY_AFTER, Lengths, Slots, backoff
+from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, backoff, on_the_tick
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 10), st.floats(10, 100), st.integers())
@@ -226,3 +226,10 @@ def test_a_question_never_comes_at_once_and_never_too_late(
 
 def test_a_kind_never_seen_starts_with_the_stated_first_wait() -> None:
     assert Lengths(first=0.2).next_ask("std/5", 0.0, wanted=True) == 0.2
+
+
+@given(st.floats(0, 1e7), st.floats(0, 3600))
+def test_a_question_is_asked_on_the_next_tick_and_never_early(now: float, wait: float) -> None:
+    moment = on_the_tick(now + wait)
+    assert moment - TICK <= now + wait <= moment
+    assert moment % TICK == 0

@@ -172,7 +172,9 @@ NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=Fal
     st.fixed_dictionaries(
         {},
         optional={
-            "prompt": st.text(st.characters(exclude_categories=())),  # lone surrogates and control characters, too
+            "prompt": st.text(
+                st.characters(exclude_categories=())
+            ),  # lone surrogates and control characters, too
             "cfg_scale": NUMBERS,
             "sound": st.booleans(),
             "element_list": st.lists(st.fixed_dictionaries({"element_id": NUMBERS}), max_size=3),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,18 @@ def test_forty_jobs_of_every_kind_become_forty_clips_and_the_journal_agrees(desk
         desk.write("m/inbox/new.png", make_png(seed=999))
         assert desk.run("run", *QUICK, "m").code == 0
         assert len(server.accepted()) == 41
+
+
+def test_a_night_with_nothing_to_do_needs_no_api_and_does_not_load_its_client(desk: Desk) -> None:
+    desk.write("m.yaml", urls(3))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+    loaded = "import sys; from batchgen.cli import main; code = main(sys.argv[1:]); print('aiohttp' in sys.modules)"
+    desk.program = (sys.executable, "-c", f"{loaded}; sys.exit(code)")
+    again = desk.run("run", *QUICK, "m.yaml")
+    assert (again.code, again.out, again.err) == (0, "False\n", "")
+    desk.write("m.yaml", urls(4))
+    assert desk.run("run", "--timeout", "0.2", "m.yaml").out == "True\n"
 
 
 def test_a_kill_in_the_middle_costs_nothing(desk: Desk) -> None:

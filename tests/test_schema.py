@@ -712,6 +712,17 @@ def test_a_request_is_valid_exactly_where_nothing_is_found(fields: dict[str, Any
         assert not path or path[0] in request
 
 
+@given(data=st.data(), kind=st.sampled_from(["manifest", *KINDS]))
+def test_a_part_of_a_manifest_is_good_exactly_where_jsonschema_finds_nothing(
+    data: st.DataObject, kind: str
+) -> None:
+    known = sorted(schema._schema(kind)["properties"])
+    entry = data.draw(st.dictionaries(st.sampled_from([*known, "unknown"]), VALUES | st.text(max_size=3)))
+    entry = {key: data.draw(VALUES) for key in schema._schema(kind).get("required", ())} | entry
+    read = schema.natural(entry)
+    assert schema._is_good(kind, read) == (schema._check(kind, read) == [])
+
+
 @pytest.mark.parametrize(
     "value",
     [
