@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; argparse exits by itself on a bad command line."""
-    gc.set_threshold(100_000, 20, 100)  # plans are values by the million without a cycle among them
+    gc.set_threshold(100_000, 20, 100)  # until there is a plan: values by the million, without a cycle
     open_streams()
     try:
         args = options.parser().parse_args(argv)

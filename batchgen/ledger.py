@@ -240,12 +240,11 @@ class Ledger(Records):
         gets the plain name.
         """
         stem, suffix = os.path.splitext(record.output_path)
+        name = ""
         for length in (0, 8, 16, 64):
-            name = (
-                hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest() if length else ""
-            )
-            tail = f"-{name[:length]}" if length else ""
-            path = f"{stem}{tail}{suffix}"
+            if length and not name:
+                name = hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest()
+            path = f"{stem}-{name[:length]}{suffix}" if length else record.output_path
             taken = self._execute(
                 "SELECT external_task_id FROM tasks WHERE output_key = ?", (_path_key(path),)
             ).fetchone()

@@ -28,8 +28,8 @@ from batchgen.errors import (
 )
 from batchgen.ledger import Ledger
 from batchgen.models import Job, Record, State, TaskView
-from batchgen.pacing import Lengths, backoff, on_the_tick
-from batchgen.plan import PAYS, decide, new_row
+from batchgen.pacing import Lengths, backoff, together
+from batchgen.plan import PAYS, decide, output_path
 from batchgen.pool import Pool, Work
 
 if TYPE_CHECKING:
@@ -164,9 +164,13 @@ class Lives:
         born = loop.time() - age
         vanished, seen, failures, asked = 0, loop.time(), 0, 0
         hollow: float | None = None  # since when it has succeeded without a clip
-        wait = self._lengths.next_ask(kind, 0.0, wanted=self.pool.full) if age < 1 else 0.0
+
+        def next_ask(age: float) -> float:
+            return together(loop.time(), self._lengths.next_ask(kind, age, wanted=self.pool.full))
+
+        wait = next_ask(0.0) if age < 1 else 0.0
         while True:
-            await asyncio.sleep(on_the_tick(loop.time() + wait) - loop.time())
+            await asyncio.sleep(wait)
             age = loop.time() - born
             try:
                 view = await self.asker.ask(record.task_id)
@@ -208,7 +212,7 @@ class Lives:
                         f"its task {record.task_id} has not ended in {age / 3600:.0f} hours; where its support can't help,"
                         f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
                     )
-            wait = self._lengths.next_ask(kind, age, wanted=self.pool.full)
+            wait = next_ask(age)
 
     async def _task_ended(self, record: Record, view: TaskView, length: float) -> Record:
         self._lengths.learn(record.kind, [length])
@@ -268,7 +272,7 @@ class Lives:
             os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
         )
         if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != root:
-            path, root = new_row(work.step, job).output_path, job.output_dir  # the folder has moved since
+            path, root = output_path(job), job.output_dir  # the folder has moved since
             record = work.record = await write(
                 self.ledger,
                 record,

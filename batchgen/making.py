@@ -48,9 +48,7 @@ class Maker:
     def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
         own, file = draft.fields, draft.file
-        if (
-            file is not None and not file.isascii() and not _is_text(file)
-        ):  # it would be in the id and in prompts
+        if file is not None and not _is_text(file):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
             return Made(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
@@ -162,6 +160,8 @@ def _has_braces(prompt: Any) -> bool:
 
 
 def _is_text(name: str) -> bool:
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

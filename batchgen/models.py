@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
-
-import orjson
 
 #: A task id that can stand in a URL's path and in a file's name.
 TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
@@ -142,7 +141,7 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     @property
     def kind(self) -> str:
         """``mode/duration``: tasks of one kind take similar times."""
-        request = orjson.loads(self.canonical)
+        request = json.loads(self.canonical)
         return f"{request['mode']}/{request['duration']}"
 
 

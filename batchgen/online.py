@@ -33,6 +33,7 @@ from batchgen.tally import Tally
 from batchgen.transitions import MAY_BE_PAID
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+USUAL_GC = (700, 10, 10)  # Python's own thresholds
 CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
 
@@ -113,14 +114,13 @@ async def _work(
     args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], pool: Pool, tally: Tally,
     manifests: Sequence[Manifest], steps: Sequence[Step] | None,
 ) -> Runner:  # fmt: skip
-    """Everything that needs the API, whose client isn't even loaded before: most nights find nothing new.
+    """Everything that needs the API, whose client isn't even loaded where there is nothing to do.
 
-    ``steps`` are None where they are to be planned after the ledger was recovered.
+    ``steps`` None: they are planned here, once the ledger has been recovered.
     """
     from batchgen.api import Api
     from batchgen.download import Downloads
 
-    gc.freeze()  # the plan stays to the end: nobody has to look through it for cycles again and again
     async with Api(*account, timeout=args.timeout) as api, Downloads(timeout=args.timeout) as downloads:
         waits = Waits(args.timeout, args.settle, args.poll_interval)
         runner = Runner(ledger, api, downloads, pool, waits, tally)
@@ -136,6 +136,9 @@ async def _work(
                 with contextlib.suppress(asyncio.CancelledError):
                     await first
                     steps = tally.settle(planned(args, manifests, ledger))
+            # The plan stays to the end and is looked through for cycles no more; what a night leaves behind is.
+            gc.freeze()
+            gc.set_threshold(*USUAL_GC)
             submit_only = args.command == "run" and args.submit_only
             await runner.run(steps or (), ledger.open_records(), submit_only=submit_only)
     return runner
@@ -174,14 +177,14 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
     manifests, problems = await _manifests(args, ledger)
     if not manifests:
         raise ManifestError(problems)
+    from batchgen.api import Api
+
     await recovery.doubtful(ledger, manifests)
     ended: list[BatchgenError] = []
 
     def end(reason: BatchgenError) -> None:
         ended.append(reason)
         work.cancel()
-
-    from batchgen.api import Api
 
     async with Api(base_url, key, timeout=args.timeout) as api:
         asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)

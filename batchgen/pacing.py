@@ -49,11 +49,12 @@ def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float 
     return min(first * 2.0 ** min(attempt, 60), cap) * (1 + rng.random() / 2)
 
 
-def on_the_tick(moment: float) -> float:
-    """The next time, at or after ``moment``, that questions are asked at. Of thousands of tasks, some are due at each:
-    a process that wakes for one at a time needs three times the CPU for it.
+def together(now: float, wait: float) -> float:
+    """``wait``, drawn out to the next of the moments that all questions are asked at, unless it is short.
+
+    Of thousands of tasks, some are due at each: a process that wakes for every one takes three times the CPU.
     """
-    return math.ceil(moment / TICK) * TICK
+    return wait if wait < TICK else math.ceil((now + wait) / TICK) * TICK - now
 
 
 class Slots:

@@ -167,7 +167,6 @@ def _shown(value: object) -> str:
 
 def new_row(step: Step, job: Job) -> Record:
     """The ledger's row for a create that is about to be sent."""
-    name = job.id if job.take == 1 else f"{job.id}.take{job.take}"
     return Record(
         external_task_id=step.external_task_id,
         base_id=job.external_task_id,
@@ -177,9 +176,15 @@ def new_row(step: Step, job: Job) -> Record:
         digest=job.digest,
         canonical=canonical(job.request),
         state=State.PENDING,
-        output_path=os.path.join(job.output_dir, job.manifest, f"{name}.mp4"),
+        output_path=output_path(job),
         cost_usd_estimate=step.cost,
     )
+
+
+def output_path(job: Job) -> str:
+    """Where a job's clip belongs, unless another clip is there."""
+    name = job.id if job.take == 1 else f"{job.id}.take{job.take}"
+    return os.path.join(job.output_dir, job.manifest, f"{name}.mp4")
 
 
 def next_id(base_id: str, external_task_id: str) -> str:

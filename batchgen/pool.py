@@ -9,6 +9,7 @@ import enum
 import math
 import random
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from batchgen.models import Record
@@ -162,16 +163,17 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Whether jobs are still to be created."""
-        return self.closed is None and any(lane.waiting and lane.closed is None for lane in self.lanes)
+        return any(self._hungry())
 
     @property
     def full(self) -> bool:
         """Whether a create waits for the end of a task: the account has no slot for it, or its manifest."""
-        if self.closed is not None:
-            return False
-        return any(
-            lane.waiting and lane.closed is None and (lane.full or not self.slots.free) for lane in self.lanes
-        )
+        return any(lane.full or not self.slots.free for lane in self._hungry())
+
+    def _hungry(self) -> Iterator[Lane]:
+        """The manifests that have jobs still to be created."""
+        if self.closed is None:
+            yield from (lane for lane in self.lanes if lane.waiting and lane.closed is None)
 
     def close(self, reason: str) -> None:
         """Create nothing more. The first reason stays."""

@@ -1,4 +1,4 @@
-"""The run that holds many lives: who starts, what ends it early, and where every job ended."""
+"""The run that holds many lives: who starts, what ends it early, and what became of each."""
 
 from __future__ import annotations
 

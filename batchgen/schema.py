@@ -34,18 +34,8 @@ Reader = Callable[[Any], Any]
 
 FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json"}
 
-_WORDS = {
-    spelt: value
-    for word, value in (
-        ("true", True),
-        ("yes", True),
-        ("on", True),
-        ("false", False),
-        ("no", False),
-        ("off", False),
-    )
-    for spelt in (word, word.title(), word.upper())
-}
+_WORDS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
+_WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.title(), word.upper())}
 _LONGEST_NUMBER = 60  # characters; Python refuses to read numbers of thousands of digits
 _UNPRINTABLE = (RecursionError, ValueError)  # the validator prints a bad value, which Python may refuse
 _INT64 = range(-(2**63), 2**63)
@@ -247,12 +237,10 @@ def _resolved(node: Any, document: str) -> Any:
 
 
 def _is_good(kind: str, data: Any) -> bool:
+    """The quick validator's word. It takes half a surrogate pair for text, which orjson refuses to write."""
     try:
         return bool(_judge(kind).is_valid(data)) and bool(orjson.dumps(data))
-    except (
-        *_UNPRINTABLE,
-        TypeError,
-    ):  # orjson's for half a surrogate pair, which the judge takes; keys of any type
+    except (*_UNPRINTABLE, TypeError):
         return False
 
 

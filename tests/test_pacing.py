@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, backoff, on_the_tick
+from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, backoff, together
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 10), st.floats(10, 100), st.integers())
@@ -229,7 +229,10 @@ def test_a_kind_never_seen_starts_with_the_stated_first_wait() -> None:
 
 
 @given(st.floats(0, 1e7), st.floats(0, 3600))
-def test_a_question_is_asked_on_the_next_tick_and_never_early(now: float, wait: float) -> None:
-    moment = on_the_tick(now + wait)
-    assert moment - TICK <= now + wait <= moment
-    assert moment % TICK == 0
+def test_questions_wait_for_each_other_a_little_and_are_never_early(now: float, wait: float) -> None:
+    drawn_out = together(now, wait)
+    assert wait - 1e-8 <= drawn_out <= wait + TICK
+    if wait < TICK:
+        assert drawn_out == wait
+    else:
+        assert min((now + drawn_out) % TICK, TICK - (now + drawn_out) % TICK) < 1e-8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ async def wire(play: Play) -> AsyncIterator[str]:
         task.add_done_callback(lambda _: writer.transport.abort())
 
     server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    # A body that isn't read must not vanish in the kernel, which takes many megabytes where it is let.
+    server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

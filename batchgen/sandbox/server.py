@@ -16,6 +16,7 @@ from batchgen.sandbox.handlers import Api
 
 CALL = "/kling/v1/videos/image2video"
 MAX_BODY = 256 * 2**20  # nine images of 10 MB in Base64, and then some
+UNREAD = 1 << 18  # bytes of a body that the system takes before it is read
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -70,6 +71,8 @@ class Sandbox:
     async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         ipv6 = ":" in host
         link = socket.create_server((host, port), family=socket.AF_INET6 if ipv6 else socket.AF_INET)
+        # What isn't read must stay with the client: left alone, the kernel takes megabytes for a server that stalls.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
         await web.SockSite(runner, link, backlog=1024).start()
         return f"http://{f'[{host}]' if ipv6 else host}:{link.getsockname()[1]}"
 
