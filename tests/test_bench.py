@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen import pacing
 from batchgen.api import Api
 from batchgen.errors import NotFound
 from tests.bench import material
@@ -60,6 +62,19 @@ def test_a_baseline_creates_every_job_once(url: str, tmp_path: Path, arguments: 
     done = run(baseline(name, *first, url, 2, "night.csv", *rest), cwd=tmp_path)
     assert done.out.strip() == "5"
     assert count(url)["creates"] - before == 5
+
+
+def test_the_page_has_the_pacing_s_own_numbers_and_names_every_baseline() -> None:
+    page = (ROOT / "tests/bench/README.md").read_text("utf-8")
+    assert f"After {pacing.TRY_AFTER} ends one create more" in page
+    assert f"limit after {pacing.TRY_AFTER_TOLD}, because" in page
+    assert f"{pacing.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
+    assert pacing.LAZY == 3 and "three times rarer" in page
+    assert pacing.TICK == 0.5 and "within the same half second" in page
+    assert pacing.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
+    assert pacing.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page
+    baselines = {path.name for path in (ROOT / "tests/bench/baselines").glob("*.py")} - {"__init__.py"}
+    assert baselines - {"flood.py"} == set(re.findall(r"^\|.*\| `(\w+\.py)`:", page, re.M))
 
 
 def test_the_command_prints_a_row_and_writes_it_as_json(tmp_path: Path) -> None:
