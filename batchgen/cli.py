@@ -6,14 +6,16 @@ import argparse
 import contextlib
 import gc
 import getpass
+import importlib
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchgen import logs, options, settings
-from batchgen.errors import BatchgenError, ManifestError, UsageError
+from batchgen.errors import BatchgenError, Interrupted, ManifestError, UsageError
 from batchgen.output import Output, open_streams, quiet_pipe
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         with quiet_pipe(), logs.configured(args):
+            with _uninterrupted():
+                importlib.import_module("orjson")  # whose own start does not survive a Ctrl-C
             code = COMMANDS[args.command](args, out)
             sys.stdout.flush()
     except BatchgenError as error:
@@ -47,9 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "the current folder is gone" if gone else f"{error.strerror or error}"
         return _refuse(args, out, UsageError(f"{text}: {error.filename}" if error.filename else text))
     except KeyboardInterrupt:
-        out.say("batchgen: interrupted; nothing was being created")
-        return 130
+        return _refuse(args, out, Interrupted("interrupted; nothing was being created", 130))
     return code
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is heard afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:

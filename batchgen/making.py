@@ -68,7 +68,8 @@ class Maker:
                 findings.append(Finding(error.path, error.text))
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
-        job_id, take = request.pop("id", None), request.pop("take", 1)
+        job_id, take = request.pop("id", None), request.pop("take", None)
+        take = 1 if take is None else take
         external = request.pop("external_task_id", None)
 
         simple = (
@@ -96,7 +97,9 @@ class Maker:
             job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
         )
         good_take = take if type(take) is int else 1
-        if findings or failures or good_id is None:
+        if (
+            findings or failures or good_id is None or reported
+        ):  # nothing is made of what is wrong for many jobs
             return Made(good_id, good_take, None, findings, failures)
 
         if images:

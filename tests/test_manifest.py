@@ -700,6 +700,24 @@ def test_any_bytes_give_a_manifest_or_problems(tmp_path_factory: pytest.TempPath
     assert bool(found) != bool(problems)
 
 
+@pytest.mark.parametrize(
+    "shared", ["image: img/a.png", "image: 5", "dynamic_masks: x", "mode: 7", "multi_prompt: [1]"]
+)
+def test_what_is_wrong_for_many_jobs_is_told_and_keeps_no_other_manifest_from_running(shared: str) -> None:
+    put_images("img/a.png", "img/b.png")
+    put("good.yaml", HEAD + "  - {id: a, image: img/a.png, prompt: x}\n")
+    put("entry.yaml", HEAD + f"  - {{folder: img, prompt: x, {shared}}}\n")
+    put(
+        "defaults.yaml",
+        f"version: 1\ndefaults: {{model_name: kling-v3, {shared}}}\njobs: [{{folder: img}}]\n",
+    )
+    good, problems = manifest.read(["good.yaml", "entry.yaml", "defaults.yaml"])
+    assert "good" in (names := [one.name for one in good])
+    assert "entry" not in names
+    assert {problem.place.file for problem in problems} >= {"entry.yaml"}
+    assert all(shared.split(":")[0] in problem.subject for problem in problems)
+
+
 def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_one(tmp_path: Path) -> None:
     files = [tmp_path / f"inbox/{number:02}.png" for number in range(16)]
     files[0].parent.mkdir()
