@@ -715,7 +715,7 @@ def test_what_is_wrong_for_many_jobs_is_told_and_keeps_no_other_manifest_from_ru
     assert "good" in (names := [one.name for one in good])
     assert "entry" not in names
     assert {problem.place.file for problem in problems} >= {"entry.yaml"}
-    assert all(shared.split(":")[0] in problem.subject for problem in problems)
+    assert all(shared.split(":", maxsplit=1)[0] in problem.subject for problem in problems)
 
 
 def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_one(tmp_path: Path) -> None:
