@@ -14,7 +14,6 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +34,6 @@ from batchgen.request import Body
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
-READERS = 2  # threads that read images while they are sent
 SHORTEST_KEY = 12  # characters
 TELLING = 8  # characters at its beginning that nobody needs to see
 
@@ -43,12 +41,11 @@ TELLING = 8  # characters at its beginning that nobody needs to see
 class _Upload(Payload):
     """A create's body on its way out. ``complete`` turns true just before the last piece leaves us."""
 
-    def __init__(self, body: Body, moved: Callable[[], None], readers: Executor) -> None:
+    def __init__(self, body: Body, moved: Callable[[], None]) -> None:
         super().__init__(body, content_type="application/json")
         self._size = body.length
         self._body = body
         self._moved = moved
-        self._readers = readers
         self.complete = False
         self.failure: ImageError | None = None
 
@@ -58,30 +55,17 @@ class _Upload(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         _hold_little(writer)
         pieces = self._body.pieces()
-        reading: Future[bytes | None] | None = None
         try:
             held = next(pieces)
-            while True:
-                if self._body.has_files:  # reading, hashing and encoding leave this core to the network
-                    reading = self._readers.submit(next, pieces, None)
-                    piece = await asyncio.wrap_future(reading)
-                else:
-                    piece = next(pieces, None)
-                if piece is None:
-                    break
-                view = memoryview(held)
-                for start in range(0, len(held), UNSENT):
-                    await writer.write(view[start : start + UNSENT])
-                    self._moved()
+            for piece in pieces:
+                await writer.write(held)
+                self._moved()
                 held = piece
         except ImageError as error:
             self.failure = error
             raise
         finally:
-            if reading is not None and not reading.done():  # cancelled while a piece is being read
-                reading.add_done_callback(lambda _: pieces.close())
-            else:
-                pieces.close()
+            pieces.close()
         self.complete = True
         await writer.write(held)
         self._moved()
@@ -112,7 +96,6 @@ class Api:
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
         self._creates: set[asyncio.Timeout] = set()
-        self._readers = ThreadPoolExecutor(READERS, "read")
         self._hurry = math.inf  # loop time after which no create is waited for
 
     async def __aenter__(self) -> Self:
@@ -128,7 +111,6 @@ class Api:
         for session in (self._for_creates, self._for_queries):
             if session:
                 await session.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def hurry(self, seconds: float) -> None:
         """Wait at most so long for the creates in flight; they end as NeverSent or MaybeAccepted."""
@@ -148,7 +130,7 @@ class Api:
         :func:`answers.read_create` makes of a refusal.
         """
         progress = asyncio.timeout(None)
-        upload = _Upload(Body(fields), partial(self._postpone, progress), self._readers)
+        upload = _Upload(Body(fields), partial(self._postpone, progress))
         try:
             async with progress:
                 self._creates.add(progress)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import pybase64
+import xxhash
 
 from batchgen.errors import ImageError
 from batchgen.models import ImageFile
@@ -75,18 +76,19 @@ def inspect(path: str) -> ImageFile:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
         form, width, height = _measure(source)
-        digest = source.finish()
+        digest, checksum = source.finish()
         after = os.fstat(file)
     if source.size != before.st_size or _version(after) != _version(before):
         raise ImageError("the file changed while it was read; is something still writing it?")
-    return ImageFile(path, source.size, _changed_ns(before), before.st_ino, digest, form, width, height)
+    changed = _changed_ns(before)
+    return ImageFile(path, source.size, changed, before.st_ino, digest, form, width, height, checksum)
 
 
 def inspect_base64(text: str) -> ImageFile:
     """The same checks on inline Base64; the result's ``path`` is empty, its ``mtime_ns`` and ``inode`` 0."""
     source = _Source(decoded(text))
     form, width, height = _measure(source)
-    digest = source.finish()
+    digest, _ = source.finish()
     return ImageFile("", source.size, 0, 0, digest, form, width, height)
 
 
@@ -189,12 +191,14 @@ class _Source:
         self.size = 0
         self._chunks = chunks
         self._digest = hashlib.sha256()
+        self._checksum = xxhash.xxh3_128()
         self._buffer = b""
         self._at = 0
 
     def _more(self) -> bool:
         chunk = next(self._chunks, b"")
         self._digest.update(chunk)
+        self._checksum.update(chunk)
         self.size += len(chunk)
         rest = self._buffer[self._at :]
         self._buffer, self._at = rest + chunk if rest else chunk, 0
@@ -236,12 +240,12 @@ class _Source:
         self._at = found.end()
         return self._buffer[self._at - 1]
 
-    def finish(self) -> str:
-        """Read what is left and return the SHA-256 (hex) of all."""
+    def finish(self) -> tuple[str, str]:
+        """Read what is left and return the SHA-256 and the XXH3 (hex) of all."""
         self._at = len(self._buffer)
         while self._more():
             self._at = len(self._buffer)
-        return self._digest.hexdigest()
+        return self._digest.hexdigest(), self._checksum.hexdigest()
 
 
 def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int]:

@@ -7,19 +7,17 @@ import base64
 import gzip
 import json
 import socket
-import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import pytest
 
 from batchgen import images
 from batchgen.answers import Accepted
-from batchgen.api import READERS, Api, _Upload
+from batchgen.api import Api
 from batchgen.endpoint import origin
 from batchgen.errors import (
     ApiError,
@@ -31,7 +29,6 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.models import ImageFile, TaskView
-from batchgen.request import Body
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.server import Sandbox
@@ -218,50 +215,6 @@ def test_a_body_that_was_not_written_to_its_end_was_never_sent(play: Play, tmp_p
         async with wire(play) as url:
             end = await create(url, image=picture(tmp_path), patience=IMPATIENT)
             assert isinstance(end, NeverSent), end
-
-    asyncio.run(scene())
-
-
-def test_a_create_that_is_given_up_while_its_image_is_read_was_never_sent(tmp_path: Path) -> None:
-    async def scene() -> None:
-        disk = threading.Event()
-        async with wire(_hears_all_and_is_silent) as url, Api(url, KEY, timeout=IMPATIENT) as api:
-            for _ in range(READERS):
-                api._readers.submit(disk.wait, ENDS)  # the disk is slow: nothing of the image comes
-            end = await ended(api.create({"image": picture(tmp_path), "external_task_id": "a.b.c"}))
-            assert isinstance(end, NeverSent), end
-            disk.set()
-
-    asyncio.run(scene())
-
-
-def test_an_image_is_let_go_of_when_the_piece_is_read_that_nobody_waits_for_any_more(tmp_path: Path) -> None:
-    reading, disk, closed = threading.Event(), threading.Event(), threading.Event()
-
-    class Slow(Body):
-        def pieces(self) -> Generator[bytes, None, None]:
-            pieces = super().pieces()
-            try:
-                yield next(pieces)
-                reading.set()
-                disk.wait(ENDS)
-                yield from pieces
-            finally:
-                pieces.close()
-                closed.set()
-
-    async def scene() -> None:
-        with ThreadPoolExecutor(1) as readers:
-            upload = _Upload(Slow({"image": picture(tmp_path)}), lambda: None, readers)
-            writing = asyncio.create_task(upload.write(cast("Any", None)))
-            assert await asyncio.to_thread(reading.wait, ENDS)
-            writing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await writing
-            assert not upload.complete
-            assert not closed.is_set()
-            disk.set()
-            assert await asyncio.to_thread(closed.wait, ENDS)
 
     asyncio.run(scene())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,8 +39,8 @@ GOLDEN_CANONICAL = (
 
 def image(path: str | Path, data: bytes = DATA) -> ImageFile:
     """A value as if these bytes had been checked at this path."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    return ImageFile(str(path), len(data), 0, 0, sha256, "png", 400, 300)
+    sha256, checksum = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128(data).hexdigest()
+    return ImageFile(str(path), len(data), 0, 0, sha256, "png", 400, 300, checksum)
 
 
 def put(folder: Path, data: bytes, name: str = "a.png") -> ImageFile:
@@ -360,11 +362,13 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 @pytest.mark.parametrize("name", ["image", "static_mask"])
+@pytest.mark.parametrize("known", [{}, {"checksum": ""}], ids=["inspected", "remembered"])
 def test_a_file_that_is_not_what_was_checked_leaves_the_body_incomplete(
-    change: Any, said: str, name: str, tmp_path: Path
+    change: Any, said: str, name: str, known: Any, tmp_path: Path
 ) -> None:
     fields = {
-        each: put(tmp_path, os.urandom(600_000), each) for each in ("image", "image_tail", "static_mask")
+        each: dataclasses.replace(put(tmp_path, os.urandom(600_000), each), **known)
+        for each in ("image", "image_tail", "static_mask")
     }
     body = Body(fields)
     change(tmp_path / name)
@@ -409,6 +413,11 @@ def test_a_file_replaced_while_it_is_sent_is_sent_as_it_was(tmp_path: Path) -> N
 def test_a_file_touched_but_not_changed_is_sent(tmp_path: Path) -> None:
     body = Body({"image": put(tmp_path, DATA)})
     os.utime(tmp_path / "a.png", (0, 0))
+    assert json.loads(b"".join(body.pieces())) == {"image": INLINE}
+
+
+def test_a_file_that_an_earlier_run_has_read_is_proven_by_its_digest(tmp_path: Path) -> None:
+    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), checksum="")})
     assert json.loads(b"".join(body.pieces())) == {"image": INLINE}
 
 

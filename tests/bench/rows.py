@@ -119,7 +119,7 @@ def the_server(folder: Path, repetitions: int) -> Row:
 
 def uploads(folder: Path, repetitions: int) -> Row:
     """Large local images, 16 in flight, with checks, digests and the ledger."""
-    count = 128
+    count = 256
     row = Row(f"{count} local images of 8 MB, 16 in flight")
     make("large_images", folder / "large", count, cwd=folder)
     size = sum(path.stat().st_size for path in (folder / "large").iterdir()) / MB
