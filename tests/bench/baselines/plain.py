@@ -1,7 +1,8 @@
 """Baseline (a): a plain aiohttp loop with ``json=`` and ``b64encode``, and no record at all.
 
-``plain.py URL IN_FLIGHT TABLE|FOLDER [careful]``; prints how many task ids came back. ``careful`` asks for each job's
-id first and gives each create a connection of its own, as batchgen does: what that costs by itself.
+``plain.py URL IN_FLIGHT TABLE|FOLDER [alone|asking]``; prints how many task ids came back. ``alone`` gives each create
+a connection of its own, as batchgen does, and ``asking`` asks for the job's id before it as well, as batchgen does on a
+manifest's first night: what that costs by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def jobs(source: Path) -> Iterator[dict[str, Any]]:
             yield from csv.DictReader(file)
 
 
-async def main(url: str, in_flight: int, source: Path, careful: bool) -> None:
+async def main(url: str, in_flight: int, source: Path, care: str) -> None:
     slots = asyncio.Semaphore(in_flight)
     task_ids: list[str] = []
     address = f"{url}/kling/v1/videos/image2video"
@@ -36,7 +37,7 @@ async def main(url: str, in_flight: int, source: Path, careful: bool) -> None:
             body = {**job, "model_name": "kling-v3", "mode": "pro"}
             if isinstance(job["image"], Path):
                 body["image"] = base64.b64encode(job["image"].read_bytes()).decode()
-            if careful:
+            if care == "asking":
                 async with asking.get(f"{address}/night.{job['id']}") as response:
                     await response.json()
             async with session.post(address, json=body) as response:
@@ -46,7 +47,7 @@ async def main(url: str, in_flight: int, source: Path, careful: bool) -> None:
     headers = {"Authorization": "Bearer key"}
     async with (
         aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(limit=0, force_close=careful)
+            headers=headers, connector=aiohttp.TCPConnector(limit=0, force_close=bool(care))
         ) as session,
         aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as asking,
     ):
@@ -55,4 +56,4 @@ async def main(url: str, in_flight: int, source: Path, careful: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:] == ["careful"]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), "".join(sys.argv[4:])))
