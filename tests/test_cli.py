@@ -535,3 +535,21 @@ def test_ctrl_c_on_a_terminal_ends_with_130_and_without_a_traceback(desk: Desk) 
         result = desk.finish(process)
     assert (result.code, result.out) == (130, "")
     assert "SIGINT" in result.err and "safe" in result.err
+
+
+@pytest.mark.parametrize(
+    "module", ["batchgen.cli", "batchgen.options", "orjson", "yaml", "batchgen.schema", "jsonschema_rs"]
+)
+def test_ctrl_c_while_the_program_loads_is_no_traceback(desk: Desk, module: str) -> None:
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "runpy.run_module('batchgen', run_name='__main__', alter_sys=True)"
+    )
+    desk.program = (sys.executable, "-c", code)
+    result = desk.run("validate", "night.yaml")
+    assert (result.code, result.out) == (130, "")
+    assert re.fullmatch("batchgen.*: interrupted; nothing was (begun|being created)\n", result.err)
