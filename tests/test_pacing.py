@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, backoff, together
+from batchgen.pool import Lane, Limits, Pool, Work
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 10), st.floats(10, 100), st.integers())
@@ -236,3 +237,24 @@ def test_questions_wait_for_each_other_a_little_and_are_never_early(now: float, 
         assert drawn_out == wait
     else:
         assert min((now + drawn_out) % TICK, TICK - (now + drawn_out) % TICK) < 1e-8
+
+
+@pytest.mark.parametrize(("account", "own"), [(1, None), (None, 1)], ids=["the account's", "the manifest's"])
+def test_an_end_is_wanted_only_where_a_create_waits_for_its_slot(
+    account: int | None, own: int | None
+) -> None:
+    lane = Lane("night", max_running=own)
+    lane.queue.extend(Work(lane) for _ in range(2))
+    pool = Pool(Limits(concurrency=8, max_running=account), random.Random(1))
+    pool.lanes.append(lane)
+    wanted = [pool.full]  # there is a slot for the next
+    work = pool.next(0.0)
+    assert work is not None
+    wanted.append(pool.full)  # its create has the only one
+    pool.started(work, 1.0)
+    wanted.append(pool.full)
+    pool.ended(work)
+    wanted.append(pool.full)
+    pool.started(pool.next(2.0) or work, 2.0)
+    wanted.append(pool.full)  # nothing is left to be created
+    assert wanted == [False, True, True, False, False]
