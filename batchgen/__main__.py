@@ -6,13 +6,13 @@ import sys
 
 
 def main() -> int:
-    """Run one command; Ctrl-C is heard as soon as Python itself has started."""
+    """Run one command and return its exit code. Ctrl-C while the modules load is no traceback either."""
     try:
         from batchgen import cli
 
         return cli.main()
     except KeyboardInterrupt:
-        sys.stderr.write("batchgen: interrupted; nothing was begun\n")
+        sys.stderr.write("batchgen: interrupted\n")
         return 130
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,7 @@ from batchgen.request import Body
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
+READERS = 2  # threads that wait for disks
 SHORTEST_KEY = 12  # characters
 TELLING = 8  # characters at its beginning that nobody needs to see
 
@@ -58,8 +60,10 @@ class _Upload(Payload):
         try:
             held = next(pieces)
             for piece in pieces:
-                await writer.write(held)
-                self._moved()
+                view = memoryview(held)
+                for start in range(0, len(held), UNSENT):
+                    await writer.write(view[start : start + UNSENT])
+                    self._moved()
                 held = piece
         except ImageError as error:
             self.failure = error
@@ -96,6 +100,7 @@ class Api:
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
         self._creates: set[asyncio.Timeout] = set()
+        self._readers = ThreadPoolExecutor(READERS, "read")
         self._hurry = math.inf  # loop time after which no create is waited for
 
     async def __aenter__(self) -> Self:
@@ -111,6 +116,7 @@ class Api:
         for session in (self._for_creates, self._for_queries):
             if session:
                 await session.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def hurry(self, seconds: float) -> None:
         """Wait at most so long for the creates in flight; they end as NeverSent or MaybeAccepted."""
@@ -130,12 +136,15 @@ class Api:
         :func:`answers.read_create` makes of a refusal.
         """
         progress = asyncio.timeout(None)
-        upload = _Upload(Body(fields), partial(self._postpone, progress))
+        body = Body(fields)
+        upload = _Upload(body, partial(self._postpone, progress))
         try:
             async with progress:
                 self._creates.add(progress)
                 self._postpone(progress)
                 try:
+                    if body.files:  # a disk that hangs keeps nothing else from going on
+                        await asyncio.get_running_loop().run_in_executor(self._readers, body.fetch)
                     answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
                     self._creates.discard(progress)

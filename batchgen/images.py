@@ -2,7 +2,7 @@
 
 The headers are read here rather than by an imaging library: a library decodes pixels or stops after the header,
 so telling a truncated file would take a second pass, and a folder of 100,000 images has to be judged in seconds.
-Bytes come in chunks of 1 MiB and each is hashed once; nothing else of the file stays in memory.
+Bytes come in chunks of 1 MiB, each hashed as it comes; nothing else of the file stays in memory.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def inspect(path: str) -> ImageFile:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
         form, width, height = _measure(source)
-        digest, checksum = source.finish()
+        digest, xxh3 = source.finish()
         after = os.fstat(file)
     if source.size != before.st_size or _version(after) != _version(before):
         raise ImageError("the file changed while it was read; is something still writing it?")
     changed = _changed_ns(before)
-    return ImageFile(path, source.size, changed, before.st_ino, digest, form, width, height, checksum)
+    return ImageFile(path, source.size, changed, before.st_ino, digest, form, width, height, xxh3)
 
 
 def inspect_base64(text: str) -> ImageFile:
@@ -191,14 +191,14 @@ class _Source:
         self.size = 0
         self._chunks = chunks
         self._digest = hashlib.sha256()
-        self._checksum = xxhash.xxh3_128()
+        self._xxh3 = xxhash.xxh3_128()
         self._buffer = b""
         self._at = 0
 
     def _more(self) -> bool:
         chunk = next(self._chunks, b"")
         self._digest.update(chunk)
-        self._checksum.update(chunk)
+        self._xxh3.update(chunk)
         self.size += len(chunk)
         rest = self._buffer[self._at :]
         self._buffer, self._at = rest + chunk if rest else chunk, 0
@@ -245,7 +245,7 @@ class _Source:
         self._at = len(self._buffer)
         while self._more():
             self._at = len(self._buffer)
-        return self._digest.hexdigest(), self._checksum.hexdigest()
+        return self._digest.hexdigest(), self._xxh3.hexdigest()
 
 
 def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int]:

@@ -54,8 +54,7 @@ class ImageFile:
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` stands for its bytes
-    for ever; ``checksum`` (XXH3, 128 bits) only from its inspection until it is sent, and is "" where an earlier run
-    inspected it.
+    for ever; ``xxh3`` (128 bits) only from its inspection until it is sent, and is "" where an earlier run inspected it.
     """
 
     path: str
@@ -66,7 +65,7 @@ class ImageFile:
     format: Literal["png", "jpeg"]
     width: int
     height: int
-    checksum: str = field(default="", compare=False)
+    xxh3: str = field(default="", compare=False)
 
 
 class Job(NamedTuple):  # as a frozen dataclass it would take four times as long to make

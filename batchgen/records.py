@@ -21,7 +21,7 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _STATE = COLUMNS.index("state")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
-_IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile) if column.compare)
+_IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
 _STATES = {state.value: state for state in State}
 # Rows of the jobs, or with the ids, in a JSON array.

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 from unicodedata import ucd_3_2_0 as unicode_3_2
@@ -21,12 +22,12 @@ import xxhash
 
 from batchgen import schema
 from batchgen.errors import ImageError
-from batchgen.images import decoded, opened
+from batchgen.images import CHUNK, decoded, opened
 from batchgen.models import ImageFile
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
 NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape it
-READ = 3 * 32 * 1024  # bytes of a file at a time; of three bytes each, so that Base64 pads only at the end
+READ = 3 * 32 * 1024  # bytes of a file at a time, 128 KiB of Base64; threes, so that it pads only at the end
 LONG = 256 * 1024  # characters; a longer text is encoded on its way out
 
 _compact = json.JSONEncoder(
@@ -170,7 +171,18 @@ class Body:
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._parts = _merged(_parts(fields))
+        self.files = [part for part in self._parts if isinstance(part, ImageFile)]
         self.length = sum(map(_length, self._parts))
+
+    def fetch(self) -> None:
+        """Read the files once, so that the system has them at hand and :meth:`pieces` waits for no disk.
+
+        What is wrong with one is left to :meth:`pieces` to say.
+        """
+        for image in self.files:
+            with suppress(ImageError), opened(image.path) as (file, _):
+                for _ in range(0, image.size, CHUNK):
+                    os.read(file, CHUNK)
 
     def pieces(self) -> Generator[bytes, None, None]:
         """The body from its start; each call is a new reading of the files.
@@ -255,8 +267,8 @@ def _escaped(text: str) -> Iterator[bytes]:
 
 def _proven_base64(image: ImageFile) -> Iterator[bytes]:
     """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if they are others."""
-    checked = image.checksum or image.sha256  # one that an earlier run has read has only its digest
-    hasher = xxhash.xxh3_128() if image.checksum else hashlib.sha256()
+    checked = image.xxh3 or image.sha256
+    hasher = xxhash.xxh3_128() if image.xxh3 else hashlib.sha256()
     changed = "the file changed since it was checked"
     buffer = memoryview(bytearray(min(READ, image.size)))
     with opened(image.path) as (file, status):

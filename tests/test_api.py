@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Awaitable
@@ -17,7 +18,7 @@ import pytest
 
 from batchgen import images
 from batchgen.answers import Accepted
-from batchgen.api import Api
+from batchgen.api import READERS, Api
 from batchgen.endpoint import origin
 from batchgen.errors import (
     ApiError,
@@ -215,6 +216,19 @@ def test_a_body_that_was_not_written_to_its_end_was_never_sent(play: Play, tmp_p
         async with wire(play) as url:
             end = await create(url, image=picture(tmp_path), patience=IMPATIENT)
             assert isinstance(end, NeverSent), end
+
+    asyncio.run(scene())
+
+
+def test_a_create_that_is_given_up_while_its_image_is_fetched_was_never_sent(tmp_path: Path) -> None:
+    async def scene() -> None:
+        disk = threading.Event()
+        async with wire(_hears_all_and_is_silent) as url, Api(url, KEY, timeout=IMPATIENT) as api:
+            for _ in range(READERS):
+                api._readers.submit(disk.wait, ENDS)  # the disk hangs: nothing of the image comes
+            end = await ended(api.create({"image": picture(tmp_path), "external_task_id": "a.b.c"}))
+            assert isinstance(end, NeverSent), end
+            disk.set()
 
     asyncio.run(scene())
 

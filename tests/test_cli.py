@@ -538,9 +538,15 @@ def test_ctrl_c_on_a_terminal_ends_with_130_and_without_a_traceback(desk: Desk) 
 
 
 @pytest.mark.parametrize(
-    "module", ["batchgen.cli", "batchgen.options", "orjson", "yaml", "batchgen.schema", "jsonschema_rs"]
+    ("module", "said"),
+    [
+        ("batchgen.cli", "batchgen: interrupted\n"),
+        ("batchgen.options", "batchgen: interrupted\n"),
+        ("orjson", "batchgen validate: interrupted; nothing was being created\n"),
+        ("jsonschema_rs", "batchgen validate: interrupted; nothing was being created\n"),
+    ],
 )
-def test_ctrl_c_while_the_program_loads_is_no_traceback(desk: Desk, module: str) -> None:
+def test_ctrl_c_while_the_program_loads_is_no_traceback(desk: Desk, module: str, said: str) -> None:
     code = (
         "import os, runpy, signal, sys\n"
         "class Interrupting:\n"
@@ -551,5 +557,4 @@ def test_ctrl_c_while_the_program_loads_is_no_traceback(desk: Desk, module: str)
     )
     desk.program = (sys.executable, "-c", code)
     result = desk.run("validate", "night.yaml")
-    assert (result.code, result.out) == (130, "")
-    assert re.fullmatch("batchgen.*: interrupted; nothing was (begun|being created)\n", result.err)
+    assert (result.code, result.out, result.err) == (130, "", said)

@@ -248,13 +248,11 @@ def test_an_end_is_wanted_only_where_a_create_waits_for_its_slot(
     pool = Pool(Limits(concurrency=8, max_running=account), random.Random(1))
     pool.lanes.append(lane)
     wanted = [pool.full]  # there is a slot for the next
-    work = pool.next(0.0)
-    assert work is not None
-    wanted.append(pool.full)  # its create has the only one
-    pool.started(work, 1.0)
-    wanted.append(pool.full)
-    pool.ended(work)
-    wanted.append(pool.full)
-    pool.started(pool.next(2.0) or work, 2.0)
-    wanted.append(pool.full)  # nothing is left to be created
-    assert wanted == [False, True, True, False, False]
+    for moment in (0.0, 2.0):
+        work = pool.next(moment)
+        assert work is not None
+        wanted.append(pool.full)
+        pool.started(work, moment + 1)
+        pool.ended(work)
+        wanted.append(pool.full)
+    assert wanted == [False, True, False, False, False]  # the second is the last: no other waits for its slot

@@ -39,8 +39,8 @@ GOLDEN_CANONICAL = (
 
 def image(path: str | Path, data: bytes = DATA) -> ImageFile:
     """A value as if these bytes had been checked at this path."""
-    sha256, checksum = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128(data).hexdigest()
-    return ImageFile(str(path), len(data), 0, 0, sha256, "png", 400, 300, checksum)
+    sha256, xxh3 = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128(data).hexdigest()
+    return ImageFile(str(path), len(data), 0, 0, sha256, "png", 400, 300, xxh3)
 
 
 def put(folder: Path, data: bytes, name: str = "a.png") -> ImageFile:
@@ -362,7 +362,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 @pytest.mark.parametrize("name", ["image", "static_mask"])
-@pytest.mark.parametrize("known", [{}, {"checksum": ""}], ids=["inspected", "remembered"])
+@pytest.mark.parametrize("known", [{}, {"xxh3": ""}], ids=["inspected", "remembered"])
 def test_a_file_that_is_not_what_was_checked_leaves_the_body_incomplete(
     change: Any, said: str, name: str, known: Any, tmp_path: Path
 ) -> None:
@@ -417,8 +417,20 @@ def test_a_file_touched_but_not_changed_is_sent(tmp_path: Path) -> None:
 
 
 def test_a_file_that_an_earlier_run_has_read_is_proven_by_its_digest(tmp_path: Path) -> None:
-    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), checksum="")})
+    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), xxh3="")})
     assert json.loads(b"".join(body.pieces())) == {"image": INLINE}
+
+
+def test_a_file_that_was_just_inspected_is_proven_by_the_quicker_checksum(tmp_path: Path) -> None:
+    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), xxh3="0" * 32)})
+    assert failing(body.pieces())[1].endswith("its bytes are others")
+
+
+def test_fetching_leaves_it_to_the_sending_to_say_what_is_wrong(tmp_path: Path) -> None:
+    body = Body({"image": put(tmp_path, DATA), "image_tail": put(tmp_path, DATA, "b.png")})
+    (tmp_path / "a.png").unlink()
+    body.fetch()
+    assert failing(body.pieces())[1] == f"{tmp_path / 'a.png'}: there is no such file"
 
 
 def test_no_descriptor_stays_open_however_the_sending_ends(tmp_path: Path) -> None:

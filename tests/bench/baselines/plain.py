@@ -56,4 +56,6 @@ async def main(url: str, in_flight: int, source: Path, care: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), "".join(sys.argv[4:])))
+    care = sys.argv[4] if len(sys.argv) > 4 else ""
+    assert care in ("", "alone", "asking"), care
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), care))
