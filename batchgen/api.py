@@ -12,8 +12,9 @@ import contextlib
 import math
 import os
 import re
+import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -35,13 +36,14 @@ from batchgen.request import Body
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
+TURNS = 3  # of the loop, in which it reads what has arrived
 READERS = 2  # threads that wait for disks
 SHORTEST_KEY = 12  # characters
 TELLING = 8  # characters at its beginning that nobody needs to see
 
 
 class _Upload(Payload):
-    """A create's body on its way out. ``complete`` turns true just before the last piece leaves us."""
+    """A create's body on its way out. ``complete`` turns true just before its last few bytes leave us."""
 
     def __init__(self, body: Body, moved: Callable[[], None]) -> None:
         super().__init__(body, content_type="application/json")
@@ -55,16 +57,18 @@ class _Upload(Payload):
         raise TypeError("a create's body is never held in memory")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        _hold_little(writer)
+        connection = _connection(writer)
+        _hold_little(connection)
         pieces = self._body.pieces()
+        slices = _slices(pieces)
         try:
-            held = next(pieces)
-            for piece in pieces:
-                view = memoryview(held)
-                for start in range(0, len(held), UNSENT):
-                    await writer.write(view[start : start + UNSENT])
-                    self._moved()
-                held = piece
+            held = next(slices)
+            for following in slices:
+                await _heard(connection)
+                await writer.write(held)
+                self._moved()
+                held = following
+            await _heard(connection)
         except ImageError as error:
             self.failure = error
             raise
@@ -75,10 +79,33 @@ class _Upload(Payload):
         self._moved()
 
 
-def _hold_little(writer: AbstractStreamWriter) -> None:
-    """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
+def _slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
+    """The same bytes, cut small: each that goes out is progress."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), UNSENT):
+            yield view[start : start + UNSENT]
+
+
+def _connection(writer: AbstractStreamWriter) -> socket.socket | None:
     transport = getattr(writer, "transport", None)
-    connection = transport.get_extra_info("socket") if transport is not None else None
+    return transport.get_extra_info("socket") if transport is not None else None
+
+
+async def _heard(connection: socket.socket | None) -> None:
+    """Let an early answer be read, which is lost where the other side hangs up with it and we write on."""
+    if connection is None or connection.fileno() < 0:
+        return
+    arrived = select.poll()
+    arrived.register(connection.fileno(), select.POLLIN)
+    for _ in range(TURNS):
+        if not arrived.poll(0):
+            return
+        await asyncio.sleep(0)
+
+
+def _hold_little(connection: socket.socket | None) -> None:
+    """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
     if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
@@ -212,8 +239,12 @@ class Api:
         if isinstance(error, TimeoutError):
             return f"nothing moved for {self._timeout:g} s"
         text = str(error)
-        if type(error) is aiohttp.ClientOSError and error.errno:
-            text = os.strerror(error.errno)
+        if type(error) is aiohttp.ClientOSError:
+            text = (
+                os.strerror(error.errno)
+                if error.errno
+                else "the connection was closed while the request was sent"
+            )
         if isinstance(error, aiohttp.ClientResponseError):
             text = f"the answer is not HTTP as it should be: {error.message}"
         text = self._masked(text.encode("utf-8", "replace")).decode()

@@ -606,7 +606,10 @@ def test_a_query_ends_as_this_tasks_view_or_as_an_error_that_proves_nothing(name
 # -- waiting ------------------------------------------------------------------------------------------------
 
 
-def test_a_slow_upload_that_moves_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inline", [False, True], ids=["a file", "inline Base64"])
+def test_a_slow_upload_that_moves_is_waited_for(inline: bool, tmp_path: Path) -> None:
+    sent = {"dynamic_masks": [{"mask": "A" * 200_000}] * 30} if inline else {"image": picture(tmp_path)}
+
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
@@ -620,7 +623,7 @@ def test_a_slow_upload_that_moves_is_waited_for(tmp_path: Path) -> None:
     async def scene() -> None:
         async with wire(play) as url:
             begun = time.monotonic()
-            end = await create(url, image=picture(tmp_path), patience=IMPATIENT)
+            end = await create(url, patience=IMPATIENT, **sent)
             assert end == Accepted("t1", "r1")
             assert time.monotonic() - begun > IMPATIENT  # without moving, it would have ended
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socketserver
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
 from batchgen.sandbox.video import clip
-from tests.program import Desk, Server, sandbox
+from tests.pictures import make_large_png
+from tests.program import KEY, Desk, Server, sandbox
 from tests.wire import Play, answer, made, request, served
 
 FAST = ("--task-seconds", "0.05-0.1")
@@ -62,6 +65,32 @@ def test_a_redirect_leads_nobody_anywhere(desk: Desk) -> None:
         assert result.code == 0, result.err
         done(desk, server, 3)
         assert of_kind(server, "elsewhere") == []
+
+
+def test_a_refusal_is_heard_also_where_the_connection_breaks_with_it(desk: Desk) -> None:
+    for number in range(8):
+        desk.write(f"in/{number}.png", make_large_png(4_000_000, number))
+    jobs = {"version": 1, "defaults": {"model_name": "kling-v3", "prompt": "x"}, "jobs": [{"folder": "in"}]}
+    desk.write("m.yaml", json.dumps(jobs))
+
+    class Refusing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if self.rfile.readline().startswith(b"GET"):
+                self.wfile.write(answer({"code": 1203, "message": "no such task"}, 404))
+            else:
+                self.rfile.read(500_000)
+                self.wfile.write(
+                    answer({"code": 1004, "message": "expired"}, 401)
+                )  # and resets: much is unread
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
+        result = desk.run("run", *QUICK, "m.yaml")
+        server.shutdown()
+    assert result.code == 3, result.err
+    assert "the key has expired" in result.err
 
 
 def test_ids_that_are_odd_or_somebody_elses_are_written_nowhere(desk: Desk) -> None:
