@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import re
 import stat
 import zlib
@@ -30,9 +29,6 @@ LARGEST = 10 * 1024 * 1024  # bytes
 SHORTEST_SIDE = 300  # pixels
 WIDEST = (5, 2)  # the longer side to the shorter one
 CHUNK = 1 << 20  # bytes
-SEED = random.SystemRandom().getrandbits(
-    64
-)  # of XXH3 in this process: nobody can make two files for it beforehand
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -195,7 +191,7 @@ class _Source:
         self.size = 0
         self._chunks = chunks
         self._digest = hashlib.sha256()
-        self._xxh3 = xxhash.xxh3_128(seed=SEED)
+        self._xxh3 = xxhash.xxh3_128()
         self._buffer = b""
         self._at = 0
 

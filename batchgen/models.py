@@ -54,7 +54,7 @@ class ImageFile:
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` stands for its bytes
-    for ever; ``xxh3`` (128 bits, with this process's seed) until it is sent, and is "" where an earlier run inspected it.
+    for ever; ``xxh3`` (128 bits, against accidents) until it is sent, and is "" where an earlier run inspected it.
     """
 
     path: str

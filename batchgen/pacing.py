@@ -27,10 +27,10 @@ import random
 from collections import deque
 from collections.abc import Iterable
 
-FIRST = 2  # creates beyond what runs before 1303 was ever seen, and half as many as run
-TRY_AFTER = 52  # ended tasks before one create more than the limit is tried
+FIRST = 1  # create beyond what runs before 1303 was ever seen, and half as many as run
+TRY_AFTER = 54  # ended tasks before one create more than the limit is tried
 TRY_AFTER_TOLD = 20  # the same below a limit that the user stated: there is something to be found
-PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the wait for the next so much longer
+PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the next wait so much longer
 PATIENCE_AT_BEST = 1.3  # and each try at it
 CHANCE = 0.1  # that a question is the last one
 UNKNOWN_FIRST = 10.0  # seconds before the first question about a kind never seen

@@ -22,7 +22,7 @@ import xxhash
 
 from batchgen import schema
 from batchgen.errors import ImageError
-from batchgen.images import CHUNK, SEED, decoded, opened
+from batchgen.images import CHUNK, decoded, opened
 from batchgen.models import ImageFile
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
@@ -268,7 +268,7 @@ def _escaped(text: str) -> Iterator[bytes]:
 def _proven_base64(image: ImageFile) -> Iterator[bytes]:
     """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if they are others."""
     checked = image.xxh3 or image.sha256
-    hasher = xxhash.xxh3_128(seed=SEED) if image.xxh3 else hashlib.sha256()
+    hasher = xxhash.xxh3_128() if image.xxh3 else hashlib.sha256()
     changed = "the file changed since it was checked"
     buffer = memoryview(bytearray(min(READ, image.size)))
     with opened(image.path) as (file, status):

@@ -312,7 +312,9 @@ def test_a_clock_that_has_jumped_since_the_last_run_delays_and_loses_nothing(des
         process.communicate()
         with contextlib.closing(sqlite3.connect(ledger(desk))) as connection:
             connection.execute(
-                "UPDATE tasks SET created_at = created_at + ?, submitted_at = submitted_at + ?", (jump, jump)
+                "UPDATE tasks SET created_at = created_at + ?1, submitted_at = submitted_at + ?1,"
+                " finished_at = finished_at + ?1",
+                (jump,),
             )
             connection.commit()
         mended(desk, server, 3)

@@ -27,7 +27,7 @@ def test_a_night_is_about_as_long_as_its_slots_make_it(slots: int, lengths: str,
     assert limit is not None
     assert outcome.over_bound <= limit
     assert outcome.queries <= QUERIES
-    assert outcome.refusals <= (0.0 if told else REFUSALS)
+    assert outcome.refusals == 0 or (not told and outcome.refusals < REFUSALS)
     assert outcome.most == slots
 
 
@@ -43,13 +43,13 @@ def test_a_neighbour_costs_the_slots_he_holds_and_little_more(told: bool) -> Non
     night = Night(20, "threefold", told, known=True, neighbour=8, rounds=150)
     outcome = simulate(night)
     assert outcome.over_bound <= (0.06 if told else 0.09)
-    assert outcome.refusals <= REFUSALS
+    assert outcome.refusals < REFUSALS
 
 
 def test_slots_that_a_neighbour_gave_back_are_found_soon_where_there_are_few() -> None:
     outcome = simulate(Night(5, "threefold", known=True, neighbour=2))
     assert outcome.over_bound <= 0.06
-    assert outcome.refusals <= REFUSALS
+    assert outcome.refusals < REFUSALS
 
 
 def test_waves_of_ends_do_not_carry_the_learned_limit_above_the_account() -> None:
@@ -60,7 +60,7 @@ def test_a_thousand_slots_are_filled_and_kept_full() -> None:
     outcome = simulate(Night(1000, "within 20%", told=False, rounds=8))
     assert outcome.most == 1000
     assert outcome.over_greedy <= 0.09  # eight rounds pay for the learning of a whole night
-    assert outcome.refusals <= REFUSALS
+    assert outcome.refusals < REFUSALS
 
 
 @settings(max_examples=30, deadline=None)

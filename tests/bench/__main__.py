@@ -63,7 +63,7 @@ def shown(row: Row) -> str:
     lines += [f"   {remark}" for remark in row.remarks]
     shown_goals = [goal for goal in row.goals if "nights" not in row.figures or not goal.met]
     for goal in shown_goals:
-        least = "at least" if goal.least else "at most"
+        least = "at least" if goal.least else "under" if goal.under else "at most"
         mark = "ok  " if goal.met else "MISS"
         lines.append(f"   {mark} {goal.what}: {goal.value:,.4g} {goal.unit} ({least} {goal.limit:,g})")
     return "\n".join(lines) + "\n"
