@@ -16,7 +16,7 @@ test: lint
 torture: $(STAMP)
 	$(VENV)/bin/python -m tests.torture $(TORTURE)
 
-# Beside what people otherwise use, some half an hour; make bench BENCH='--repeat 1 uploads' shortens it.
+# Beside what people otherwise use, some twenty minutes; make bench BENCH='--repeat 1 uploads' shortens it.
 bench: $(STAMP)
 	$(VENV)/bin/python -m tests.bench $(BENCH)
 
