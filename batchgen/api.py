@@ -14,8 +14,9 @@ import os
 import re
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -30,14 +31,13 @@ from batchgen import __version__
 from batchgen.answers import Accepted, Answer, in_a_line, read_create, read_query
 from batchgen.endpoint import origin
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
-from batchgen.models import TaskView
-from batchgen.request import Body
+from batchgen.models import ImageFile, TaskView
+from batchgen.request import Body, fetch
 
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
 TURNS = 3  # of the loop, in which it reads what has arrived
-READERS = 2  # threads that wait for disks
 SHORTEST_KEY = 12  # characters
 TELLING = 8  # characters at its beginning that nobody needs to see
 
@@ -77,6 +77,23 @@ class _Upload(Payload):
         self.complete = True
         await writer.write(held)
         self._moved()
+
+
+async def _aside(work: Callable[[], None]) -> None:
+    """Do it in a thread of its own, which may hang for ever: the program ends without it. It may raise OSError."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            work()
+        except OSError as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    await asyncio.wrap_future(done)
 
 
 def _slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
@@ -127,7 +144,6 @@ class Api:
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
         self._creates: set[asyncio.Timeout] = set()
-        self._readers = ThreadPoolExecutor(READERS, "read")
         self._hurry = math.inf  # loop time after which no create is waited for
 
     async def __aenter__(self) -> Self:
@@ -143,13 +159,16 @@ class Api:
         for session in (self._for_creates, self._for_queries):
             if session:
                 await session.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def hurry(self, seconds: float) -> None:
         """Wait at most so long for the creates in flight; they end as NeverSent or MaybeAccepted."""
         self._hurry = asyncio.get_running_loop().time() + seconds
         for progress in self._creates:
             self._postpone(progress)
+
+    @property
+    def _hurried(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._hurry
 
     def _postpone(self, progress: asyncio.Timeout) -> None:
         """Something moved: wait for the next thing from now on."""
@@ -159,25 +178,30 @@ class Api:
     async def create(self, fields: Mapping[str, Any]) -> Accepted:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
 
-        Raises NeverSent, MaybeAccepted, ImageError (a file isn't what was checked; nothing was accepted), or what
+        Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was accepted), or what
         :func:`answers.read_create` makes of a refusal.
         """
         progress = asyncio.timeout(None)
         body = Body(fields)
         upload = _Upload(body, partial(self._postpone, progress))
+        reading: ImageFile | None = None
         try:
             async with progress:
                 self._creates.add(progress)
                 self._postpone(progress)
                 try:
-                    if body.files:  # a disk that hangs keeps nothing else from going on
-                        await asyncio.get_running_loop().run_in_executor(self._readers, body.fetch)
+                    for reading in body.files:
+                        await _aside(partial(fetch, reading))
+                    reading = None
                     answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
                     self._creates.discard(progress)
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error)}")
+            if reading is not None and isinstance(error, TimeoutError) and not self._hurried:
+                said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
+                upload.failure = ImageError(f"{reading.path}: {said}")
         except MaybeAccepted as error:
             failure = error
         # Raised out here, so that aiohttp's errors aren't chained: they carry the request's headers, and so the key.
@@ -237,7 +261,7 @@ class Api:
     def _reason(self, error: BaseException) -> str:
         """What went wrong on the wire, in a line."""
         if isinstance(error, TimeoutError):
-            return f"nothing moved for {self._timeout:g} s"
+            return "the run was ended" if self._hurried else f"nothing moved for {self._timeout:g} s"
         text = str(error)
         if type(error) is aiohttp.ClientOSError:
             text = (

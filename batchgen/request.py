@@ -166,23 +166,13 @@ class Body:
     """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
 
     ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
-    :meth:`pieces` yields.
+    :meth:`pieces` yields, ``files`` what it reads on the way.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._parts = _merged(_parts(fields))
         self.files = [part for part in self._parts if isinstance(part, ImageFile)]
         self.length = sum(map(_length, self._parts))
-
-    def fetch(self) -> None:
-        """Read the files once, so that the system has them at hand and :meth:`pieces` waits for no disk.
-
-        What is wrong with one is left to :meth:`pieces` to say.
-        """
-        for image in self.files:
-            with suppress(ImageError), opened(image.path) as (file, _):
-                for _ in range(0, image.size, CHUNK):
-                    os.read(file, CHUNK)
 
     def pieces(self) -> Generator[bytes, None, None]:
         """The body from its start; each call is a new reading of the files.
@@ -201,6 +191,16 @@ class Body:
                     yield from _proven_base64(part)
                 except ImageError as error:
                     raise ImageError(f"{part.path}: {error}") from error
+
+
+def fetch(image: ImageFile) -> None:
+    """Read a file once, so that the system has it at hand and :meth:`Body.pieces` waits for no disk.
+
+    What is wrong with it is left to that to say.
+    """
+    with suppress(ImageError), opened(image.path) as (file, _):
+        for _ in range(0, image.size, CHUNK):
+            os.read(file, CHUNK)
 
 
 def _parts(value: Any) -> Iterator[Part]:

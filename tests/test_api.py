@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import os
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ import pytest
 
 from batchgen import images
 from batchgen.answers import Accepted
-from batchgen.api import READERS, Api
+from batchgen.api import Api
 from batchgen.endpoint import origin
 from batchgen.errors import (
     ApiError,
@@ -220,16 +221,36 @@ def test_a_body_that_was_not_written_to_its_end_was_never_sent(play: Play, tmp_p
     asyncio.run(scene())
 
 
-def test_a_create_that_is_given_up_while_its_image_is_fetched_was_never_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hurry", [False, True])
+def test_a_disk_that_hangs_is_the_image_s_fault_and_stops_nothing_else(
+    hurry: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, disk, reads = picture(tmp_path), threading.Event(), os.read
+
+    def read(file: int, count: int) -> bytes:
+        disk.wait(ENDS)
+        return reads(file, count)
+
     async def scene() -> None:
-        disk = threading.Event()
-        async with wire(_hears_all_and_is_silent) as url, Api(url, KEY, timeout=IMPATIENT) as api:
-            for _ in range(READERS):
-                api._readers.submit(disk.wait, ENDS)  # the disk hangs: nothing of the image comes
-            end = await ended(api.create({"image": picture(tmp_path), "external_task_id": "a.b.c"}))
-            assert isinstance(end, NeverSent), end
+        async with wire(saying(made("t1"))) as url, Api(url, KEY, timeout=IMPATIENT) as api:
+            hanging = asyncio.create_task(ended(api.create({**FIELDS, "image": image})))
+            assert await ended(api.create(FIELDS)) == Accepted("t1", "r1")
+            assert not hanging.done()
+            if hurry:
+                api.hurry(0.0)
+            end = await hanging
+            if hurry:
+                assert isinstance(end, NeverSent)
+                assert str(end) == "not sent: the run was ended"
+            else:
+                assert isinstance(end, ImageError)
+                assert (
+                    str(end)
+                    == f"{image.path}: it can't be read: nothing came from its disk for {IMPATIENT:g} s"
+                )
             disk.set()
 
+    monkeypatch.setattr("batchgen.request.os.read", read)
     asyncio.run(scene())
 
 

@@ -429,7 +429,8 @@ def test_a_file_that_was_just_inspected_is_proven_by_the_quicker_checksum(tmp_pa
 def test_fetching_leaves_it_to_the_sending_to_say_what_is_wrong(tmp_path: Path) -> None:
     body = Body({"image": put(tmp_path, DATA), "image_tail": put(tmp_path, DATA, "b.png")})
     (tmp_path / "a.png").unlink()
-    body.fetch()
+    for image in body.files:
+        request.fetch(image)
     assert failing(body.pieces())[1] == f"{tmp_path / 'a.png'}: there is no such file"
 
 
