@@ -52,6 +52,12 @@ def test_slots_that_a_neighbour_gave_back_are_found_soon_where_there_are_few() -
     assert outcome.refusals < REFUSALS
 
 
+def test_an_account_with_one_slot_refuses_once_at_the_start_and_rarely_later() -> None:
+    outcome = simulate(Night(1, "threefold", told=False))
+    assert outcome.refusals < REFUSALS
+    assert outcome.over_bound <= 0.09
+
+
 def test_waves_of_ends_do_not_carry_the_learned_limit_above_the_account() -> None:
     assert simulate(Night(100, "within 20%", told=False, rounds=30)).refusals <= 0.01
 
