@@ -178,8 +178,8 @@ class Api:
     async def create(self, fields: Mapping[str, Any]) -> Accepted:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
 
-        Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was accepted), or what
-        :func:`answers.read_create` makes of a refusal.
+        Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
+        accepted), or what :func:`answers.read_create` makes of a refusal.
         """
         progress = asyncio.timeout(None)
         body = Body(fields)

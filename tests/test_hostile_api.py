@@ -84,7 +84,7 @@ def test_a_refusal_is_heard_also_where_the_connection_breaks_with_it(desk: Desk)
                 )  # and resets: much is unread
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
         result = desk.run("run", *QUICK, "m.yaml")
