@@ -23,7 +23,7 @@ from batchgen.errors import (
     Throttled,
     UnknownCode,
 )
-from batchgen.models import TASK_ID, TaskView
+from batchgen.models import TASK_ID, ClipLink, TaskView
 
 #: code -> (the error it means on a create, what it means in words)
 CODES: Mapping[int, tuple[type[ApiError], str]] = {
@@ -166,7 +166,7 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
         message=_told(data.get("task_status_msg")) or "",
         created_at=_milliseconds(data.get("created_at")),
         updated_at=_milliseconds(data.get("updated_at")),
-        video_url=_url(video.get("url")),
+        clips=(ClipLink("", url),) if (url := _url(video.get("url"))) else (),
         units_charged=_told(str(units), 50) if isinstance(units, str | int | float) else None,
         request_id=request_id,
     )

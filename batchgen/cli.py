@@ -81,18 +81,30 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
 def _validate(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, report
 
-    manifests, problems = manifest.read(args.paths, output_dir=args.output_dir)
+    manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, strict=args.strict)
+    warned = [warning for one in manifests for warning in one.warnings]
     problems += [bad.problem for one in manifests for bad in one.unusable]
     jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
     code = 2 if problems else 0
     if args.json:
-        found = [report.problem_object(problem) for problem in problems]
-        out.document({"exit_code": code, "manifests": len(manifests), "jobs": jobs, "problems": found})
+        found, hints = ([*map(report.problem_object, some)] for some in (problems, warned))
+        out.document(
+            {
+                "exit_code": code,
+                "manifests": len(manifests),
+                "jobs": jobs,
+                "problems": found,
+                "warnings": hints,
+            }
+        )
     else:
         out.say(*problems)
+        if not args.quiet:
+            out.say(*map(report.warning_text, warned))
         if not problems and not args.quiet:
             files = report.counted(len(manifests), "manifest")
-            out.lines([f"{files}, {report.counted(jobs, 'job')}: no problems"])
+            hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
+            out.lines([f"{files}, {report.counted(jobs, 'job')}: no problems{hint}"])
     return code
 
 
@@ -104,16 +116,21 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
         known = ledger.images() if ledger is not None else {}
-        manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, known=known)
+        manifests, problems = manifest.read(
+            args.paths, output_dir=args.output_dir, strict=args.strict, known=known
+        )
         if not manifests:
             raise ManifestError(problems)
         steps = planned(args, manifests, ledger)
         code = 2 if problems else 0
         if args.json:
-            out.document({"exit_code": code, **report.plan_object(steps, problems)})
+            hints = [report.problem_object(warning) for one in manifests for warning in one.warnings]
+            out.document({"exit_code": code, **report.plan_object(steps, problems), "warnings": hints})
         else:
             out.lines(report.plan_text(steps))
     out.say(*problems)
+    if not args.quiet:
+        out.say(*(report.warning_text(warning) for one in manifests for warning in one.warnings))
     return code
 
 

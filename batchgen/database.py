@@ -89,6 +89,10 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # A job that was renamed is found by what shapes its clip, and a task has one owner.
     "CREATE INDEX tasks_digest ON tasks (digest); CREATE INDEX tasks_task ON tasks (task_id);",
+    """
+    ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
+    ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
+    """,
 )
 
 BUSY_SECONDS = 5.0  # how long another program may hold the file (a backup, an sqlite3 shell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from batchgen import rules, schema
@@ -20,13 +20,17 @@ _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][
 
 
 class Made(NamedTuple):
-    """What became of a draft: a job; else what is wrong with its text, and what with its images."""
+    """What became of a draft: a job; else what is wrong with its text, and what with its images.
+
+    ``warnings`` are about a job that is made all the same.
+    """
 
     id: str | None
     take: int
     job: Job | None
     findings: list[Finding]
     failures: list[Finding]
+    warnings: Sequence[Finding] = ()
 
 
 class Shared(NamedTuple):
@@ -111,7 +115,7 @@ class Maker:
         external = external or external_task_id(self.manifest, good_id, take, sha256)
         place = draft.origin.place
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
-        return Made(good_id, take, job, [], [])
+        return Made(good_id, take, job, [], [], rules.warnings(request))
 
     def _look(
         self,

@@ -33,6 +33,7 @@ def read(
     paths: Sequence[str],
     *,
     output_dir: str | None = None,
+    strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
     inspect: Callable[[str], ImageFile] = images.inspect,
 ) -> tuple[list[Manifest], list[Problem]]:
@@ -41,12 +42,13 @@ def read(
     ``output_dir`` is relative to the working directory and beats the manifests'. Images that are ``known``, by their
     paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
     fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
-    anyway, it is reported with the rest. Raises UsageError for a path that is neither a manifest nor a folder with one.
+    anyway, it is reported with the rest. With ``strict``, warnings are problems. Raises UsageError for a path that is neither a manifest nor a folder with one.
     """
     sources = Sources(inspect, known)
     readings = [_Reading(file, output_dir, sources) for file in _files(paths)]
     for reading in readings:
         reading.read()
+        (reading.problems if strict else reading.manifest.warnings).extend(reading.warnings)
     _report_shared_names(readings)
     _report_shared_ids(readings)
     good = [reading.manifest for reading in readings if not reading.problems]
@@ -102,6 +104,7 @@ class _Reading:
         self.sources = sources
         self.manifest = Manifest(file, "")
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was met first
 
     def all_problems(self) -> list[Problem]:
@@ -176,6 +179,7 @@ class _Reading:
         if kind is None:
             made = self._make(Draft(at, own), "inline", defaults)
             self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
+            self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
             return
         findings = schema.check_entry(kind, own)
         self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
@@ -211,25 +215,18 @@ class _Reading:
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
 
     def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
-        told: dict[
-            Finding, list[int]
-        ] = {}  # what isn't in a job's own fields: [number of its problem, how many more]
+        problems, warnings = _Gathered(self.problems), _Gathered(self.warnings)
         for draft in drafts:
             if isinstance(draft, Problem):
                 self.problems.append(draft)
                 continue
             made = self._make(draft, kind, shared)
             for finding in made.findings:
-                if not (finding.path and finding.path[0] in draft.fields):
-                    if finding in told:
-                        told[finding][1] += 1
-                        continue
-                    told[finding] = [len(self.problems), 0]
-                self.problems.append(draft.origin.problem(made.id, *finding))
-        for number, more in told.values():
-            if more:
-                problem = self.problems[number]
-                self.problems[number] = replace(problem, text=f"{problem.text} (and {more:,} more like it)")
+                problems.add(draft, made.id, finding)
+            for finding in made.warnings:
+                warnings.add(draft, made.id, finding)
+        problems.finish()
+        warnings.finish()
 
     def _make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """Keep the job that a draft makes, or the reason why it can't run; its findings are left to the caller."""
@@ -269,6 +266,29 @@ class _Reading:
             self.problems.append(found.problem(job.id, path, text))
         else:
             self.problems.append(Problem(found, subject(job.id, None, path), text))
+
+
+class _Gathered:
+    """Findings of many jobs: one that isn't in a job's own fields is the same for all, and listed once."""
+
+    def __init__(self, listed: list[Problem]) -> None:
+        self._listed = listed
+        self._shared: dict[Finding, list[int]] = {}  # [where it is listed, how many more]
+
+    def add(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
+        if not (finding.path and finding.path[0] in draft.fields):
+            if finding in self._shared:
+                self._shared[finding][1] += 1
+                return
+            self._shared[finding] = [len(self._listed), 0]
+        self._listed.append(draft.origin.problem(job_id, *finding))
+
+    def finish(self) -> None:
+        """Say of each that is shared how many more there are."""
+        for number, more in self._shared.values():
+            if more:
+                problem = self._listed[number]
+                self._listed[number] = replace(problem, text=f"{problem.text} (and {more:,} more like it)")
 
 
 def _image_of(draft: Draft | Problem) -> str | None:

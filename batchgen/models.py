@@ -103,7 +103,10 @@ class UnusableJob:
 
 @dataclass(slots=True)
 class Manifest:
-    """One manifest without problems. Limits are None where the manifest doesn't set them."""
+    """One manifest without problems. Limits are None where the manifest doesn't set them.
+
+    ``warnings`` are what may be a mistake and refuses nothing.
+    """
 
     file: str
     name: str
@@ -112,6 +115,7 @@ class Manifest:
     max_cost_usd: float | None = None
     jobs: list[Job] = field(default_factory=list)
     unusable: list[UnusableJob] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 class Record(NamedTuple):  # a tuple, as every change makes another one
@@ -139,6 +143,8 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     video_sha256: str | None = None
     cost_usd_estimate: float | None = None
     units_charged: str | None = None
+    image: str | None = None  # the path or URL that was sent, None for Base64: for people, not for identity
+    parts: str | None = None  # JSON: the clip's further files, see database.py
 
     @property
     def kind(self) -> str:
@@ -198,9 +204,19 @@ class Change:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ClipLink(NamedTuple):
+    """One file of a task's result. ``part`` is "" for the clip itself, else ``part2``, ``watermark``, ``part2.watermark``."""
+
+    part: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """What the API says about a task. ``status`` is None for a word that batchgen doesn't know (kept in ``raw``)."""
+    """What the API says about a task. ``status`` is None for a word that batchgen doesn't know, kept in ``raw_status``.
+
+    ``clips`` are the files of its result that have a usable address, the clip itself first.
+    """
 
     task_id: str
     external_task_id: str | None
@@ -209,6 +225,11 @@ class TaskView:
     message: str = ""
     created_at: float | None = None  # Unix seconds
     updated_at: float | None = None  # Unix seconds
-    video_url: str | None = None
+    clips: tuple[ClipLink, ...] = ()
     units_charged: str | None = None
     request_id: str | None = None
+
+    @property
+    def video_url(self) -> str | None:
+        """The address of the clip itself; None where there is none that can be used."""
+        return self.clips[0].url if self.clips else None

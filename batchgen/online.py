@@ -102,9 +102,14 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     code = report.exit_code(tally, stops, refused=bool(problems), submit_only=submit_only)
     stopped = "; ".join(map(str, stops)) or pool.why_not
     created, spent = pool.budget.creates, pool.budget.spent
+    warned = [warning for one in manifests for warning in one.warnings]
     if args.json:
-        out.document(report.run_object(tally, stopped, code, problems, created=created, spent=spent))
+        hints = [report.problem_object(warning) for warning in warned]
+        summary = report.run_object(tally, stopped, code, problems, created=created, spent=spent)
+        out.document({**summary, "warnings": hints})
     out.say(*problems)
+    if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
+        out.say(*map(report.warning_text, warned))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
         out.say(*report.run_text(tally, stopped, created=created, spent=spent, verbose=args.verbose))
     return code
@@ -268,7 +273,9 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
         fresh.append(image)
         return image
 
-    found = manifest.read(args.paths, output_dir=args.output_dir, known=ledger.images(), inspect=inspect)
+    found = manifest.read(
+        args.paths, output_dir=args.output_dir, strict=args.strict, known=ledger.images(), inspect=inspect
+    )
     await ledger.remember_images(fresh)
     return found
 

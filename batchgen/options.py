@@ -112,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
     )
     paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
+    paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
     choice = _Parser(add_help=False)
     choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
     choice.add_argument(

@@ -6,11 +6,11 @@ import enum
 import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from batchgen.models import Brief, Job, Manifest, Record, State, Twin, UnusableJob
+from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
-from batchgen.request import canonical
+from batchgen.request import canonical, is_url
 from batchgen.transitions import MAY_BE_PAID
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
@@ -178,7 +178,16 @@ def new_row(step: Step, job: Job) -> Record:
         state=State.PENDING,
         output_path=output_path(job),
         cost_usd_estimate=step.cost,
+        image=image_name(job.request),
     )
+
+
+def image_name(request: Mapping[str, Any]) -> str | None:
+    """The path or URL of the picture that a checked request begins with (or ends with); None for Base64."""
+    image = request.get("image", request.get("image_tail"))
+    if isinstance(image, ImageFile):
+        return image.path
+    return image if isinstance(image, str) and is_url(image) else None
 
 
 def output_path(job: Job) -> str:

@@ -135,6 +135,11 @@ def problem_object(problem: Problem) -> dict[str, Any]:
     }
 
 
+def warning_text(warning: Problem) -> str:
+    """A manifest's warning for people: its place first, as editors and terminals look for it."""
+    return ": ".join(filter(None, (str(warning.place), "warning", warning.subject, warning.text)))
+
+
 def plan_text(steps: Iterable[Step]) -> Iterator[str]:
     """A line per job, then what it comes to."""
     counts: Counter[Action] = Counter()

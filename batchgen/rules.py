@@ -27,6 +27,14 @@ def check(request: Mapping[str, Any]) -> list[Finding]:
     return [*_shots(request), *_references(request)]
 
 
+def warnings(request: Mapping[str, Any]) -> list[Finding]:
+    """What of a request without problems may be a mistake all the same; images are :class:`ImageFile` where they are files."""
+    found: list[Finding] = []
+    if "prompt" not in request and request.get("multi_shot") is not True:
+        found.append(Finding((), "no prompt: the clip is paid, and the model decides what happens in it"))
+    return found
+
+
 def check_images(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong between the masks and the image; judged where they are :class:`ImageFile`, URLs are not opened."""
     if "static_mask" not in request and "dynamic_masks" not in request:

@@ -64,6 +64,7 @@ SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "video_sha256": _TEXT,
         "cost_usd_estimate": _NUMBER,
         "units_charged": _TEXT,
+        "parts": _TEXT,
     }
 )
 

@@ -209,10 +209,11 @@ RUN = {
     "stopped",
     "endings",
     "problems",
+    "warnings",
 }
-PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems"}
+PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings"}
 JSON = {
-    "validate night.yaml": {"exit_code", "manifests", "jobs", "problems"},
+    "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings"},
     "plan night.yaml": PLAN,
     "run -n night.yaml": PLAN,
     "run --poll-interval 0.05 night.yaml": RUN,
@@ -558,3 +559,40 @@ def test_ctrl_c_while_the_program_loads_is_no_traceback(desk: Desk, module: str,
     desk.program = (sys.executable, "-c", code)
     result = desk.run("validate", "night.yaml")
     assert (result.code, result.out, result.err) == (130, "", said)
+
+
+# -- warnings --------------------------------------------------------------------------------------------------------
+
+UNTOLD = (
+    "version: 1\ndefaults: {model_name: kling-v3}\njobs:\n  - {id: a, image: https://example.com/a.png}\n"
+)
+
+
+def test_a_warning_is_shown_in_the_form_of_a_problem_and_refuses_nothing(desk: Desk) -> None:
+    desk.write("w.yaml", UNTOLD)
+    shown = "w.yaml:4:5: warning: jobs[0] (a): no prompt"
+    checked, planned = desk.run("validate", "w.yaml"), desk.run("plan", "w.yaml")
+    assert checked.code == planned.code == 0
+    assert checked.err.startswith(shown) and planned.err.startswith(shown)
+    assert checked.out == "1 manifest, 1 job: no problems, 1 warning\n"
+    (warning,) = desk.run("validate", "--json", "w.yaml").json["warnings"]
+    assert (warning["file"], warning["line"], warning["subject"]) == ("w.yaml", 4, "jobs[0] (a)")
+
+
+def test_strict_makes_warnings_problems(desk: Desk) -> None:
+    desk.write("w.yaml", UNTOLD)
+    result = desk.run("validate", "--strict", "w.yaml")
+    assert result.code == 2
+    assert result.err.startswith("w.yaml:4:5: jobs[0] (a): no prompt")
+    assert desk.run("plan", "--strict", "w.yaml").code == 2
+
+
+def test_a_warning_makes_no_mail(desk: Desk, tmp_path: Path) -> None:
+    desk.write("w.yaml", UNTOLD)
+    with sandbox(tmp_path) as server:
+        desk.against(server)
+        assert desk.run("run", "--strict", "w.yaml").code == 2
+        assert server.accepted() == {}
+        quiet = desk.run("run", "--poll-interval", "0.05", "w.yaml")
+        assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+        assert "warning: jobs[0] (a): no prompt" in desk.run("run", "-v", "w.yaml").err
