@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
@@ -22,22 +21,20 @@ from batchgen.errors import (
     AccountStop,
     ApiError,
     BatchgenError,
-    DownloadError,
     NotFound,
     cited,
 )
 from batchgen.ledger import Ledger
 from batchgen.models import Job, Record, State, TaskView
 from batchgen.pacing import Lengths, backoff, together
-from batchgen.plan import PAYS, decide, output_path
+from batchgen.plan import PAYS, decide
 from batchgen.pool import Pool, Work
+from batchgen.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from batchgen.api import Api
     from batchgen.download import Downloads
 
-DOWNLOADS = 4  # in flight at once
-DOWNLOAD_TRIES = 3
 VANISHED = 5  # answers of "no such task" before a task is reported as gone
 
 
@@ -66,7 +63,7 @@ class Lives:
         waits: Waits,
         give_up: Callable[[BatchgenError], None],
     ) -> None:
-        self.ledger, self.api, self.downloads, self.pool, self.waits = ledger, api, downloads, pool, waits
+        self.ledger, self.pool, self.waits = ledger, pool, waits
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
 
         def pause(seconds: float) -> float:
@@ -74,11 +71,11 @@ class Lives:
 
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
+        self._retrieval = Retrieval(ledger, self.asker, downloads)
         self.settling = 0
         self._rng = random.Random()
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
-        self._fetches = asyncio.Semaphore(DOWNLOADS)
         self._warned: set[str] = set()
 
     async def live(self, work: Work) -> str:
@@ -97,7 +94,7 @@ class Lives:
                 case State.SUBMITTED:
                     text = await self._follow(work, work.record)
                 case State.SUCCEEDED:
-                    text = await self._bring_home(work, work.record)
+                    text = await self._retrieval.bring_home(work, work.record)
                 case State.FAILED:
                     return self._failed(work, work.record)
                 case State.PENDING | State.REJECTED | State.DOWNLOADED:
@@ -262,63 +259,6 @@ class Lives:
         work.step = decide(job, list({row.external_task_id: row for some in rows for row in some}.values()))
         if work.step.action in PAYS:
             work.record, work.again = None, True
-
-    # -- bring home -----------------------------------------------------------------------------------
-
-    async def _bring_home(self, work: Work, record: Record) -> str:
-        """Download the clip. Whatever goes wrong here is retried here, and never as a create."""
-        assert record.video_url is not None
-        root = os.path.normpath(
-            os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
-        )
-        if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != root:
-            path, root = output_path(job), job.output_dir  # the folder has moved since
-            record = work.record = await write(
-                self.ledger,
-                record,
-                State.SUCCEEDED,
-                "moved",
-                detail={"from": record.output_path},
-                output_path=path,
-            )
-        text = ""
-        for turn in range(DOWNLOAD_TRIES):
-            try:
-                async with self._fetches:
-                    clip = await self.downloads.fetch(record.video_url or "", record.output_path, root=root)
-            except DownloadError as error:
-                text = str(error)
-                record = work.record = await write(
-                    self.ledger, record, State.SUCCEEDED, "download_failed", message=text
-                )
-                if turn + 1 < DOWNLOAD_TRIES:
-                    await asyncio.sleep(backoff(turn, self._rng))
-                    expired = record.video_url
-                    record = work.record = await self._fresh_url(record)
-                    if error.gone and turn and record.video_url == expired:
-                        work.bucket = "vanished"
-                        return (
-                            f"its clip is gone: {text} (results are deleted after 30 days);"
-                            f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
-                        )
-            else:
-                work.record = await write(
-                    self.ledger, record, State.DOWNLOADED, "downloaded", detail={"bytes": clip.size}, video_path=clip.path,
-                    video_sha256=clip.sha256,
-                )  # fmt: skip
-                tell(logging.INFO, "downloaded", record, clip.path)
-                return ""
-        return f"its clip is paid but didn't come home: {text}; the next run fetches it again, at no cost"
-
-    async def _fresh_url(self, record: Record) -> Record:
-        """URLs expire: ask for the task's present one."""
-        try:
-            view = await self.asker.ask(record.task_id or "")
-        except ApiError:
-            return record
-        if view.video_url and view.video_url != record.video_url:
-            return await write(self.ledger, record, State.SUCCEEDED, "new_url", video_url=view.video_url)
-        return record
 
 
 def _length(view: TaskView, age: float) -> float:

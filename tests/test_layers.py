@@ -47,7 +47,7 @@ LAYERS = {
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),
-    "runner": ("runner", "life", "creating", "asking", "recovery"),
+    "runner": ("runner", "life", "retrieval", "creating", "asking", "recovery"),
     "surface": ("settings", "options", "logs", "export", "report", "output", "online", "cli", "__main__"),
 }
 STRANGERS = {"effects"}  # layers whose modules never import each other
