@@ -27,6 +27,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from batchgen.sandbox import guard
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment, parse
 from batchgen.sandbox.journal import load
@@ -856,23 +857,39 @@ def test_a_misspelt_fault_gets_a_hint() -> None:
 # --- callbacks, control, and the program
 
 
-def test_callbacks_come_at_every_change_signed_and_only_to_this_machine() -> None:
-    secret = b"0123456789abcdef"
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[str, list[tuple[web.BaseRequest, bytes]]]]:
+    """A receiver on this machine: its ``HOST:PORT``, and what has come to it."""
     received: list[tuple[web.BaseRequest, bytes]] = []
 
     async def receive(request: web.BaseRequest) -> web.Response:
         received.append((request, await request.read()))
         return web.Response()
 
-    async def test(b: Bench) -> None:
-        runner = web.ServerRunner(web.Server(receive))
-        await runner.setup()
+    runner = web.ServerRunner(web.Server(receive))
+    await runner.setup()
+    try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-        await b.made(callback_url="http://192.0.2.1/hook")
-        task_id = await b.made(callback_url=url, external_task_id="x")
-        await until(lambda: len(b.sandbox.journal.of("callback")) >= 3)
+        yield f"127.0.0.1:{runner.addresses[0][1]}", received
+    finally:
         await runner.cleanup()
+
+
+def test_callbacks_come_at_every_change_and_signed() -> None:
+    secret = b"0123456789abcdef"
+
+    async def test() -> None:
+        async with listening() as (there, received):
+            config = Config(
+                webhook_secret="whsec_" + b64(secret),
+                faults=(parse("callback_twice@2"),),
+                callbacks=frozenset({guard.address(there)}),
+            )
+            async with asyncio.timeout(30), bench(config) as b:
+                task_id = await b.made(callback_url=f"http://{there}/hook", external_task_id="x")
+                await until(lambda: len(b.sandbox.journal.of("callback")) >= 3)
+                statuses = {entry.status for entry in b.sandbox.journal.of("callback")}
+        assert statuses == {200}
         documents = [json.loads(body) for _, body in received]
         assert [one["task_status"] for one in documents] == ["processing", "succeed", "succeed"]
         assert {one["task_id"] for one in documents} == {task_id}
@@ -882,10 +899,100 @@ def test_callbacks_come_at_every_change_signed_and_only_to_this_machine() -> Non
             name, moment = request.headers["webhook-id"], request.headers["webhook-timestamp"]
             mac = hmac.new(secret, f"{name}.{moment}.".encode() + body, hashlib.sha256).digest()
             assert request.headers["webhook-signature"] == "v1," + b64(mac)
-        assert {entry.status for entry in b.sandbox.journal.of("callback")} == {200}
 
-    config = Config(webhook_secret="whsec_" + b64(secret), faults=(parse("callback_twice@2"),))
-    sandboxed(test, config)
+    asyncio.run(test())
+
+
+def test_nobody_is_called_back_who_was_not_named() -> None:
+    async def test() -> None:
+        async with listening() as (named, received), listening() as (other, foreign):
+            port = other.partition(":")[2]
+            config = Config(callbacks=frozenset({guard.address(named)}))
+            async with asyncio.timeout(30), bench(config) as b:
+                for url in (
+                    f"http://{other}/delete?all=1",
+                    f"http://localhost:{port}/",
+                    f"http://{named}@{other}/",
+                    f"http://{other}#@{named}/",
+                    f"http://[::ffff:127.0.0.1]:{port}/",
+                    "http://192.0.2.1/hook",
+                ):
+                    await b.made(callback_url=url)
+                await b.made(callback_url=f"http://{named}/hook")
+                await until(lambda: len(b.sandbox.journal.of("callback")) >= 2)
+                called = {entry.path for entry in b.sandbox.journal.of("callback")}
+        assert (called, len(received), foreign) == ({f"http://{named}/hook"}, 2, [])
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.1:9", "example.org:80", "127.0.0.1", "a@127.0.0.1:9", "127.0.0.1:0", "[::1"]
+)
+def test_a_receiver_is_a_host_of_this_machine_and_a_port(text: str) -> None:
+    assert [guard.address(one) for one in ("LocalHost:1", "[::1]:80")] == [("localhost", 1), ("::1", 80)]
+    with pytest.raises(ValueError, match="write a host of this machine and a port"):
+        guard.address(text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "rebound.example:1234"}, 421),
+        ({"Host": "127.0.0.1.rebound.example"}, 421),
+        ({"Host": "localhost.rebound.example"}, 421),
+        ({"Host": "127.0.0.1@rebound.example"}, 421),
+        ({"Host": "rebound.example#127.0.0.1"}, 421),
+        ({"Host": "192.0.2.1"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "https://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_a_page_in_a_browser_gets_no_answer(headers: dict[str, str], status: int) -> None:
+    async def test(b: Bench) -> None:
+        for host in (b.sandbox.base_url, b.sandbox.elsewhere):
+            for method, path in (("GET", "/_sandbox/journal"), ("POST", CALL), ("OPTIONS", CALL)):
+                async with b.client.request(method, host + path, headers=headers, json=ORDER) as response:
+                    assert (response.status, "sandbox" in (await response.json())["problem"]) == (
+                        status,
+                        True,
+                    )
+        assert b.sandbox.journal.summary()["tasks"] == 0
+
+    sandboxed(test)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost"},
+        {"Host": "LOCALHOST.:9"},
+        {"Host": "127.0.0.2:80"},
+        {"Host": "[::1]:80"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_this_machine_by_whatever_name_gets_an_answer(headers: dict[str, str]) -> None:
+    async def test(b: Bench) -> None:
+        async with b.client.get(b.sandbox.base_url + "/_sandbox/stats", headers=headers) as response:
+            assert response.status == 200
+
+    sandboxed(test)
+
+
+def test_a_form_of_a_page_turns_nothing() -> None:
+    async def test(b: Bench) -> None:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+            url = f"{b.sandbox.base_url}/_sandbox/slots"
+            async with b.client.post(url, data=b'{"slots": 1}', headers={"Content-Type": kind}) as response:
+                assert response.status == 415
+        assert b.sandbox.account.slots is None
+
+    sandboxed(test)
 
 
 def test_the_sandbox_is_turned_while_it_runs() -> None:

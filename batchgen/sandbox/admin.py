@@ -67,6 +67,8 @@ def _guarded(handler: Handler) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         if not request.remote or not ipaddress.ip_address(request.remote).is_loopback:
             return web.json_response({"problem": "for this machine alone"}, status=403)
+        if request.method == "POST" and request.content_type != "application/json":
+            return web.json_response({"problem": "Content-Type must be application/json"}, status=415)
         try:
             return await handler(request)
         except (ValueError, TypeError, KeyError) as error:

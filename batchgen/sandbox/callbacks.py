@@ -1,4 +1,4 @@
-"""Notifications of a task's changes, to loopback hosts alone: a rehearsal disturbs nobody."""
+"""Notifications of a task's changes, to the receivers of this machine that the user named, and to nobody else."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from batchgen.sandbox.faults import Dice, Fault, Moment
+from batchgen.sandbox.guard import Address, receiver
 from batchgen.sandbox.tasks import Account, Task
 
 _AT_ONCE = 20
@@ -32,23 +32,31 @@ class Callbacks:
         dice: Dice,
         note: Callable[..., Any],
         describe: Callable[[Task], dict[str, Any]],
+        receivers: Collection[Address] = (),
         secret: str | None = None,
     ) -> None:
         self._account = account
         self._dice = dice
         self._note = note
         self._describe = describe
+        self._receivers = receivers
         self._key = base64.b64decode(secret.removeprefix("whsec_")) if secret else None
         self._session: aiohttp.ClientSession | None = None
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._followers: set[asyncio.Task[None]] = set()
 
     def follow(self, task: Task) -> None:
-        """Report on ``task`` from now on, if it asked for it and its receiver is on this machine."""
-        if task.callback_url and is_loopback(task.callback_url):
+        """Report on ``task`` from now on, if it asked for it and its receiver is one of those that were named."""
+        if task.callback_url and self._is_named(task.callback_url):
             follower = asyncio.create_task(self._follow(task))
             self._followers.add(follower)
             follower.add_done_callback(self._followers.discard)
+
+    def _is_named(self, url: str) -> bool:
+        try:
+            return receiver(URL(url)) in self._receivers
+        except ValueError:
+            return False
 
     async def close(self) -> None:
         for follower in list(self._followers):
@@ -115,11 +123,3 @@ class Callbacks:
 def legacy(data: dict[str, Any]) -> dict[str, Any]:
     """The callback's body: ``data`` of a query, in the shape that every field is there."""
     return {"final_unit_deduction": "", "task_result": {"videos": []}} | data
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

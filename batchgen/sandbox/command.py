@@ -74,6 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neighbour", type=_count, default=0, metavar="N", help="slots that somebody else uses at times"
     )
+    parser.add_argument(
+        "--callbacks",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="call back this receiver on this machine; may be given more than once (default: none)",
+    )
     parser.add_argument("--journal", metavar="FILE", help="append every request to FILE as JSON Lines")
 
 
@@ -90,6 +97,7 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises UsageError."""
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.faults import FAULTS, parse
+    from batchgen.sandbox.guard import address
 
     if arguments.list_faults:
         width = max(map(len, FAULTS))
@@ -101,6 +109,10 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
         faults = tuple(map(parse, arguments.fault))
     except ValueError as error:
         raise UsageError(f"--fault: {error}") from None
+    try:
+        receivers = frozenset(map(address, arguments.callbacks))
+    except ValueError as error:
+        raise UsageError(f"--callbacks: {error}") from None
     config = Config(
         slots=arguments.slots,
         task_seconds=arguments.task_seconds,
@@ -111,6 +123,7 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
         lookups=not arguments.no_lookups,
         unique=not arguments.no_unique,
         neighbour=arguments.neighbour,
+        callbacks=receivers,
         journal=arguments.journal,
     )
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen.sandbox.faults import Rule
+from batchgen.sandbox.guard import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Config:
     ``unique``: a second create of one external id is refused (1201), else it makes a second task.
     ``key``: the bearer key to ask for; None takes any. ``neighbour``: up to so many slots are held by somebody else,
     another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
-    ``webhook_secret``: ``whsec_...``, signs callbacks.
+    ``callbacks``: the receivers that may be called back; ``webhook_secret``: ``whsec_...``, signs what they get.
     """
 
     slots: int | None = None
@@ -34,4 +35,5 @@ class Config:
     neighbour: int = 0
     neighbour_seconds: float = 1.0
     drip: float = 0.05
+    callbacks: frozenset[Address] = frozenset()
     webhook_secret: str | None = None

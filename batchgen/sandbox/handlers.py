@@ -37,7 +37,7 @@ class Api:
         self._release = asyncio.Event()
         self._readers = ThreadPoolExecutor(2, "sandbox-read")  # few: each holds a whole body, decoded
         self._callbacks = Callbacks(
-            self.account, self.dice, self._note, self._describe, config.webhook_secret
+            self.account, self.dice, self._note, self._describe, config.callbacks, config.webhook_secret
         )
 
     async def close(self) -> None:
@@ -174,6 +174,11 @@ class Api:
             return 1002
         wanted = self.config.key
         return 0 if wanted is None or hmac.compare_digest(key.encode(), wanted.encode()) else 1000
+
+    def turn_away(self, request: web.Request, status: int, reason: str) -> web.Response:
+        """Answer a request that isn't meant for the API, with the connection closed."""
+        self._note("other", request, status=status, message=reason)
+        return web.json_response({"problem": reason}, status=status, headers={"Connection": "close"})
 
     def refuse(
         self,

@@ -10,7 +10,7 @@ from typing import Self
 
 from aiohttp import web
 
-from batchgen.sandbox import admin, faults
+from batchgen.sandbox import admin, faults, guard
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.handlers import Api
 
@@ -32,6 +32,7 @@ class Sandbox:
         self.config = config or Config()
         self._api = Api(self.config, clock)
         self._runner: web.AppRunner | None = None
+        self._host = ""
         self.account = self._api.account
         self.journal = self._api.journal
 
@@ -50,7 +51,7 @@ class Sandbox:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Serve on ``host``; port 0 takes a free one. Returns the base URL."""
-        api = self._api
+        api, self._host = self._api, host
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._sort])
         app.add_routes(
             [
@@ -104,7 +105,9 @@ class Sandbox:
 
     @web.middleware
     async def _sort(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """What comes to the other host, and what no route takes."""
+        """What is for nobody here, what comes to the other host, and what no route takes."""
+        if reason := guard.refusal(request, self._host):
+            return self._api.turn_away(request, *reason)
         link = request.get_extra_info("sockname")
         try:
             if link and self.elsewhere.endswith(f":{link[1]}"):
