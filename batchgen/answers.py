@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
-from urllib.parse import urlsplit
 
+from batchgen.addresses import clip_links
 from batchgen.errors import (
     AccountStop,
     ApiError,
@@ -23,7 +23,7 @@ from batchgen.errors import (
     Throttled,
     UnknownCode,
 )
-from batchgen.models import TASK_ID, ClipLink, TaskView
+from batchgen.models import TASK_ID, TaskView
 
 #: code -> (the error it means on a create, what it means in words)
 CODES: Mapping[int, tuple[type[ApiError], str]] = {
@@ -116,8 +116,8 @@ def read_create(answer: Answer, external_task_id: str) -> Accepted:
     _refuse(answer, code, message, request_id)
 
 
-def read_query(answer: Answer, asked: str) -> TaskView:
-    """The task that was asked for by its task id or ``external_task_id``.
+def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
+    """The task that was asked for by its task id or ``external_task_id``; ``base`` is the API's own address.
 
     Raises NotFound, Throttled, AccountStop, or a plain :class:`ApiError` for everything that says nothing
     about the task (ask again later).
@@ -125,7 +125,7 @@ def read_query(answer: Answer, asked: str) -> TaskView:
     document = _document(answer)
     code, message, request_id = _envelope(document)
     if code == 0 and answer.status < 400:
-        return _view(_mapping(document.get("data")), asked, request_id)
+        return _view(_mapping(document.get("data")), asked, request_id, base)
     if code == 1203:
         raise NotFound(message or "no such task", code=code, request_id=request_id)
     try:
@@ -145,7 +145,7 @@ def in_a_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskView:
+def _view(data: Mapping[str, Any], asked: str, request_id: str | None, base: str) -> TaskView:
     task_id = _task_id(data.get("task_id"))
     external = _text(_mapping(data.get("task_info")).get("external_task_id")) or _text(
         data.get("external_task_id")
@@ -155,8 +155,6 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
             f"asked for {asked}, answered for {_short(str(data.get('task_id')))}", request_id=request_id
         )
     raw = _told(data.get("task_status"), 100) or ""
-    videos = _mapping(data.get("task_result")).get("videos")
-    video = _mapping(videos[0]) if isinstance(videos, list) and videos else {}
     units = data.get("final_unit_deduction")
     return TaskView(
         task_id=task_id,
@@ -166,7 +164,7 @@ def _view(data: Mapping[str, Any], asked: str, request_id: str | None) -> TaskVi
         message=_told(data.get("task_status_msg")) or "",
         created_at=_milliseconds(data.get("created_at")),
         updated_at=_milliseconds(data.get("updated_at")),
-        clips=(ClipLink("", url),) if (url := _url(video.get("url"))) else (),
+        clips=clip_links(_mapping(data.get("task_result")), base),
         units_charged=_told(str(units), 50) if isinstance(units, str | int | float) else None,
         request_id=request_id,
     )
@@ -260,17 +258,6 @@ def _milliseconds(value: object) -> float | None:
 def _seconds(value: str | None) -> float | None:
     """``Retry-After`` in seconds (its date form is left to our own waiting), at most an hour."""
     return min(float(value), 3600.0) if value and re.fullmatch(r"\d{1,9}(\.\d+)?", value) else None
-
-
-def _url(value: object) -> str | None:
-    text = _text(value)
-    try:
-        parts = urlsplit(text or "")
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        usable = usable and (text or "").isprintable()
-    except ValueError:
-        return None
-    return text if usable and len(text or "") <= 8192 else None
 
 
 def _short(text: str) -> str:

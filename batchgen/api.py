@@ -221,7 +221,7 @@ class Api:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = self._reason(error)
         else:
-            return read_query(answer, asked)
+            return read_query(answer, asked, self.url)
         raise NeverSent(f"no answer: {reason}")
 
     async def _ask(

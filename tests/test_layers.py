@@ -43,6 +43,7 @@ LAYERS = {
             "pool",
             "tally",
             "endpoint",
+            "addresses",
         ),
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
