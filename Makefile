@@ -4,7 +4,7 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test torture bench lint format clean
+.PHONY: run test torture bench lint format floors audit constraints clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
@@ -28,6 +28,30 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(VENV)/bin/python -m ruff check --quiet --fix .
 	$(VENV)/bin/python -m ruff format --quiet .
+
+# The tests once more, on the lowest versions that pyproject.toml takes; they need the network once.
+floors: $(STAMP)
+	$(VENV)/bin/python -m venv --clear build/floors
+	$(VENV)/bin/python -m tests.floors > build/floors.txt
+	build/floors/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev]' -c build/floors.txt
+	build/floors/bin/python -m pytest -q -n auto --dist worksteal $(FLOORS)
+
+# Published faults in the versions that were tested. It needs the advisories' database, which is on the network:
+# where that can't be reached it fails rather than finding nothing.
+audit: build/audit/.installed
+	build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r tests/constraints.txt
+
+# The versions that were tested, with the hashes of all their files. Made by the oldest Python that is supported,
+# which needs what the newer ones need, and more.
+constraints: build/audit/.installed
+	CUSTOM_COMPILE_COMMAND='make constraints' build/audit/bin/pip-compile -q --upgrade --generate-hashes \
+	    --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file tests/constraints.txt pyproject.toml
+
+build/audit/.installed: pyproject.toml | $(STAMP)
+	$(VENV)/bin/python -m venv --clear build/audit
+	build/audit/bin/python -m pip install -qq --disable-pip-version-check '.[audit]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
