@@ -5,21 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import getpass
 import importlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from batchgen import logs, options, settings
 from batchgen.errors import BatchgenError, Interrupted, ManifestError, UsageError
 from batchgen.output import Output, open_streams, quiet_pipe
-
-if TYPE_CHECKING:
-    from batchgen.models import Change, Event, Record
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,40 +149,9 @@ def _recover(args: argparse.Namespace, out: Output) -> int:
 
 
 def _status(args: argparse.Namespace, out: Output) -> int:
-    from batchgen import report
-    from batchgen.export import export_row
-    from batchgen.models import State
-    from batchgen.records import Records
+    from batchgen.status import status
 
-    path = settings.ledger_path(args.ledger, os.environ)
-    with Records.read(path) as ledger:
-        if args.ids:
-            found = [_wanted(ledger.record(name), name, path) for name in args.ids]
-            rows = [(export_row(record), ledger.events(record.external_task_id)) for record in found]
-            if args.json:
-                tasks = [
-                    {**row, "history": [report.event_object(event) for event in past]} for row, past in rows
-                ]
-                out.document({"ledger": path, "tasks": tasks})
-            else:
-                for row, past in rows:
-                    out.lines(report.record_text(row, past))
-            return 0
-        counts = ledger.counts()
-        attention = ledger.records(states=[state for state in State if state is not State.DOWNLOADED])
-        if args.json:
-            out.document(
-                {"ledger": path, "states": counts, "open": [export_row(record) for record in attention]}
-            )
-        else:
-            out.lines(report.status_text(counts, attention, path))
-    return 0
-
-
-def _wanted(record: Record | None, name: str, path: str) -> Record:
-    if record is None:
-        raise UsageError(f"the ledger {path} has no task with the external_task_id {name!r}")
-    return record
+    return status(args, out)
 
 
 def _export(args: argparse.Namespace, out: Output) -> int:
@@ -212,76 +175,9 @@ def _export(args: argparse.Namespace, out: Output) -> int:
 
 
 def _resolve(args: argparse.Namespace, out: Output) -> int:
-    from batchgen import report
-    from batchgen.export import export_row
-    from batchgen.models import State
-    from batchgen.records import Records
+    from batchgen.resolve import resolve
 
-    path = settings.ledger_path(args.ledger, os.environ)
-    with Records.read(path) as ledger:
-        record, origin = _wanted(ledger.record(args.id), args.id, path), ledger.origin
-        past = ledger.events(args.id)
-        twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
-    change = _decision(args, record)
-    if change is not None:
-        if record.state not in report.CHOICES:
-            raise UsageError(f"{args.id} is {record.state}: there is nothing to decide")
-        if record.state in (State.SUBMITTED, State.SUCCEEDED) and not args.abandon:
-            raise UsageError(
-                f"{args.id} is {record.state}, with task {record.task_id}; it can only be abandoned"
-            )
-        if twin is not None:
-            raise UsageError(f"task {args.task_id} belongs to {twin.external_task_id} already")
-        record, past = _decide(path, origin, record, change, args.lock_wait)
-    if args.json:
-        history = [report.event_object(event) for event in past]
-        out.document({"ledger": path, "task": {**export_row(record), "history": history}})
-    elif change is None:
-        out.lines([*report.record_text(export_row(record), past), *report.choices(record)])
-    elif not args.quiet:
-        out.lines([f"{record.external_task_id} is {record.state} now; {report.after_decision(change.event)}"])
-    return 0
-
-
-def _decision(args: argparse.Namespace, record: Record) -> Change | None:
-    """What the person chose, as a change of the row, with who it was."""
-    from batchgen.models import Change, State
-    from batchgen.plan import ABANDONED
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # nobody has this number
-        user = f"user {os.getuid()}"
-    by = {"by": f"{user}@{socket.gethostname()}"}
-    if args.task_id:
-        values = {"task_id": args.task_id, "submitted_at": record.submitted_at or record.created_at}
-        return Change(args.id, State.SUBMITTED, "resolved_as_created", values=values, detail=by)
-    if args.not_created:
-        return Change(args.id, State.PENDING, "resolved_as_not_created", detail=by)
-    if args.abandon:
-        values = {"error_code": ABANDONED, "error_message": f"given up by {by['by']}"}
-        to = State.FAILED if record.task_id else State.REJECTED
-        return Change(args.id, to, "resolved_as_abandoned", values=values, detail=by)
-    return None
-
-
-def _decide(
-    path: str, origin: str, record: Record, change: Change, lock_wait: float
-) -> tuple[Record, list[Event]]:
-    import asyncio
-
-    from batchgen.ledger import Ledger
-    from batchgen.models import Change, State
-
-    async def decide() -> tuple[Record, list[Event]]:
-        with Ledger.open(path, origin=origin, lock_wait=lock_wait) as ledger:
-            present = ledger.record(record.external_task_id)
-            if present is not None and present.state is State.SUBMITTING:
-                await ledger.apply(Change(record.external_task_id, State.UNKNOWN, "lost_track"))
-            decided = await ledger.apply(change)
-            return decided, list(ledger.events(record.external_task_id))
-
-    return asyncio.run(decide())
+    return resolve(args, out)
 
 
 def _sandbox(args: argparse.Namespace, out: Output) -> int:

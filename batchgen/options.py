@@ -31,6 +31,11 @@ exit codes:
 """
 
 
+_JOB = (
+    "an external_task_id, MANIFEST/JOB_ID or any end of it such as JOB_ID; @2 behind it names its second take"
+)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with a command line, and takes options by their whole names only.
 
@@ -171,23 +176,28 @@ def parser() -> argparse.ArgumentParser:
     )
     resolve = command(
         "resolve",
-        "decide about a job with an unknown outcome",
-        "  batchgen resolve ID\n  batchgen resolve ID --task-id 842250903629086785\n  batchgen resolve ID --not-created",
+        "decide about a job that the program can't decide about",
+        "  batchgen resolve bags/tote\n  batchgen resolve bags/tote --task-id 842250903629086785\n"
+        "  batchgen resolve bags/tote --not-created\n  batchgen resolve bags/tote --abandon",
         ledger,
         lock,
     )
     resolve.add_argument(
-        "id", metavar="ID", help="an external_task_id; without a choice, all that is known about it is shown"
+        "job", metavar="JOB", help=f"{_JOB}; without a choice, all that is known about it is shown"
     )
     choices = resolve.add_mutually_exclusive_group()
     choices.add_argument("--task-id", metavar="T", type=_task_id, help="a task was made, and this is its id")
     choices.add_argument(
         "--not-created", action="store_true", help="no task was made: the next run creates it"
     )
-    choices.add_argument("--abandon", action="store_true", help="give it up: it is never created again")
+    choices.add_argument(
+        "--abandon", action="store_true", help="give it up: it is never created again, and no run tells of it"
+    )
     status = command("status", "the ledger for people",
-                     "  batchgen status\n  batchgen status --json\n  batchgen status night-shop.hero.0123456789abcdef0123", ledger)  # fmt: skip
-    status.add_argument("ids", metavar="ID", nargs="*", help="an external_task_id: everything known about it")
+                     "  batchgen status\n  batchgen status bags/tote\n  batchgen status 'night-shop/*'", ledger)  # fmt: skip
+    status.add_argument(
+        "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
+    )
     export = command("export", "the ledger as JSON Lines or CSV",
                      "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv", ledger)  # fmt: skip
     export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")

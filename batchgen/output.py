@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
@@ -28,7 +29,7 @@ _COLOURS = {
     **dict.fromkeys(("unknown", "changed", "unrecorded", "submitting", "not created", "not yet home"), "33"),
 }
 _UNRULY = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_FIRST_WORDS = re.compile(rf"(?P<before>\s*[\d,]*\s*)(?P<word>{'|'.join(_COLOURS)})\b")
+_FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_COLOURS)})\b")
 
 
 class Output:
@@ -38,6 +39,11 @@ class Output:
         self._args = args
         if args.json or args.command == "export":
             _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that data goes to; None where it goes elsewhere, and lines are not folded."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def lines(self, lines: Iterable[str]) -> None:
         """Data, line by line. Raises BrokenPipeError where nobody reads on."""

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
 from batchgen.request import canonical, is_url
-from batchgen.transitions import MAY_BE_PAID
+from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
-ABANDONED = "abandoned"  # the error code of a row that a person gave up
 TRIES = 3  # tasks a job may have in all, where they end failed
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from batchgen import database
 from batchgen.models import Brief, Event, ImageFile, Record, State, Twin
-from batchgen.transitions import MAY_BE_PAID
+from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
 COLUMNS = Record._fields
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
@@ -29,6 +29,14 @@ _NAMED = (
     "(external_task_id IN (SELECT value FROM json_each(?1))"
     " OR (base_id IN (SELECT value FROM json_each(?1)) AND external_task_id <> base_id))"
 )
+# When a row came into its state: what changes no state, such as another try of a download, isn't that.
+_SINCE = "(SELECT at FROM events WHERE task = {0}.id AND from_state IS NOT to_state ORDER BY id DESC LIMIT 1)"
+_LAST_STEP = _SINCE.replace("SELECT at", "SELECT id")
+# What never was paid, or failed, is somebody's business only while no other row of its job went on after it.
+_LAST_WORD = f"""NOT EXISTS (
+    SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest AND other.job_id = tasks.job_id
+    AND other.take = tasks.take AND other.id <> tasks.id
+    AND {_LAST_STEP.format("other")} > {_LAST_STEP.format("tasks")})"""
 _CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
 
 
@@ -131,6 +139,41 @@ class Records:
     def open_records(self) -> Iterator[Record]:
         """The rows that a run has something left to do about, each once, as they are when they come."""
         return self.records(states=OPEN)
+
+    def waiting(self) -> Iterator[tuple[Record, float]]:
+        """The rows that a run or a person has something left to do about, and when each came into its state.
+
+        Those are what is open; and what failed, was refused or was never sent, as the last word about its job, unless
+        a person gave it up.
+        """
+        ended = "state IN ('pending', 'failed', 'rejected') AND error_code IS NOT ?"
+        conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {_LAST_WORD}))"]
+        for batch in _chunks(array.array("q", self._numbers(conditions, [*OPEN, ABANDONED]))):
+            sql = f"SELECT {_SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
+            for since, *row in self._rows(f"{sql} ORDER BY id", batch):
+                record = to_record(row)
+                if record.state is not State.DOWNLOADED:  # it may have gone on meanwhile
+                    yield record, since or record.created_at
+
+    def is_last_word(self, external_task_id: str) -> bool:
+        """Whether no other row of the same take went on after this one."""
+        return bool(
+            self._rows(
+                f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_LAST_WORD}", (external_task_id,)
+            )
+        )
+
+    def names(self) -> Iterator[tuple[str, str, int]]:
+        """Every take that has a row: manifest name, job id, take. To be used up at once."""
+        rows = self._each("SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job")
+        return ((manifest, job_id, take) for manifest, job_id, take in rows)
+
+    def rows_of(self, manifest: str, job_id: str, take: int) -> list[Record]:
+        """The rows of one take, also of what it was before it changed, in the order they were made."""
+        rows = self._rows(
+            f"{_SELECT} WHERE manifest = ? AND job_id = ? AND take = ? ORDER BY id", (manifest, job_id, take)
+        )
+        return [to_record(row) for row in rows]
 
     def records(
         self,

@@ -1,4 +1,4 @@
-"""What people and scripts read about a plan, a run and the ledger. Text and plain values in, text out; nothing prints."""
+"""What people and scripts read about a plan and a run. Text and plain values in, text out; nothing prints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import BatchgenError
-from batchgen.export import iso
-from batchgen.models import Event, Job, Problem, Record, State
+from batchgen.models import Job, Problem
+from batchgen.names import Name
 from batchgen.plan import PAYS, Action, Step
 from batchgen.prices import is_floor
 from batchgen.tally import Ending, Tally
@@ -29,7 +29,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
     "unknown": (
         "unknown",
-        "May be paid: don't create it by other means. The next run asks again; `batchgen resolve ID` takes your decision.",
+        "May be paid: don't create it by other means. The next run asks again; `batchgen resolve JOB` takes your decision.",
     ),
     "changed": (
         "changed",
@@ -41,7 +41,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "vanished": (
         "vanished",
-        "Paid, but the API no longer has the task or its clip: ask its support; `batchgen resolve ID --abandon` ends it.",
+        "Paid, but the API no longer has the task or its clip: ask its support; `batchgen resolve JOB --abandon` ends it.",
     ),
     "abandoned": ("given up", ""),
 }
@@ -89,11 +89,11 @@ def run_text(
             continue
         yield f"{word}: {advice}"
         for ending in endings if verbose else endings[:SHOWN]:
-            yield f"  {_name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
+            yield f"  {Name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
                 f" [{ending.external_task_id}]" if ending.external_task_id else ""
             )
         if len(endings) > SHOWN and not verbose:
-            yield f"  ... and {len(endings) - SHOWN:,} more; `batchgen status` and -v show them all"
+            yield f"  ... and {len(endings) - SHOWN:,} more; -v shows them all"
 
 
 def run_object(
@@ -149,7 +149,7 @@ def plan_text(steps: Iterable[Step]) -> Iterator[str]:
         cost += step.cost
         floors += step.action in PAYS and isinstance(step.job, Job) and is_floor(step.job.request)
         price = f"${step.cost:.2f}" if step.action in PAYS else ""
-        name = _name(step.job.manifest, step.job.id, step.job.take)
+        name = Name(step.job.manifest, step.job.id, step.job.take)
         yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
     if floors:
         yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
@@ -179,74 +179,6 @@ def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str,
     }
 
 
-def status_text(counts: Mapping[State, int], attention: Iterable[Record], path: str) -> Iterator[str]:
-    """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
-    yield f"{path}: {counted(sum(counts.values()), 'task')}"
-    for state in State:
-        if counts.get(state):
-            yield f"  {counts[state]:>7,}  {state}"
-    for record in attention:
-        error = f": {record.error_message}" if record.error_message else ""
-        yield f"{record.state:<9} {_name(record.manifest, record.job_id, record.take)} [{record.external_task_id}]{error}"
-
-
-def event_object(event: Event) -> dict[str, Any]:
-    """A line of history for scripts."""
-    row = {
-        name: getattr(event, name)
-        for name in ("event", "from_state", "to_state", "code", "message", "request_id")
-    }
-    return {"at": iso(event.at), **row, "detail": dict(event.detail)}
-
-
-def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[str]:
-    """Everything the ledger knows of one row: its fields, then its history."""
-    width = max(map(len, row))
-    for name, value in row.items():
-        if value is not None:
-            yield f"{name:<{width}}  {value}"
-    yield "history"
-    for event in history:
-        parts = [f"  {iso(event.at)}", f"{event.event} -> {event.to_state}"]
-        parts += [f"code {event.code}"] if event.code else []
-        parts += [event.message] if event.message else []
-        parts += [f"request id {event.request_id}"] if event.request_id else []
-        parts += [f"{name} {value}" for name, value in event.detail.items()]
-        yield "  ".join(parts)
-
-
-_MADE = "--task-id T      a task was made, and this is its id: it is followed"
-_NOT_MADE = "--not-created    no task was made: the next run creates it, and pays"
-_ABANDON = "--abandon        give it up: it is neither followed nor created again"
-
-#: What a person may decide about a row, by its state.
-CHOICES: Mapping[State, tuple[str, ...]] = {
-    State.SUBMITTING: (_MADE, _NOT_MADE, _ABANDON),
-    State.UNKNOWN: (_MADE, _NOT_MADE, _ABANDON),
-    State.SUBMITTED: (_ABANDON,),
-    State.SUCCEEDED: (_ABANDON,),
-}
-
-
-def choices(record: Record) -> Iterator[str]:
-    """What a person may decide about a row, and how to find out."""
-    if record.state not in CHOICES:
-        yield f"it is {record.state}: there is nothing to decide"
-        return
-    yield "decide only what you know, for example from the vendor's console or support, which asks for the request id:"
-    for choice in CHOICES[record.state]:
-        yield f"  batchgen resolve {record.external_task_id} {choice}"
-
-
-def after_decision(event: str) -> str:
-    """What the next run does after a decision."""
-    return {
-        "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
-        "resolved_as_not_created": "the next run asks the API once more, then creates it",
-        "resolved_as_abandoned": "no run follows it or creates it again",
-    }[event]
-
-
 def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> Iterator[str]:
     """What a recovery found, and what to do."""
     found = (
@@ -260,10 +192,6 @@ def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> It
             "This API has not been seen to find any task by its external_task_id, so that nothing was found proves"
             " nothing: look into the vendor's console before you run these manifests, or they may be paid again."
         )
-
-
-def _name(manifest: str, job_id: str, take: int) -> str:
-    return f"{manifest}/{job_id}" + (f" (take {take})" if take > 1 else "")
 
 
 def counted(count: int, word: str) -> str:

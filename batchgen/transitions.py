@@ -19,6 +19,8 @@ from batchgen.errors import (
 )
 from batchgen.models import Change, Record, State
 
+ABANDONED = "abandoned"  # the error code of a row that a person gave up
+
 _S = State
 
 ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
@@ -33,10 +35,11 @@ ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
         _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED}),
         # The clip is home; its URL was asked for again; or a person gave up a clip that is gone.
         _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED, _S.FAILED}),
-        # Nothing was made, so the id is free: content or person changed, and it is tried again; or found after all.
-        _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED}),
-        # Final. A retry of a failed task is another row, ID~2.
-        _S.FAILED: frozenset(),
+        # Nothing was made, so the id is free: content or person changed, and it is tried again; found after all; or
+        # given up, so that nobody is told of it any more.
+        _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED, _S.REJECTED}),
+        # Final, but may be given up. A retry of a failed task is another row, ID~2.
+        _S.FAILED: frozenset({_S.FAILED}),
         _S.DOWNLOADED: frozenset(),
     }
 )

@@ -219,9 +219,9 @@ JSON = {
     "run --poll-interval 0.05 night.yaml": RUN,
     "collect": RUN,
     "recover night.yaml": {"exit_code", "tasks", "missing", "lookups_proven", "problems"},
-    "status": {"ledger", "states", "open"},
-    "status ID": {"ledger", "tasks"},
-    "resolve ID": {"ledger", "task"},
+    "status": {"ledger", "states", "open", "attention"},
+    "status JOB": {"ledger", "tasks"},
+    "resolve JOB": {"ledger", "task"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
 }
@@ -241,7 +241,7 @@ def one_object(result: Result) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("line", "fields"), JSON.items())
 def test_json_is_one_object_with_a_version(done: Desk, known_id: str, line: str, fields: set[str]) -> None:
-    result = done.run(*line.replace("ID", known_id).split(), "--json")
+    result = done.run(*line.replace("JOB", known_id).split(), "--json")
     assert set(one_object(result)) == {"schema_version"} | fields
     assert (result.code, result.err) == (0, "")
 
@@ -380,7 +380,7 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
         ("status --color blue", "blue"),
         ("export --format xlsx", "xlsx"),
         ("validate --ledger x m.yaml", "--ledger"),
-        ("resolve", "ID"),
+        ("resolve", "JOB"),
         ("resolve x --not-created --abandon", "not allowed with"),
         ("resolve x --task-id ../y", "../y"),
         ("sandbox --fault reset_aftr=1", "did you mean reset_after?"),

@@ -49,7 +49,20 @@ LAYERS = {
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),
     "runner": ("runner", "life", "retrieval", "creating", "asking", "recovery"),
-    "surface": ("settings", "options", "logs", "export", "report", "output", "online", "cli", "__main__"),
+    "surface": (
+        "settings",
+        "options",
+        "logs",
+        "export",
+        "report",
+        "output",
+        "names",
+        "status",
+        "resolve",
+        "online",
+        "cli",
+        "__main__",
+    ),
 }
 STRANGERS = {"effects"}  # layers whose modules never import each other
 SANDBOX_MAY = {"", "errors", "schema"}  # besides itself; and only the surface may import the sandbox

@@ -174,7 +174,7 @@ def test_make_run_is_the_rehearsal_of_the_examples() -> None:
 
 def test_commands_in_the_text_are_command_lines() -> None:
     for line in prose(README):
-        command, *words = shlex.split(line.replace("PATH...", "PATH").replace("[ID...]", "ID"))[1:]
+        command, *words = shlex.split(line.replace("PATH...", "PATH").replace("[JOB...]", "JOB"))[1:]
         if words and command != "COMMAND":
             options.parser().parse_args([command, *words])
         else:
@@ -269,9 +269,9 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
     assert told.pop("any that can't do its work") == {"exit_code", "error", "problems"}
     assert told.pop("sandbox") == {"url", "seed"}
     found = {
-        re.sub(r" --poll-interval 0.05| night.yaml| ID$", "", line): fields for line, fields in JSON.items()
+        re.sub(r" --poll-interval 0.05| night.yaml| JOB$", "", line): fields for line, fields in JSON.items()
     }
-    found["status"], found["status ID"] = JSON["status"], JSON["status ID"]
+    found["status"], found["status JOB"] = JSON["status"], JSON["status JOB"]
     assert told == found
 
 

@@ -1,0 +1,151 @@
+"""``batchgen resolve``: a person decides about a job that the program can't decide about."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import os
+import shlex
+import socket
+from collections.abc import Iterator, Sequence
+
+from batchgen import names, settings
+from batchgen.errors import UsageError
+from batchgen.export import export_row
+from batchgen.ledger import Ledger
+from batchgen.models import Change, Event, Record, State
+from batchgen.output import Output
+from batchgen.records import Records
+from batchgen.status import event_object, record_text
+from batchgen.transitions import ABANDONED
+
+_MADE = "--task-id T      a task was made, and this is its id: it is followed"
+_NOT_MADE = "--not-created    no task was made: the next run creates it, and pays"
+_ABANDON = "--abandon        give it up: it is neither followed nor created again, and no run tells of it"
+
+
+def resolve(args: argparse.Namespace, out: Output) -> int:
+    """The command."""
+    path = settings.ledger_path(args.ledger, os.environ)
+    with Records.read(path) as ledger:
+        takes = names.rows(ledger, args.job, many=False)
+        record, origin = _one(ledger, args.job, [row for rows in takes for row in rows]), ledger.origin
+        offered, past = choices(ledger, record), ledger.events(record.external_task_id)
+        twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
+    name = record.external_task_id
+    change = _decision(args, record)
+    if change is not None:
+        if not offered:
+            raise UsageError(_nothing_to_decide(record))
+        if (_MADE if args.task_id else _NOT_MADE if args.not_created else _ABANDON) not in offered:
+            raise UsageError(_refused(record, offered))
+        if twin is not None:
+            raise UsageError(f"task {args.task_id} belongs to {twin.external_task_id} already")
+        record, past = _decide(path, origin, record, change, args.lock_wait)
+    if args.json:
+        history = [event_object(event) for event in past]
+        out.document({"ledger": path, "task": {**export_row(record), "history": history}})
+    elif change is None:
+        out.lines([*record_text(export_row(record), past), *_offer(record, offered)])
+    elif not args.quiet:
+        out.lines([f"{name} is {record.state} now; {_after(change.event)}"])
+    return 0
+
+
+def choices(ledger: Records, record: Record) -> Sequence[str]:
+    """What a person may decide about a row: nothing where another row of its job went on after it."""
+    match record.state:
+        case State.SUBMITTING | State.UNKNOWN:
+            return (_MADE, _NOT_MADE, _ABANDON)
+        case State.SUBMITTED | State.SUCCEEDED:
+            return (_ABANDON,)
+        case State.REJECTED if record.error_code == ABANDONED:
+            return (_MADE, _NOT_MADE) if ledger.is_last_word(record.external_task_id) else ()
+        case State.PENDING | State.REJECTED | State.FAILED if record.error_code != ABANDONED:
+            return (_ABANDON,) if ledger.is_last_word(record.external_task_id) else ()
+    return ()
+
+
+def _one(ledger: Records, text: str, rows: Sequence[Record]) -> Record:
+    """The row that there is something to decide about; the last one where there is none. Raises UsageError."""
+    undecided = [row for row in rows if choices(ledger, row)]
+    if len(undecided) > 1:
+        listed = [f"  {row.external_task_id}: {row.state}" for row in undecided]
+        raise UsageError(
+            "\n".join([f"{text!r} has {len(undecided)} tasks to decide about; say which:", *listed])
+        )
+    return (undecided or rows)[-1]
+
+
+def _nothing_to_decide(record: Record) -> str:
+    if record.error_code == ABANDONED:
+        return f"{record.external_task_id} was given up already: there is nothing to decide"
+    if record.state in (State.PENDING, State.REJECTED, State.FAILED):
+        return f"{record.external_task_id} is {record.state}, and its job went on after it: there is nothing to decide"
+    return f"{record.external_task_id} is {record.state}: there is nothing to decide"
+
+
+def _refused(record: Record, offered: Sequence[str]) -> str:
+    task = f", with task {record.task_id}" if record.task_id else ""
+    options = " and ".join(choice.split()[0] for choice in offered)
+    return f"{record.external_task_id} is {record.state}{task}; what it takes is {options}"
+
+
+def _offer(record: Record, offered: Sequence[str]) -> Iterator[str]:
+    """What a person may decide about a row, and how to find out."""
+    if not offered:
+        yield _nothing_to_decide(record)
+        return
+    if _MADE in offered or record.task_id:
+        yield "decide only what you know, for example from the vendor's console or support, which asks for the request id:"
+    for choice in offered:
+        yield f"  batchgen resolve {shlex.quote(record.external_task_id)} {choice}"
+
+
+def _decision(args: argparse.Namespace, record: Record) -> Change | None:
+    """What the person chose, as a change of the row, with who it was."""
+    name, by = record.external_task_id, {"by": who()}
+    if args.task_id:
+        values = {"task_id": args.task_id, "submitted_at": record.submitted_at or record.created_at}
+        return Change(name, State.SUBMITTED, "resolved_as_created", values=values, detail=by)
+    if args.not_created:
+        return Change(name, State.PENDING, "resolved_as_not_created", detail=by)
+    if args.abandon:
+        before = f"; before that: {record.error_message}" if record.error_message else ""
+        values = {"error_code": ABANDONED, "error_message": f"given up by {by['by']}{before}"}
+        to = State.FAILED if record.task_id else State.REJECTED
+        return Change(name, to, "resolved_as_abandoned", values=values, detail=by)
+    return None
+
+
+def who() -> str:
+    """The person at the keyboard, for the history."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # nobody has this number
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _decide(
+    path: str, origin: str, record: Record, change: Change, lock_wait: float
+) -> tuple[Record, list[Event]]:
+    async def decide() -> tuple[Record, list[Event]]:
+        with Ledger.open(path, origin=origin, lock_wait=lock_wait) as ledger:
+            present = ledger.record(record.external_task_id)
+            if present is not None and present.state is State.SUBMITTING:
+                await ledger.apply(Change(record.external_task_id, State.UNKNOWN, "lost_track"))
+            decided = await ledger.apply(change)
+            return decided, list(ledger.events(record.external_task_id))
+
+    return asyncio.run(decide())
+
+
+def _after(event: str) -> str:
+    """What the next run does after a decision."""
+    return {
+        "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
+        "resolved_as_not_created": "the next run asks the API once more, then creates it",
+        "resolved_as_abandoned": "no run follows it or creates it again; another `take` makes another clip",
+    }[event]
