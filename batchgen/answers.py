@@ -1,78 +1,27 @@
-"""Reading the API's answers: bytes in, a value or the right error out. No network here.
+"""Reading the API's answers, the vendor's and its gateways': bytes in, a value or the right error out.
 
-The table below is the one place where codes are judged. It decides on the body's ``code``, and on the HTTP
-status only where there is none: 429 covers both "wait" and "waiting never helps", and gateways re-wrap.
+A body's code decides, then its words (:mod:`batchgen.codes` has the tables), and the HTTP status only where there is
+neither: 429 covers both "wait" and "waiting never helps", and gateways re-wrap. What is no JSON of the API's shapes
+is no answer of the API, whatever its status.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, NoReturn
 
-from batchgen.addresses import clip_links
-from batchgen.errors import (
-    AccountStop,
-    ApiError,
-    MaybeAccepted,
-    NotFound,
-    Refused,
-    SlotsFull,
-    Throttled,
-    UnknownCode,
-)
-from batchgen.models import TASK_ID, TaskView
+from batchgen import codes, fields
+from batchgen import task_shapes as shapes
+from batchgen.codes import CODES, PAGES, STATUSES
+from batchgen.errors import AccountStop, ApiError, MaybeAccepted, NotFound, Throttled, UnknownCode
+from batchgen.models import TaskView
 
-#: code -> (the error it means on a create, what it means in words)
-CODES: Mapping[int, tuple[type[ApiError], str]] = {
-    1000: (AccountStop, "the key was not accepted"),
-    1001: (AccountStop, "the key is missing or empty"),
-    1002: (AccountStop, "the key is wrong"),
-    1003: (AccountStop, "the key is not valid yet: most often this machine's clock is wrong"),
-    1004: (AccountStop, "the key has expired"),
-    1100: (AccountStop, "the account is in an abnormal state"),
-    1101: (AccountStop, "the account is in arrears"),
-    1102: (AccountStop, "the resource pack is empty or expired"),
-    1103: (AccountStop, "the account has no permission for this model or call"),
-    1200: (Refused, "a parameter was refused"),
-    1201: (Refused, "a parameter was refused"),
-    1202: (Refused, "the method was refused"),
-    1203: (Refused, "no such resource"),
-    1300: (Refused, "refused by the platform's policy"),
-    1301: (Refused, "refused by the content policy"),
-    1302: (Throttled, "requests come too fast"),
-    1303: (SlotsFull, "every slot of the account is taken"),
-    1304: (AccountStop, "this machine's address is not on the account's allow list"),
-    5000: (MaybeAccepted, "internal error"),
-    5001: (MaybeAccepted, "unavailable for maintenance"),
-    5002: (MaybeAccepted, "internal timeout"),
-}
-
-#: HTTP status -> the error it means on a create, where the body has no code. Others of 4xx: UnknownCode;
-#: everything else: MaybeAccepted.
-STATUSES: Mapping[int, type[ApiError]] = {
-    400: Refused,
-    401: AccountStop,
-    402: AccountStop,
-    403: AccountStop,
-    408: MaybeAccepted,
-    409: MaybeAccepted,
-    413: Refused,
-    422: Refused,
-    425: MaybeAccepted,
-    429: Throttled,
-    499: MaybeAccepted,
-}
-
-_STATUS_WORDS: Mapping[str, Literal["submitted", "processing", "succeed", "failed"]] = {
-    "submitted": "submitted",
-    "processing": "processing",
-    "succeed": "succeed",
-    "succeeded": "succeed",
-    "failed": "failed",
-}
+LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +34,56 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer as it came. ``retry_after`` is the header's text; ``body`` is bounded by who read it."""
+    """One HTTP answer as it came. ``retry_after`` is the header's text; ``body`` is bounded by who read it.
+
+    ``date`` is when the server says that it answered, else when it was read (Unix seconds).
+    """
 
     status: int
     body: bytes
     retry_after: str | None = None
     location: str | None = None
-    complete: bool = True  # False: the body broke off, or was larger than anybody should read
+    complete: bool = (
+        True  # False: the body broke off, was larger than anybody should read, or can't be unpacked
+    )
+    date: float = 0.0
+
+
+class _Envelope(NamedTuple):
+    """What an answer says of the request: ``code`` is 0 where it is good, and text where a gateway gives a word."""
+
+    code: int | str | None
+    message: str
+    request_id: str | None
+    kind: str = ""  # a gateway's second word, ``type``
+
+    @property
+    def shaped(self) -> bool:
+        """Whether it is the API's at all."""
+        return self.code is not None or bool(self.kind)
 
 
 def read_create(answer: Answer, external_task_id: str) -> Accepted:
     """The task that a create made. Raises the :class:`ApiError` that says what to do instead."""
     document = _document(answer)
-    code, message, request_id = _envelope(document)
-    if code == 0 and answer.status < 400:
-        data = _mapping(document.get("data"))
-        task_id = _task_id(data.get("task_id"))
-        theirs = _text(_mapping(data.get("task_info")).get("external_task_id"))
+    told = _envelope(document)
+    task = shapes.task_in(document)
+    if answer.status < 400 and (told.code == 0 or (told.code is None and shapes.is_task(task, document))):
+        task_id = next(shapes.ids_of(task), None)
+        theirs = shapes.external_id(task)
         if theirs and theirs != external_task_id:
             raise MaybeAccepted(
-                f"accepted, but for somebody else's external_task_id {_short(theirs)}", request_id=request_id
+                f"accepted, but for somebody else's external_task_id {fields.short(theirs)}",
+                request_id=told.request_id,
             )
         if task_id is None:
             raise MaybeAccepted(
-                f"accepted without a usable task id ({_short(json.dumps(data.get('task_id')))})",
+                f"accepted without a usable task id ({fields.short(json.dumps(task.get('task_id')))})",
                 code=0,
-                request_id=request_id,
+                request_id=told.request_id,
             )
-        return Accepted(task_id, request_id)
-    _refuse(answer, code, message, request_id)
+        return Accepted(task_id, told.request_id)
+    _refuse(answer, told, certain=next(shapes.ids_of(task), None) is None)
 
 
 def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
@@ -123,151 +93,159 @@ def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
     about the task (ask again later).
     """
     document = _document(answer)
-    code, message, request_id = _envelope(document)
-    if code == 0 and answer.status < 400:
-        return _view(_mapping(document.get("data")), asked, request_id, base)
-    if code == 1203:
-        raise NotFound(message or "no such task", code=code, request_id=request_id)
+    told = _envelope(document)
+    task = shapes.task_in(document)
+    if answer.status < 400 and (told.code == 0 or ("code" not in document and shapes.is_task(task, None))):
+        return shapes.view(task, asked, told.request_id, base)
+    if _denies(answer, told, asked):
+        raise NotFound(told.message or "no such task", code=told.code, request_id=told.request_id)
     try:
-        _refuse(answer, code, message, request_id)
+        _refuse(answer, told)
     except (Throttled, AccountStop):
         raise
     except ApiError as error:
         raise ApiError(
-            str(error), code=error.code, request_id=error.request_id, retry_after=error.retry_after
+            str(error),
+            code=error.code,
+            request_id=error.request_id,
+            retry_after=error.retry_after,
+            kind=error.kind,
         ) from None
 
 
-def in_a_line(text: str) -> str:
-    """A stranger's text on one line, with nothing in it that could move a terminal's cursor."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(text.split())
+def _denies(answer: Answer, told: _Envelope, asked: str) -> bool:
+    """Whether an answer to a query says that there is no such task: a page, a path or a model that isn't there doesn't."""
+    if codes.about_something_else(told.message.replace(asked, " ")):
+        return False
+    if told.code == 1203 or (isinstance(told.code, str) and told.code in codes.NO_TASK_WORDS):
+        return True
+    statuses = {
+        answer.status,
+        told.code if isinstance(told.code, int) and told.code >= 100 else answer.status,
+    }
+    return statuses <= codes.NO_TASK_STATUSES and told.code != 0 and codes.denies_task(told.message, asked)
 
 
-def _view(data: Mapping[str, Any], asked: str, request_id: str | None, base: str) -> TaskView:
-    task_id = _task_id(data.get("task_id"))
-    external = _text(_mapping(data.get("task_info")).get("external_task_id")) or _text(
-        data.get("external_task_id")
-    )
-    if task_id is None or asked not in (task_id, external or asked):
-        raise ApiError(
-            f"asked for {asked}, answered for {_short(str(data.get('task_id')))}", request_id=request_id
-        )
-    raw = _told(data.get("task_status"), 100) or ""
-    units = data.get("final_unit_deduction")
-    return TaskView(
-        task_id=task_id,
-        external_task_id=external,
-        status=_STATUS_WORDS.get(raw),
-        raw_status=raw,
-        message=_told(data.get("task_status_msg")) or "",
-        created_at=_milliseconds(data.get("created_at")),
-        updated_at=_milliseconds(data.get("updated_at")),
-        clips=clip_links(_mapping(data.get("task_result")), base),
-        units_charged=_told(str(units), 50) if isinstance(units, str | int | float) else None,
-        request_id=request_id,
-    )
+# -- what was refused, and what nobody can tell --------------------------------------------------------------------
 
 
-def _refuse(answer: Answer, code: int | None, message: str, request_id: str | None) -> NoReturn:
-    """Raise what an answer that is no success means for a create."""
-    told = code if code is not None else f"HTTP {answer.status}"
-    status = answer.status
-    if code is not None and 100 <= code < 600:  # a gateway's: an HTTP status in the body
+def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoReturn:
+    """Raise what an answer that is no success means for a create. ``certain``: it names no task all the same."""
+    status, code, message = answer.status, told.code, told.message
+    if isinstance(code, int) and 100 <= code < 600:  # a gateway's: an HTTP status in the body
         status, code = (code if status < 400 else status), None
     kind: type[ApiError]
-    text = message or _first_line(answer)
-    if code is not None and code in CODES:
-        kind, words = CODES[code]
+    meaning = _meaning(code, message, told.kind, status) if certain else None
+    cause, text = "internal", message or _first_line(answer)
+    if meaning is not None:
+        kind, words, cause = meaning
         text = f"{words} ({message})" if message and message.lower() != words else words
-    elif status >= 500 or not answer.complete:
+    elif not answer.complete:
         kind = MaybeAccepted
     elif 300 <= status < 400:
+        kind, cause = MaybeAccepted, "page"
+        text = f"redirected to {fields.short(answer.location or 'nowhere')}, which is never followed"
+    elif status >= 500 or not certain:
         kind = MaybeAccepted
-        text = f"redirected to {_short(answer.location or 'nowhere')}, which is never followed"
-    elif code is not None and 1000 <= code < 5000:  # unknown, of the families that refuse
-        kind = UnknownCode
-    elif code is None and 400 <= status < 500:
-        kind = STATUSES.get(status, UnknownCode)
-    elif code:
-        kind = MaybeAccepted
+    elif isinstance(code, int) and 1000 <= code < 5000:  # unknown, of the families that refuse
+        kind, cause = UnknownCode, "unclear"
+    elif 400 <= status < 500 and not isinstance(code, int):
+        kind, cause = STATUSES.get(status, (UnknownCode, "unclear"))
+        if not told.shaped:
+            kind, cause = PAGES.get(status, (kind, cause))
     else:
-        kind, text = MaybeAccepted, f"an answer that can't be read: {_first_line(answer)}"
-    raise kind(text[:1000], code=told, request_id=request_id, retry_after=_seconds(answer.retry_after))
+        kind = MaybeAccepted
+        if not code:
+            text = f"an answer that can't be read: {_first_line(answer)}"
+    if kind is MaybeAccepted and not told.shaped:
+        cause = "page"
+    raise kind(
+        text[:1000],
+        code=told.code if code is not None else f"HTTP {status}",
+        request_id=told.request_id,
+        retry_after=_seconds(answer.retry_after, answer.date),
+        kind=cause,
+    )
+
+
+def _meaning(code: int | str | None, message: str, kind: str, status: int) -> codes.Meaning | None:
+    """What the first of code, message and type that is known means."""
+    if isinstance(code, int):
+        return CODES.get(code)
+    known = codes.WORDS.get(code) if code else None
+    return known or codes.phrase(message, status) or codes.WORDS.get(kind)
 
 
 def _document(answer: Answer) -> Mapping[str, Any]:
-    if not answer.complete:
-        return {}
+    return _parsed(answer.body) if answer.complete else {}
+
+
+def _parsed(body: bytes | str) -> Mapping[str, Any]:
     try:
-        return _mapping(json.loads(answer.body))
+        return fields.mapping(json.loads(body))
     except (ValueError, RecursionError):
         return {}
 
 
-def _envelope(document: Mapping[str, Any]) -> tuple[int | None, str, str | None]:
-    """(code, message, request_id), also of ``{"error": {"message", "type", "code"}}``."""
+def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
+    """What is said of the request, also in ``{"error": {"message", "type", "code"}}``.
+
+    A gateway's message may be the vendor's whole answer, as JSON: then that is what was said.
+    """
     error = document.get("error")
     inner = error if isinstance(error, dict) else {"message": error}
-    code = _integer(document.get("code"))
+    code = _code(document.get("code"))
     if code is None or (code == 0 and error):
-        code = _integer(inner.get("code"))
-    message = _told(document.get("message")) or _told(inner.get("message")) or ""
-    return (
-        code,
-        message,
-        _told(document.get("request_id"), 200) or _told(inner.get("request_id"), 200),
+        code = _code(inner.get("code"))
+    said = next(
+        filter(
+            None, (fields.text(place.get(name)) for place in (document, inner) for name in ("message", "msg"))
+        ),
+        "",
+    )
+    request_id = fields.told(document.get("request_id"), 200) or fields.told(inner.get("request_id"), 200)
+    if nested and code != 0 and said.lstrip().startswith("{"):
+        upstream = _envelope(_parsed(said), nested=False)
+        if isinstance(upstream.code, int) and upstream.code in CODES and upstream.code != 0:
+            return upstream._replace(request_id=upstream.request_id or request_id)
+    kind = inner.get("type")
+    return _Envelope(
+        code, fields.told(said) or "", request_id, codes.word(kind[:100]) if isinstance(kind, str) else ""
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _code(value: object) -> int | str | None:
+    """A code as a number, or as a word in one spelling; 0 for every way to say that all is well."""
+    number = fields.integer(value)
+    if number is not None:
+        return 0 if number == 200 else number
+    found = codes.word(value[:100]) if isinstance(value, str) else ""
+    return 0 if found in codes.GOOD else found or None
 
 
-def _text(value: object) -> str | None:
-    if not isinstance(value, str) or not value:
+def _seconds(value: str | None, now: float) -> float | None:
+    """``Retry-After`` in seconds, at most an hour: a number, or a date as seen from ``now``."""
+    if not value:
         return None
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
-
-
-def _told(value: object, longest: int = 1000) -> str | None:
-    """What the API tells people, on one line and bounded."""
-    return in_a_line((_text(value) or "")[: 4 * longest])[:longest] or None
-
-
-def _integer(value: object) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9 else None
-
-
-def _task_id(value: object) -> str | None:
-    """A task id that can stand in a path and a file name; numbers are taken as text."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        value = str(value)
-    return value if isinstance(value, str) and TASK_ID.fullmatch(value) else None
-
-
-def _milliseconds(value: object) -> float | None:
-    """Unix milliseconds as Unix seconds; None outside of the years 2001 to 2286."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else _integer(value)
-    return number / 1000 if number is not None and 1e12 <= number < 1e13 else None
-
-
-def _seconds(value: str | None) -> float | None:
-    """``Retry-After`` in seconds (its date form is left to our own waiting), at most an hour."""
-    return min(float(value), 3600.0) if value and re.fullmatch(r"\d{1,9}(\.\d+)?", value) else None
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value.strip()):
+        return min(float(value), LONGEST_WAIT)
+    try:
+        wait = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, 0.0), LONGEST_WAIT)
 
 
 def _first_line(answer: Answer) -> str:
-    """The first line of a body that a person can read something in, without markup."""
-    text = re.sub(
-        r"<(style|script).*?</\1>|<[^>]*>", " ", answer.body[:4000].decode("utf-8", "replace"), flags=re.S
+    """What a person can read in a body: a page's title and first words, or the first line."""
+    text = answer.body[:20_000].decode("utf-8", "replace")
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, flags=re.S | re.I)
+    bare = re.sub(r"(?is)<(style|script|title|head(?=[ >])).*?</\1>|<!--.*?-->|<[^>]*>", " ", text[:20_000])
+    lines = [fields.in_a_line(html.unescape(line)) for line in bare.splitlines()]
+    words = [fields.in_a_line(html.unescape(title[1]))] if title else []
+    words += (
+        [line for line in lines if line and line not in words][: 2 - len(words)]
+        if title
+        else [line for line in lines if line][:1]
     )
-    lines = map(in_a_line, text.splitlines())
-    return next((line[:200] for line in lines if line), f"HTTP {answer.status} with an empty body")
+    return ": ".join(filter(None, words))[:200] or f"HTTP {answer.status} with an empty body"

@@ -15,8 +15,10 @@ import re
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -28,9 +30,10 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from batchgen import __version__
-from batchgen.answers import Accepted, Answer, in_a_line, read_create, read_query
+from batchgen.answers import Accepted, Answer, read_create, read_query
 from batchgen.endpoint import origin
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
+from batchgen.fields import in_a_line
 from batchgen.models import ImageFile, TaskView
 from batchgen.request import Body, fetch
 
@@ -250,6 +253,7 @@ class Api:
                 self._masked(response.headers.get("Location", "").encode("utf-8", "replace")).decode()
                 or None,
                 complete,
+                _moment(response.headers.get("Date")),
             )
 
     def _masked(self, said: bytes) -> bytes:
@@ -273,6 +277,14 @@ class Api:
             text = f"the answer is not HTTP as it should be: {error.message}"
         text = self._masked(text.encode("utf-8", "replace")).decode()
         return in_a_line(text)[:300] or type(error).__name__
+
+
+def _moment(header: str | None) -> float:
+    """When the server says it is, which its Retry-After counts from; else when it is here."""
+    try:
+        return parsedate_to_datetime(header or "").timestamp()
+    except (ValueError, OverflowError):
+        return time.time()
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

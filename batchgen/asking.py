@@ -41,8 +41,17 @@ class Asker:
         self._unreachable_since: float | None = None
         self._quiet_until = 0.0
 
-    async def ask(self, asked: str) -> TaskView:
-        """What the API says of a task id or ``external_task_id``. Raises what :meth:`Api.query` does."""
+    async def ask(self, task_id: str) -> TaskView:
+        """What the API says of the task. Raises what :meth:`Api.query` does, and where the answer is of another."""
+        view = await self._ask(task_id)
+        if view.task_id != task_id:
+            raise ApiError(
+                f"asked for task {task_id}, answered for {view.task_id}", request_id=view.request_id
+            )
+        return view
+
+    async def _ask(self, asked: str) -> TaskView:
+        """What the API says of a task id or ``external_task_id``, which the answer need not repeat."""
         try:
             async with self._flying:
                 if (quiet := self._quiet_until - asyncio.get_running_loop().time()) > 0:
@@ -65,7 +74,7 @@ class Asker:
         A task that says whose it is proves that lookups work; one that doesn't is believed only where they do.
         """
         try:
-            view = await self.ask(external_task_id)
+            view = await self._ask(external_task_id)
         except ApiError as error:
             return error
         if view.external_task_id == external_task_id:
@@ -81,7 +90,7 @@ class Asker:
         """Whether the API finds tasks by their ``external_task_id``; sought out where that isn't known yet."""
         for known in () if self.lookups_proven else self._ledger.known_tasks(limit=3):
             try:
-                view = await self.ask(known.external_task_id)
+                view = await self._ask(known.external_task_id)
             except ApiError:
                 continue
             if view.task_id == known.task_id:

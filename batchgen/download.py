@@ -17,8 +17,8 @@ from typing import BinaryIO, Self
 import aiohttp
 
 from batchgen import __version__
-from batchgen.answers import in_a_line
 from batchgen.errors import DownloadError
+from batchgen.fields import in_a_line
 
 LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
 PIECE = 1 << 18  # bytes

@@ -18,23 +18,49 @@ BatchgenError                1   the base; its text is for a person, without a t
     ├── Refused              1   not accepted: this job waits until it changes
     ├── NotFound             1   a query: the API knows no such task
     ├── MaybeAccepted        5   the task may exist and may be paid: ask, don't send
-    ├── UnknownCode          3   refused for a reason batchgen doesn't know: wait a little, then stop
+    ├── UnknownCode          3   not accepted, for a reason that is unknown or may pass: wait, then stop
     └── AccountStop          3   no create can succeed: stop them all
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchgen.models import Problem
 
 
+#: What a person does about a cause. Nothing here may suggest something that pays twice.
+ADVICE: Mapping[str, str] = {
+    "key": "Put a valid key into POWERTOKENS_API_KEY (or the file that POWERTOKENS_API_KEY_FILE names), then run again.",
+    "clock": "Set this machine's clock (`timedatectl` tells whether it is in step), then run again.",
+    "account": "Ask the vendor what is wrong with the account; nothing can be created until then.",
+    "balance": "Top up the account or buy a resource pack; until then no run can create anything.",
+    "permission": "Have the vendor allow this key the model and the call; until then no run can create anything.",
+    "address": "Put this machine's address on the account's allow list, then run again.",
+    "endpoint": "Check --base-url and POWERTOKENS_API_BASE: the host has no image-to-video call at that address.",
+    "unavailable": "The gateway has nothing that makes this model now: run again later, or ask its operator.",
+    "unclear": "Look at what the API said; the next run asks about what is uncertain before it creates anything.",
+    "page": "Something before the API answers in its place; the next run goes on where this one stopped.",
+    "unreachable": "Check the network, the proxy (HTTPS_PROXY, NO_PROXY) and --base-url; the next run goes on.",
+    "tls": "Have SSL_CERT_FILE name the certificate authorities that this network uses, or check --base-url.",
+    "proxy": "Check HTTPS_PROXY: the proxy wants a user and password, as http://USER:PASSWORD@HOST:PORT.",
+}
+
+
 class BatchgenError(Exception):
-    """Base of all errors batchgen raises on purpose; ``exit_code`` is the process's, were it the only one."""
+    """Base of all errors batchgen raises on purpose; ``exit_code`` is the process's, were it the only one.
+
+    ``kind`` is the cause for scripts, one word; ``advice`` is what a person does about it, or empty.
+    """
 
     exit_code: int = 1
+    kind: str = "error"
+
+    @property
+    def advice(self) -> str:
+        return ADVICE.get(self.kind, "")
 
 
 class UsageError(BatchgenError):
@@ -107,7 +133,8 @@ class ApiError(BatchgenError):
     """One request to the API went wrong.
 
     ``code`` is the API's own code, else the HTTP status as ``"HTTP 502"``, else None where nothing was
-    answered. ``request_id`` is the API's, for its support. ``retry_after`` is in seconds.
+    answered. ``request_id`` is the API's, for its support. ``retry_after`` is in seconds. ``kind`` is a key of
+    :data:`ADVICE`, or one that needs none (``internal``, ``parameters``, ``policy``, ``slots``, ``speed``).
     """
 
     def __init__(
@@ -117,8 +144,10 @@ class ApiError(BatchgenError):
         code: int | str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        kind: str = "internal",
     ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
@@ -151,7 +180,7 @@ class MaybeAccepted(ApiError):
 
 
 class UnknownCode(ApiError):
-    """The API refused the request with a code that batchgen doesn't know."""
+    """Not accepted, for a reason that batchgen doesn't know, or that may pass."""
 
     exit_code = 3
 
