@@ -1,4 +1,4 @@
-"""What JSON Schema can't say about one request: sums, references and pixels.
+"""What JSON Schema can't say about one request: sums, references, addresses and pixels.
 
 Everything here is pure and expects a request that the schema has nothing against; where a value is not what the
 schema asks for, the rule is silent, so that one mistake makes one finding.
@@ -10,29 +10,61 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchgen import references, urls
 from batchgen.models import ImageFile
+from batchgen.request import image_values, is_url
 from batchgen.schema import Finding, Path, load
 from batchgen.wording import shown
 
-_REFERENCE = re.compile(
-    r"<<<(voice|element)_([0-9]{1,9})>>>"
-)  # <<<image_1>>> and <<<video_1>>> name no list of ours
+_MOST_ELEMENTS = 3  # by the platform's own pages
 
 
 def check(request: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong with the shots and the references of ``request``; images are not opened."""
-    prompt = request.get("prompt")
-    if "multi_prompt" not in request and not (isinstance(prompt, str) and "<<<" in prompt):
-        return []  # nearly every request, so asked first
-    return [*_shots(request), *_references(request)]
+    """What is wrong with the shots, the references and the addresses of ``request``; images are not opened."""
+    found = references.check(request)
+    if "multi_prompt" in request:
+        found = [*_shots(request), *found]
+    url = request.get("callback_url")
+    if isinstance(url, str) and is_url(url) and (words := urls.problem(url)):
+        found.append(Finding(("callback_url",), words))
+    return found
 
 
 def warnings(request: Mapping[str, Any]) -> list[Finding]:
     """What of a request without problems may be a mistake all the same; images are :class:`ImageFile` where they are files."""
-    found: list[Finding] = []
-    if "prompt" not in request and request.get("multi_shot") is not True:
+    found = [*_doubts_about_shots(request)] if request.get("multi_shot") is True else []
+    if not found and is_blank(request.get("prompt", "")) and "multi_prompt" not in request:
         found.append(Finding((), "no prompt: the clip is paid, and the model decides what happens in it"))
+    if len(request.get("element_list", ())) > _MOST_ELEMENTS:
+        text = f"more than {_MOST_ELEMENTS} elements: the platform's own pages allow no more, the specification names no limit"
+        found.append(Finding(("element_list",), text))
+    found += references.warnings(request)
+    for path, value in image_values(request):
+        if isinstance(value, str) and is_url(value) and (words := urls.warning(value)):
+            found.append(Finding(path, words))
+    if (url := request.get("callback_url")) and (words := urls.unreachable(url)):
+        found.append(Finding(("callback_url",), words))
     return found
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces of all kinds, zero-width and control characters."""
+    return not text or not any(c.isprintable() and not c.isspace() for c in text)
+
+
+def _doubts_about_shots(request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the specification and the platform's own pages differ about several shots."""
+    if request.get("shot_type") == "intelligence":
+        given = not is_blank(request.get("prompt", ""))
+        text = (
+            "the specification says that prompt has no effect with multi_shot: true, the platform's own pages that"
+            f" shot_type: intelligence needs it. {'With one' if given else 'Without one'}, the paid clip may be of"
+            f" {'something else' if given else 'nothing that was asked for'}; customize with multi_prompt is certain"
+        )
+        yield Finding(("prompt",) if given else ("shot_type",), text)
+    if "image_tail" in request:
+        text = "the platform's own pages don't allow image_tail with multi_shot: true, the specification does"
+        yield Finding(("image_tail",), text)
 
 
 def check_images(request: Mapping[str, Any]) -> list[Finding]:
@@ -56,6 +88,10 @@ def _shots(request: Mapping[str, Any]) -> Iterator[Finding]:
         if first != position:
             text = f"{shown(index)} is the index of shot {first + 1} already; each shot needs its own"
             yield Finding(("multi_prompt", position, "index"), text)
+        prompt = shot.get("prompt")
+        if isinstance(prompt, str) and is_blank(prompt):
+            text = "the shot's text is empty; say what happens in it, or take the shot out"
+            yield Finding(("multi_prompt", position, "prompt"), text)
     if total is None or not lengths or None in lengths:
         return
     too_long = [position for position, length in enumerate(lengths) if length is not None and length > total]
@@ -68,25 +104,6 @@ def _shots(request: Mapping[str, Any]) -> Iterator[Finding]:
             f"the shots take {whole} seconds in all, but the clip takes {total} (duration); make them equal"
         )
         yield Finding(("multi_prompt",), text)
-
-
-def _references(request: Mapping[str, Any]) -> Iterator[Finding]:
-    counts = {
-        kind: len(listed) if isinstance(listed := request.get(f"{kind}_list", []), list) else None
-        for kind in ("voice", "element")
-    }
-    shots = _entries(request.get("multi_prompt"))
-    prompts: list[tuple[Path, Any]] = [(("prompt",), request.get("prompt"))]
-    prompts += [(("multi_prompt", n, "prompt"), shot.get("prompt")) for n, shot in enumerate(shots)]
-    for path, prompt in prompts:
-        if not isinstance(prompt, str):
-            continue
-        for kind, number in dict.fromkeys(_REFERENCE.findall(prompt)):
-            count = counts[kind]
-            if count is not None and not 1 <= int(number) <= count:
-                has = f"has {count} {'entry' if count == 1 else 'entries'}" if count else "is not given"
-                text = f"<<<{kind}_{number}>>> refers to nothing: {kind}_list {has}, counted from 1"
-                yield Finding(path, text if count else text.removesuffix(", counted from 1"))
 
 
 def _masks(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:

@@ -8,16 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from batchgen import images
+from batchgen import images, urls
 from batchgen.errors import ImageError
 from batchgen.models import ImageFile
 from batchgen.request import is_url
-
-_PLAIN_URL = re.compile(
-    r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
-)  # surely fine
 
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
 _STARTS = ("iVBORw0KGgo", "/9j/")
@@ -85,7 +80,8 @@ class Sources:
         Paths are relative to ``base``; ``~/`` is the home folder. Raises SourceError and ImageError.
         """
         if is_url(text):
-            _check_url(text)
+            if why := urls.problem(text) or urls.unreachable(text):
+                raise SourceError(why)
             return None
         path = absolute(text, base)
         if len(text) < _LONGEST_PATH and os.path.lexists(path):
@@ -133,20 +129,6 @@ def label(text: str, base: str) -> str:
     if looks_like_base64(text) and not (len(text) < _LONGEST_PATH and os.path.lexists(path)):
         return ""
     return path
-
-
-def _check_url(text: str) -> None:
-    if _PLAIN_URL.fullmatch(text):
-        return
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise SourceError(f"this web address can't be read: {error}") from error
-    if not host:
-        raise SourceError("this web address names no host")
-    if re.search(r"[\s\x00-\x1f\x7f]", text):
-        raise SourceError("a web address can't hold spaces; write %20")
 
 
 def with_values(request: Mapping[str, Any], values: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:

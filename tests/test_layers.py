@@ -24,6 +24,8 @@ LAYERS = {
             "schema",
             "wording",
             "rules",
+            "references",
+            "urls",
             "yaml12",
             "manifest",
             "making",

@@ -400,7 +400,9 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_lines() -> None:
 
 def test_what_many_jobs_share_is_told_once_with_their_number() -> None:
     put_images("in/a.png", "in/b.png", "in/c.png")
-    found = refused("  - {folder: in, multi_shot: true, shot_type: intelligence, prompt: x}\n")
+    found = refused(
+        "  - {folder: in, multi_shot: true, shot_type: customize, multi_prompt: [{index: 1, prompt: a, duration: 5}], prompt: x}\n"
+    )
     assert len(found) == 1
     assert found[0].startswith("in/a.png: jobs[0] (a).prompt: prompt has no effect with multi_shot: true")
     assert found[0].endswith(" (and 2 more like it)")

@@ -19,6 +19,7 @@ OUT = object()  # takes a key out of GOOD
 POINTS = [{"x": 1, "y": 1}, {"x": 2, "y": 2}]
 MASK = {"mask": "m.png", "trajectories": POINTS}
 VOICES = [{"voice_id": "a"}, {"voice_id": "b"}]
+SPEAKS = "A man<<<voice_1>>>says hello"
 
 
 def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,6 +215,15 @@ REJECTED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
         ("multi_prompt", 0, "prompt"),
         "has 513 characters; at most 512 are allowed",
     ),
+    *(
+        (
+            f"a shot has a text, not {blank!a}",
+            shots(shot(1, "2"), shot(2, "3", blank)),
+            ("multi_prompt", 1, "prompt"),
+            "the shot's text is empty; say what happens in it, or take the shot out",
+        )
+        for blank in ("", " \n\t", "\u00a0\u3000", "\u200b\ufeff", "\x00")
+    ),
     (
         "a shot of at least 1 second",
         shots(shot(1, "5"), shot(2, "0")),
@@ -295,30 +305,53 @@ REJECTED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
         ("multi_prompt", 1, "prompt"),
         "<<<element_1>>> refers to nothing: element_list is not given",
     ),
+    (
+        "voices are used",
+        {"voice_list": VOICES, "sound": "on"},
+        ("voice_list",),
+        "no prompt names a voice of it; write <<<voice_1>>> where it speaks, or leave the list out",
+    ),
+    (
+        "voices are used in a shot",
+        shots(shot(1, "5"), voice_list=VOICES, sound="on"),
+        ("voice_list",),
+        "no prompt names a voice of it; write <<<voice_1>>> where it speaks, or leave the list out",
+    ),
+    (
+        "a reference in its one form",
+        {"prompt": "<<Voice_1>>", "voice_list": VOICES, "sound": "on"},
+        ("prompt",),
+        '"<<Voice_1>>" is no reference; write <<<voice_1>>>',
+    ),
     # voices and elements
-    ("voices need sound", {"voice_list": VOICES}, ("voice_list",), "voices need sound: on"),
-    ("voices need sound on", {"voice_list": VOICES, "sound": "off"}, ("sound",), "voices need sound: on"),
+    ("voices need sound", {"prompt": SPEAKS, "voice_list": VOICES}, ("voice_list",), "voices need sound: on"),
+    (
+        "voices need sound on",
+        {"prompt": SPEAKS, "voice_list": VOICES, "sound": "off"},
+        ("sound",),
+        "voices need sound: on",
+    ),
     (
         "at most 2 voices",
-        {"voice_list": [*VOICES, *VOICES], "sound": "on"},
+        {"prompt": SPEAKS, "voice_list": [*VOICES, *VOICES], "sound": "on"},
         ("voice_list",),
         "has 4 entries; at most 2 are allowed",
     ),
     (
         "a voice has an id",
-        {"voice_list": [{}], "sound": "on"},
+        {"prompt": SPEAKS, "voice_list": [{}], "sound": "on"},
         ("voice_list", 0),
         '"voice_id" is missing, for example voice_id: 829826751244537879',
     ),
     (
         "a voice has an id and nothing else",
-        {"voice_list": [{"voice_id": "a", "speed": 1}], "sound": "on"},
+        {"prompt": SPEAKS, "voice_list": [{"voice_id": "a", "speed": 1}], "sound": "on"},
         ("voice_list", 0, "speed"),
         'unknown key "speed"; allowed: voice_id',
     ),
     (
         "elements not with voices",
-        {"voice_list": VOICES, "element_list": [{"element_id": 1}], "sound": "on"},
+        {"prompt": SPEAKS, "voice_list": VOICES, "element_list": [{"element_id": 1}], "sound": "on"},
         ("voice_list",),
         LISTS,
     ),
@@ -374,6 +407,30 @@ REJECTED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
         {"callback_url": "example.com"},
         ("callback_url",),
         '"example.com" is not a web address; it must start with https:// or http://',
+    ),
+    (
+        "callback_url without spaces",
+        {"callback_url": "https://example.com/my hook"},
+        ("callback_url",),
+        "a web address can't hold spaces; write %20",
+    ),
+    (
+        "callback_url in one line",
+        {"callback_url": "https://example.com/hook\n"},
+        ("callback_url",),
+        "a web address can't hold spaces; write %20",
+    ),
+    (
+        "callback_url with a port that exists",
+        {"callback_url": "https://example.com:99999/hook"},
+        ("callback_url",),
+        "this web address can't be read: Port out of range 0-65535",
+    ),
+    (
+        "callback_url with a host",
+        {"callback_url": "https://:80/hook"},
+        ("callback_url",),
+        "this web address names no host",
     ),
     (
         "external_task_id not empty",
@@ -486,13 +543,17 @@ ACCEPTED = [
     pytest.param({"prompt": "a" * 2500, "negative_prompt": "ä" * 2500}, id="long prompts"),
     pytest.param({"prompt": "A man<<<voice_1>>>says", "voice_list": VOICES, "sound": "on"}, id="a voice"),
     pytest.param(
-        {"voice_list": VOICES, "element_list": [], "sound": "on"}, id="an empty list of elements is none"
+        {"prompt": SPEAKS, "voice_list": VOICES, "element_list": [], "sound": "on"},
+        id="an empty list of elements is none",
     ),
     pytest.param({"voice_list": []}, id="no voices need no sound"),
     pytest.param(
         {"prompt": "<<<element_2>>>", "element_list": [{"element_id": 1}, {"element_id": 2}]}, id="elements"
     ),
-    pytest.param({"prompt": "<<<image_1>>> <<<video_1>>> <<<voice>>> <<voice_1>>"}, id="other references"),
+    pytest.param({"prompt": "The girl of <<<image_1>>>"}, id="the image by the specification's name"),
+    pytest.param(
+        shots(shot(1, "5"), shot_type="intelligence", prompt="a"), id="a prompt for the model that cuts"
+    ),
     pytest.param({"negative_prompt": "<<<voice_1>>>"}, id="no references in negative_prompt"),
     pytest.param({"sound": "off", "mode": "4k", "cfg_scale": 0, "duration": "3"}, id="lower bounds"),
     pytest.param({"sound": "on", "mode": "std", "cfg_scale": 1, "duration": "15"}, id="upper bounds"),
@@ -558,6 +619,122 @@ def test_one_mistake_is_one_finding(changes: dict[str, Any], path: tuple[str | i
 
 def test_a_reference_that_is_repeated_is_one_mistake() -> None:
     assert len(found(changed({"prompt": "<<<voice_1>>> and <<<voice_1>>>, <<<voice_2>>>"}))) == 2
+
+
+# -- warnings --------------------------------------------------------------------------------------------------------
+
+BOTH = "the specification says that prompt has no effect with multi_shot: true, the platform's own pages that shot_type: intelligence needs it."
+CERTAIN = "customize with multi_prompt is certain"
+WARNED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
+    (
+        "no prompt",
+        {"prompt": OUT},
+        (),
+        "no prompt: the clip is paid, and the model decides what happens in it",
+    ),
+    (
+        "a blank prompt",
+        {"prompt": " \u200b"},
+        (),
+        "no prompt: the clip is paid, and the model decides what happens in it",
+    ),
+    (
+        "intelligence without a prompt",
+        shots(shot_type="intelligence", multi_prompt=OUT),
+        ("shot_type",),
+        f"{BOTH} Without one, the paid clip may be of nothing that was asked for; {CERTAIN}",
+    ),
+    (
+        "intelligence with a prompt",
+        shots(shot_type="intelligence", multi_prompt=OUT, prompt="a"),
+        ("prompt",),
+        f"{BOTH} With one, the paid clip may be of something else; {CERTAIN}",
+    ),
+    (
+        "shots with a last frame",
+        shots(shot(1, "5"), image_tail="t.png"),
+        ("image_tail",),
+        "the platform's own pages don't allow image_tail with multi_shot: true, the specification does",
+    ),
+    (
+        "four elements",
+        {
+            "prompt": "<<<element_1>>><<<element_2>>><<<element_3>>><<<element_4>>>",
+            "element_list": [{"element_id": 1}] * 4,
+        },
+        ("element_list",),
+        "more than 3 elements: the platform's own pages allow no more, the specification names no limit",
+    ),
+    (
+        "elements that no prompt names",
+        {"prompt": "<<<element_2>>>", "element_list": [{"element_id": 1}] * 3},
+        ("element_list",),
+        "no prompt names <<<element_1>>>, <<<element_3>>>: what no prompt names may have no effect",
+    ),
+    (
+        "a second voice that no prompt names",
+        {"prompt": SPEAKS, "voice_list": VOICES, "sound": "on"},
+        ("voice_list",),
+        "no prompt names <<<voice_2>>>: what no prompt names may have no effect",
+    ),
+    (
+        "a reference in negative_prompt",
+        {"negative_prompt": "<<<voice_1>>>"},
+        ("negative_prompt",),
+        "<<<voice_1>>> is mere text here: references work in prompts alone",
+    ),
+    (
+        "what is meant as one in negative_prompt",
+        {"negative_prompt": "<<hero>>"},
+        ("negative_prompt",),
+        '"<<hero>>" is mere text here: references work in prompts alone',
+    ),
+    (
+        "an image of another format",
+        {"image": "https://example.com/a.gif"},
+        ("image",),
+        "ends in .gif; the API takes .jpg, .jpeg and .png alone",
+    ),
+    (
+        "a last frame that is a clip",
+        {"image_tail": "https://example.com/a.MP4?x=1"},
+        ("image_tail",),
+        "ends in .mp4; the API takes .jpg, .jpeg and .png alone",
+    ),
+    (
+        "a callback that can't be called",
+        {"callback_url": "http://localhost:8000/"},
+        ("callback_url",),
+        "the API can't reach localhost: it is this machine",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "text"), [pytest.param(*case, id=rule) for rule, *case in WARNED]
+)
+def test_what_may_be_a_mistake_is_warned_of_and_allowed(
+    changes: dict[str, Any], path: tuple[str | int, ...], text: str
+) -> None:
+    request = changed(changes)
+    assert found(request) == []
+    assert rules.warnings(request) == [Finding(path, text)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"prompt": SPEAKS, "voice_list": VOICES[:1], "sound": "on"},
+        {"prompt": "<<<element_1>>> << x", "element_list": [{"element_id": 1}], "voice_list": []},
+        shots(shot(1, "2", SPEAKS), shot(2, "3", "<<<voice_2>>>: hi"), voice_list=VOICES, sound="on"),
+        {"image_tail": "t.png", "callback_url": "https://example.com/hook", "negative_prompt": "a << b"},
+    ],
+)
+def test_nothing_is_warned_of_where_nothing_is_odd(changes: dict[str, Any]) -> None:
+    request = changed(changes)
+    assert found(request) == []
+    assert rules.warnings(request) == []
 
 
 # -- images ----------------------------------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def pictures_allowed(r: Mapping[str, Any]) -> bool:
 def shots_allowed(r: Mapping[str, Any]) -> bool:
     if not r.get("multi_shot", False):
         return "shot_type" not in r and "multi_prompt" not in r
-    if "prompt" in r or "shot_type" not in r:
+    if "shot_type" not in r or ("prompt" in r and r["shot_type"] != "intelligence"):
         return False
     return r["shot_type"] != "customize" or "multi_prompt" in r
 

@@ -1,0 +1,123 @@
+"""Web addresses that the API is asked to use: whether it can reach them at all, and what will be there.
+
+Judged by their text alone; nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
+from unicodedata import normalize
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_PLAIN = re.compile(
+    r"https?://([A-Za-z0-9][A-Za-z0-9.-]*)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
+)  # surely fine, but for its host
+_LOCAL_NAMES: Final = (  # of machines that only their own network knows
+    *(".localhost", ".localdomain", ".local", ".internal", ".intranet", ".private", ".corp", ".lan"),
+    *(".home", ".home.arpa", ".test"),
+)
+_NAT64 = 0x0064_FF9B << 96  # the last 32 bits are an IPv4 address
+_NOT_TAKEN: Final = (
+    *(".gif", ".webp", ".heic", ".heif", ".avif", ".svg", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".ico"),
+    *(".psd", ".ai", ".eps", ".pdf", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".zip", ".html", ".htm"),
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mp3", ".wav", ".txt", ".json"),
+)
+_TAKEN = re.compile(r"png|jpe?g", re.IGNORECASE)
+# Sites whose addresses, as their share buttons give them, are of a page that shows the picture: host, path.
+_PAGES: Final = (
+    (r"drive\.google\.com", r"/(file/d/|open)"),
+    (r"photos\.google\.com|photos\.app\.goo\.gl|1drv\.ms|(www\.)?icloud\.com", r"/"),
+    (r"github\.com", r"/[^/]+/[^/]+/blob/"),
+    (r"(www\.)?dropbox\.com", r"/(s|scl)/"),
+)
+
+
+def problem(url: str) -> str | None:
+    """Why an http(s) address can't be used, or None; for hosts see :func:`unreachable`."""
+    if _PLAIN.fullmatch(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"this web address can't be read: {error}"
+    if not host:
+        return "this web address names no host"
+    if port == 0:
+        return "this web address can't be read: there is no port 0"
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return "a web address can't hold spaces; write %20"
+    if "\\" in parts.netloc:
+        return "a web address has / after its host, not \\"
+    return None
+
+
+def unreachable(url: str) -> str | None:
+    """Why the host of an address without a problem can't be reached by the API, or None."""
+    plain = _PLAIN.fullmatch(url)
+    return _unreachable(plain[1] if plain else urlsplit(url).hostname or "")
+
+
+@lru_cache(maxsize=4096)
+def _unreachable(host: str) -> str | None:
+    host = normalize("NFKC", unquote(host)).lower().rstrip(".")
+    address = _ip(host)
+    if address is None:
+        public = "." in host and not host.endswith(_LOCAL_NAMES)
+        own = host.split(".")[-1] == "localhost"
+    else:
+        public = address.is_global and not address.is_multicast and not address.is_reserved
+        own = address.is_loopback or address.is_unspecified
+    if public:
+        return None
+    return f"the API can't reach {host}: it is {'this machine' if own else 'not on the public internet'}"
+
+
+def warning(url: str) -> str | None:
+    """Why an image's address without a problem may not lead to one that the API takes, or None."""
+    start, _, query = url.partition("?")
+    path = unquote(start.partition("#")[0]).lower()
+    if path.endswith(_NOT_TAKEN) and path.count("/") > 2 and not _TAKEN.search(query):
+        return f"ends in .{path.rpartition('.')[2]}; the API takes .jpg, .jpeg and .png alone"
+    if any(word in url for word in ("goo", "1drv", "icloud", "github", "dropbox")):
+        parts = urlsplit(url)
+        direct = {"raw": "1", "dl": "1"}.items() & dict(parse_qsl(parts.query)).items()
+        for host, page in _PAGES:
+            if re.fullmatch(host, parts.hostname or "") and re.match(page, parts.path or "/") and not direct:
+                return "is the address of a page that shows a picture, not the picture's own"
+    if "@" in path and urlsplit(url).username is not None:
+        return "holds a user's name, which the API may not send on"
+    return None
+
+
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, in any spelling that programs take; None for a name."""
+    try:
+        six = IPv6Address(host)
+    except AddressValueError:
+        four = _ipv4(host)
+        return None if four is None else IPv4Address(four)
+    inner = six.ipv4_mapped or six.sixtofour
+    if inner is None and int(six) & ~0xFFFF_FFFF in (_NAT64, 0) and int(six) > 1:
+        inner = IPv4Address(int(six) & 0xFFFF_FFFF)
+    return inner or six
+
+
+def _ipv4(host: str) -> int | None:
+    """An IPv4 address as the system's inet_aton reads it: 127.1, 0x7f.0.0.1, 0177.0.0.1, 2130706433."""
+    numbers: list[int] = []
+    for part in host.split("."):
+        if not re.fullmatch(r"0x[0-9a-f]{0,16}|[0-9]{1,20}", part):
+            return None
+        base = 16 if part.startswith("0x") else 8 if part.startswith("0") else 10
+        try:
+            numbers.append(int(part.removeprefix("0x") or "0", base))
+        except ValueError:  # 09
+            return None
+    *bytes_, last = numbers
+    if len(numbers) > 4 or any(byte > 255 for byte in bytes_) or last >= 256 ** (4 - len(bytes_)):
+        return None
+    return sum(byte << (24 - 8 * place) for place, byte in enumerate(bytes_)) + last
