@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import BatchgenError
+from batchgen.job_names import Name
 from batchgen.models import Job, Problem
-from batchgen.names import Name
 from batchgen.plan import PAYS, Action, Step
 from batchgen.prices import is_floor
 from batchgen.tally import Ending, Tally

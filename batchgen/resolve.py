@@ -10,7 +10,7 @@ import shlex
 import socket
 from collections.abc import Iterator, Sequence
 
-from batchgen import names, settings
+from batchgen import job_names, settings
 from batchgen.errors import UsageError
 from batchgen.export import export_row
 from batchgen.ledger import Ledger
@@ -29,7 +29,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
     """The command."""
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
-        takes = names.rows(ledger, args.job, many=False)
+        takes = job_names.rows(ledger, args.job, many=False)
         record, origin = _one(ledger, args.job, [row for rows in takes for row in rows]), ledger.origin
         offered, past = choices(ledger, record), ledger.events(record.external_task_id)
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from batchgen import names, report, settings
+from batchgen import job_names, report, settings
 from batchgen.errors import cited
 from batchgen.export import export_row, iso
 from batchgen.models import Event, Record, State
@@ -62,7 +62,7 @@ def status(args: argparse.Namespace, out: Output) -> int:
 
 def _rows(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> None:
     """Everything about the rows of some jobs."""
-    takes = [take for text in args.jobs for take in names.rows(ledger, text, many=True)]
+    takes = [take for text in args.jobs for take in job_names.rows(ledger, text, many=True)]
     found = {record.external_task_id: record for take in takes for record in take}
     rows = ((export_row(record), ledger.events(name)) for name, record in found.items())
     if args.json:
@@ -108,7 +108,7 @@ def status_text(
 
 
 def _line(record: Record, seconds: float) -> str:
-    name = names.Name(record.manifest, record.job_id, record.take)
+    name = job_names.Name(record.manifest, record.job_id, record.take)
     why = cited(record.error_message, record.error_code, None) if record.error_message else ""
     return f"{name}, for {lasting(seconds)}" + (f": {why}" if why else "")
 

@@ -61,7 +61,7 @@ LAYERS = {
         "export",
         "report",
         "output",
-        "names",
+        "job_names",
         "status",
         "resolve",
         "online",
