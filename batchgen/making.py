@@ -39,6 +39,14 @@ class Shared(NamedTuple):
     fields: Mapping[str, Any]
     reported: frozenset[str | int]
 
+    def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
+        """``own`` without its nulls that take one of these fields away, and what is left of these."""
+        if None not in own.values():
+            return own, self
+        gone = {name for name, value in own.items() if value is None and name in self.fields}
+        kept = {name: value for name, value in self.fields.items() if name not in gone}
+        return {name: own[name] for name in own if name not in gone}, Shared(kept, self.reported - gone)
+
 
 class Maker:
     """Makes the jobs of one manifest. Paths in fields start at ``base``, an absolute folder."""
@@ -51,7 +59,8 @@ class Maker:
 
     def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
-        own, file = draft.fields, draft.file
+        own, shared = shared.without_nulls(draft.fields)
+        file = draft.file
         if file is not None and not _is_text(file):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
             return Made(

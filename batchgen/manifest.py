@@ -2,7 +2,8 @@
 
 A job's fields come from three places, the later ones winning: the manifest's ``defaults``; the entry (its own keys for
 an inline job, the other keys of a ``folder`` or ``table``); a sidecar's or a row's own fields. Whole fields win: lists
-and objects are not merged.
+and objects are not merged. A ``null`` takes away what a place before it gives; in a table it is an empty cell, which
+says nothing.
 
 Entries count from 0 in messages (``jobs[3]``), rows from 1 with the header, as a spreadsheet counts them. Relative
 paths, also those in tables and sidecars, start at the manifest's folder; ``~/`` is the home folder.
@@ -181,6 +182,7 @@ class _Reading:
             self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
             self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
             return
+        own, defaults = defaults.without_nulls(own)
         findings = schema.check_entry(kind, own)
         self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
         broken = {finding.path[0] for finding in findings if finding.path}
