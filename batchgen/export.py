@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from batchgen.models import Record
+from batchgen.models import Record, State
+from batchgen.plan import ABANDONED
 
 EXPORT_FIELDS = (
     "external_task_id",
@@ -33,9 +34,18 @@ def export_row(record: Record) -> dict[str, Any]:
     """The fields of one row, in order; times as ISO 8601 in UTC, what is empty as None."""
     row = {name: getattr(record, name) for name in EXPORT_FIELDS}
     row["state"] = record.state.value
+    if not _may_be_charged(record):
+        row["cost_usd_estimate"] = 0.0
     for name in ("created_at", "submitted_at", "finished_at"):
         row[name] = iso(row[name])
     return {name: None if value == "" else value for name, value in row.items()}
+
+
+def _may_be_charged(record: Record) -> bool:
+    """Whether the row can have cost anything: not what was refused or never sent; a failed task may be charged."""
+    if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
+        return record.error_code == ABANDONED and record.attempt > 0
+    return record.state is not State.PENDING
 
 
 def iso(seconds: float | None) -> str | None:

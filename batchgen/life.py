@@ -8,47 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import random
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from batchgen.asking import UNREACHABLE, Asker
-from batchgen.creating import UNCLEAR, Creates, tell, write
-from batchgen.errors import (
-    AccountStop,
-    ApiError,
-    BatchgenError,
-    NotFound,
-    cited,
-)
+from batchgen.asking import Asker
+from batchgen.creating import UNCLEAR, Creates, write
+from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
+from batchgen.failures import EXCUSED, retry_wait
+from batchgen.following import Follower
 from batchgen.ledger import Ledger
-from batchgen.models import Job, Record, State, TaskView
-from batchgen.pacing import Lengths, backoff, together
-from batchgen.plan import PAYS, decide
+from batchgen.models import Brief, Job, Record, State, TaskView
+from batchgen.pacing import Waits, backoff
+from batchgen.plan import MAX_TASKS, PAYS, decide
 from batchgen.pool import Pool, Work
 from batchgen.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from batchgen.api import Api
     from batchgen.download import Downloads
-
-VANISHED = 5  # answers of "no such task" before a task is reported as gone
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Seconds. ``settle``: how long an uncertain create is looked for before "no such task" is believed.
-
-    ``follow``: how old a task may get before a run no longer waits for its end.
-    """
-
-    timeout: float = 60.0
-    settle: float = 300.0
-    first_ask: float | None = None
-    follow: float = 6 * 3600.0
 
 
 class Lives:
@@ -62,6 +40,8 @@ class Lives:
         pool: Pool,
         waits: Waits,
         give_up: Callable[[BatchgenError], None],
+        clock: Callable[[], float],
+        rng: random.Random,
     ) -> None:
         self.ledger, self.pool, self.waits = ledger, pool, waits
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
@@ -72,11 +52,9 @@ class Lives:
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
         self._retrieval = Retrieval(ledger, self.asker, downloads)
-        self.settling = 0
-        self._rng = random.Random()
-        self._lengths = Lengths(first=waits.first_ask)
-        self._kinds: set[str] = set()
-        self._warned: set[str] = set()
+        self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
+        self.following = 0
+        self._rng = rng
 
     async def live(self, work: Work) -> str:
         """Take a job as far as it goes now. Returns what a person has to know of its end, or nothing.
@@ -110,7 +88,6 @@ class Lives:
             record = work.record = await write(self.ledger, record, State.UNKNOWN, "lost_track", message=text)
         now = asyncio.get_running_loop().time
         believable = now() + self.waits.settle  # by a clock that can't jump
-        self.settling += 1
         try:
             for turn in itertools.count():
                 old_enough = now() >= believable  # when it is asked: the answer may be slow
@@ -132,7 +109,6 @@ class Lives:
                     break
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
-            self.settling -= 1
             self.changed.set()
         return "nobody can tell whether its create was accepted, so it is not sent again" + (
             ""
@@ -142,127 +118,49 @@ class Lives:
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
-        return (
-            not self.asker.lookups_proven
-            and self.pool.slots.running + self.pool.slots.creating > self.settling
-        )
-
-    # -- follow ---------------------------------------------------------------------------------------
+        return not self.asker.lookups_proven and self.following + self.pool.slots.creating > 0
 
     async def _follow(self, work: Work, record: Record) -> str:
-        """Ask for the task until it has ended; give its slot back then."""
-        assert record.task_id is not None
-        loop = asyncio.get_running_loop()
-        kind = record.kind
-        if kind not in self._kinds:
-            self._kinds.add(kind)
-            self._lengths.learn(kind, self.ledger.durations(kind))
-        age = max(time.time() - (record.submitted_at or record.created_at), 0.0)
-        born = loop.time() - age
-        vanished, seen, failures, asked = 0, loop.time(), 0, 0
-        hollow: float | None = None  # since when it has succeeded without a clip
+        self.following += 1
+        try:
+            text = await self.follower.follow(work, record)
+            work.watch = None  # which stays where the run leaves it
+            return text
+        finally:
+            self.following -= 1
 
-        def next_ask(age: float) -> float:
-            return together(loop.time(), self._lengths.next_ask(kind, age, wanted=self.pool.full))
-
-        wait = next_ask(0.0) if age < 1 else 0.0
-        while True:
-            await asyncio.sleep(wait)
-            age = loop.time() - born
-            try:
-                view = await self.asker.ask(record.task_id)
-            except NotFound as error:
-                vanished += 1
-                if vanished >= VANISHED and loop.time() - seen > self.waits.timeout:
-                    work.bucket = "vanished"
-                    return (
-                        f"the API knows its task {record.task_id} no more ({error}); where its support can't help,"
-                        f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
-                    )
-            except AccountStop as error:
-                self.creates.stop(error)
-                return f"its task {record.task_id} can't be asked for: {error}"
-            except ApiError as error:
-                failures += 1
-                if failures >= UNCLEAR and loop.time() - seen > UNREACHABLE * self.waits.timeout:
-                    return f"the API gives no answer about its task {record.task_id}: {error}"
-                wait = max(backoff(failures, self._rng), error.retry_after or 0.0)
-                continue
-            else:
-                vanished, seen, failures = 0, loop.time(), 0
-                if view.status == "failed" or (view.status == "succeed" and view.video_url):
-                    length = _length(view, age)
-                    work.record = await self._task_ended(record, view, length)
-                    self.pool.ended(work, born + length)
-                    self.changed.set()
-                    return ""
-                self._odd(record, view)
-                asked += 1
-                if view.status == "succeed":
-                    self.pool.ended(work, born + age)
-                    self.changed.set()
-                    hollow = hollow or loop.time()
-                    if loop.time() - hollow > self.waits.timeout:
-                        return f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
-                if age > self.waits.follow and asked >= VANISHED:
-                    return (
-                        f"its task {record.task_id} has not ended in {age / 3600:.0f} hours; where its support can't help,"
-                        f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
-                    )
-            wait = next_ask(age)
-
-    async def _task_ended(self, record: Record, view: TaskView, length: float) -> Record:
-        self._lengths.learn(record.kind, [length])
-        ended: dict[str, Any] = {
-            "finished_at": (record.submitted_at or record.created_at) + length,
-            "units_charged": view.units_charged,
-        }
-        if view.status == "failed":
-            text = view.message or "the API gave no reason"
-            tell(logging.INFO, "task_failed", record, text)
-            return await write(self.ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
-                error_code="failed", error_message=text, **ended,
-            )  # fmt: skip
-        tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
-        return await write(
-            self.ledger,
-            record,
-            State.SUCCEEDED,
-            "task_succeeded",
-            request_id=view.request_id,
-            video_url=view.video_url,
-            **ended,
-        )
-
-    def _odd(self, record: Record, view: TaskView) -> None:
-        """Warn once about a status nobody knows, and about success without a clip."""
-        odd = view.raw_status if view.status is None else "succeed without a usable video URL"
-        if (view.status is None or view.status == "succeed") and odd not in self._warned:
-            self._warned.add(odd)
-            tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
+    # -- fail --------------------------------------------------------------------------------------------
 
     def _failed(self, work: Work, record: Record) -> str:
-        """A task that failed is tried again under the next id, up to the limit."""
+        """A task that failed is tried again under the next id, after a while and up to the limit."""
+        work.failed += 1
+        work.failed_paid += work.paid
+        work.paid = False
         text = cited(f"its task {record.task_id} failed: {record.error_message}", None, record.request_id)
         if work.step is None or not isinstance(work.step.job, Job):
             newest = self.ledger.series(record.base_id)[-1]
             return text if newest.external_task_id == record.external_task_id else ""
-        self._replan(work, record)
-        return "" if work.again else f"{text} ({work.step.reason})"
+        failures = self._replan(work, record)
+        if not work.again:
+            return f"{text} ({work.step.reason})"
+        work.text, work.about = f"{text}; the next run tries it again", record.external_task_id
+        if record.error_code in EXCUSED and len(failures) >= MAX_TASKS:  # once a night from here on
+            work.again, work.bucket = False, State.PENDING.value
+            return work.text
+        work.rest = retry_wait(len(failures), self._rng, self.waits.retry)
+        return ""
 
-    def _replan(self, work: Work, record: Record) -> None:
-        """Decide anew about a job whose create or task came to nothing; ``work.again`` where it is created again."""
+    def _replan(self, work: Work, record: Record) -> list[Brief]:
+        """Decide anew about a job whose create or task came to nothing; ``work.again`` where it is created again.
+
+        Returns its tasks that failed.
+        """
         if work.step is None or not isinstance(work.step.job, Job):
-            return
+            return []
         job = work.step.job
-        rows = self.ledger.briefs({record.base_id, job.external_task_id}).values()
-        work.step = decide(job, list({row.external_task_id: row for some in rows for row in some}.values()))
+        some = self.ledger.briefs({record.base_id, job.external_task_id}).values()
+        rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
+        work.step = decide(job, rows)
         if work.step.action in PAYS:
             work.record, work.again = None, True
-
-
-def _length(view: TaskView, age: float) -> float:
-    """Seconds that an ended task took: by the API's clock where it tells, else until its end was seen."""
-    if view.created_at is None or view.updated_at is None:
-        return age
-    return min(max(view.updated_at - view.created_at, 0.0), age) or age
+        return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]

@@ -20,10 +20,12 @@ from batchgen import images, manifest, recovery, report, settings
 from batchgen.asking import Asker
 from batchgen.endpoint import origin
 from batchgen.errors import BatchgenError, Interrupted, ManifestError, cited
+from batchgen.failures import Breaker
+from batchgen.following import TASKS_FAIL
 from batchgen.ledger import Ledger
-from batchgen.life import Waits
 from batchgen.models import ImageFile, Job, Manifest, Problem, Record
 from batchgen.output import Output
+from batchgen.pacing import Waits
 from batchgen.plan import Action, Step, differences, plan
 from batchgen.pool import Lane, Limits, Pool
 from batchgen.records import Records
@@ -87,7 +89,8 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     creating = args.command == "run"
     submit_only = creating and args.submit_only
     manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
-    pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random())
+    breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
+    pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random(), breaker)
     doubts = await recovery.doubtful(ledger, manifests)
     pool.lanes += [_lane(one, doubtful=doubts[one.name]) for one in manifests]
     tally, stops, ended = Tally(), list[BatchgenError](), False
@@ -127,7 +130,8 @@ async def _work(
     from batchgen.download import Downloads
 
     async with Api(*account, timeout=args.timeout) as api, Downloads(timeout=args.timeout) as downloads:
-        waits = Waits(args.timeout, args.settle, args.poll_interval)
+        retry = args.retry_wait if args.command == "run" else Waits().retry
+        waits = Waits(args.timeout, args.settle, args.poll_interval, retry)
         runner = Runner(ledger, api, downloads, pool, waits, tally)
         first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if steps is None else None
 

@@ -16,6 +16,11 @@ the user states and what the account has shown:
 each question waits until a tenth of the tasks that ran as long as this one had ended. The chance to be the last one
 is the same for every question then, whatever the lengths look like: about ten questions a task, spent where tasks end.
 
+**Overdue.** A task that runs far beyond what its kind takes may never end. A run doesn't wait for it once nothing else
+is left: ``OVERDUE`` times the longest of its kind's latest lengths, but half an hour at least, for queues grow; six
+hours at most, for a night has no more; three where none of its kind is known. After ``--deadline`` it is half of that
+and no floor but the time that a request may take: who states a deadline wants to be done.
+
 ``tests/bench/README.md`` has the figures that these rules and numbers were chosen by.
 """
 
@@ -26,6 +31,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 FIRST = 1  # create beyond what runs before 1303 was ever seen, and half as many as run
 TRY_AFTER = 54  # ended tasks before one create more than the limit is tried
@@ -39,6 +45,25 @@ SHORTEST_STEP = 0.01  # of its age: no task is asked for more often
 SHORTEST_ASK = 1.0  # seconds
 TICK = 0.5  # seconds; questions that fall due in the same one are asked together
 LAZY = 3.0  # times rarer are questions that no create waits for
+OVERDUE = 4.0  # times the longest length known of a kind
+OVERDUE_HURRIED = 2.0  # the same after the deadline
+OVERDUE_LEAST = 1800.0  # seconds
+OVERDUE_MOST = 6 * 3600.0  # seconds
+OVERDUE_UNKNOWN = 3 * 3600.0  # seconds; a kind never seen
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds. ``timeout``: without progress of a request. ``first_ask``: before a task's first query; None: learned.
+
+    ``settle``: how long an uncertain create is looked for before "no such task" is believed. ``retry``: before the
+    task after the first one that failed.
+    """
+
+    timeout: float = 60.0
+    settle: float = 300.0
+    first_ask: float | None = None
+    retry: float = 120.0
 
 
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 60.0) -> float:
@@ -49,7 +74,7 @@ def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float 
     return min(first * 2.0 ** min(attempt, 60), cap) * (1 + rng.random() / 2)
 
 
-def together(now: float, wait: float) -> float:
+def align_to_tick(now: float, wait: float) -> float:
     """``wait``, drawn out to the next of the moments that all questions are asked at, unless it is short.
 
     Of thousands of tasks, some are due at each: a process that wakes for every one takes three times the CPU.
@@ -85,6 +110,11 @@ class Slots:
     def free(self) -> bool:
         """Whether one more create may go out."""
         return self.running + self.creating < self.limit
+
+    @property
+    def probe_free(self) -> bool:
+        """Whether one create more than is known to run may be tried, where no end of ours will ever free a slot."""
+        return self.creating == 0 and self.running < self.ceiling
 
     def take(self) -> None:
         """A create goes out."""
@@ -174,6 +204,25 @@ class Lengths:
             return max((age - seen[-1]) / 2, shortest)
         margin = 0.3 / math.sqrt(len(seen))
         return max(_next_end(seen, age, CHANCE * ease) - age, seen[0] * (1 - margin) - age, shortest)
+
+    def longest(self, kind: str) -> float | None:
+        """The longest length known of a kind; None where none is known."""
+        seen = self._sorted.get(kind)
+        return seen[-1] if seen else None
+
+    def overdue_at(self, kind: str) -> float:
+        """The age from which a run waits for a task of this kind no longer than for others."""
+        longest = self.longest(kind)
+        if longest is None:
+            return OVERDUE_UNKNOWN
+        return min(max(OVERDUE * longest, OVERDUE_LEAST), OVERDUE_MOST)
+
+    def hurried_at(self, kind: str, least: float) -> float:
+        """The same after the deadline; ``least`` is how long a request may take."""
+        longest = self.longest(kind)
+        if longest is None:
+            return OVERDUE_LEAST
+        return min(max(OVERDUE_HURRIED * longest, least), OVERDUE_MOST / 2)
 
 
 def _next_end(seen: list[float], age: float, share: float) -> float:

@@ -8,12 +8,14 @@ import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from batchgen.failures import EXCUSED, Cause
 from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.prices import cost_usd
 from batchgen.request import canonical, is_url
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
-TRIES = 3  # tasks a job may have in all, where they end failed
+MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose
+MAX_REFUSED = 2  # the same where the API blames what was sent: nobody pays for the same words three times
 
 
 class Action(enum.StrEnum):
@@ -88,10 +90,14 @@ def decide(
         return _pays(
             job, Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
         )
-    failures = sum(row.state is State.FAILED for row in mine)
-    if failures >= TRIES and not retry_failed:
-        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {failures} times")
-    return _pays(job, Action.RETRY, following, f"its task failed ({failures} of {TRIES} tries)")
+    failed = [row.error_code for row in mine if row.state is State.FAILED]
+    counted = sum(code not in EXCUSED for code in failed)
+    refused = failed.count(Cause.CONTENT)
+    if (counted >= MAX_TASKS or refused >= MAX_REFUSED) and not retry_failed:
+        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {counted} times")
+    if newest.error_code in EXCUSED:
+        return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
+    return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
 
 
 def plan(

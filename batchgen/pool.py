@@ -6,15 +6,20 @@ The pool decides; the runner does. Time comes in as an argument (seconds of a mo
 from __future__ import annotations
 
 import enum
+import heapq
+import itertools
 import math
 import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from batchgen.failures import Breaker
 from batchgen.models import Record
 from batchgen.pacing import Slots, backoff
 from batchgen.plan import Step
+
+FULLS = 8  # refusals in a row, some two minutes, before slots that nothing of ours will free are waited for no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Lane:
     asks: float = 0  # so many jobs that the ledger has never seen are asked for before they are created
     queue: deque[Work] = field(default_factory=deque)
     again: deque[Work] = field(default_factory=deque)  # was its turn already; goes first
+    resting: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap: retries, and from when on
     creating: int = 0
     running: int = 0
     budget: Budget = field(init=False)
@@ -93,7 +99,7 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """Jobs that have not been created yet."""
+        """Jobs that may be created now, as far as time goes."""
         return len(self.again) + len(self.queue)
 
     @property
@@ -111,6 +117,17 @@ class Lane:
         )
 
 
+@dataclass(slots=True)
+class Watch:
+    """How a task that is followed stands. Times are of the loop's clock."""
+
+    born: float
+    answers: int = 0  # in this run, that it hasn't ended
+    status: str = ""
+    overdue_at: float = math.inf  # from then on nothing is held up by it
+    hurried_at: float = math.inf  # the same after the deadline
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """A job on its way through a run. ``record`` is the ledger's row, once there is one."""
@@ -119,11 +136,17 @@ class Work:
     step: Step | None = None
     record: Record | None = None
     again: bool = False  # it belongs back into its queue
+    rest: float = 0.0  # seconds before that
+    text: str = ""  # why it is to be created again
+    about: str = ""  # and the row that this is about
+    watch: Watch | None = None  # while its task is followed
     bucket: str | None = None  # where it ended, if not where its record says
     tries: int = 0  # times that it could not even be asked for
     taken: bool = False  # its create was refused as if its id were taken
     holds_slot: bool = False
     paid: bool = False  # among the creates that this run pays for
+    failed: int = 0  # tasks of it that ended failed in this run
+    failed_paid: int = 0  # those of them that this run had created
     sent: float = 0.0  # when its create was permitted
 
 
@@ -134,8 +157,9 @@ class Pool:
     ``started``, ``uncertain``, ``adopted``, ``refused_slot`` or ``came_back``.
     """
 
-    def __init__(self, limits: Limits, rng: random.Random) -> None:
+    def __init__(self, limits: Limits, rng: random.Random, breaker: Breaker | None = None) -> None:
         self.limits = limits
+        self.breaker = breaker or Breaker()
         self.slots = Slots(limits.max_running)
         self.lanes: list[Lane] = []
         self.budget = Budget(limits.max_jobs, limits.max_cost)
@@ -145,6 +169,7 @@ class Pool:
         self._full_until = -math.inf  # the account had no slot; the end of a task ends this wait
         self._setbacks = 0  # pauses in a row without an accepted create
         self._fulls = 0  # 1303 in a row
+        self._order = itertools.count()
 
     @property
     def why_not(self) -> str | None:
@@ -158,17 +183,31 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Jobs that have not been created yet."""
-        return sum(lane.waiting for lane in self.lanes)
+        return sum(lane.waiting + len(lane.resting) for lane in self.lanes)
 
     @property
     def hungry(self) -> bool:
-        """Whether jobs are still to be created."""
+        """Whether jobs are still to be created, and their time has come."""
         return any(self._hungry())
+
+    @property
+    def resting(self) -> bool:
+        """Whether a retry waits for its time, which comes before the deadline."""
+        last = self.limits.deadline or math.inf
+        return self.closed is None and any(
+            lane.resting and lane.closed is None and lane.resting[0][0] < last for lane in self.lanes
+        )
 
     @property
     def full(self) -> bool:
         """Whether a create waits for the end of a task: the account has no slot for it, or its manifest."""
-        return any(lane.full or not self.slots.free for lane in self._hungry())
+        return any(lane.full or not self.slots.free or self.breaker.wary for lane in self._hungry())
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing is created before a task of ours ends: known limits say so, or a row of refusals does."""
+        known = self.slots.running >= self.slots.ceiling or self._fulls >= FULLS
+        return all(known or lane.full for lane in self._hungry())
 
     def _hungry(self) -> Iterator[Lane]:
         """The manifests that have jobs still to be created."""
@@ -179,13 +218,24 @@ class Pool:
         """Create nothing more. The first reason stays."""
         self.closed = self.closed or reason
 
-    def next(self, now: float) -> Work | None:
-        """The next job to create, or None where none may be created now."""
-        if self.closed is None and self.limits.deadline is not None and now >= self.limits.deadline:
+    def next(self, now: float, *, overdue: bool = False) -> Work | None:
+        """The next job to create, or None where none may be created now.
+
+        ``overdue`` says that no task runs but such as may never end: then one create at a time tries for a slot.
+        """
+        if self.closed is None and self.late(now):
             self.close("the deadline passed")
-        if now < max(self._paused_until, self._full_until) or not self.slots.free:
+        for lane in self.lanes:
+            while lane.resting and lane.resting[0][0] <= now:
+                lane.again.append(heapq.heappop(lane.resting)[2])
+            if lane.resting and not lane.waiting and self.closed is None and lane.closed is None:
+                self._affordable(lane, lane.resting[0][2])  # where it never will be, nobody waits for it
+        if now < max(self._paused_until, self._full_until) or self.slots.creating >= self.limits.concurrency:
             return None
-        if self.slots.creating >= self.limits.concurrency:
+        if overdue:
+            if not self.slots.probe_free or self._fulls >= FULLS:
+                return None
+        elif not self.slots.free or (self.breaker.wary and self.slots.running + self.slots.creating):
             return None
         for lane in self.lanes:
             if self.closed is None and lane.waiting and lane.open and self._affordable(lane):
@@ -198,9 +248,19 @@ class Pool:
         """Seconds after which ``next`` may answer otherwise although nothing happened; None: never."""
         paused = max(self._paused_until, self._full_until)
         moments = [paused] if paused > now else []
-        if self.limits.deadline is not None and self.closed is None:
+        if self.closed is None:
+            moments += [lane.resting[0][0] for lane in self.lanes if lane.resting and lane.closed is None]
+        if self.limits.deadline is not None and now < self.limits.deadline:
             moments.append(self.limits.deadline)
         return max(min(moments) - now, 0.0) if moments else None
+
+    def late(self, now: float) -> bool:
+        """Whether the deadline has passed."""
+        return self.limits.deadline is not None and now >= self.limits.deadline
+
+    def rest(self, work: Work, now: float) -> None:
+        """A retry waits for ``work.rest`` seconds, and holds no slot meanwhile."""
+        heapq.heappush(work.lane.resting, (now + work.rest, next(self._order), work))
 
     def pause(self, now: float, *, at_least: float = 0.0) -> float:
         """Nobody creates for a while: longer each time until a create is accepted. Returns the seconds."""
@@ -261,9 +321,9 @@ class Pool:
             self._pay(work, -1)
         self.ended(work)
 
-    def _affordable(self, lane: Lane) -> bool:
+    def _affordable(self, lane: Lane, work: Work | None = None) -> bool:
         """Whether the caps leave room for the lane's next job; one that never will closes the run, or the lane."""
-        cost = _cost((lane.again or lane.queue)[0])
+        cost = _cost(work or (lane.again or lane.queue)[0])
         run, own = self.budget.room(cost), lane.budget.room(cost)
         if run is Room.NEVER:
             limits = self.limits

@@ -47,6 +47,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 }
 
 
+#: What may have become of the creates of a run; their numbers sum to `created`.
+_FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
+
+
 def exit_code(
     tally: Tally, stops: Iterable[BatchgenError], *, refused: bool, submit_only: bool = False
 ) -> int:
@@ -69,8 +73,10 @@ def run_text(
     """The summary of a run for people: the counts, then every job that needs one, with what to do."""
     total = tally.buckets.total()
     yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done" + _created(
-        created, spent
+        tally.created, created, spent
     )
+    if tally.failed_tasks:
+        yield f"  {counted(tally.failed_tasks, 'task')} failed, which may be charged"
     for bucket, (word, _) in ADVICE.items():
         if tally.buckets[bucket] and bucket != "downloaded":
             yield f"  {tally.buckets[bucket]:>7,}  {word}"
@@ -106,6 +112,8 @@ def run_object(
         "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
         "others": dict(tally.others),
         "created": created,
+        "tasks": {state: tally.created[state] for state in _FATES},
+        "failed_tasks": tally.failed_tasks,
         "cost_usd_estimate": round(spent, 4),
         "stopped": stopped,
         "endings": [
@@ -199,5 +207,14 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _created(created: int, spent: float) -> str:
-    return f"; {created:,} created for about ${spent:,.2f}" if created else "; none created"
+def _created(fates: Mapping[str, int], created: int, spent: float) -> str:
+    """How many creates this run pays for, and what became of them; they sum up."""
+    if not created:
+        return "; none created"
+    cost = f"for about ${spent:,.2f}"
+    if fates.get("downloaded") == created:
+        return f"; {created:,} created {cost}"
+    parts = ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in fates.items() if count)
+    if fates.get("unknown") == created:
+        return f"; {created:,} sent, and unknown whether created {cost}"
+    return f"; {created:,} created {cost}: {parts}"

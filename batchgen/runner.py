@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from batchgen.asking import Asker
 from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
 from batchgen.ledger import Ledger
-from batchgen.life import Lives, Waits
+from batchgen.life import Lives
 from batchgen.models import Record, State
+from batchgen.pacing import Waits
 from batchgen.plan import PAYS, Step
 from batchgen.pool import Lane, Pool, Work
 from batchgen.tally import Ending, Tally
@@ -26,15 +29,17 @@ class Runner:
     """One run. Its pool has the lanes of all manifests in the plan."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally
-    ) -> None:
+        self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
+        *, clock: Callable[[], float] = time.time, rng: random.Random | None = None,
+    ) -> None:  # fmt: skip
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
         self._ledger = ledger
-        self._lives = Lives(ledger, api, downloads, pool, waits, self.end)
+        self._lives = Lives(ledger, api, downloads, pool, waits, self.end, clock, rng or random.Random())
         self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._leaving = False  # nothing is left but tasks that are not waited for
         self._bug: BaseException | None = None  # what no life should ever raise
 
     @property
@@ -100,13 +105,29 @@ class Runner:
             if (work := pool.next(now())) is not None:
                 self._spawn(work)
                 continue
-            if not pool.hungry and (submit_only or not self._tasks) and not self._unsettled():
+            if self._only_overdue(now()):
+                if (work := pool.next(now(), overdue=True)) is not None:
+                    self._spawn(work)
+                    continue
+                if pool.shut and not pool.resting:
+                    self._leaving = True
+                    return
+            left = bool(self._tasks) or pool.resting
+            if not pool.hungry and (submit_only or not left) and not self._unsettled():
                 return
             try:
                 async with asyncio.timeout(pool.delay(now())):
                     await changed.wait()
             except TimeoutError:
                 pass
+
+    def _only_overdue(self, now: float) -> bool:
+        """Whether tasks run, and none of them is still waited for."""
+        late = self._pool.late(now)
+        return bool(self._tasks) and all(
+            work.watch is not None and now >= (work.watch.hurried_at if late else work.watch.overdue_at)
+            for work in self._tasks.values()
+        )
 
     def _unsettled(self) -> bool:
         """Whether a life goes on that has no task id yet."""
@@ -121,10 +142,12 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._pool.lanes:
-            while lane.waiting:
-                work = (lane.again or lane.queue).popleft()
+            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.resting)):
                 work.bucket = "unrecorded" if lane.unrecorded else None
-                self._count(work, "")
+                self._count(work, work.text)
+            lane.again.clear()
+            lane.queue.clear()
+            lane.resting.clear()
 
     def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._life(work))
@@ -141,21 +164,28 @@ class Runner:
             self.end(EndedEarly(f"a bug: {error!r}"))
 
     async def _life(self, work: Work) -> None:
-        work.again = False
+        work.again, work.rest, work.text = False, 0.0, ""
         text = ""
         try:
-            text = await self._lives.live(work)
+            text = await self._alive(work)
         except TransitionError as error:  # of this job alone
             text = str(error)
         except LedgerError as error:
             self.end(error)
-        except asyncio.CancelledError:
-            pass  # the run ended; the ledger has where this job stands
-        self._pool.ended(work)
-        if work.again:
-            work.lane.again.append(work)
-        else:
+        if work.record is None or work.record.state is not State.SUBMITTED or work.bucket is not None:
+            self._pool.ended(work)  # else its task goes on, and holds its slot
+        if not work.again:
             self._count(work, text)
+        elif work.rest:
+            self._pool.rest(work, asyncio.get_running_loop().time())
+        else:
+            work.lane.again.append(work)
+
+    async def _alive(self, work: Work) -> str:
+        try:
+            return await self._lives.live(work)
+        except asyncio.CancelledError:  # the run ends; the ledger has where this job stands
+            return await self._lives.follower.leave(work) if self._leaving else ""
 
     def _count(self, work: Work, text: str) -> None:
         record, step = work.record, work.step
@@ -163,6 +193,11 @@ class Runner:
         if bucket == State.SUBMITTING:
             bucket = State.UNKNOWN.value
         work.lane.left += bucket in (State.PENDING, "unrecorded")
+        self.tally.failed_tasks += work.failed
+        self.tally.created[State.FAILED.value] += work.failed_paid
+        if work.paid and record is not None:
+            settled = record.state is not State.SUBMITTING
+            self.tally.created[record.state.value if settled else State.UNKNOWN.value] += 1
         if step is not None:
             self.tally.buckets[bucket] += 1
         elif text or bucket != State.FAILED:  # else a later try has taken its place
@@ -172,5 +207,6 @@ class Runner:
             name = name or (
                 (record.manifest, record.job_id, record.take) if record is not None else ("", "", 1)
             )
-            task = record.external_task_id if record is not None else step.external_task_id if step else ""
+            task = record.external_task_id if record is not None else work.about
+            task = task or (step.external_task_id if step is not None else "")
             self.tally.endings.append(Ending(bucket, *name, task, text))

@@ -37,12 +37,16 @@ class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
 
     The buckets are the ledger's states, and ``changed``, ``unusable``, ``unrecorded``, ``vanished`` and ``abandoned``.
-    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention.
+    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention. ``created`` has what
+    became of the creates that this run pays for, by state: it sums to their number, where a job can have several.
+    ``failed_tasks`` are all that ended failed meanwhile, whoever created them.
     """
 
     buckets: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     endings: list[Ending] = field(default_factory=list)
+    created: Counter[str] = field(default_factory=Counter)
+    failed_tasks: int = 0
 
     def settle(self, steps: Iterable[Step]) -> list[Step]:
         """Count the steps that nothing is done about, and return the others."""

@@ -30,6 +30,7 @@ from tests.pictures import make_png
 from tests.program import KEY, Desk, Result, Server, until
 
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
+RETRY = ("--retry-wait", "0.1")
 LARGE = 9_000_000  # bytes of an image whose body no socket's buffers hold
 PATIENCE = 15.0  # seconds in which a point is reached or given up
 LONGEST = 4.0  # seconds that a run lives that is killed at random
@@ -84,7 +85,7 @@ class Stage:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         self.runs += 1
-        return self.desk.start("run", *PACE, "--log-file", "run.log", *options, "m.yaml")
+        return self.desk.start("run", *PACE, *RETRY, "--log-file", "run.log", *options, "m.yaml")
 
     def kill(self, program: subprocess.Popen[str]) -> None:
         """End it as a power cut would. One that has ended by itself must have done so for a reason."""
@@ -100,7 +101,8 @@ class Stage:
     def run(self, command: str, *options: str) -> Result:
         """A run to its end, without faults unless the server has some."""
         self.runs += 1
-        return self.desk.run(command, *PACE, "--log-file", "run.log", *options)
+        retry = RETRY if command == "run" else ()
+        return self.desk.run(command, *PACE, *retry, "--log-file", "run.log", *options)
 
     def state_of(self, job: str) -> State | None:
         """The state of the job's newest row."""

@@ -205,6 +205,8 @@ RUN = {
     "buckets",
     "others",
     "created",
+    "tasks",
+    "failed_tasks",
     "cost_usd_estimate",
     "stopped",
     "endings",

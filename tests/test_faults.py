@@ -297,7 +297,7 @@ def test_a_retry_whose_answer_was_lost_is_adopted_under_its_own_id(desk: Desk) -
         desk.folder, *TASKS, "--no-unique", "--fault", "task_fails@1", "--fault", "reset_after@2"
     ) as server:
         desk.against(server)
-        assert run(desk).code == 0
+        assert run(desk, "--retry-wait", "0.1").code == 0
         first, second = server.accepted().values()
         assert second == f"{first}~2"
         assert [row["state"] for row in desk.export()] == ["failed", "downloaded"]

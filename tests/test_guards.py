@@ -237,7 +237,8 @@ def test_every_job_ends_in_exactly_one_bucket_whatever_happens(desk: Desk, seed:
     with sandbox(desk.folder, *FAST, "--slots", "5", "--seed", str(seed), *options) as server:
         desk.against(server)
         for more in ((), ("--max-jobs", "3"), ("--deadline", "1s")):
-            result = desk.run("run", "--json", *QUICK, *more, "m.yaml")
+            result = desk.run("run", "--json", "--retry-wait", "0.1", *QUICK, *more, "m.yaml")
             assert sum(result.json["buckets"].values()) == result.json["jobs"] == 26
+            assert sum(result.json["tasks"].values()) == result.json["created"]
             assert result.json["exit_code"] == result.code
         assert server.summary()["twice"] == []

@@ -47,13 +47,14 @@ LAYERS = {
             "pacing",
             "pool",
             "tally",
+            "failures",
             "endpoint",
             "addresses",
         ),
     ),
     "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
     "effects": ("ledger", "api", "download"),
-    "runner": ("runner", "life", "retrieval", "creating", "asking", "recovery"),
+    "runner": ("runner", "life", "following", "retrieval", "creating", "asking", "recovery"),
     "surface": (
         "settings",
         "options",

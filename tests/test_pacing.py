@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, backoff, together
+from batchgen.pacing import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, align_to_tick, backoff
 from batchgen.pool import Lane, Limits, Pool, Work
 
 
@@ -231,7 +231,7 @@ def test_a_kind_never_seen_starts_with_the_stated_first_wait() -> None:
 
 @given(st.floats(0, 1e7), st.floats(0, 3600))
 def test_questions_wait_for_each_other_a_little_and_are_never_early(now: float, wait: float) -> None:
-    drawn_out = together(now, wait)
+    drawn_out = align_to_tick(now, wait)
     assert wait - 1e-8 <= drawn_out <= wait + TICK
     if wait < TICK:
         assert drawn_out == wait

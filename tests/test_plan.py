@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.models import Brief, Job, Manifest, Place, State, Twin
-from batchgen.plan import PAYS, TRIES, Action, decide, next_id, plan
+from batchgen.plan import MAX_TASKS, PAYS, Action, decide, next_id, plan
 from batchgen.transitions import MAY_BE_PAID
 
 P, G, U, S, C, D, F, R = (
@@ -95,8 +95,8 @@ def test_accepted_changes_are_created_once(known: list[Brief], action: Action, e
 
 def test_retry_failed_gives_refused_and_failed_jobs_one_more_try() -> None:
     assert decide(job(), [row(R)], retry_failed=True).external_task_id == "e"
-    failed = [row(F, number) for number in range(1, TRIES + 1)]
-    assert decide(job(), failed, retry_failed=True).external_task_id == f"e~{TRIES + 1}"
+    failed = [row(F, number) for number in range(1, MAX_TASKS + 1)]
+    assert decide(job(), failed, retry_failed=True).external_task_id == f"e~{MAX_TASKS + 1}"
 
 
 ROWS = st.lists(

@@ -20,7 +20,7 @@ from batchgen import __version__, errors, manifest, options, report, settings
 from batchgen.cli import main
 from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
-from batchgen.plan import TRIES
+from batchgen.plan import MAX_REFUSED, MAX_TASKS
 from batchgen.prices import MILLS_PER_SECOND, READ_ON
 from batchgen.schema import load
 from batchgen.tally import Tally
@@ -328,7 +328,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text
     sizes = f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
     assert sizes in text
-    assert TRIES == 3 and "up to three tasks in all" in text
+    assert (MAX_TASKS, MAX_REFUSED) == (3, 2) and "up to three tasks in all, or two" in text
     assert UNREACHABLE == 10 and "for ten times `--timeout`" in text
 
 

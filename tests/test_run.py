@@ -17,6 +17,7 @@ from tests.program import Desk, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
+SOON = ("--retry-wait", "0.1")
 
 
 @pytest.fixture
@@ -175,13 +176,13 @@ def test_a_refused_job_waits_until_it_changes_and_the_others_are_done(desk: Desk
 
 def test_a_failed_task_is_tried_again_under_the_next_ids_up_to_the_limit(desk: Desk) -> None:
     desk.write("m.yaml", urls(1))
-    with sandbox(desk.folder, *FAST, "--fault", "task_fails=1") as server:
+    with sandbox(desk.folder, *FAST, "--fault", "task_fails_unsaid=1") as server:
         desk.against(server)
-        result = desk.run("run", *QUICK, "m.yaml")
+        result = desk.run("run", *SOON, *QUICK, "m.yaml")
         assert result.code == 1
         ids = list(server.accepted().values())
         assert ids == [ids[0], f"{ids[0]}~2", f"{ids[0]}~3"]
-        assert desk.run("run", *QUICK, "m.yaml").code == 1
+        assert desk.run("run", *SOON, *QUICK, "m.yaml").code == 1
         assert len(server.accepted()) == 3
         server.ask("faults", {"clear": True})
         assert desk.run("run", "--retry-failed", *QUICK, "m.yaml").code == 0
@@ -316,7 +317,7 @@ def test_a_lost_ledger_is_rebuilt_from_the_api_and_nothing_is_created(desk: Desk
     desk.write("m.yaml", urls(6))
     with sandbox(desk.folder, *FAST, "--fault", "task_fails@2") as server:
         desk.against(server)
-        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert desk.run("run", *SOON, *QUICK, "m.yaml").code == 0
         made = server.accepted()
         for file in (desk.folder / "home/.local/state/batchgen").iterdir():
             file.unlink()
@@ -451,22 +452,6 @@ def test_renaming_reordering_and_moving_have_no_effect(desk: Desk) -> None:
         again = desk.run("run", *QUICK, "elsewhere")
         assert (again.code, again.err) == (0, "")
         assert server.accepted() == made
-
-
-def test_a_task_that_vanished_is_reported_until_a_person_gives_it_up(desk: Desk) -> None:
-    desk.write("m.yaml", urls(1))
-    with sandbox(desk.folder, "--task-seconds", "600") as server:
-        desk.against(server)
-        assert desk.run("run", "--submit-only", *QUICK, "m.yaml").code == 0
-        server.ask("faults", {"add": ["query_not_found=1"]})
-        vanished = desk.run("run", "--poll-interval", "0.05", "--timeout", "0.3", "m.yaml")
-        assert vanished.code == 5
-        name = desk.export()[0]["external_task_id"]
-        assert f"batchgen resolve {name} --abandon" in vanished.err
-        assert desk.run("resolve", name, "--not-created").code == 2
-        assert desk.run("resolve", name, "--abandon").code == 0
-        assert desk.run("run", *QUICK, "m.yaml").code == 0
-        assert len(server.accepted()) == 1
 
 
 def test_a_clip_that_is_not_home_yet_comes_to_where_its_manifest_is_now(desk: Desk) -> None:

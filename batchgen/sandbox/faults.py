@@ -150,7 +150,10 @@ _ALL = (
     Fault("huge_answer", _M, "made, the answer never ends", replies.ENDLESS),
     Fault("gzip_bomb", _M, "made, the good answer behind 64 MiB of packed blanks", replies.BOMB),
     # tasks
-    Fault("task_fails", Moment.BORN, "the task ends failed"),
+    Fault("task_fails", Moment.BORN, "the task ends failed: risk control refused the result"),
+    Fault("task_fails_balance", Moment.BORN, "the task ends failed for want of a balance"),
+    Fault("task_fails_outage", Moment.BORN, "the task ends failed for an outage"),
+    Fault("task_fails_unsaid", Moment.BORN, "the task ends failed, and nobody says why"),
     Fault("task_never_ends", Moment.BORN, "the task runs for ever"),
     # queries
     Fault("query_500", _Q, "5000", coded(5000)),

@@ -18,7 +18,7 @@ from batchgen.sandbox.envelope import CODES, Document, answer, envelope
 from batchgen.sandbox.faults import Dice, Fault, Moment
 from batchgen.sandbox.journal import Entry, Journal, Kind
 from batchgen.sandbox.replies import Exchange
-from batchgen.sandbox.tasks import Account, Task
+from batchgen.sandbox.tasks import FAILURES, Account, Task
 
 _LARGE = 2**20  # bodies from here on are read beside the event loop
 
@@ -101,7 +101,7 @@ class Api:
             return self.refuse(request, "create", 1303, "", order)
         born = self.dice.strike(Moment.BORN)
         name = born.name if born else ""
-        task = self.account.make(order, fails=name == "task_fails", endless=name == "task_never_ends")
+        task = self.account.make(order, failure=FAILURES.get(name, ""), endless=name == "task_never_ends")
         fault = self.dice.strike(Moment.MADE)
         document = envelope(0, "", self.account.created(task), self._request_id)
         note: dict[str, Any] = {"order": order, "task": task, "accepted": True}

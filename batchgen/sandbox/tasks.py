@@ -18,7 +18,13 @@ from batchgen.sandbox.config import Config
 _UNITS = {"std": (0.6, 0.9), "pro": (0.8, 1.2), "4k": (3.0, 3.0)}
 _SLOWER = {"std": 1.0, "pro": 1.6, "4k": 3.0}
 PROCESSING_AFTER = 0.2  # of a task's life
-RULES = "the task failed: the platform's risk control refused the result"
+#: fault -> the task_status_msg of a task that it makes fail
+FAILURES = {
+    "task_fails": "the task failed: the platform's risk control refused the result",
+    "task_fails_balance": "account balance not enough",
+    "task_fails_outage": "Internal server error, please try again later",
+    "task_fails_unsaid": "task failed",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +103,7 @@ class Account:
     def taken(self, external_task_id: str | None) -> bool:
         return external_task_id is not None and external_task_id in self._named
 
-    def make(self, order: Order, *, fails: bool = False, endless: bool = False) -> Task:
+    def make(self, order: Order, *, failure: str = "", endless: bool = False) -> Task:
         """A new task, running from now on."""
         number = len(self._tasks) + 1
         low, high = self._config.task_seconds
@@ -110,7 +116,7 @@ class Account:
             order=order,
             started=self.now,
             ends=math.inf if endless else self.now + length,
-            failure=order.doom or (RULES if fails else ""),
+            failure=order.doom or failure,
         )
         self._tasks[task.id] = task
         heapq.heappush(self._ends, (task.ends, task.id))

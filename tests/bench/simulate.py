@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchgen.pacing import Lengths, together
+from batchgen.pacing import Lengths, align_to_tick
 from batchgen.pool import Lane, Limits, Pool, Work
 
 CREATE = 0.4  # seconds from sending a create to its answer; the account decides half way
@@ -170,7 +170,7 @@ class World:
 
     def _ask_after(self, task: Task, age: float) -> None:
         wait = self._asking.next_ask(KIND, age, wanted=self.pool.full)
-        task.asked = self.now + together(self.now, wait)
+        task.asked = self.now + align_to_tick(self.now, wait)
         self._at(task.asked + QUERY / 2, self._question_arrives, task)
 
     def _answered(self, task: Task) -> None:

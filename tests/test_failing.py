@@ -1,0 +1,231 @@
+"""Nights in which tasks fail, over the wire: the journal says how many creates went out, and when."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from batchgen.sandbox.journal import Entry
+from tests.program import Desk, Server, sandbox, until
+
+TASKS = ("--task-seconds", "0.05-0.2")
+PACE = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
+SOON = ("--retry-wait", "0.1")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def write_jobs(desk: Desk, count: int) -> None:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)]
+    desk.write("m.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs}))
+
+
+def creates(server: Server) -> list[Entry]:
+    return [entry for entry in server.entries() if entry.kind == "create"]
+
+
+def states(desk: Desk) -> list[str]:
+    return [row["state"] for row in desk.export()]
+
+
+@pytest.mark.parametrize("words", ["task_fails_unsaid", "task_fails_balance", "task_fails_outage"])
+def test_a_night_of_failures_makes_few_tasks_and_the_next_one_makes_all_clips(desk: Desk, words: str) -> None:
+    write_jobs(desk, 10)
+    with sandbox(desk.folder, *TASKS, "--fault", f"{words}=1") as server:
+        desk.against(server)
+        night = desk.run("run", *PACE, "m.yaml")  # with the waits that are built in
+        assert night.code == 4
+        assert len(creates(server)) <= 10
+        assert "tasks in a row failed, the last with: " in night.err
+        message = desk.export()[0]["error_message"]
+        assert message in night.err
+        spent = len(creates(server))
+        assert desk.run("run", *PACE, "m.yaml").code == 4
+        assert len(creates(server)) - spent == {"task_fails_balance": 1}.get(words, 2)
+        server.ask("faults", {"clear": True})
+        healthy = desk.run("run", *PACE, "m.yaml")
+        assert (healthy.code, healthy.err) == (0, "")
+        assert states(desk).count("downloaded") == 10
+        assert server.summary()["twice"] == []
+
+
+def test_pictures_that_are_all_refused_stop_the_night_as_well_and_are_tried_once_more(desk: Desk) -> None:
+    write_jobs(desk, 14)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails=1") as server:
+        desk.against(server)
+        night = desk.run("run", *PACE, "m.yaml")
+        assert (night.code, len(creates(server)) <= 14) == (4, True)
+        assert (
+            "tasks in a row failed, the last with: the task failed: the platform's risk control" in night.err
+        )
+        server.ask("faults", {"clear": True})
+        assert desk.run("run", *PACE, "m.yaml").code == 0
+        assert states(desk).count("downloaded") == 14
+
+
+def test_three_jobs_that_all_fail_cost_five_tasks_and_not_nine(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_unsaid=1") as server:
+        desk.against(server)
+        assert desk.run("run", *SOON, *PACE, "m.yaml").code == 4
+        assert len(creates(server)) == 5
+
+
+def test_one_job_that_fails_alone_stops_nothing(desk: Desk) -> None:
+    write_jobs(desk, 12)
+    with sandbox(desk.folder, *TASKS) as server:
+        desk.against(server)
+        assert desk.run("run", "--max-jobs", "1", *PACE, "m.yaml").code == 4
+        server.ask("faults", {"add": ["task_fails_unsaid@1"]})
+        for _ in range(2):  # the same job, again and again
+            assert desk.run("run", "--max-jobs", "1", *SOON, *PACE, "m.yaml").code == 4
+            server.ask("faults", {"clear": True, "add": ["task_fails_unsaid@1"]})
+        result = desk.run("run", *SOON, *PACE, "m.yaml")
+        assert "in a row" not in result.err
+        assert states(desk).count("downloaded") == 11
+
+
+def test_what_the_api_blames_on_the_picture_is_paid_twice_and_not_three_times(desk: Desk) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails=1") as server:
+        desk.against(server)
+        result = desk.run("run", *SOON, *PACE, "m.yaml")
+        assert (result.code, len(creates(server))) == (1, 2)
+        assert "risk control" in result.err
+        assert desk.run("run", *SOON, *PACE, "m.yaml").code == 1
+        assert len(creates(server)) == 2
+        assert {row["error_code"] for row in desk.export()} == {"failed_content"}
+
+
+def test_what_failed_for_no_fault_of_the_job_is_tried_once_a_night_after_the_first_and_never_given_up(
+    desk: Desk,
+) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_outage=1") as server:
+        desk.against(server)
+        made = []
+        for _ in range(4):
+            night = desk.run("run", *SOON, *PACE, "m.yaml")
+            assert night.code == 4
+            assert "tries it again" in night.err
+            made.append(len(creates(server)))
+        assert made == [3, 4, 5, 6]
+        assert {row["error_code"] for row in desk.export()} == {"failed_service"}
+        server.ask("faults", {"clear": True})
+        assert desk.run("run", *PACE, "m.yaml").code == 0
+        assert states(desk) == ["failed"] * 6 + ["downloaded"]
+
+
+def test_a_retry_waits_longer_each_time_and_holds_no_slot_meanwhile(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, "--task-seconds", "0.1-0.1", "--fault", "task_fails_unsaid@1,4") as server:
+        desk.against(server)
+        options = ("--max-running", "1", "--concurrency", "1", "--retry-wait", "1.5s")
+        assert desk.run("run", *options, *PACE, "m.yaml").code == 0
+        first, second, third, again, last = creates(server)
+        assert (again.external_task_id, last.external_task_id) == (
+            f"{first.external_task_id}~2",
+            f"{first.external_task_id}~3",
+        )
+        assert third.at - first.at < 1.5, "the others had the slot meanwhile"
+        assert again.at - first.at >= 1.5
+        assert last.at - again.at >= 3.0
+        assert second.at < third.at
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--deadline", "3s"), ""),
+        (("--max-jobs", "3"), "the cap of 3 jobs was reached"),
+        (("--submit-only", "--max-running", "1"), ""),
+    ],
+    ids=["deadline", "cap", "submit only"],
+)
+def test_a_retry_that_this_run_will_not_create_is_left_to_the_next_at_once(
+    desk: Desk, options: tuple[str, ...], why: str
+) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, "--task-seconds", "0.5-0.6", "--fault", "task_fails_unsaid@1") as server:
+        desk.against(server)
+        if options == ("--submit-only",):
+            assert desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0
+            until(lambda: server.ask("stats")["running"] == 0)
+        night = desk.run("run", *options, "--json", *PACE, "m.yaml")
+        assert night.code == 4
+        assert len(creates(server)) == 3
+        assert night.json["buckets"]["pending"] == 1
+        assert why in (night.json["stopped"] or "")
+        (left,) = (ending for ending in night.json["endings"] if ending["bucket"] == "pending")
+        assert (
+            "failed: task failed [request id" in left["text"]
+            and "the next run tries it again" in left["text"]
+        )
+        assert left["external_task_id"] in server.accepted().values()
+        assert desk.run("run", *PACE, "m.yaml").code == 0
+        assert len(creates(server)) == 4
+
+
+def test_a_signal_ends_the_wait_for_a_retry(desk: Desk) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_unsaid@1") as server:
+        desk.against(server)
+        process = desk.start("run", *PACE, "m.yaml")
+        until(lambda: states(desk) == ["failed"])
+        process.send_signal(signal.SIGTERM)
+        ended = desk.finish(process)
+        assert ended.code == 143
+        assert "the next run tries it again" in ended.err
+        assert desk.run("run", *PACE, "m.yaml").code == 0
+        assert len(creates(server)) == 2
+
+
+def test_the_numbers_of_a_capped_night_with_failures_add_up(desk: Desk) -> None:
+    write_jobs(desk, 20)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_unsaid@2,5,8,11") as server:
+        desk.against(server)
+        capped = desk.run("run", "--json", "--max-jobs", "12", *SOON, *PACE, "m.yaml")
+        said = capped.json
+        assert (capped.code, said["created"], len(creates(server))) == (4, 12, 12)
+        assert said["tasks"] == {"downloaded": 8, "succeeded": 0, "submitted": 0, "failed": 4, "unknown": 0}
+        assert said["failed_tasks"] == 4
+        assert said["buckets"]["downloaded"] == 8
+        assert said["cost_usd_estimate"] == pytest.approx(12 * 0.42), "a failed task may be charged"
+        rows = desk.export()
+        assert sum(row["cost_usd_estimate"] for row in rows) == pytest.approx(12 * 0.42)
+
+
+def test_the_summary_says_how_many_tasks_failed_and_what_became_of_the_rest(desk: Desk) -> None:
+    write_jobs(desk, 6)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_unsaid@2,4") as server:
+        desk.against(server)
+        said = desk.run(
+            "run", "--max-jobs", "5", "--concurrency", "1", "--retry-wait", "1m", *PACE, "m.yaml"
+        ).err
+        assert "3 of 6 jobs done; 5 created for about $2.10: " in said
+        assert "3 done" in said and "2 failed" in said
+        assert "2 tasks failed, which may be charged" in said
+
+
+def test_a_refused_create_costs_nothing_in_the_export_and_an_unknown_one_its_estimate(desk: Desk) -> None:
+    write_jobs(desk, 3)
+    faults = ("--fault", "refuse_policy@1", "--fault", "reset_after@1", "--no-lookups", "--no-unique")
+    with sandbox(desk.folder, *TASKS, *faults) as server:
+        desk.against(server)
+        assert desk.run("run", "--concurrency", "1", *PACE, "m.yaml").code == 5
+        rows = {row["job_id"]: row for row in desk.export()}
+        assert [(rows[job]["state"], rows[job]["cost_usd_estimate"]) for job in ("j0", "j1", "j2")] == [
+            ("rejected", 0.0),
+            ("unknown", 0.42),
+            ("downloaded", 0.42),
+        ]
+        assert desk.run("resolve", rows["j1"]["external_task_id"], "--abandon").code == 0
+        assert [row["cost_usd_estimate"] for row in desk.export()] == [0.0, 0.42, 0.42], (
+            "it may have been paid"
+        )
