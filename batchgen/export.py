@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchgen.models import Record, State
-from batchgen.plan import ABANDONED
+from batchgen.transitions import ABANDONED
 
 EXPORT_FIELDS = (
     "external_task_id",
