@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from batchgen import references
 from batchgen.references import read
+from batchgen.sandbox import checks
 
 VOICE_ID = "829826751244537879"
 LISTS: dict[str, Any] = {
@@ -221,3 +223,17 @@ def test_hostile_prompts_are_read_quickly(text: str) -> None:
     started = time.process_time()
     told(text)
     assert time.process_time() - started < 1
+
+
+@given(st.text("<>＜{«&lt; \\voice_1;a\n", min_size=3, max_size=30))
+def test_what_passes_here_passes_the_sandbox_which_reads_the_specification_on_its_own(text: str) -> None:
+    prompt = f"<<<voice_1>>> {text}"
+    request = {
+        "model_name": "kling-v3",
+        "image": "https://example.com/a.png",
+        "prompt": prompt,
+        "sound": "on",
+    }
+    request["voice_list"] = LISTS["voice_list"]
+    refusal = checks.read(json.dumps(request).encode()).refusal
+    assert references.check(request) or refusal is None

@@ -168,6 +168,25 @@ GOOD: dict[str, dict[str, Any]] = {
         "multi_prompt": shots("1", "4", prompt="x" * 512),
     },
     "intelligent shots": {"multi_shot": True, "shot_type": "intelligence"},
+    "intelligent shots that are told": {
+        "multi_shot": True,
+        "shot_type": "intelligence",
+        "multi_prompt": shots("2", "3"),
+    },
+    "code in a prompt": {"prompt": "a << b >> c, cat <<EOF, cout << x; cin >> y, 😀 \\ud800"},
+    "the largest numbers": {
+        "element_list": [{"element_id": 2**63 - 1}],
+        "multi_shot": True,
+        "shot_type": "customize",
+        "multi_prompt": [{"index": 2**31 - 1, "prompt": "<<<element_1>>>", "duration": "5"}],
+    },
+    "the last pixel": {
+        "image": b64(png(400, 320)),
+        "dynamic_masks": [
+            mask(mask=b64(png(400, 320)), trajectories=[{"x": 399, "y": 319}, {"x": 0, "y": 0}])
+        ],
+    },
+    "a port": {"image": "https://example.com:65535/a.png", "callback_url": "http://127.0.0.1:1/"},
     "voices": {
         "voice_list": [{"voice_id": "a"}, {"voice_id": "b"}],
         "sound": "on",
@@ -247,6 +266,53 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("sound", {"voice_list": [{"voice_id": "a"}]}),
     ("voice_list", {"voice_list": [{"voice_id": "a"}], "sound": "on", "element_list": [{"element_id": 1}]}),
     ("element_list[0].element_id", {"element_list": [{"element_id": "1"}]}),
+    *(
+        (
+            "prompt",
+            {"prompt": f"a {text} b", "voice_list": [{"voice_id": "829826751244537879"}], "sound": "on"},
+        )
+        for text in (
+            *(
+                "<<<voice_829826751244537879>>>",
+                "<<<Voice_1>>>",
+                "<<<voice1>>>",
+                "<<< voice_1 >>>",
+                "<<voice_1>>",
+            ),
+            *(
+                "<<<voice_1>>",
+                "<<voice_1>>>",
+                "<<<<voice_1>>>>",
+                "<<<voice_0>>>",
+                "<<<voice_01>>>",
+                "<< voice_1 >>",
+            ),
+            *("<<<video_1>>>", "<<<image_2>>>", "<<hero>>", "<<<>>>"),
+        )
+    ),
+    ("multi_prompt", {"multi_shot": True, "shot_type": "intelligence", "multi_prompt": shots("2", "2")}),
+    ("duration", {"multi_shot": True, "shot_type": "intelligence", "multi_prompt": shots("6")}),
+    (
+        "multi_prompt",
+        {"multi_shot": True, "shot_type": "customize", "multi_prompt": [*shots("2"), *shots("3")]},
+    ),
+    (
+        "multi_prompt[0].index",
+        {"multi_shot": True, "shot_type": "customize", "multi_prompt": [{**shots("5")[0], "index": 2**31}]},
+    ),
+    ("element_list[0].element_id", {"element_list": [{"element_id": 2**63}]}),
+    ("voice_list[0].voice_id", {"voice_list": [{"voice_id": ""}], "sound": "on"}),
+    ("trajectories[1].x", {"dynamic_masks": [mask(trajectories=[{"x": 1, "y": 1}, {"x": -1, "y": 1}])]}),
+    ("trajectories[1].y", {"dynamic_masks": [mask(trajectories=[{"x": 1, "y": 1}, {"x": 1, "y": 1.5}])]}),
+    ("trajectories[1].y", {"dynamic_masks": [mask(trajectories=[{"x": 1, "y": 1}, {"x": 1, "y": 2**31}])]}),
+    (
+        "trajectories[1]",
+        {"image": b64(png()), "dynamic_masks": [mask(trajectories=[{"x": 1, "y": 1}, {"x": 320, "y": 1}])]},
+    ),
+    ("image", {"image": "https://example.com:99999/a.png"}),
+    ("image", {"image": "https://example.com:0/a.png"}),
+    ("callback_url", {"callback_url": "https://example.com:99999/"}),
+    ("callback_url", {"callback_url": "https://example.com/a\nb"}),
     ("sound", {"sound": True}),
     ("cfg_scale", {"cfg_scale": 1.01}),
     ("cfg_scale", {"cfg_scale": True}),
@@ -280,6 +346,8 @@ def test_what_the_specification_forbids_is_refused_by_the_fields_name() -> None:
         (b"{", "application/json"),
         (b"[]", "application/json"),
         (b'{"cfg_scale": NaN}', "application/json"),
+        (json.dumps({**ORDER, "prompt": "a \ud800"}).encode(), "application/json"),
+        (json.dumps({**ORDER, "external_task_id": "\udc00 a"}).encode(), "application/json"),
         (b'{"prompt": "\xff"}', "application/json"),
         (b"[" * 100_000, "application/json"),
         (b"{}", "application/json"),
@@ -299,7 +367,7 @@ def test_a_mask_that_does_not_fit_is_accepted_and_fails_as_a_task() -> None:
     clock = Clock()
 
     async def test(b: Bench) -> None:
-        task_id = await b.made(image=b64(png()), static_mask=b64(png(400, 320)))
+        task_id = await b.made(image=b64(png()), static_mask=b64(png(320, 321)))
         other = await b.made(image=b64(png()), static_mask=b64(png(400, 400)), dynamic_masks=[mask()])
         clock.now += 10
         for name, word in ((task_id, "ratio"), (other, "identical")):

@@ -27,7 +27,14 @@ from batchgen.sandbox.shapes import (
     wrong,
 )
 
-_REFERENCE = re.compile(r"<<<(element|voice)_(\d{1,9})>>>")
+_REFERENCE = re.compile(r"(?<!<)<<<(element|voice|image)_([1-9][0-9]*)>>>(?!>)")
+# What the specification's format is not, but looks like; `a << b >> c` is text.
+_NO_REFERENCE = re.compile(
+    r"<<<[^<>\n]*>>|<<[^<>\n]*>>>|<<[^\s<>;](?:[^<>\n;]*[^\s<>;])?>>|<<\s*(?:element|voice|image|video)_?[0-9]+\s*>>",
+    re.IGNORECASE,
+)
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_INT, _LONG = 2**31 - 1, 2**63 - 1
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
 _MOVES = ("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward")
 
@@ -58,6 +65,8 @@ def read(body: bytes) -> Order:
     try:
         try:
             request = json.loads(body.decode(), parse_constant=_no_constant)
+            if _LONE.search(body):  # half of a surrogate pair can be spelt, but is no character
+                json.dumps(request, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             raise Refusal(1200, "the body is not valid JSON") from None
         if not isinstance(request, dict):
@@ -68,6 +77,7 @@ def read(body: bytes) -> Order:
         order.ignored = _ignored(request)
         for where, value in images(request):
             _check_image(order, where, value)
+        _check_points(request, order.pictures.get("image"))
         order.doom = _doom(order.pictures)
     except Refusal as refusal:
         order.refusal = refusal
@@ -87,7 +97,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are not JSON
 
 
-_POINT = obj({"x": number(), "y": number()})
+_PIXEL = integer(0, _INT)
+_POINT = obj({"x": _PIXEL, "y": _PIXEL})
 _FIELDS: dict[str, Check] = {
     "model_name": choice("kling-v3"),
     "image": text(),
@@ -96,13 +107,19 @@ _FIELDS: dict[str, Check] = {
     "shot_type": choice("customize", "intelligence"),
     "prompt": text(2500),
     "multi_prompt": array(
-        obj({"index": integer, "prompt": text(512), "duration": choice(*(str(n) for n in range(1, 16)))}),
+        obj(
+            {
+                "index": integer(-_INT - 1, _INT),
+                "prompt": text(512),
+                "duration": choice(*(str(n) for n in range(1, 16))),
+            }
+        ),
         1,
         6,
     ),
     "negative_prompt": text(2500),
-    "element_list": array(obj({"element_id": integer})),
-    "voice_list": array(obj({"voice_id": text()}), 0, 2),
+    "element_list": array(obj({"element_id": integer(-_LONG - 1, _LONG)})),
+    "voice_list": array(obj({"voice_id": text(least=1)}), 0, 2),
     "sound": choice("on", "off"),
     "cfg_scale": number(0, 1),
     "mode": choice("std", "pro", "4k"),
@@ -149,11 +166,13 @@ def _check_shots(request: Mapping[str, Any]) -> None:
         return
     if "shot_type" not in request:
         raise Refusal(1200, "shot_type is required when multi_shot is true")
-    if request["shot_type"] != "customize":
-        return
     if "multi_prompt" not in request:
+        if request["shot_type"] == "intelligence":
+            return
         raise Refusal(1200, "multi_prompt is required when multi_shot is true and shot_type is customize")
     total, shots = int(request.get("duration", "5")), request["multi_prompt"]
+    if len({shot["index"] for shot in shots}) < len(shots):
+        raise wrong("multi_prompt", "has an index twice")
     for place, shot in enumerate(shots):
         if int(shot["duration"]) > total:
             raise wrong(f"multi_prompt[{place}].duration", f"exceeds the task's duration of {total}")
@@ -167,11 +186,13 @@ def _check_voices(request: Mapping[str, Any]) -> None:
         raise wrong("element_list and voice_list", "are mutually exclusive")
     if voices and request.get("sound", "off") != "on":
         raise wrong("sound", "must be on when voices are specified")
-    given = {"element": len(elements), "voice": len(voices)}
+    given = {"element": len(elements), "voice": len(voices), "image": 1}
     for where, prompt in _prompts(request):
         for kind, index in _REFERENCE.findall(prompt):
-            if not 1 <= int(index) <= given[kind]:
+            if int(index[:20]) > given[kind]:
                 raise wrong(where, f"refers to <<<{kind}_{index}>>>, but there are {given[kind]} of them")
+        if odd := _NO_REFERENCE.search(_REFERENCE.sub(" ", prompt)):
+            raise wrong(where, f"holds {odd[0]}, which is no reference")
 
 
 def _prompts(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -197,6 +218,13 @@ def _check_image(order: Order, where: str, value: str) -> None:
         raise wrong(where, str(error)) from None
 
 
+def _check_points(request: Mapping[str, Any], image: Picture | None) -> None:
+    for place, group in enumerate(request.get("dynamic_masks", ()) if image else ()):
+        for at, point in enumerate(group["trajectories"]):
+            if image and not (point["x"] < image.width and point["y"] < image.height):
+                raise wrong(f"dynamic_masks[{place}].trajectories[{at}]", "is outside of the image")
+
+
 def _doom(pictures: Mapping[str, Picture]) -> str:
     """Why the task will fail although it was accepted; masks that came as URLs are taken to fit."""
     masks = {where: one for where, one in pictures.items() if "mask" in where}
@@ -204,9 +232,16 @@ def _doom(pictures: Mapping[str, Picture]) -> str:
         return "the resolution of static_mask and dynamic_masks.mask must be identical"
     image = pictures.get("image")
     for where, mask in masks.items():
-        if image and abs(mask.width * image.height / (mask.height * image.width) - 1) > 0.01:
+        if image and not _fits(mask, image):
             return f"the aspect ratio of {where} must match the input image"
     return ""
+
+
+def _fits(mask: Picture, image: Picture) -> bool:
+    """Whether the sides have one ratio; at another scale they may be rounded."""
+    far = max(mask.width / image.width, image.width / mask.width) > 1.04
+    off = abs(mask.width * image.height - mask.height * image.width)
+    return off < (image.width + image.height if far else 1)
 
 
 def _without_images(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,10 +23,12 @@ def wrong(where: str, what: str) -> Refusal:
     return Refusal(1201, f"{where} {what}")
 
 
-def text(limit: int | None = None) -> Check:
+def text(limit: int | None = None, *, least: int = 0) -> Check:
     def check(where: str, value: Any) -> None:
         if not isinstance(value, str):
             raise wrong(where, "must be a string")
+        if len(value) < least:
+            raise wrong(where, "cannot be empty")
         if limit is not None and len(value) > limit:
             raise wrong(where, f"exceeds {limit} characters")
 
@@ -47,12 +48,17 @@ def flag(where: str, value: Any) -> None:
         raise wrong(where, "must be a boolean")
 
 
-def integer(where: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong(where, "must be an integer")
+def integer(low: int, high: int) -> Check:
+    def check(where: str, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise wrong(where, "must be an integer")
+        if not low <= value <= high:
+            raise wrong(where, f"must be within {low} ~ {high}")
+
+    return check
 
 
-def number(low: float = -math.inf, high: float = math.inf) -> Check:
+def number(low: float, high: float) -> Check:
     def check(where: str, value: Any) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise wrong(where, "must be a number")
@@ -100,7 +106,8 @@ def web_address(where: str, value: Any) -> None:
 def is_url(value: str) -> bool:
     if value[:8].lower().startswith(("http://", "https://")):
         try:
-            return bool(urlsplit(value).hostname) and not re.search(r"\s", value)
+            parts = urlsplit(value)
+            return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", value)
         except ValueError:
             return False
     return False
