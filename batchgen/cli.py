@@ -79,6 +79,7 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
     warned = [warning for one in manifests for warning in one.warnings]
     problems += [bad.problem for one in manifests for bad in one.unusable]
     jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
+    skipped = sum(len(one.skipped) for one in manifests)
     code = 2 if problems else 0
     if args.json:
         found, hints = ([*map(report.problem_object, some)] for some in (problems, warned))
@@ -89,6 +90,7 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
                 "jobs": jobs,
                 "problems": found,
                 "warnings": hints,
+                "skipped": skipped,
             }
         )
     else:
@@ -98,7 +100,8 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
         if not problems and not args.quiet:
             files = report.counted(len(manifests), "manifest")
             hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
-            out.lines([f"{files}, {report.counted(jobs, 'job')}: no problems{hint}"])
+            left_out = f", {skipped:,} skipped" if skipped and args.verbose else ""
+            out.lines([f"{files}, {report.counted(jobs, 'job')}{left_out}: no problems{hint}"])
     return code
 
 
@@ -116,12 +119,16 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         if not manifests:
             raise ManifestError(problems)
         steps = planned(args, manifests, ledger)
+        skipped = sum(len(one.skipped) for one in manifests)
         code = 2 if problems else 0
         if args.json:
             hints = [report.problem_object(warning) for one in manifests for warning in one.warnings]
-            out.document({"exit_code": code, **report.plan_object(steps, problems), "warnings": hints})
+            found = report.plan_object(steps, problems)
+            out.document({"exit_code": code, **found, "warnings": hints, "skipped": skipped})
         else:
             out.lines(report.plan_text(steps))
+            if skipped and args.verbose:
+                out.lines([f"{report.counted(skipped, 'job')} skipped"])
     out.say(*problems)
     if not args.quiet:
         out.say(*(report.warning_text(warning) for one in manifests for warning in one.warnings))

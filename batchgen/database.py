@@ -92,6 +92,18 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
     ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
+
+    -- Jobs whose images failed their checks when their manifest was last run; nothing of them can be at the API.
+    CREATE TABLE unusable (
+        manifest TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        take INTEGER NOT NULL,
+        evidence TEXT NOT NULL,         -- another one where a file was replaced
+        text TEXT NOT NULL,
+        since REAL NOT NULL,
+        given_up TEXT,                  -- by whom, as long as the evidence stays
+        PRIMARY KEY (manifest, job_id, take)
+    ) WITHOUT ROWID;
     """,
 )
 

@@ -65,13 +65,13 @@ def match(text: str, names: Iterable[Name]) -> Match:
     return Match(())
 
 
-def rows(ledger: Records, text: str, *, many: bool) -> list[list[Record]]:
-    """The rows of each take that ``text`` means, in the order they were made; one row for an ``external_task_id``.
+def rows(ledger: Records, text: str, *, many: bool) -> dict[Name, list[Record]]:
+    """The takes that ``text`` means, each with its rows in the order they were made.
 
-    Raises UsageError where that is nothing; or several jobs, unless it is a glob and ``many`` may be meant.
+    An ``external_task_id`` means its row alone; a take whose image was refused may have no rows. Raises UsageError where that is nothing; or several jobs, unless it is a glob and ``many`` may be meant.
     """
     if (record := ledger.record(text)) is not None:
-        return [[record]]
+        return {Name(record.manifest, record.job_id, record.take): [record]}
     names = [Name(*name) for name in ledger.names()]
     found = match(text, names)
     if not found.names:
@@ -81,7 +81,7 @@ def rows(ledger: Records, text: str, *, many: bool) -> list[list[Record]]:
         more = [f"  ... and {len(found.jobs) - LISTED:,} more"] if len(found.jobs) > LISTED else []
         first = f"{text!r} names {len(found.jobs):,} jobs; say which:"
         raise UsageError("\n".join([first, *(f"  {name}" for name in listed), *more]))
-    return [ledger.rows_of(*name) for name in found.names]
+    return {name: ledger.rows_of(*name) for name in found.names}
 
 
 def near(text: str, names: Iterable[Name]) -> list[str]:

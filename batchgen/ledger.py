@@ -21,7 +21,7 @@ from batchgen import database
 from batchgen.errors import LedgerError, TransitionError
 from batchgen.groupcommit import GroupCommit
 from batchgen.lock import Lock
-from batchgen.models import Change, ImageFile, Record, State
+from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
 from batchgen.records import COLUMNS, Records, to_record
 from batchgen.transitions import ADOPTED, ALLOWED, MAY_BE_PAID, WITHOUT_TASK, advance, settled
 
@@ -129,6 +129,38 @@ class Ledger(Records):
     async def set_note(self, key: str, value: str) -> None:
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         await self._commits.write(lambda: self._write_all(sql, [(key, value)]))
+
+    async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
+        """Keep which jobs of these manifests have images that fail their checks, and no others of them.
+
+        One that was given up stays so until its evidence changes.
+        """
+        before, at = {one.key: one for one in self.unusable()}, self._clock()
+        names = {one.name for one in manifests}
+        after: dict[tuple[str, str, int], Unusable] = {}
+        for bad in (bad for one in manifests for bad in one.unusable):
+            old = before.get(bad.key)
+            text = f"{bad.problem.text} ({bad.problem.place})"
+            if old is not None and old.evidence == bad.evidence:
+                after[bad.key] = old._replace(text=text)
+            else:
+                after[bad.key] = Unusable(*bad.key, bad.evidence, text, at)
+        gone = [key for key in before if key[0] in names and key not in after]
+        fresh = [row for key, row in after.items() if row != before.get(key)]
+        if gone or fresh:
+            delete = "DELETE FROM unusable WHERE manifest = ? AND job_id = ? AND take = ?"
+            insert = "INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+            def write() -> None:
+                self._write_all(delete, gone)
+                self._write_all(insert, fresh)
+
+            await self._commits.write(write)
+
+    async def give_up(self, unusable: Unusable, by: str) -> None:
+        """Say no more of a job whose image failed its checks, until a file of it is replaced."""
+        sql = "UPDATE unusable SET given_up = ? WHERE manifest = ? AND job_id = ? AND take = ?"
+        await self._commits.write(lambda: self._write_all(sql, [(by, *unusable.key)]))
 
     async def remember_images(self, images: Iterable[ImageFile]) -> None:
         rows = [

@@ -13,7 +13,7 @@ from batchgen.models import ImageFile, Job
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.request import canonical, digest, external_task_id, image_values
 from batchgen.schema import Finding
-from batchgen.sources import SourceError, Sources, label, with_values
+from batchgen.sources import SourceError, Sources, label, stamp, with_values
 
 _NONE: Final[frozenset[str | int]] = frozenset()
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
@@ -31,6 +31,7 @@ class Made(NamedTuple):
     findings: list[Finding]
     failures: list[Finding]
     warnings: Sequence[Finding] = ()
+    skipped: bool = False
 
 
 class Shared(NamedTuple):
@@ -61,12 +62,16 @@ class Maker:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
         own, shared = shared.without_nulls(draft.fields)
         file = draft.file
+        if own.get("skip", shared.fields.get("skip")) is True:
+            return self._skipped(draft, {**shared.fields, **own})
         if file is not None and not _is_text(file):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
             return Made(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
             )
         request = {**shared.fields, **own}
+        if request.get("skip") is False:
+            del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
         findings: list[Finding] = []
         if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
@@ -125,6 +130,24 @@ class Maker:
         place = draft.origin.place
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
         return Made(good_id, take, job, [], [], rules.warnings(request))
+
+    def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> Made:
+        """A job that is left out, of which nothing but its name matters."""
+        job_id, take = request.get("id"), request.get("take")
+        if not isinstance(job_id, str):
+            job_id, _ = self._derived_id(draft, request)
+        return Made(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
+
+    def evidence(self, draft: Draft, shared: Shared) -> str:
+        """What tells later whether a file of an unusable job was replaced: sizes and times, nothing is read."""
+        request = {
+            **shared.fields,
+            **draft.fields,
+            **({"image": draft.file} if draft.file is not None else {}),
+        }
+        return " ".join(
+            stamp(value, self.base) for _, value in image_values(request) if isinstance(value, str)
+        )
 
     def _look(
         self,

@@ -184,6 +184,10 @@ class _Reading:
             return
         own, defaults = defaults.without_nulls(own)
         findings = schema.check_entry(kind, own)
+        if (
+            skip := own.get("skip", defaults.fields.get("skip")) is True
+        ):  # what it is must be known all the same
+            findings = [finding for finding in findings if finding.path[:1] in ((kind,), ("match",))]
         self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
         broken = {finding.path[0] for finding in findings if finding.path}
         where, match = own.pop(kind), own.pop("match", None)
@@ -197,10 +201,9 @@ class _Reading:
             return
         fields = {**defaults.fields, **own}
         bad = {name for name in defaults.reported if name not in own} | broken
+        prompts = {name: fields[name] for name in PROMPTS if name in fields and not skip}
         try:
-            fill_in(
-                {name: fields[name] for name in PROMPTS if name in fields}, lambda: "/example/example.png"
-            )
+            fill_in(prompts, lambda: "/example/example.png")
         except PlaceholderError as error:
             self.problems.append(at.problem(None, error.path if error.path[0] in own else (), error.text))
             bad.update(PROMPTS)
@@ -208,19 +211,24 @@ class _Reading:
         full, shown = absolute(where, self.base), beside(self.file, where)
         try:
             if kind == "folder":
-                drafts = self.sources.ahead(folder(at.number, full, shown, match), _image_of)
+                found = folder(at.number, full, shown, match)
+                drafts = found if skip else self.sources.ahead(found, _image_of)
                 self._read_many(drafts, "sidecar", shared)
             else:
                 self._read_many(table(full, shown), "row", shared)
         except OSError as error:
+            if skip:
+                return
             why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
 
     def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
         problems, warnings = _Gathered(self.problems), _Gathered(self.warnings)
+        skip = shared.fields.get("skip") is True
         for draft in drafts:
             if isinstance(draft, Problem):
-                self.problems.append(draft)
+                if not skip:
+                    self.problems.append(draft)
                 continue
             made = self._make(draft, kind, shared)
             for finding in made.findings:
@@ -246,13 +254,18 @@ class _Reading:
                 self.places[key] = made.job.place if made.job is not None else origin.place
         if made.job is not None:
             self.manifest.jobs.append(made.job)
+        elif made.skipped:
+            self.manifest.skipped.append((self.manifest.name, made.id or "", made.take))
         elif made.failures:
             path, text = made.failures[0]
             if len(made.failures) > 1:
                 text = "; ".join(f"{subject('', None, path)}: {text}" for path, text in made.failures)
                 path = ()
             problem = origin.problem(made.id, path, text)
-            self.manifest.unusable.append(UnusableJob(self.manifest.name, made.id or "", made.take, problem))
+            evidence = self.maker.evidence(draft, shared)
+            self.manifest.unusable.append(
+                UnusableJob(self.manifest.name, made.id or "", made.take, problem, evidence)
+            )
         return made
 
     def where(self, key: tuple[str, int]) -> Place:
@@ -294,7 +307,7 @@ class _Gathered:
 
 
 def _image_of(draft: Draft | Problem) -> str | None:
-    return draft.file if isinstance(draft, Draft) else None
+    return draft.file if isinstance(draft, Draft) and draft.fields.get("skip") is not True else None
 
 
 def _report_shared_names(readings: Sequence[_Reading]) -> None:

@@ -99,13 +99,19 @@ class UnusableJob:
     id: str
     take: int
     problem: Problem
+    evidence: str = ""  # another one where a file of it was replaced since
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What names this job to a person: manifest name, job id, take."""
+        return (self.manifest, self.id, self.take)
 
 
 @dataclass(slots=True)
 class Manifest:
     """One manifest without problems. Limits are None where the manifest doesn't set them.
 
-    ``warnings`` are what may be a mistake and refuses nothing.
+    ``skipped`` are the keys of jobs that it leaves out; ``warnings`` are what may be a mistake and refuses nothing.
     """
 
     file: str
@@ -115,6 +121,7 @@ class Manifest:
     max_cost_usd: float | None = None
     jobs: list[Job] = field(default_factory=list)
     unusable: list[UnusableJob] = field(default_factory=list)
+    skipped: list[tuple[str, str, int]] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
 
@@ -162,6 +169,22 @@ class Brief(NamedTuple):
     digest: str
     error_code: str | None = None
     number: int = 0  # rows count up in the order in which they were made
+
+
+class Unusable(NamedTuple):
+    """What the ledger keeps of a job whose image failed its checks. ``since`` is Unix seconds."""
+
+    manifest: str
+    job_id: str
+    take: int
+    evidence: str
+    text: str
+    since: float
+    given_up: str | None = None  # by whom
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.manifest, self.job_id, self.take)
 
 
 class Twin(NamedTuple):

@@ -105,16 +105,19 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     code = report.exit_code(tally, stops, refused=bool(problems), submit_only=submit_only)
     stopped = "; ".join(map(str, stops)) or pool.why_not
     created, spent = pool.budget.creates, pool.budget.spent
+    skipped = sum(len(one.skipped) for one in manifests)
     warned = [warning for one in manifests for warning in one.warnings]
     if args.json:
         hints = [report.problem_object(warning) for warning in warned]
         summary = report.run_object(tally, stopped, code, problems, created=created, spent=spent)
-        out.document({**summary, "warnings": hints})
+        out.document({**summary, "warnings": hints, "skipped": skipped})
     out.say(*problems)
     if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*map(report.warning_text, warned))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
         out.say(*report.run_text(tally, stopped, created=created, spent=spent, verbose=args.verbose))
+        if skipped and args.verbose:
+            out.say(f"{report.counted(skipped, 'job')} skipped")
     return code
 
 
@@ -247,8 +250,9 @@ def planned(
             foreign.append(job.external_task_id)
     series = ledger.briefs(foreign)
     twins = ledger.twins(unpaid)
+    given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
     options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
-    for step in plan(manifests, history, series, twins, **options):
+    for step in plan(manifests, history, series, twins, given_up, **options):
         if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
             yield _explained(step, step.job, ledger.record(step.external_task_id))
         else:
@@ -281,6 +285,7 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
         args.paths, output_dir=args.output_dir, strict=args.strict, known=ledger.images(), inspect=inspect
     )
     await ledger.remember_images(fresh)
+    await ledger.note_unusable(found[0])
     return found
 
 

@@ -105,6 +105,7 @@ def plan(
     history: Mapping[tuple[str, str, int], Sequence[Brief]],
     series: Mapping[str, Sequence[Brief]],
     twins: Mapping[str, Sequence[Twin]],
+    given_up: Container[tuple[tuple[str, str, int], str]] = (),
     *,
     retry_failed: bool = False,
     accept_changes: bool = False,
@@ -112,10 +113,12 @@ def plan(
     """The steps of all jobs, in the manifests' order.
 
     ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
-    ``twins`` by digest: a job without rows may be one that had another name when it was paid.
+    ``twins`` by digest: a job without rows may be one that had another name when it was paid. ``given_up`` has the
+    keys and the evidence of unusable jobs that a person gave up.
     """
     names = {manifest.name for manifest in manifests}
     keys = {job.key for manifest in manifests for job in manifest.jobs} if twins else set()
+    keys.update(key for manifest in manifests for key in manifest.skipped)
     taken: set[str] = set()
     for manifest in manifests:
         for job in manifest.jobs:
@@ -133,6 +136,9 @@ def plan(
             taken.add(step.external_task_id)
             yield step
         for bad in manifest.unusable:
+            if (bad.key, bad.evidence) in given_up:
+                yield Step(bad, Action.ABANDONED, "", "its image failed the checks; given up by hand")
+                continue
             yield Step(bad, Action.UNUSABLE, "", f"{bad.problem.text} ({bad.problem.place})")
 
 

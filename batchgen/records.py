@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchgen import database
-from batchgen.models import Brief, Event, ImageFile, Record, State, Twin
+from batchgen.models import Brief, Event, ImageFile, Record, State, Twin, Unusable
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
 COLUMNS = Record._fields
@@ -155,6 +155,13 @@ class Records:
                 if record.state is not State.DOWNLOADED:  # it may have gone on meanwhile
                     yield record, since or record.created_at
 
+    def unusable(self) -> list[Unusable]:
+        """The jobs whose images failed their checks when their manifest was last run."""
+        rows = self._rows(
+            f"SELECT {', '.join(Unusable._fields)} FROM unusable ORDER BY manifest, job_id, take"
+        )
+        return [Unusable(*row) for row in rows]
+
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take went on after this one."""
         return bool(
@@ -164,8 +171,11 @@ class Records:
         )
 
     def names(self) -> Iterator[tuple[str, str, int]]:
-        """Every take that has a row: manifest name, job id, take. To be used up at once."""
-        rows = self._each("SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job")
+        """Every take that has a row or a refused image: manifest name, job id, take. To be used up at once."""
+        rows = self._each(
+            "SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job"
+            " UNION SELECT manifest, job_id, take FROM unusable"
+        )
         return ((manifest, job_id, take) for manifest, job_id, take in rows)
 
     def rows_of(self, manifest: str, job_id: str, take: int) -> list[Record]:

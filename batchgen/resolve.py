@@ -10,14 +10,16 @@ import shlex
 import socket
 from collections.abc import Iterator, Sequence
 
-from batchgen import job_names, settings
+from batchgen import settings
 from batchgen.errors import UsageError
 from batchgen.export import export_row
+from batchgen.job_names import Name
+from batchgen.job_names import rows as job_rows
 from batchgen.ledger import Ledger
-from batchgen.models import Change, Event, Record, State
+from batchgen.models import Change, Event, Record, State, Unusable
 from batchgen.output import Output
-from batchgen.records import Records
-from batchgen.status import event_object, record_text
+from batchgen.records import OPEN, Records
+from batchgen.status import event_object, record_text, unusable_object, unusable_text
 from batchgen.transitions import ABANDONED
 
 _MADE = "--task-id T      a task was made, and this is its id: it is followed"
@@ -29,27 +31,62 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
     """The command."""
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
-        takes = job_names.rows(ledger, args.job, many=False)
-        record, origin = _one(ledger, args.job, [row for rows in takes for row in rows]), ledger.origin
-        offered, past = choices(ledger, record), ledger.events(record.external_task_id)
+        takes, origin = job_rows(ledger, args.job, many=False), ledger.origin
+        refused = next((one for one in ledger.unusable() if one.key in takes), None)
+        record = _one(ledger, args.job, [row for rows in takes.values() for row in rows])
+        offered, past = (
+            (choices(ledger, record), ledger.events(record.external_task_id)) if record else ((), [])
+        )
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
-    name = record.external_task_id
+    if refused is not None and (record is None or record.state not in OPEN):
+        return _refused_image(args, out, (path, origin), refused)
+    assert record is not None
     change = _decision(args, record)
     if change is not None:
         if not offered:
             raise UsageError(_nothing_to_decide(record))
         if (_MADE if args.task_id else _NOT_MADE if args.not_created else _ABANDON) not in offered:
-            raise UsageError(_refused(record, offered))
+            raise UsageError(_not_offered(record, offered))
         if twin is not None:
             raise UsageError(f"task {args.task_id} belongs to {twin.external_task_id} already")
         record, past = _decide(path, origin, record, change, args.lock_wait)
     if args.json:
         history = [event_object(event) for event in past]
-        out.document({"ledger": path, "task": {**export_row(record), "history": history}})
+        out.document({"ledger": path, "task": {**export_row(record), "history": history}, "unusable": None})
     elif change is None:
         out.lines([*record_text(export_row(record), past), *_offer(record, offered)])
     elif not args.quiet:
-        out.lines([f"{name} is {record.state} now; {_after(change.event)}"])
+        out.lines([f"{record.external_task_id} is {record.state} now; {_after(change.event)}"])
+    return 0
+
+
+def _refused_image(args: argparse.Namespace, out: Output, ledger: tuple[str, str], refused: Unusable) -> int:
+    """A job of which nothing was ever sent, since its image failed the checks: it can be given up."""
+    if args.task_id or args.not_created:
+        raise UsageError(
+            f"the image of {Name(*refused.key)} was refused, so nothing was sent; what it takes is --abandon"
+        )
+    path, origin = ledger
+
+    async def give_up() -> Unusable:
+        by = who()
+        with Ledger.open(path, origin=origin, lock_wait=args.lock_wait) as writer:
+            await writer.give_up(refused, by)
+        return refused._replace(given_up=by)
+
+    if args.abandon:
+        if refused.given_up:
+            raise UsageError(f"{Name(*refused.key)} was given up already: there is nothing to decide")
+        refused = asyncio.run(give_up())
+    if args.json:
+        out.document({"ledger": path, "task": None, "unusable": unusable_object(refused)})
+    elif not (args.abandon and args.quiet):
+        offer = (
+            []
+            if refused.given_up
+            else [f"  batchgen resolve {shlex.quote(str(Name(*refused.key)))} {_ABANDON}"]
+        )
+        out.lines([unusable_text(refused), *offer])
     return 0
 
 
@@ -67,8 +104,10 @@ def choices(ledger: Records, record: Record) -> Sequence[str]:
     return ()
 
 
-def _one(ledger: Records, text: str, rows: Sequence[Record]) -> Record:
+def _one(ledger: Records, text: str, rows: Sequence[Record]) -> Record | None:
     """The row that there is something to decide about; the last one where there is none. Raises UsageError."""
+    if not rows:
+        return None
     undecided = [row for row in rows if choices(ledger, row)]
     if len(undecided) > 1:
         listed = [f"  {row.external_task_id}: {row.state}" for row in undecided]
@@ -86,7 +125,7 @@ def _nothing_to_decide(record: Record) -> str:
     return f"{record.external_task_id} is {record.state}: there is nothing to decide"
 
 
-def _refused(record: Record, offered: Sequence[str]) -> str:
+def _not_offered(record: Record, offered: Sequence[str]) -> str:
     task = f", with task {record.task_id}" if record.task_id else ""
     options = " and ".join(choice.split()[0] for choice in offered)
     return f"{record.external_task_id} is {record.state}{task}; what it takes is {options}"

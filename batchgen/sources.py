@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import xxhash
+
 from batchgen import images, urls
 from batchgen.errors import ImageError
 from batchgen.models import ImageFile
@@ -129,6 +131,15 @@ def label(text: str, base: str) -> str:
     if looks_like_base64(text) and not (len(text) < _LONGEST_PATH and os.path.lexists(path)):
         return ""
     return path
+
+
+def stamp(text: str, base: str) -> str:
+    """Size and time of the file that an image's text names; a digest of the text where there is no such file."""
+    try:
+        status = os.stat(absolute(text, base))
+    except (OSError, ValueError):
+        return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def with_values(request: Mapping[str, Any], values: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:

@@ -7,23 +7,26 @@ import os
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from batchgen import job_names, report, settings
+from batchgen import report, settings
 from batchgen.errors import cited
 from batchgen.export import export_row, iso
-from batchgen.models import Event, Record, State
+from batchgen.job_names import Name
+from batchgen.job_names import rows as job_rows
+from batchgen.models import Event, Record, State, Unusable
 from batchgen.output import Output
-from batchgen.records import Records
+from batchgen.records import OPEN, Records
 
-#: The lists, in this order; what is done isn't listed.
-_LISTED = (
-    State.UNKNOWN, State.FAILED, State.REJECTED, State.PENDING, State.SUCCEEDED, State.SUBMITTING, State.SUBMITTED
-)  # fmt: skip
-_SUBMITTING = (
-    "being created",
-    "By a run that is on; one that was killed meanwhile left it to the next run to ask.",
-)
+#: The lists of what needs somebody, in this order.
+_KINDS = ["unknown", "failed", "rejected", "unusable", "pending", "succeeded", "submitting", "submitted"]
+_WORDS: Mapping[str, tuple[str, str]] = {
+    **report.ADVICE,
+    "submitting": (
+        "being created",
+        "By a run that is on; what a run left that was killed, the next one asks the API for.",
+    ),
+}
 #: What became of rows that are in no list, where their state doesn't tell.
 _PAST = {
     State.PENDING: "changed since, or sent under another id",
@@ -32,64 +35,81 @@ _PAST = {
 }
 
 
+class Waiting(NamedTuple):
+    """A task or a job that needs somebody. ``since`` is Unix seconds; ``row`` is None where an image was refused."""
+
+    kind: str
+    name: Name
+    since: float
+    message: str | None
+    row: Record | None = None
+
+
+def waiting(ledger: Records) -> Iterator[Waiting]:
+    """What needs somebody, tasks before images that were refused."""
+    refused = {one.key: one for one in ledger.unusable()}
+    for row, since in ledger.waiting():
+        name = Name(row.manifest, row.job_id, row.take)
+        if name not in refused or row.state in OPEN:  # else its image is the last word
+            yield Waiting(row.state.value, name, since, row.error_message, row)
+    for key, one in refused.items():
+        if one.given_up is None:
+            yield Waiting("unusable", Name(*key), one.since, one.text)
+
+
 def status(args: argparse.Namespace, out: Output) -> int:
     """The command."""
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         if args.jobs:
-            _rows(args, out, ledger, path)
+            _jobs(args, out, ledger, path)
         elif args.json:
+            unfinished = ledger.records(states=[state for state in State if state is not State.DOWNLOADED])
             out.document(
                 {
                     "ledger": path,
                     "states": ledger.counts(),
-                    "open": [
-                        export_row(row)
-                        for row in ledger.records(
-                            states=[one for one in State if one is not State.DOWNLOADED]
-                        )
-                    ],
-                    "attention": [attention_object(row, since) for row, since in ledger.waiting()],
+                    "open": [export_row(row) for row in unfinished],
+                    "attention": [attention_object(one) for one in waiting(ledger)],
                 }
             )
         else:
-            waiting, now = list(ledger.waiting()), time.time()
-            out.lines(
-                status_text(ledger.counts(), waiting, path, now=now, width=out.width, verbose=args.verbose)
-            )
+            shown = Shown(time.time(), out.width, args.verbose)
+            out.lines(status_text(ledger.counts(), waiting(ledger), path, shown))
     return 0
 
 
-def _rows(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> None:
-    """Everything about the rows of some jobs."""
-    takes = [take for text in args.jobs for take in job_names.rows(ledger, text, many=True)]
-    found = {record.external_task_id: record for take in takes for record in take}
-    rows = ((export_row(record), ledger.events(name)) for name, record in found.items())
+def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> None:
+    """Everything about some jobs."""
+    takes = {name: rows for text in args.jobs for name, rows in job_rows(ledger, text, many=True).items()}
+    rows = {row.external_task_id: row for rows in takes.values() for row in rows}
+    refused = [one for one in ledger.unusable() if one.key in takes]
+    found = ((export_row(row), ledger.events(name)) for name, row in rows.items())
     if args.json:
-        tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in rows]
-        out.document({"ledger": path, "tasks": tasks})
+        tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in found]
+        images = [unusable_object(one) for one in refused]
+        out.document({"ledger": path, "tasks": tasks, "unusable": images})
         return
-    for number, (row, past) in enumerate(rows):
+    for number, (row, past) in enumerate(found):
         out.lines([*[""] * bool(number), *record_text(row, past)])
+    out.lines([*[""] * bool(rows and refused), *map(unusable_text, refused)])
+
+
+class Shown(NamedTuple):
+    """How a text is shown: at which time (Unix seconds), how many columns wide (None: a line for each), all of it or not."""
+
+    now: float
+    width: int | None = None
+    verbose: bool = False
 
 
 def status_text(
-    counts: Mapping[State, int],
-    waiting: Iterable[tuple[Record, float]],
-    path: str,
-    *,
-    now: float,
-    width: int | None = None,
-    verbose: bool = False,
+    counts: Mapping[State, int], waiting: Iterable[Waiting], path: str, shown: Shown
 ) -> Iterator[str]:
-    """The ledger in a screen: how many rows stand where, and those that somebody should look at.
-
-    ``waiting`` are rows and the times (Unix seconds) when they came into their states; ``width`` is the terminal's,
-    in columns, None where there is none: then each row is one line.
-    """
-    lists: dict[State, list[tuple[Record, float]]] = {}
-    for record, since in waiting:
-        lists.setdefault(record.state, []).append((record, since))
+    """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
+    lists: dict[str, list[Waiting]] = {}
+    for one in waiting:
+        lists.setdefault(one.kind, []).append(one)
     yield f"{path}: {report.counted(sum(counts.values()), 'task')}"
     for state in State:
         if count := counts.get(state):
@@ -97,42 +117,55 @@ def status_text(
             yield f"  {count:>7,}  {state}" + (
                 f" ({past:,} {_PAST[state]})" if past > 0 and state in _PAST else ""
             )
-    for state in _LISTED:
-        listed = lists.get(state, [])
+    for kind in _KINDS:
+        listed = lists.get(kind, [])
         if listed:
-            yield from folded(": ".join(_advice(state)), width, indent=2)
-        for record, since in listed if verbose else listed[: report.SHOWN]:
-            yield from folded(f"  {_line(record, now - since)}", width, indent=4)
-        if len(listed) > report.SHOWN and not verbose:
+            yield from folded(": ".join(_WORDS[kind]), shown.width, indent=2)
+        for one in listed if shown.verbose else listed[: report.SHOWN]:
+            code = one.row.error_code if one.row is not None else None
+            why = f": {cited(one.message, code, None)}" if one.message else ""
+            yield from folded(
+                f"  {one.name}, for {lasting(shown.now - one.since)}{why}", shown.width, indent=4
+            )
+        if len(listed) > report.SHOWN and not shown.verbose:
             yield f"  ... and {len(listed) - report.SHOWN:,} more; -v shows them all"
 
 
-def _line(record: Record, seconds: float) -> str:
-    name = job_names.Name(record.manifest, record.job_id, record.take)
-    why = cited(record.error_message, record.error_code, None) if record.error_message else ""
-    return f"{name}, for {lasting(seconds)}" + (f": {why}" if why else "")
-
-
-def _advice(state: State) -> tuple[str, str]:
-    """What a list of rows in a state is called, and what to do about it."""
-    return _SUBMITTING if state is State.SUBMITTING else report.ADVICE[state]
-
-
-def attention_object(record: Record, since: float) -> dict[str, Any]:
-    """A row that needs somebody, for scripts."""
+def attention_object(one: Waiting) -> dict[str, Any]:
+    """What needs somebody, for scripts."""
+    names = ("external_task_id", "task_id", "error_code", "request_id")
+    row = {name: getattr(one.row, name, None) for name in names}
     return {
-        "kind": record.state.value,
-        "manifest": record.manifest,
-        "job_id": record.job_id,
-        "take": record.take,
-        "external_task_id": record.external_task_id,
-        "task_id": record.task_id,
-        "since": iso(since),
-        "code": record.error_code,
-        "message": record.error_message,
-        "request_id": record.request_id,
-        "advice": _advice(record.state)[1],
+        "kind": one.kind,
+        "manifest": one.name.manifest,
+        "job_id": one.name.job_id,
+        "take": one.name.take,
+        "external_task_id": row["external_task_id"],
+        "task_id": row["task_id"],
+        "since": iso(one.since),
+        "code": row["error_code"],
+        "message": one.message,
+        "request_id": row["request_id"],
+        "advice": _WORDS[one.kind][1],
     }
+
+
+def unusable_object(one: Unusable) -> dict[str, Any]:
+    """A job whose image was refused, for scripts."""
+    return {
+        "manifest": one.manifest,
+        "job_id": one.job_id,
+        "take": one.take,
+        "since": iso(one.since),
+        "text": one.text,
+        "given_up": one.given_up,
+    }
+
+
+def unusable_text(one: Unusable) -> str:
+    """A job whose image was refused, in a line."""
+    by = f"; given up by {one.given_up}, until the image is replaced" if one.given_up else ""
+    return f"{Name(*one.key)}: image refused since {iso(one.since)}: {one.text}{by}"
 
 
 def event_object(event: Event) -> dict[str, Any]:

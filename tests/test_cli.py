@@ -212,18 +212,19 @@ RUN = {
     "endings",
     "problems",
     "warnings",
+    "skipped",
 }
-PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings"}
+PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"}
 JSON = {
-    "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings"},
+    "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings", "skipped"},
     "plan night.yaml": PLAN,
     "run -n night.yaml": PLAN,
     "run --poll-interval 0.05 night.yaml": RUN,
     "collect": RUN,
     "recover night.yaml": {"exit_code", "tasks", "missing", "lookups_proven", "problems"},
     "status": {"ledger", "states", "open", "attention"},
-    "status JOB": {"ledger", "tasks"},
-    "resolve JOB": {"ledger", "task"},
+    "status JOB": {"ledger", "tasks", "unusable"},
+    "resolve JOB": {"ledger", "task", "unusable"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
 }
