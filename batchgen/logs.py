@@ -6,8 +6,11 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator
+from io import TextIOWrapper
 
+from batchgen import files
 from batchgen.errors import UsageError
 from batchgen.output import plain
 
@@ -29,7 +32,15 @@ class _JsonLines(logging.Formatter):
         for name in ("action", "external_task_id"):
             if (value := getattr(record, name, None)) is not None:
                 line[name] = value
-        return json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
+        return plain(json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False))
+
+
+class _LogFile(logging.FileHandler):
+    """A file for its owner's eyes: messages hold names of files and words of the API."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = files.private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -40,7 +51,7 @@ def configured(args: argparse.Namespace) -> Iterator[None]:
     handlers[0].setLevel(level)
     if args.log_file:
         try:
-            handlers.append(logging.FileHandler(args.log_file, encoding="utf-8", errors="backslashreplace"))
+            handlers.append(_LogFile(args.log_file))
         except OSError as error:
             raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
     form = _JsonLines() if args.log_format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 
-from batchgen import images, manifest, recovery, report, settings
+from batchgen import images, keys, manifest, recovery, report, settings
 from batchgen.asking import Asker
 from batchgen.endpoint import origin
 from batchgen.errors import BatchgenError, Interrupted, ManifestError, cited
@@ -297,7 +297,8 @@ def _jobs(manifests: Iterable[Manifest]) -> Iterator[Job]:
 
 
 def _api_settings(args: argparse.Namespace) -> tuple[str, str]:
-    return settings.base_url(args.base_url, os.environ), settings.api_key(os.environ)
+    keys.keep_out_of_core_dumps()
+    return settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
 
 
 def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:

@@ -53,7 +53,7 @@ class Output:
 
     def document(self, value: dict[str, Any]) -> None:
         """The one object of ``--json``."""
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
+        text = plain(json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str))
         with quiet_pipe():
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()

@@ -1,6 +1,6 @@
 """What the command line and the environment say: flag > environment > built-in; an empty variable is an unset one.
 
-Everything here raises UsageError, and no message ever holds the key.
+Everything here raises UsageError. The key has a module of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from batchgen.errors import UsageError
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 BASE_URL_VARIABLE = "POWERTOKENS_API_BASE"
-KEY_VARIABLE = "POWERTOKENS_API_KEY"
-KEY_FILE_VARIABLE = "POWERTOKENS_API_KEY_FILE"
-CREDENTIAL = "powertokens_api_key"
-LONGEST_KEY_FILE = 4096  # characters that are read
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
@@ -42,48 +38,6 @@ def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
 def base_url(flag: str | None, environ: Mapping[str, str]) -> str:
     """The API's base URL: ``--base-url``, ``POWERTOKENS_API_BASE``, or the built-in one."""
     return flag or environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-
-
-def api_key(environ: Mapping[str, str]) -> str:
-    """The key, from its variable, the file that one names, or systemd's credentials."""
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    credential = os.path.join(folder, CREDENTIAL) if folder else ""
-    if key := environ.get(KEY_VARIABLE, "").strip():
-        source = KEY_VARIABLE
-    elif file := environ.get(KEY_FILE_VARIABLE):
-        source, key = KEY_FILE_VARIABLE, _read(file, KEY_FILE_VARIABLE)
-    elif os.path.exists(credential):
-        source, key = credential, _read(credential, "CREDENTIALS_DIRECTORY")
-    else:
-        raise UsageError(
-            f"there is no API key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to a file that holds it"
-        )
-    if not key:
-        raise UsageError(f"the API key from {source} is empty")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError(
-            f"the API key from {source} has characters that no key has; was more than the key copied?"
-        )
-    return key
-
-
-def _read(path: str, variable: str) -> str:
-    # What is no path at first sight isn't shown: it may be the key, in the wrong variable.
-    named = (
-        f"the API key's file {path} ({variable})"
-        if path.startswith(("/", "~", "."))
-        else f"the file in {variable}"
-    )
-    try:
-        # Opened so, a pipe that nobody writes to is empty rather than waited for; one with a writer is read.
-        descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.set_blocking(descriptor, True)
-        with open(
-            descriptor, encoding="utf-8", errors="replace"
-        ) as file:  # an error would hold what was read
-            return file.read(LONGEST_KEY_FILE).strip()
-    except OSError as error:
-        raise UsageError(f"{named} can't be read: {error.strerror}") from None
 
 
 def seconds(text: str) -> float:

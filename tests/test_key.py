@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
+import subprocess
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -14,8 +17,8 @@ import pytest
 
 from batchgen.api import Api
 from batchgen.errors import ApiError, UsageError
+from batchgen.keys import api_key
 from batchgen.sandbox.video import clip
-from batchgen.settings import api_key
 from tests.program import ENDS, KEY, Desk, sandbox
 from tests.wire import PATH, Heard, answer, made, request, saying, served, wire
 
@@ -235,6 +238,7 @@ def test_what_can_be_no_key_is_refused_without_being_shown(tmp_path: Path, key: 
         {"POWERTOKENS_API_KEY": key},
         {"POWERTOKENS_API_KEY_FILE": str(file)},
         {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        {"POWERTOKENS_API_KEY_COMMAND": f"cat '{file}'"},
     ):
         with pytest.raises(UsageError) as caught:
             api_key(place)
@@ -264,11 +268,93 @@ def test_a_key_may_come_through_a_pipe_that_somebody_writes_to(tmp_path: Path) -
     assert api_key(place) == KEY
 
 
+def test_a_key_may_come_from_a_command_that_runs_without_a_shell(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "my store"
+    script.write_text(f"#!/bin/sh\necho unlocking >&2\n[ \"$1\" = '$(id);*' ] && echo {KEY}\n")
+    script.chmod(0o700)
+    place = {"POWERTOKENS_API_KEY_COMMAND": f"'{script}' '$(id);*'"}
+    assert api_key(place) == KEY
+    assert api_key({"POWERTOKENS_API_KEY": "k", **place}) == "k"
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "unlocking\n")  # what it says is for the user, what it prints isn't
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (f"sh -c 'echo {KEY}; exit 3'", "failed with exit code 3"),
+        (f"sh -c 'echo {KEY}; kill -9 $$'", "failed with signal 9"),
+        (f"sh -c 'while :; do echo {KEY}; done'", "prints more than a key"),
+        (f"echo {KEY} more", "more than the key"),
+        ("true", "is empty"),
+        (KEY, "can't be run"),
+        (f"/nowhere/{KEY}", "can't be run"),
+        (f"'{KEY}", "a quote that is never closed"),
+        ("''", "can't be run"),
+    ],
+)
+def test_a_command_that_gives_no_key_is_named_by_its_variable_alone(command: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        api_key({"POWERTOKENS_API_KEY_COMMAND": command})
+    assert KEY not in told(caught.value)
+
+
+@pytest.mark.parametrize(
+    "command", ["sleep 60", f"sh -c 'echo {KEY}; exec sleep 60'", "sh -c 'exec >&-; sleep 60'"]
+)
+def test_a_command_that_never_ends_is_ended(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchgen.keys.COMMAND_ENDS", 0.2)
+    with pytest.raises(UsageError, match="took longer than"):
+        api_key({"POWERTOKENS_API_KEY_COMMAND": command})
+
+
+def test_a_key_file_that_others_can_read_gets_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    for mode in (0o600, 0o640, 0o604):
+        file.chmod(mode)
+        assert api_key({"POWERTOKENS_API_KEY_FILE": str(file)}) == KEY
+    (said,) = caplog.messages
+    assert str(file) in said and "chmod 600" in said
+
+
+def test_a_process_that_holds_the_key_leaves_no_core_dump_and_is_read_by_no_other() -> None:
+    look = (
+        "import ctypes, resource; from batchgen.keys import keep_out_of_core_dumps as keep; keep();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "(0, 0) 0\n"
+
+
+def test_every_command_that_holds_the_key_keeps_out_of_core_dumps(desk: Desk) -> None:
+    """The limit of the command that gives the key is the program's own by then."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if not before[1]:
+        pytest.skip("this machine allows no core dumps: there is nothing to keep out of")
+    desk.write("m.yaml", urls(1))
+    desk.env["POWERTOKENS_API_KEY_COMMAND"] = f"sh -c 'ulimit -c >> limits; echo {KEY}'"
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        with sandbox(desk.folder, "--task-seconds", "0") as server:
+            desk.env["POWERTOKENS_API_BASE"] = server.url
+            for command in (["run", *QUICK, "m.yaml"], ["collect"], ["recover", "m.yaml"]):
+                assert desk.run(*command).code == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    assert (desk.folder / "limits").read_text().split() == ["0"] * 3
+
+
 def test_a_key_in_the_wrong_variable_is_not_shown(desk: Desk) -> None:
     desk.write("m.yaml", urls(1))
     good = desk.env
     for place in (
         {"POWERTOKENS_API_KEY_FILE": KEY},
+        {"POWERTOKENS_API_KEY_COMMAND": KEY},
         {"POWERTOKENS_API_KEY": "k", "POWERTOKENS_API_BASE": KEY},
         {"POWERTOKENS_API_KEY": "k", "POWERTOKENS_API_BASE": f"https://{KEY}@api.example.com"},
         {"POWERTOKENS_API_KEY": "k", "POWERTOKENS_API_BASE": f"https://api.example.com?key={KEY}"},

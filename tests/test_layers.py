@@ -49,6 +49,7 @@ LAYERS = {
             "tally",
             "failures",
             "endpoint",
+            "files",
             "addresses",
         ),
     ),
@@ -57,6 +58,7 @@ LAYERS = {
     "runner": ("runner", "life", "following", "retrieval", "creating", "asking", "recovery"),
     "surface": (
         "settings",
+        "keys",
         "options",
         "logs",
         "export",
@@ -71,7 +73,7 @@ LAYERS = {
     ),
 }
 STRANGERS = {"effects"}  # layers whose modules never import each other
-SANDBOX_MAY = {"", "errors", "schema"}  # besides itself; and only the surface may import the sandbox
+SANDBOX_MAY = {"", "errors", "files", "schema"}  # besides itself; and only the surface may import the sandbox
 
 # Decisions get clock, chance and the network's answers as arguments.
 UNDECIDED = {

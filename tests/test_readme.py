@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from batchgen import __version__, errors, manifest, options, report, settings
+from batchgen import __version__, errors, keys, manifest, options, report, settings
 from batchgen.cli import main
 from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
@@ -88,7 +88,7 @@ def run_by_cron(shell: Shell) -> None:
     (crontab,) = blocks(README, "crontab")
     *lines, line = at_home(crontab, shell).strip().splitlines()
     variables = dict(one.split("=", 1) for one in lines)
-    assert set(variables) == {"MAILTO", settings.KEY_FILE_VARIABLE}
+    assert set(variables) == {"MAILTO", keys.KEY_FILE_VARIABLE}
     minute, hour, *days, command = line.split(maxsplit=5)
     assert int(minute) in range(60) and int(hour) in range(24) and days == ["*"] * 3
     assert not set("%~$") & set(crontab)  # which mean something else there, or nothing
@@ -252,9 +252,10 @@ def test_the_options_of_every_command_are_in_the_reference_and_no_others() -> No
 
 def test_the_variables_that_are_read_are_named() -> None:
     named = set(re.findall(r"`([A-Z_]+)`", section(README, "Options")))
-    constants = {value for name, value in vars(settings).items() if name.endswith("_VARIABLE")}
+    modules = vars(settings) | vars(keys)
+    constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     assert named == constants | {"XDG_STATE_HOME", "NO_COLOR"}
-    assert f"`{settings.CREDENTIAL}`" in README and settings.DEFAULT_BASE_URL in README
+    assert f"`{keys.CREDENTIAL}`" in README and settings.DEFAULT_BASE_URL in README
 
 
 JSON_ROWS = [row for row in rows(section(README, "Options")) if len(row) == 2]

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from batchgen import files
+
 Kind = Literal["create", "query", "video", "callback", "elsewhere", "other"]
 
 
@@ -51,7 +53,7 @@ class Journal:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.entries: list[Entry] = []
-        self._file = Path(path).open("a", encoding="utf-8", buffering=1) if path else None  # noqa: SIM115, closed by close()
+        self._file = open(path, "a", encoding="utf-8", buffering=1, opener=files.private) if path else None  # noqa: SIM115, closed by close()
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)

@@ -1,0 +1,137 @@
+"""The API's key: where it comes from, and that it stays in this process. No message ever holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import resource
+import select
+import shlex
+import stat
+import subprocess
+import time
+from collections.abc import Mapping
+
+from batchgen.errors import UsageError
+
+KEY_VARIABLE = "POWERTOKENS_API_KEY"
+KEY_FILE_VARIABLE = "POWERTOKENS_API_KEY_FILE"
+KEY_COMMAND_VARIABLE = "POWERTOKENS_API_KEY_COMMAND"
+CREDENTIAL = "powertokens_api_key"
+LONGEST_KEY = 4096  # bytes that are read
+COMMAND_ENDS = 60.0  # seconds; a person may have to unlock a password store first
+
+_PR_SET_DUMPABLE = 4  # of Linux
+log = logging.getLogger("batchgen")
+
+
+def api_key(environ: Mapping[str, str]) -> str:
+    """The key: from its variable, the file or the command that one names, or systemd's credentials."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    credential = os.path.join(folder, CREDENTIAL) if folder else ""
+    if key := environ.get(KEY_VARIABLE, "").strip():
+        source = KEY_VARIABLE
+    elif file := environ.get(KEY_FILE_VARIABLE):
+        source, key = KEY_FILE_VARIABLE, _from_file(file, KEY_FILE_VARIABLE)
+    elif command := environ.get(KEY_COMMAND_VARIABLE):
+        source, key = KEY_COMMAND_VARIABLE, _from_command(command)
+    elif os.path.exists(credential):
+        source, key = credential, _from_file(credential, "CREDENTIALS_DIRECTORY")
+    else:
+        raise UsageError(
+            f"there is no API key: set {KEY_VARIABLE}, {KEY_FILE_VARIABLE} to a file that holds it,"
+            f" or {KEY_COMMAND_VARIABLE} to a command that prints it"
+        )
+    if not key:
+        raise UsageError(f"the API key from {source} is empty")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            f"the API key from {source} has characters that no key has; was more than the key copied?"
+        )
+    return key
+
+
+def keep_out_of_core_dumps() -> None:
+    """Let no crash write this process's memory down, and no other process of the user look into it.
+
+    The limit is what the kernel heeds where it writes a file itself; a program that takes core dumps (apport,
+    systemd-coredump) gets none of a process that isn't dumpable. Debuggers then need root.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):  # a system without prctl
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _from_file(path: str, variable: str) -> str:
+    # What is no path at first sight isn't shown: it may be the key, in the wrong variable.
+    named = (
+        f"the API key's file {path} ({variable})"
+        if path.startswith(("/", "~", "."))
+        else f"the file in {variable}"
+    )
+    try:
+        # Opened so, a pipe that nobody writes to is empty rather than waited for; one with a writer is read.
+        descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
+        with open(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(mode) and mode & stat.S_IROTH and variable == KEY_FILE_VARIABLE:
+                log.warning("%s can be read by every user of this machine; chmod 600 ends that", named)
+            return _text(file.read(LONGEST_KEY))
+    except OSError as error:
+        raise UsageError(f"{named} can't be read: {error.strerror}") from None
+
+
+def _from_command(command: str) -> str:
+    """What the command prints. It is run without a shell; what it says on stderr is for the user."""
+    what = f"the command in {KEY_COMMAND_VARIABLE}"  # which isn't shown: it may be the key, in the wrong variable
+    process, why = _started(command)
+    if process is None:
+        raise UsageError(f"{what} can't be run: {why}")
+    assert process.stdout is not None
+    ends = time.monotonic() + COMMAND_ENDS
+    try:
+        said = _said(process.stdout.fileno(), ends)
+        code = process.wait(max(0.0, ends - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise UsageError(f"{what} took longer than {COMMAND_ENDS:.0f} seconds and was ended") from None
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    if code:
+        how = f"exit code {code}" if code > 0 else f"signal {-code}"
+        raise UsageError(f"{what} failed with {how}; what it said about it is above, if anything")
+    return _text(said)
+
+
+def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
+    """The process, or None and why there is none: an error that is raised would carry the command along."""
+    try:
+        words = shlex.split(command)
+        words[:1] = map(os.path.expanduser, words[:1])
+        # Without a shell, and of whoever starts the program: S603 is about words of strangers.
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), ""  # noqa: S603
+    except OSError as error:
+        return None, f"{error.strerror}; give the program's whole path"
+    except (ValueError, IndexError):
+        return None, "it is empty, holds a NUL, or has a quote that is never closed"
+
+
+def _said(descriptor: int, ends: float) -> bytes:
+    """All that comes, up to one byte more than a key may have. Raises TimeoutError."""
+    said = b""
+    while len(said) <= LONGEST_KEY:
+        if not select.select([descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:
+            raise TimeoutError
+        if not (more := os.read(descriptor, LONGEST_KEY + 1 - len(said))):
+            return said
+        said += more
+    raise UsageError(f"the command in {KEY_COMMAND_VARIABLE} prints more than a key ({LONGEST_KEY} bytes)")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").strip()  # an error would hold what was read
