@@ -111,6 +111,8 @@ class Runner:
                     continue
                 if pool.shut and not pool.resting:
                     self._leaving = True
+                    if pool.hungry:
+                        pool.close("tasks that have not ended hold every slot")
                     return
             left = bool(self._tasks) or pool.resting
             if not pool.hungry and (submit_only or not left) and not self._unsettled():
