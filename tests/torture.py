@@ -43,11 +43,15 @@ TASKS = ("--task-seconds", "0.05-0.3")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of account, of server and of death. ``faults`` is the probability of each fault there is."""
+    """A kind of account, of server and of death.
+
+    ``faults`` is the probability of each fault there is; ``rules`` are faults besides, with their own.
+    """
 
     name: str
     server: tuple[str, ...] = ()
     faults: float = 0.0
+    rules: tuple[str, ...] = ()
     kills: int = 30  # at random moments
     cycles: int = 0  # through all named points
     lookups: bool = True
@@ -63,6 +67,12 @@ SCENARIOS = (
     Scenario("faults, ids not unique", ("--no-unique",), faults=0.02),
     Scenario("faults, lookups lag, ids not unique", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02),
     Scenario("faults, 4 slots, a neighbour", ("--slots", "4", "--neighbour", "3"), faults=0.02),
+    Scenario("stuck tasks", rules=("task_never_ends=0.15",), kills=15),
+    Scenario(
+        "a failing account",
+        rules=("task_fails_balance=0.2", "task_fails_outage=0.3", "task_fails_unsaid=0.2", "task_fails=0.2"),
+        kills=15,
+    ),
     Scenario(
         "no lookups, ids not unique",
         ("--no-lookups", "--no-unique"),
@@ -106,12 +116,14 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
             for _ in range(scenario.cycles):
                 for point in rng.sample(kills.POINTS, len(kills.POINTS)):
                     kills.kill_at(stage, point, lookups=scenario.lookups)
-            stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()))
+            stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()), *scenario.rules)
             wanted = stage.kills + scenario.kills
             for _ in range(4 * scenario.kills):
                 if stage.kills < wanted:
                     kills.kill_at_random(stage)
             assert stage.kills >= wanted, f"only {stage.kills} of {wanted} kills: the runs end by themselves"
+            if "task_never_ends" in "".join(scenario.rules):
+                leave_the_stuck(stage)
             end_in_peace(stage, lookups=scenario.lookups)
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
         verdict.violations.append(f"{type(error).__name__}: {error}")
@@ -126,6 +138,17 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
         stage.points,
         stage.missed,
     )
+
+
+def leave_the_stuck(stage: Stage) -> None:
+    """Runs end by themselves although tasks never do, and leave nothing but these."""
+    for turn in range(2):
+        ended = stage.run("run", "--deadline", "4s", "m.yaml")
+        stage.evidence.look(f"run {turn + 1} beside tasks that never end")
+        if ended.code not in (0, 1, 4):
+            stage.evidence.verdict.violations.append(f"a run beside stuck tasks ended with {ended}")
+        if "--abandon" in ended.err:
+            stage.evidence.verdict.violations.append(f"a task that may end was to be given up: {ended.err}")
 
 
 def end_in_peace(stage: Stage, *, lookups: bool) -> None:
