@@ -113,7 +113,8 @@ class Asker:
             self._unreachable_since = now
         silent = now - self._unreachable_since
         if silent > UNREACHABLE * self._timeout:
-            self._give_up(EndedEarly(f"the API could not be reached for {silent:.0f} s: {error}"))
+            text = f"the API could not be reached for {silent:.0f} s: {error}"
+            self._give_up(EndedEarly(text, kind=error.kind))
 
     async def _prove(self) -> None:
         if not self.lookups_proven:

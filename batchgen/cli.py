@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from batchgen import logs, options, settings
-from batchgen.errors import BatchgenError, Interrupted, ManifestError, UsageError
+from batchgen.errors import ApiError, BatchgenError, Interrupted, ManifestError, UsageError, cited
 from batchgen.output import Output, open_streams, quiet_pipe
 
 
@@ -66,9 +66,17 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
         from batchgen import report
 
         listed = [report.problem_object(problem) for problem in problems]
-        out.document({"exit_code": error.exit_code, "error": str(error), "problems": listed})
-    first, *more = str(error).splitlines() or [type(error).__name__]
-    out.say(*problems or [f"batchgen {args.command}: {first}", *more])
+        out.document(
+            {
+                "exit_code": error.exit_code,
+                "error": str(error),
+                "problems": listed,
+                "stops": [report.stop_object(error)],
+            }
+        )
+    text = cited(str(error), error.code, error.request_id) if isinstance(error, ApiError) else str(error)
+    first, *more = text.splitlines() or [type(error).__name__]
+    out.say(*problems or [f"batchgen {args.command}: {first}", *more, *filter(None, [error.advice])])
     return error.exit_code
 
 

@@ -232,7 +232,7 @@ _IDLE = {
 }
 #: What else can be missing: then nothing is said about the task.
 _OTHERS = {
-    "model", "models", "channel", "channels", "user", "users", "account", "token", "key", "group", "route", "url",
+    "model", "models", "channel", "channels", "user", "users", "account", "token", "group", "route", "url",
     "path", "page", "endpoint", "method", "file", "image", "element", "voice", "tenant", "project", "host",
 }  # fmt: skip
 

@@ -149,9 +149,8 @@ class Creates:
         tell(logging.WARNING, "recovered", row, f"the API had task {view.task_id}, which the ledger had not")
         if work.lane.asks == math.inf:  # what the API has forgotten by now may have been paid as well
             work.lane.unrecorded = True
-            work.lane.closed = (
-                f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
-            )
+            text = f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
+            work.lane.closed = EndedEarly(text, kind="unrecorded")
         return ""
 
     def _not_created(self, work: Work, error: ApiError | ImageError) -> str:
@@ -174,7 +173,12 @@ class Creates:
             self._asker.pause(error.retry_after or 0.0)
             if self._unclear >= UNCLEAR:
                 text = f"the API gave unclear answers {self._unclear} times in a row, the last: {error}"
-                self.stop(AccountStop(text, code=error.code) if work.again else EndedEarly(text))
+                if isinstance(error, UnknownCode) and error.kind != "unavailable":
+                    self.stop(
+                        AccountStop(text, code=error.code, request_id=error.request_id, kind=error.kind)
+                    )
+                else:
+                    self.stop(EndedEarly(text, kind=error.kind if error.advice else "unclear"))
         elif isinstance(error, Refused):
             return cited(str(error), error.code, error.request_id)
         return ""
@@ -184,11 +188,12 @@ class Creates:
         if self.verdict is None:
             self.verdict = reason
             log.info("no more creates: %s", reason, extra={"action": "creates_stopped"})
-        self._pool.close(str(reason))
+        self._pool.close(reason)
         self._changed.set()
 
     async def adopt(self, work: Work, record: Record, view: TaskView) -> None:
         """The row's create had made this task."""
+        self._pool.confirmed(work)
         work.record = await write(self._ledger, record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
             submitted_at=record.submitted_at or record.created_at,
         )  # fmt: skip

@@ -46,6 +46,15 @@ ADVICE: Mapping[str, str] = {
     "unreachable": "Check the network, the proxy (HTTPS_PROXY, NO_PROXY) and --base-url; the next run goes on.",
     "tls": "Have SSL_CERT_FILE name the certificate authorities that this network uses, or check --base-url.",
     "proxy": "Check HTTPS_PROXY: the proxy wants a user and password, as http://USER:PASSWORD@HOST:PORT.",
+    "jobs_cap": "A higher --max-jobs creates more of them, and pays for those.",
+    "cost_cap": "A higher --max-cost creates more of them, and pays for those.",
+    "manifest_cost_cap": "A higher max_cost_usd in the manifest creates more of its jobs, and pays for those.",
+    "deadline": "The next run creates what is left; a later --deadline leaves less.",
+    "breaker": "Look at what the tasks failed with: each of them may be charged, and the next run tries one of them first.",
+    "breaker_account": "Put right what the tasks failed with, a balance or the account: each of them may be charged.",
+    "output": "Make the folder one that can be written, or name another with --output-dir, then run again.",
+    "unrecorded": "Run `batchgen recover PATH`, then run again.",
+    "unproven": "Look into the vendor's console before you run the manifest without --recover: it may be paid again.",
 }
 
 
@@ -67,6 +76,11 @@ class UsageError(BatchgenError):
     """The command line, the environment or the set-up is wrong."""
 
     exit_code = 2
+    kind = "usage"
+
+    def __init__(self, message: str, *, kind: str = "usage") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ManifestError(BatchgenError):
@@ -84,16 +98,20 @@ class ImageError(BatchgenError):
 
 
 class EndedEarly(BatchgenError):
-    """The run ended with work left that the next one can do."""
+    """The run, or its creating, ended with work left that the next one can do."""
 
     exit_code = 4
+
+    def __init__(self, message: str, *, kind: str = "ended") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Interrupted(EndedEarly):
     """A signal ended the run; ``exit_code`` is 130 for SIGINT and 143 for SIGTERM and SIGHUP."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(message, kind="signal")
         self.exit_code = exit_code
 
 
@@ -101,6 +119,7 @@ class LedgerError(BatchgenError):
     """The ledger can't be used: unreadable, damaged, of a newer version, or of another API origin."""
 
     exit_code = 2
+    kind = "ledger"
 
 
 class LedgerBusy(LedgerError):
@@ -155,6 +174,9 @@ class ApiError(BatchgenError):
 
 class NeverSent(ApiError):
     """The request was not written to its end, so it can't have been accepted."""
+
+    def __init__(self, message: str, *, code: int | str | None = None, kind: str = "unreachable") -> None:
+        super().__init__(message, code=code, kind=kind)
 
 
 class Throttled(ApiError):

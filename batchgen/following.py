@@ -162,7 +162,8 @@ class Follower:
             self._stop(
                 EndedEarly(
                     f"{many}, the last with: {cited(text, None, request_id)}. A failed task may be charged, so no more"
-                    f" are created; {remedy}: a run then tries one task before the others"
+                    f" are created; {remedy}: a run then tries one task before the others",
+                    kind="breaker_account" if cause is Cause.ACCOUNT else "breaker",
                 )
             )
         if not self._tasks_fail:

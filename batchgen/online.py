@@ -19,7 +19,7 @@ from types import FrameType
 from batchgen import images, keys, manifest, recovery, report, settings
 from batchgen.asking import Asker
 from batchgen.endpoint import origin
-from batchgen.errors import BatchgenError, Interrupted, ManifestError, cited
+from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestError, cited
 from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
 from batchgen.ledger import Ledger
@@ -103,19 +103,18 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
         if not lane.left and not ended:
             await recovery.trusted(ledger, lane.name)
     code = report.exit_code(tally, stops, refused=bool(problems), submit_only=submit_only)
-    stopped = "; ".join(map(str, stops)) or pool.why_not
-    created, spent = pool.budget.creates, pool.budget.spent
+    why_not = list({id(reason): reason for reason in (*stops, *pool.stops)}.values())
     skipped = sum(len(one.skipped) for one in manifests)
     warned = [warning for one in manifests for warning in one.warnings]
     if args.json:
         hints = [report.problem_object(warning) for warning in warned]
-        summary = report.run_object(tally, stopped, code, problems, created=created, spent=spent)
+        summary = report.run_object(tally, why_not, code, problems, pool.budget)
         out.document({**summary, "warnings": hints, "skipped": skipped})
     out.say(*problems)
     if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*map(report.warning_text, warned))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
-        out.say(*report.run_text(tally, stopped, created=created, spent=spent, verbose=args.verbose))
+        out.say(*report.run_text(tally, why_not, pool.budget, verbose=args.verbose))
         if skipped and args.verbose:
             out.say(f"{report.counted(skipped, 'job')} skipped")
     return code
@@ -163,7 +162,8 @@ async def _recovered(runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequ
         for lane in pool.lanes:
             if lane.asks == math.inf:
                 lane.unrecorded = True
-                lane.closed = f"{lane.name}: nothing was found, which proves nothing at this API"
+                text = f"{lane.name}: nothing was found, which proves nothing at this API"
+                lane.closed = EndedEarly(text, kind="unproven")
 
 
 def _lane(one: Manifest, *, doubtful: bool) -> Lane:
@@ -174,14 +174,15 @@ def _lane(one: Manifest, *, doubtful: bool) -> Lane:
     return lane
 
 
-def _unwritable(one: Manifest) -> str | None:
+def _unwritable(one: Manifest) -> EndedEarly | None:
     """Why clips of this manifest could not be written; found out before they are paid for."""
     for folder in sorted({job.output_dir for job in one.jobs}):
         try:
             os.makedirs(folder, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            return f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
+            text = f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
+            return EndedEarly(text, kind="output")
     return None
 
 

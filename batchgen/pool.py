@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.failures import Breaker
 from batchgen.models import Record
 from batchgen.pacing import Slots, backoff
@@ -43,12 +44,18 @@ class Room(enum.Enum):
 
 @dataclass(slots=True)
 class Budget:
-    """How many creates are allowed, for how much (US dollars), and how many there are; those in flight apart."""
+    """How many creates are allowed, for how much (US dollars), and how many there are; those in flight apart.
+
+    ``creates`` and ``spent`` count all that may have been accepted, ``unsure`` and ``unsure_cost`` those of them that
+    nobody knows of.
+    """
 
     max_creates: int | None = None
     max_cost: float | None = None
     creates: int = 0
     spent: float = 0.0
+    unsure: int = 0
+    unsure_cost: float = 0.0
     flying: int = 0
     flying_cost: float = 0.0
 
@@ -68,6 +75,11 @@ class Budget:
         """A create was accepted, or may have been (1); or turned out not to have been (-1)."""
         self.creates += creates
         self.spent += creates * cost
+
+    def doubt(self, creates: int, cost: float) -> None:
+        """Nobody knows whether a create that is paid for was accepted (1); or that is known now (-1)."""
+        self.unsure += creates
+        self.unsure_cost += creates * cost
 
     def _holds(self, creates: int, spent: float, cost: float) -> bool:
         return (self.max_creates is None or creates < self.max_creates) and (
@@ -90,7 +102,7 @@ class Lane:
     creating: int = 0
     running: int = 0
     budget: Budget = field(init=False)
-    closed: str | None = None  # why nothing more of this manifest is created
+    closed: BatchgenError | None = None  # why nothing more of this manifest is created
     unrecorded: bool = False  # the API has tasks of it that the ledger had not
     left: int = 0  # jobs that the run ended without
 
@@ -147,6 +159,7 @@ class Work:
     paid: bool = False  # among the creates that this run pays for
     failed: int = 0  # tasks of it that ended failed in this run
     failed_paid: int = 0  # those of them that this run had created
+    unsure: bool = False  # and nobody knows whether it was accepted
     sent: float = 0.0  # when its create was permitted
 
 
@@ -163,7 +176,7 @@ class Pool:
         self.slots = Slots(limits.max_running)
         self.lanes: list[Lane] = []
         self.budget = Budget(limits.max_jobs, limits.max_cost)
-        self.closed: str | None = None  # why nothing more is created
+        self.closed: BatchgenError | None = None  # why nothing more is created
         self._rng = rng
         self._paused_until = -math.inf  # everybody waits
         self._full_until = -math.inf  # the account had no slot; the end of a task ends this wait
@@ -172,9 +185,12 @@ class Pool:
         self._order = itertools.count()
 
     @property
-    def why_not(self) -> str | None:
-        """Why the run, or a manifest, creates nothing more."""
-        return self.closed or next((lane.closed for lane in self.lanes if lane.closed), None)
+    def stops(self) -> list[BatchgenError]:
+        """Why the run created nothing more, or a manifest, where jobs are left that it would have created."""
+        left = [lane for lane in self.lanes if lane.left]
+        return [
+            reason for reason in (self.closed if left else None, *(lane.closed for lane in left)) if reason
+        ]
 
     def paused(self, now: float) -> bool:
         """Whether everybody waits."""
@@ -214,7 +230,7 @@ class Pool:
         if self.closed is None:
             yield from (lane for lane in self.lanes if lane.waiting and lane.closed is None)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: BatchgenError) -> None:
         """Create nothing more. The first reason stays."""
         self.closed = self.closed or reason
 
@@ -224,7 +240,7 @@ class Pool:
         ``overdue`` says that no task runs but such as may never end: then one create at a time tries for a slot.
         """
         if self.closed is None and self.late(now):
-            self.close("the deadline passed")
+            self.close(EndedEarly("the deadline passed", kind="deadline"))
         for lane in self.lanes:
             while lane.resting and lane.resting[0][0] <= now:
                 lane.again.append(heapq.heappop(lane.resting)[2])
@@ -273,12 +289,21 @@ class Pool:
     def started(self, work: Work, now: float) -> None:
         """The create was accepted: the slot stays taken until ``ended``."""
         self._setbacks = self._fulls = 0
-        self.uncertain(work, now)
+        self.adopted(work, now)
+        self._pay(work, 1)
 
     def uncertain(self, work: Work, now: float) -> None:
         """The create may have been accepted: the slot stays taken until ``ended`` or ``not_made``."""
         self.adopted(work, now)
         self._pay(work, 1)
+        work.unsure = True
+        self._doubt(work, 1)
+
+    def confirmed(self, work: Work) -> None:
+        """A create that may have been accepted was."""
+        if work.unsure:
+            work.unsure = False
+            self._doubt(work, -1)
 
     def adopted(self, work: Work, now: float) -> None:
         """No create was needed: there is a task, paid before. The slot stays taken until ``ended``."""
@@ -317,6 +342,7 @@ class Pool:
 
     def not_made(self, work: Work) -> None:
         """A create that may have been accepted was not: it cost nothing."""
+        self.confirmed(work)
         if work.paid:
             self._pay(work, -1)
         self.ended(work)
@@ -329,12 +355,13 @@ class Pool:
             limits = self.limits
             jobs = limits.max_jobs is not None and self.budget.creates >= limits.max_jobs
             self.close(
-                f"the cap of {limits.max_jobs} jobs was reached"
+                EndedEarly(f"the cap of {limits.max_jobs} jobs was reached", kind="jobs_cap")
                 if jobs
-                else f"the cost cap of ${limits.max_cost:.2f} was reached"
+                else EndedEarly(f"the cost cap of ${limits.max_cost:.2f} was reached", kind="cost_cap")
             )
         elif own is Room.NEVER:
-            lane.closed = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
+            text = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
+            lane.closed = EndedEarly(text, kind="manifest_cost_cap")
         return run is own is Room.NOW
 
     def _take(self, work: Work, now: float) -> None:
@@ -354,6 +381,10 @@ class Pool:
         work.paid = creates > 0
         for budget in (self.budget, work.lane.budget):
             budget.pay(creates, _cost(work))
+
+    def _doubt(self, work: Work, creates: int) -> None:
+        for budget in (self.budget, work.lane.budget):
+            budget.doubt(creates, _cost(work))
 
 
 def _cost(work: Work) -> float:

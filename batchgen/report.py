@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from batchgen.errors import BatchgenError
+from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.job_names import Name
 from batchgen.models import Job, Problem
 from batchgen.plan import PAYS, Action, Step
+from batchgen.pool import Budget
 from batchgen.prices import is_floor
 from batchgen.tally import Ending, Tally
 
@@ -46,6 +47,9 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "abandoned": ("given up", ""),
 }
 
+#: What is said of jobs that were not created where the reason is said above.
+AFTER_A_STOP = "Nothing was paid for them. The next run creates them, once what stopped this one is gone."
+
 
 #: What may have become of the creates of a run; their numbers sum to `created`.
 _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
@@ -68,13 +72,12 @@ def exit_code(
 
 
 def run_text(
-    tally: Tally, stopped: str | None, *, created: int, spent: float, verbose: bool = False
+    tally: Tally, stops: Sequence[BatchgenError], budget: Budget, *, verbose: bool = False
 ) -> Iterator[str]:
     """The summary of a run for people: the counts, then every job that needs one, with what to do."""
     total = tally.buckets.total()
-    yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done" + _created(
-        tally.created, created, spent
-    )
+    made = _created(tally.created, budget)
+    yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done{made}"
     if tally.failed_tasks:
         yield f"  {counted(tally.failed_tasks, 'task')} failed, which may be charged"
     for bucket, (word, _) in ADVICE.items():
@@ -83,8 +86,8 @@ def run_text(
     if tally.others.total():
         parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
         yield f"  of earlier runs, not in these manifests: {parts}"
-    if stopped:
-        yield f"stopped: {stopped}"
+    for stop in stops:
+        yield f"stopped: {_cause(stop)}" + (f". {stop.advice}" if stop.advice else "")
     present = tally.buckets + tally.others
     by_bucket: dict[str, list[Ending]] = {}
     for ending in tally.endings:
@@ -93,7 +96,7 @@ def run_text(
         endings = by_bucket.get(bucket, [])
         if not advice or not present[bucket]:
             continue
-        yield f"{word}: {advice}"
+        yield f"{word}: {AFTER_A_STOP if bucket == 'pending' and stops else advice}"
         for ending in endings if verbose else endings[:SHOWN]:
             yield f"  {Name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
                 f" [{ending.external_task_id}]" if ending.external_task_id else ""
@@ -103,7 +106,7 @@ def run_text(
 
 
 def run_object(
-    tally: Tally, stopped: str | None, code: int, problems: Sequence[Problem], *, created: int, spent: float
+    tally: Tally, stops: Sequence[BatchgenError], code: int, problems: Sequence[Problem], budget: Budget
 ) -> dict[str, Any]:
     """The summary of a run for scripts."""
     return {
@@ -111,11 +114,13 @@ def run_object(
         "jobs": tally.buckets.total(),
         "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
         "others": dict(tally.others),
-        "created": created,
+        "created": budget.creates,
         "tasks": {state: tally.created[state] for state in _FATES},
         "failed_tasks": tally.failed_tasks,
-        "cost_usd_estimate": round(spent, 4),
-        "stopped": stopped,
+        "cost_usd_estimate": round(budget.spent, 4),
+        "unknown_cost_usd_estimate": round(budget.unsure_cost, 4),
+        "stopped": "; ".join(map(str, stops)) or None,
+        "stops": [stop_object(stop) for stop in stops],
         "endings": [
             {
                 "bucket": ending.bucket,
@@ -129,6 +134,22 @@ def run_object(
         ],
         "problems": [problem_object(problem) for problem in problems],
     }
+
+
+def stop_object(reason: BatchgenError) -> dict[str, Any]:
+    """Why creating, or the run, stopped, for scripts: what the API's support asks for, and what a person does."""
+    code, request_id = (getattr(reason, name, None) for name in ("code", "request_id"))
+    return {
+        "kind": reason.kind,
+        "code": None if code is None else str(code),
+        "message": str(reason),
+        "request_id": request_id,
+        "advice": reason.advice or None,
+    }
+
+
+def _cause(reason: BatchgenError) -> str:
+    return cited(str(reason), reason.code, reason.request_id) if isinstance(reason, ApiError) else str(reason)
 
 
 def problem_object(problem: Problem) -> dict[str, Any]:
@@ -207,14 +228,14 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _created(fates: Mapping[str, int], created: int, spent: float) -> str:
-    """How many creates this run pays for, and what became of them; they sum up."""
-    if not created:
-        return "; none created"
-    cost = f"for about ${spent:,.2f}"
-    if fates.get("downloaded") == created:
-        return f"; {created:,} created {cost}"
-    parts = ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in fates.items() if count)
-    if fates.get("unknown") == created:
-        return f"; {created:,} sent, and unknown whether created {cost}"
-    return f"; {created:,} created {cost}: {parts}"
+def _created(fates: Mapping[str, int], budget: Budget) -> str:
+    """What this run created and what became of it; what it may have created is told apart. The numbers sum up."""
+    sure = budget.creates - budget.unsure
+    parts = [f"{sure:,} created for about ${budget.spent - budget.unsure_cost:,.2f}"] if sure else []
+    if budget.unsure:
+        parts.append(f"{budget.unsure:,} may have been created (up to ${budget.unsure_cost:,.2f})")
+    text = f"; {', '.join(parts) or 'none created'}"
+    known = {state: count for state, count in fates.items() if count and state != "unknown"}
+    if known and known != {"downloaded": sure}:
+        text += ": " + ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in known.items())
+    return text

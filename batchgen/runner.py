@@ -66,7 +66,7 @@ class Runner:
         """End early: no new creates, a few seconds for requests in flight, everything else stops where it is safe."""
         if self.ended is None:
             self.ended = reason
-            self._pool.close(str(reason))
+            self._pool.close(reason)
             self._api.hurry(GRACE)
             self._lives.changed.set()
 

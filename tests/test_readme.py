@@ -267,7 +267,7 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
         for names, fields in JSON_ROWS
         for command in names.split(", ")
     }
-    assert told.pop("any that can't do its work") == {"exit_code", "error", "problems"}
+    assert told.pop("any that can't do its work") == {"exit_code", "error", "problems", "stops"}
     assert told.pop("sandbox") == {"url", "seed"}
     found = {
         re.sub(r" --poll-interval 0.05| night.yaml| JOB$", "", line): fields for line, fields in JSON.items()
