@@ -52,6 +52,7 @@ ADVICE: Mapping[str, str] = {
     "deadline": "The next run creates what is left; a later --deadline leaves less.",
     "breaker": "Look at what the tasks failed with: each of them may be charged, and the next run tries one of them first.",
     "breaker_account": "Put right what the tasks failed with, a balance or the account: each of them may be charged.",
+    "stuck": "Ask the vendor about the tasks that do not end; the next run creates more as soon as a slot is free.",
     "output": "Make the folder one that can be written, or name another with --output-dir, then run again.",
     "unrecorded": "Run `batchgen recover PATH`, then run again.",
     "unproven": "Look into the vendor's console before you run the manifest without --recover: it may be paid again.",

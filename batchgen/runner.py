@@ -112,7 +112,8 @@ class Runner:
                 if pool.shut and not pool.resting:
                     self._leaving = True
                     if pool.hungry:
-                        pool.close("tasks that have not ended hold every slot")
+                        text = "tasks that have not ended hold every slot"
+                        pool.close(EndedEarly(text, kind="stuck"))
                     return
             left = bool(self._tasks) or pool.resting
             if not pool.hungry and (submit_only or not left) and not self._unsettled():
