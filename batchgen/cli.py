@@ -170,20 +170,22 @@ def _status(args: argparse.Namespace, out: Output) -> int:
 
 
 def _export(args: argparse.Namespace, out: Output) -> int:
-    import csv
     import json
 
-    from batchgen.export import EXPORT_FIELDS, export_row
+    from batchgen.export import export_row, write_csv
     from batchgen.records import Records
 
+    if args.excel and (args.json or args.format == "jsonl"):
+        raise UsageError("--excel is for CSV: leave --json and --format jsonl out")
+    if args.json and args.format == "csv":
+        raise UsageError("--json prints one JSON object: leave it out for --format csv")
     with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
-        rows = map(export_row, ledger.records())
+        current = ledger.current()
+        rows = (export_row(row, current=row.external_task_id in current) for row in ledger.records())
         if args.json:
             out.document({"tasks": list(rows)})
-        elif args.format == "csv":
-            writer = csv.DictWriter(sys.stdout, EXPORT_FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        elif args.excel or args.format == "csv":
+            write_csv(sys.stdout, rows, excel=args.excel)
         else:
             out.lines(json.dumps(row, ensure_ascii=False) for row in rows)
     return 0

@@ -201,8 +201,14 @@ def parser() -> argparse.ArgumentParser:
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
     export = command("export", "the ledger as JSON Lines or CSV",
-                     "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv", ledger)  # fmt: skip
-    export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
+                     "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv\n"
+                     "  batchgen export --excel > for-a-spreadsheet.csv", ledger)  # fmt: skip
+    export.add_argument("--format", choices=["jsonl", "csv"], help="default: jsonl")
+    export.add_argument(
+        "--excel",
+        action="store_true",
+        help="CSV that a spreadsheet opens without damage: ids as text, no formulas",
+    )
     sandbox = command("sandbox", "a local API that follows the specification, with scripted faults",
                       "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7")  # fmt: skip
     from batchgen.sandbox.command import add_arguments

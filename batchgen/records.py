@@ -37,6 +37,11 @@ _LAST_WORD = f"""NOT EXISTS (
     SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest AND other.job_id = tasks.job_id
     AND other.take = tasks.take AND other.id <> tasks.id
     AND {_LAST_STEP.format("other")} > {_LAST_STEP.format("tasks")})"""
+# Whether a row's clip is its job's now: the newest that may be paid, and that no other took the place of.
+_CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND id = (
+    SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
+    AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
+    AND (instr(own.output_path, '/superseded/') = 0 OR instr('/' || own.job_id, '/superseded/') > 0)))"""
 _CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
 
 
@@ -161,6 +166,15 @@ class Records:
             f"SELECT {', '.join(Unusable._fields)} FROM unusable ORDER BY manifest, job_id, take"
         )
         return [Unusable(*row) for row in rows]
+
+    def is_current(self, external_task_id: str) -> bool:
+        """Whether a row's clip is its job's now."""
+        sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_CURRENT}"
+        return bool(self._rows(sql, (external_task_id,)))
+
+    def current(self) -> set[str]:
+        """The ids of the rows whose clips are their jobs' now."""
+        return {name for (name,) in self._each(f"SELECT external_task_id FROM tasks WHERE {_CURRENT}")}
 
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take went on after this one."""

@@ -92,6 +92,25 @@ def canonical(request: Mapping[str, Any]) -> str:
     return _sendable(_compact_sorted(fields))
 
 
+def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request, or its canonical form, asks for in a person's words.
+
+    ``prompt`` is the shots' texts, a line each, where there are shots; ``image`` is the URL, if it is one, and
+    ``image_sha256`` the digest of the picture's bytes otherwise.
+    """
+    fields = {**defaults(), **fields}
+    shots = fields.get("multi_prompt") or ()
+    image = fields.get("image", fields.get("image_tail"))
+    return {
+        "prompt": fields.get("prompt") or "\n".join(str(shot.get("prompt", "")) for shot in shots) or None,
+        "image": image if isinstance(image, str) and is_url(image) else None,
+        "image_sha256": image["sha256"] if isinstance(image, dict) else getattr(image, "sha256", None),
+        "mode": fields.get("mode"),
+        "duration": fields.get("duration"),
+        "sound": fields.get("sound"),
+    }
+
+
 def digest(canonical_text: str) -> str:
     """SHA-256 (hex) of a canonical text."""
     return hashlib.sha256(canonical_text.encode()).hexdigest()

@@ -37,6 +37,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         offered, past = (
             (choices(ledger, record), ledger.events(record.external_task_id)) if record else ((), [])
         )
+        current = record is not None and ledger.is_current(record.external_task_id)
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
     if refused is not None and (record is None or record.state not in OPEN):
         return _refused_image(args, out, (path, origin), refused)
@@ -52,9 +53,10 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         record, past = _decide(path, origin, record, change, args.lock_wait)
     if args.json:
         history = [event_object(event) for event in past]
-        out.document({"ledger": path, "task": {**export_row(record), "history": history}, "unusable": None})
+        task = {**export_row(record, current=current), "history": history}
+        out.document({"ledger": path, "task": task, "unusable": None})
     elif change is None:
-        out.lines([*record_text(export_row(record), past), *_offer(record, offered)])
+        out.lines([*record_text(export_row(record, current=current), past), *_offer(record, offered)])
     elif not args.quiet:
         out.lines([f"{record.external_task_id} is {record.state} now; {_after(change.event)}"])
     return 0
@@ -153,6 +155,8 @@ def _decision(args: argparse.Namespace, record: Record) -> Change | None:
     if args.abandon:
         before = f"; before that: {record.error_message}" if record.error_message else ""
         values = {"error_code": ABANDONED, "error_message": f"given up by {by['by']}{before}"}
+        if record.state in (State.PENDING, State.REJECTED):
+            values["cost_usd_estimate"] = 0.0  # nothing was made
         to = State.FAILED if record.task_id else State.REJECTED
         return Change(name, to, "resolved_as_abandoned", values=values, detail=by)
     return None

@@ -69,7 +69,7 @@ def status(args: argparse.Namespace, out: Output) -> int:
                 {
                     "ledger": path,
                     "states": ledger.counts(),
-                    "open": [export_row(row) for row in unfinished],
+                    "open": [_exported(ledger, row) for row in unfinished],
                     "attention": [attention_object(one) for one in waiting(ledger)],
                 }
             )
@@ -84,7 +84,7 @@ def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> 
     takes = {name: rows for text in args.jobs for name, rows in job_rows(ledger, text, many=True).items()}
     rows = {row.external_task_id: row for rows in takes.values() for row in rows}
     refused = [one for one in ledger.unusable() if one.key in takes]
-    found = ((export_row(row), ledger.events(name)) for name, row in rows.items())
+    found = ((_exported(ledger, row), ledger.events(name)) for name, row in rows.items())
     if args.json:
         tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in found]
         images = [unusable_object(one) for one in refused]
@@ -93,6 +93,10 @@ def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> 
     for number, (row, past) in enumerate(found):
         out.lines([*[""] * bool(number), *record_text(row, past)])
     out.lines([*[""] * bool(rows and refused), *map(unusable_text, refused)])
+
+
+def _exported(ledger: Records, row: Record) -> dict[str, Any]:
+    return export_row(row, current=ledger.is_current(row.external_task_id))
 
 
 class Shown(NamedTuple):

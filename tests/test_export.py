@@ -1,0 +1,156 @@
+"""`export`: what each row tells other programs, and that a spreadsheet leaves it as it is."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen.export import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell
+from batchgen.models import Record, State
+from tests.pictures import make_png
+from tests.program import Desk, sandbox
+from tests.test_job_names import ACCEPTED, DONE, FAILED, REFUSED, record, retry, with_rows
+
+QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
+
+
+def asked(row: Record, **request: Any) -> Record:
+    return row._replace(canonical=json.dumps({"mode": "pro", "duration": "10", "sound": "on", **request}))
+
+
+def test_a_row_has_what_was_asked_for(tmp_path: Path) -> None:
+    picture = make_png(seed=1)
+    desk = Desk(tmp_path)
+    desk.write("a.png", picture)
+    shots = [
+        {"index": 1, "prompt": "First", "duration": "2"},
+        {"index": 2, "prompt": "Then", "duration": "3"},
+    ]
+    jobs: list[dict[str, Any]] = [
+        {"id": "file", "image": "a.png", "prompt": "=A prompt", "mode": "pro", "duration": 10, "sound": "on"},
+        {"id": "url", "image": "https://example.com/1.png"},
+        {
+            "id": "shots",
+            "image": "a.png",
+            "multi_shot": True,
+            "shot_type": "customize",
+            "multi_prompt": shots,
+        },
+    ]
+    desk.write("m.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs}))
+    with sandbox(tmp_path, "--task-seconds", "0.05-0.1") as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+    found = {row["job_id"]: row for row in desk.export()}
+    digest = hashlib.sha256(picture).hexdigest()
+    names = ("prompt", "image", "image_sha256", "mode", "duration", "sound", "current")
+    assert {name: tuple(row[field] for field in names) for name, row in found.items()} == {
+        "file": ("=A prompt", str(tmp_path / "a.png"), digest, "pro", "10", "on", True),
+        "url": (None, "https://example.com/1.png", None, "std", "5", "off", True),
+        "shots": ("First\nThen", str(tmp_path / "a.png"), digest, "std", "5", "off", True),
+    }
+
+
+def test_the_row_whose_clip_is_the_jobs_now_is_told(tmp_path: Path) -> None:
+    tote, mug = record("m", "tote"), record("m", "mug", "old")
+    hat, cap = record("m", "hat", "hat"), record("m", "superseded/cap", "cap")
+    desk = with_rows(
+        tmp_path,
+        (tote, FAILED), (retry(tote, 2), DONE), (record("m", "tote", "take2", take=2), ACCEPTED),
+        (mug, DONE), (record("m", "mug", "new", digest="e"), DONE), (record("m", "mug", "newest", digest="f"), REFUSED),
+        (hat, DONE), (record("m", "hat", "beside", digest="e")._replace(output_path="/clips/m/superseded/hat.mp4"), DONE),
+        (cap._replace(output_path="/clips/m/superseded/cap.mp4"), DONE),
+    )  # fmt: skip
+    current = [row["external_task_id"] for row in desk.export() if row["current"]]
+    assert current == [f"{tote.external_task_id}~2", "take2", "new", "hat", "cap"]
+    for name in ("old", "new"):
+        (task,) = desk.run("status", "--json", name).json["tasks"]
+        assert task["current"] == (name == "new")
+
+
+@pytest.mark.parametrize("line", ["--json --format csv", "--json --excel", "--format jsonl --excel"])
+def test_two_forms_at_once_are_refused(tmp_path: Path, line: str) -> None:
+    desk = with_rows(tmp_path, (record("m", "tote"), DONE))
+    result = desk.run("export", *line.split())
+    assert result.code == 2
+    assert "leave" in result.err
+    assert ("error" in result.json) if "--json" in line else (result.out == "")
+
+
+ODD = {
+    "job_id": "1795878424558000013",
+    "manifest": "mar-1",
+    "prompt": '-1+1 "and" 猫,\n;=2+2',
+}
+
+
+def odd_desk(folder: Path) -> Desk:
+    row = asked(record(ODD["manifest"], ODD["job_id"], "@id", digest="1"), prompt=ODD["prompt"], image="=1")
+    return with_rows(
+        folder, (row, FAILED), (record("m", "x", "007"), DONE), (record("m", 'say "y"', "00"), REFUSED)
+    )
+
+
+def test_csv_for_a_spreadsheet_comes_back_as_it_was(tmp_path: Path) -> None:
+    desk = odd_desk(tmp_path)
+    plain = [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in desk.export()
+    ]
+    text = desk.run("export", "--excel").out
+    assert text == desk.run("export", "--format", "csv", "--excel").out
+    assert text.startswith('\ufeff"external_task_id","task_id"')
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+    assert rows[0]["job_id"] == '="1795878424558000013"'  # a text for Excel and LibreOffice
+    assert rows[0]["external_task_id"] == "'@id"
+    assert rows[0]["prompt"] == f"'{ODD['prompt']}"
+    assert rows[1]["external_task_id"] == '="007"'
+    assert rows[2]["job_id"] == '="say ""y"""'
+    for before, after in zip(plain, rows, strict=True):
+        assert not [
+            value
+            for value in after.values()
+            if value[:1] in set("+-@\t\r\n") or (value.startswith("=") and value[:2] != '="')
+        ]
+        read = {
+            name: value[2:-1].replace('""', '"') if value.startswith('="') else value.removeprefix("'")
+            for name, value in after.items()
+        }
+        assert read == {**before, "current": before["current"].lower()}
+
+
+def test_csv_for_scripts_is_not_touched_by_what_spreadsheets_need(tmp_path: Path) -> None:
+    text = odd_desk(tmp_path).run("export", "--format", "csv").out
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert text.startswith("external_task_id,task_id,state,") and "\r" not in text
+    assert tuple(rows[0]) == EXPORT_FIELDS
+    assert (rows[0]["job_id"], rows[0]["prompt"]) == (ODD["job_id"], ODD["prompt"])
+    assert [row["current"] for row in rows] == ["false", "true", "false"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+@pytest.mark.parametrize("field", ["prompt", "job_id"])
+def test_what_begins_like_a_formula_is_text(start: str, field: str) -> None:
+    assert spreadsheet_cell(field, f"{start}1") == f"'{start}1"
+
+
+def test_only_text_is_changed_and_no_identifier_is_longer_than_a_formula_can_be() -> None:
+    assert spreadsheet_cell("cost_usd_estimate", -0.5) == -0.5
+    assert spreadsheet_cell("prompt", "12") == "12"
+    assert spreadsheet_cell("job_id", "") == "" and spreadsheet_cell("task_id", None) is None
+    assert spreadsheet_cell("job_id", "x" * 256) == "x" * 256
+    assert spreadsheet_cell("job_id", "a\nb") == "a\nb"
+    assert set(EXPORT_FIELDS) > IDENTIFIERS
+
+
+def test_giving_up_what_was_refused_costs_nothing_and_what_is_unknown_may_have(tmp_path: Path) -> None:
+    rows = [(record("m", name)._replace(cost_usd_estimate=0.5), states) for name, states in
+            (("refused", REFUSED), ("unknown", (State.UNKNOWN,)), ("failed", FAILED))]  # fmt: skip
+    desk = with_rows(tmp_path, *rows)
+    for name in ("refused", "unknown", "failed"):
+        assert desk.run("resolve", name, "--abandon").code == 0
+    assert [row["cost_usd_estimate"] for row in desk.export()] == [0.0, 0.5, 0.5]
