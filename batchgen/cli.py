@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from batchgen import logs, options, settings
@@ -83,9 +84,12 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
 def _validate(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, report
 
-    manifests, problems = manifest.read(args.paths, output_dir=args.output_dir, strict=args.strict)
+    manifests, problems = manifest.read(
+        args.paths, output_dir=args.output_dir, strict=args.strict, now=time.time()
+    )
     warned = [warning for one in manifests for warning in one.warnings]
-    problems += [bad.problem for one in manifests for bad in one.unusable]
+    warned += [bad.problem for one in manifests for bad in one.unusable if bad.waits]
+    problems += [bad.problem for one in manifests for bad in one.unusable if not bad.waits]
     jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
     skipped = sum(len(one.skipped) for one in manifests)
     code = 2 if problems else 0
@@ -122,7 +126,7 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
         known = ledger.images() if ledger is not None else {}
         manifests, problems = manifest.read(
-            args.paths, output_dir=args.output_dir, strict=args.strict, known=known
+            args.paths, output_dir=args.output_dir, strict=args.strict, known=known, now=time.time()
         )
         if not manifests:
             raise ManifestError(problems)

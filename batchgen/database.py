@@ -92,6 +92,7 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
     ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
+    ALTER TABLE images ADD COLUMN orientation INTEGER NOT NULL DEFAULT 1;   -- what EXIF says; 1 is upright, or not known
 
     -- Jobs whose images failed their checks when their manifest was last run; nothing of them can be at the API.
     CREATE TABLE unusable (

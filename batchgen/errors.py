@@ -4,6 +4,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 ├── UsageError               2   the command line, the environment or the set-up is wrong
 ├── ManifestError            2   manifests were refused; carries every problem found
 ├── ImageError               1   an image fails its own job
+│   └── Unfinished           1   it isn't whole; somebody may still be writing it
 ├── EndedEarly               4   work is left that the next run can do
 │   └── Interrupted    130/143   a signal said so
 ├── LedgerError              2   the ledger can't be used; nothing was sent
@@ -96,6 +97,17 @@ class ManifestError(BatchgenError):
 
 class ImageError(BatchgenError):
     """An image can't be sent: missing, unreadable, of a wrong format or size, or changed since it was checked."""
+
+
+class Unfinished(ImageError):
+    """An image isn't whole; somebody may still be writing it.
+
+    ``changed`` is when it was written last, in Unix seconds; infinite where it changed while it was looked at.
+    """
+
+    def __init__(self, text: str, changed: float = 0.0) -> None:
+        super().__init__(text)
+        self.changed = changed
 
 
 class EndedEarly(BatchgenError):

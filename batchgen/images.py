@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
 import stat
@@ -20,7 +21,7 @@ from typing import Literal
 import pybase64
 import xxhash
 
-from batchgen.errors import ImageError
+from batchgen.errors import ImageError, Unfinished
 from batchgen.models import ImageFile
 
 # "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The wider reading is taken: a create that the API
@@ -64,7 +65,9 @@ _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|svg|!--)", r
 # In a JPEG: a byte 0xFF and then one that makes it a marker which matters. 0xFF00 is a stuffed pixel byte, 0xFFFF
 # filling, 0xFF01 and the restarts (D0 to D7) stand alone and may come anywhere.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_ORIENTATION = 0x0112  # the tag
+EXIF = 4096  # bytes of EXIF data to look for it in; it stands at their start
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three others are tables
 _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
 
@@ -75,21 +78,26 @@ def inspect(path: str) -> ImageFile:
         if before.st_size > LARGEST:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
-        form, width, height = _measure(source)
+        try:
+            form, width, height, orientation = _measure(source)
+        except Unfinished as error:
+            raise Unfinished(str(error), before.st_mtime) from None
         digest, xxh3 = source.finish()
         after = os.fstat(file)
     if source.size != before.st_size or _version(after) != _version(before):
-        raise ImageError("the file changed while it was read; is something still writing it?")
+        raise Unfinished("the file changed while it was read; is something still writing it?", math.inf)
     changed = _changed_ns(before)
-    return ImageFile(path, source.size, changed, before.st_ino, digest, form, width, height, xxh3)
+    return ImageFile(
+        path, source.size, changed, before.st_ino, digest, form, width, height, orientation, xxh3
+    )
 
 
 def inspect_base64(text: str) -> ImageFile:
     """The same checks on inline Base64; the result's ``path`` is empty, its ``mtime_ns`` and ``inode`` 0."""
     source = _Source(decoded(text))
-    form, width, height = _measure(source)
+    form, width, height, orientation = _measure(source)
     digest, _ = source.finish()
-    return ImageFile("", source.size, 0, 0, digest, form, width, height)
+    return ImageFile("", source.size, 0, 0, digest, form, width, height, orientation)
 
 
 def _changed_ns(status: os.stat_result) -> int:
@@ -206,7 +214,7 @@ class _Source:
 
     def _need(self) -> None:
         if not self._more():
-            raise ImageError(f"the image is cut off: it ends after {self.size:,} bytes")
+            raise Unfinished(f"the image is cut off: it ends after {self.size:,} bytes")
 
     def peek(self, count: int) -> bytes:
         """Up to ``count`` bytes, fewer at the end; they stay to be read."""
@@ -248,15 +256,17 @@ class _Source:
         return self._digest.hexdigest(), self._xxh3.hexdigest()
 
 
-def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int]:
-    """Format, width and height of a whole image that the API takes, else ImageError."""
+def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
+    """Format, width, height and orientation of a whole image that the API takes, else ImageError."""
     head = source.peek(512)
     if head.startswith(PNG):
         return "png", *_measure_png(source)
     if head.startswith(JPEG):
         return "jpeg", *_measure_jpeg(source)
     if not head:
-        raise ImageError("the file is empty")
+        raise Unfinished("the file is empty")
+    if not head.strip(b"\0"):
+        raise Unfinished("the file begins with zero bytes, as one does that isn't written yet")
     for offset, start, name in _OTHERS:
         if head.startswith(start, offset):
             raise ImageError(f"it is {name}; {TAKEN}")
@@ -266,7 +276,7 @@ def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int]:
     raise ImageError(f"it is neither PNG nor JPEG; {TAKEN}")
 
 
-def _measure_png(source: _Source) -> tuple[int, int]:
+def _measure_png(source: _Source) -> tuple[int, int, int]:
     """Walk the chunks to IEND; those that a decoder can't do without must have their checksums right."""
     source.take(len(PNG))
     if source.take(8) != b"\0\0\0\x0dIHDR":
@@ -276,24 +286,27 @@ def _measure_png(source: _Source) -> tuple[int, int]:
         raise ImageError("the PNG is damaged: its header's checksum is wrong")
     width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
     _check_sides(width, height)
+    orientation = 1
     pixels = False
     while True:
         start = source.take(8)
         length, name = int.from_bytes(start[:4]), start[4:]
         if not (name.isalpha() and name.isascii()):
-            raise ImageError("the PNG is damaged: something that is no chunk stands between its chunks")
+            raise Unfinished("the PNG is damaged: something that is no chunk stands between its chunks")
+        if name == b"eXIf":
+            orientation = _orientation(source.peek(min(length, EXIF)))
         crc = source.pass_by(length, zlib.crc32(name))
         if crc != int.from_bytes(source.take(4)) and name[:1].isupper():
-            raise ImageError(f"the PNG is damaged: a checksum is wrong ({name.decode()})")
+            raise Unfinished(f"the PNG is damaged: a checksum is wrong ({name.decode()})")
         pixels = pixels or name == b"IDAT"
         if name == b"IEND":
             break
     if not pixels:
         raise ImageError("the PNG is damaged: it has no pixels")
-    return width, height
+    return width, height, orientation
 
 
-def _measure_jpeg(source: _Source) -> tuple[int, int]:
+def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
     """Walk the markers to the end of the first picture.
 
     Segments are left behind by their length, so the thumbnail inside of one is never mistaken for the picture; what
@@ -301,6 +314,7 @@ def _measure_jpeg(source: _Source) -> tuple[int, int]:
     """
     source.take(2)
     sides: tuple[int, int] | None = None
+    orientation = 1
     pixels = False
     while (marker := source.marker()) != _EOI:
         if marker == _SOI or marker not in _KNOWN_MARKERS:
@@ -313,11 +327,27 @@ def _measure_jpeg(source: _Source) -> tuple[int, int]:
             length -= 6
             sides = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
             _check_sides(*sides)
+        elif marker == _APP1 and (exif := source.peek(min(length, EXIF))).startswith(b"Exif\0\0"):
+            orientation = _orientation(exif[6:])
         pixels = pixels or marker == _SOS
         source.pass_by(length)
     if sides is None or not pixels:
         raise ImageError("the JPEG is damaged: it has no pixels")
-    return sides
+    return *sides, orientation
+
+
+def _orientation(exif: bytes) -> int:
+    """How EXIF data (a TIFF's header and its first list of tags) say a picture has to be turned; 1 is upright."""
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+    if exif[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    at = int.from_bytes(exif[4:8], order)
+    count = int.from_bytes(exif[at : at + 2], order)
+    for start in range(at + 2, min(at + 2 + 12 * count, len(exif) - 11), 12):
+        if int.from_bytes(exif[start : start + 2], order) == _ORIENTATION:
+            value = int.from_bytes(exif[start + 8 : start + 10], order)
+            return value if value in range(1, 9) else 1
+    return 1
 
 
 def _check_sides(width: int, height: int) -> None:

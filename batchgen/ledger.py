@@ -173,10 +173,11 @@ class Ledger(Records):
                 one.format,
                 one.width,
                 one.height,
+                one.orientation,
             )
             for one in images
         ]
-        sql = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        sql = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         await self._commits.write(lambda: self._write_all(sql, rows))
 
     # -- the operations, inside the group's transaction: they refuse before they write ----------------

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from batchgen import rules, schema
+from batchgen import names, rules, schema
 from batchgen.errors import ImageError
-from batchgen.expand import Draft
 from batchgen.models import ImageFile, Job
+from batchgen.origins import Draft
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.request import canonical, digest, external_task_id, image_values
 from batchgen.schema import Finding
 from batchgen.sources import SourceError, Sources, label, stamp, with_values
 
 _NONE: Final[frozenset[str | int]] = frozenset()
+UNPORTABLE: Final = (
+    "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
+)
+TURNED: Final = (
+    "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
+)
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
 class Made(NamedTuple):
     """What became of a draft: a job; else what is wrong with its text, and what with its images.
 
-    ``warnings`` are about a job that is made all the same.
+    ``warnings`` are about a job that is made all the same. With ``waits``, the failures may be gone the next time.
     """
 
     id: str | None
@@ -32,6 +39,7 @@ class Made(NamedTuple):
     failures: list[Finding]
     warnings: Sequence[Finding] = ()
     skipped: bool = False
+    waits: bool = False
 
 
 class Shared(NamedTuple):
@@ -57,6 +65,10 @@ class Maker:
         self.base = base
         self.output_dir = output_dir
         self.sources = sources
+        self._folder = os.path.join(output_dir, manifest)
+        self._longest = names.longest_name(output_dir)
+        # Characters of an id that surely fit, whatever they are and whichever take it is.
+        self._surely = min(self._longest, names.PATH_MAX - 4 * len(self._folder) - 100) - names.CLIP_TAIL - 8
 
     def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
@@ -69,6 +81,9 @@ class Maker:
             return Made(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
             )
+        if draft.trouble or draft.waits:
+            text = draft.trouble or f"{draft.waits}, so it is still on its way"
+            return Made(draft.id, 1, None, [], [Finding(("image",), text)], waits=not draft.trouble)
         request = {**shared.fields, **own}
         if request.get("skip") is False:
             del request["skip"]
@@ -87,6 +102,7 @@ class Maker:
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
         job_id, take = request.pop("id", None), request.pop("take", None)
+        job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
         take = 1 if take is None else take
         external = request.pop("external_task_id", None)
 
@@ -108,17 +124,19 @@ class Maker:
             job_id, wrong = self._derived_id(draft, request)
             (failures if file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}
-        self._look(
+        waits = self._look(
             draft, request, reported | _tops(findings) if findings else reported, images, findings, failures
         )
         good_id = (
             job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
         )
         good_take = take if type(take) is int else 1
+        if good_id is not None and (why := self._unwritable(good_id, good_take)):
+            (failures if file else findings).append(Finding(("id",), why))
         if (
             findings or failures or good_id is None or reported
         ):  # nothing is made of what is wrong for many jobs
-            return Made(good_id, good_take, None, findings, failures)
+            return Made(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 
         if images:
             if mismatches := rules.check_images(with_values(request, images)):
@@ -129,13 +147,27 @@ class Maker:
         external = external or external_task_id(self.manifest, good_id, take, sha256)
         place = draft.origin.place
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
-        return Made(good_id, take, job, [], [], rules.warnings(request))
+        warnings = rules.warnings(request)
+        if not names.is_portable(good_id):
+            warnings.append(Finding(("id",), UNPORTABLE))
+        if any(image.orientation > 1 for image in images.values()):
+            warnings.append(Finding(("image",), TURNED))
+        return Made(good_id, take, job, [], [], warnings)
+
+    def _unwritable(self, job_id: str, take: int) -> str | None:
+        """Why a job's clip could not be written under its name."""
+        if (len(job_id) if job_id.isascii() else 4 * len(job_id)) <= self._surely:
+            return None
+        tail = f".take{take}" if take != 1 else ""
+        why = names.too_long(self._folder, job_id, tail, self._longest)
+        return f"{why}; give the job a shorter id" if why else None
 
     def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> Made:
         """A job that is left out, of which nothing but its name matters."""
         job_id, take = request.get("id"), request.get("take")
         if not isinstance(job_id, str):
             job_id, _ = self._derived_id(draft, request)
+        job_id = names.composed(job_id) if job_id is not None else None
         return Made(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
 
     def evidence(self, draft: Draft, shared: Shared) -> str:
@@ -157,8 +189,12 @@ class Maker:
         images: dict[tuple[str | int, ...], ImageFile],
         findings: list[Finding],
         failures: list[Finding],
-    ) -> None:
-        """Look at every image of the request, into ``images``, ``findings`` or ``failures``."""
+    ) -> int:
+        """Look at every image of the request, into ``images``, ``findings`` or ``failures``.
+
+        Returns how many of the failures may be gone the next time.
+        """
+        waits = 0
         for path, value in image_values(request):
             if path[0] in reported or not isinstance(value, str):
                 continue
@@ -171,9 +207,11 @@ class Maker:
                 findings.append(Finding(path, str(error)))
             except ImageError as error:
                 failures.append(Finding(path, str(error)))
+                waits += self.sources.may_wait(error)
             else:
                 if image is not None:
                     images[path] = image
+        return waits
 
     def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:
         """The id of a job that isn't given one, or None and why there is none."""

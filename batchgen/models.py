@@ -55,6 +55,7 @@ class ImageFile:
 
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` stands for its bytes
     for ever; ``xxh3`` (128 bits, against accidents) until it is sent, and is "" where an earlier run inspected it.
+    ``orientation`` is what its EXIF data say: 1 is upright.
     """
 
     path: str
@@ -65,6 +66,7 @@ class ImageFile:
     format: Literal["png", "jpeg"]
     width: int
     height: int
+    orientation: int = field(default=1, compare=False)
     xxh3: str = field(default="", compare=False)
 
 
@@ -93,13 +95,17 @@ class Job(NamedTuple):  # as a frozen dataclass it would take four times as long
 
 @dataclass(frozen=True, slots=True)
 class UnusableJob:
-    """A job whose image failed its checks: it fails alone, the others of its manifest run."""
+    """A job whose image failed its checks: it fails alone, the others of its manifest run.
+
+    With ``waits`` it is still being written, and may be whole the next time.
+    """
 
     manifest: str
     id: str
     take: int
     problem: Problem
     evidence: str = ""  # another one where a file of it was replaced since
+    waits: bool = False
 
     @property
     def key(self) -> tuple[str, str, int]:

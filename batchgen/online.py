@@ -23,7 +23,8 @@ from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestErro
 from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
 from batchgen.ledger import Ledger
-from batchgen.models import ImageFile, Job, Manifest, Problem, Record
+from batchgen.models import Brief, ImageFile, Job, Manifest, Problem, Record
+from batchgen.names import composed
 from batchgen.output import Output
 from batchgen.pacing import Waits
 from batchgen.plan import Action, Step, differences, plan
@@ -242,7 +243,10 @@ def planned(
     unpaid, foreign = [], []
     for job in _jobs(manifests):
         paid = own = False
-        for row in history.get(job.key, ()):
+        rows = history.get(job.key, ())
+        if rows and all(row.digest != job.digest for row in rows):
+            history[job.key] = rows = _respelt(job, rows, ledger)
+        for row in rows:
             paid = paid or (row.digest == job.digest and row.state in MAY_BE_PAID)
             own = own or row.base_id == job.external_task_id
         if not paid:
@@ -258,6 +262,20 @@ def planned(
             yield _explained(step, step.job, ledger.record(step.external_task_id))
         else:
             yield step
+
+
+def _respelt(job: Job, rows: Sequence[Brief], ledger: Records) -> list[Brief]:
+    """The rows of a job, with its digest where they asked for the same, but for how accents were spelt."""
+    text = canonical(job.request)
+    if text.isascii():
+        return [*rows]
+    records = ((row, ledger.record(row.external_task_id)) for row in rows)
+    return [
+        row._replace(digest=job.digest)
+        if record is not None and composed(record.canonical) == composed(text)
+        else row
+        for row, record in records
+    ]
 
 
 def _explained(step: Step, job: Job, record: Record | None) -> Step:
@@ -283,7 +301,12 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
         return image
 
     found = manifest.read(
-        args.paths, output_dir=args.output_dir, strict=args.strict, known=ledger.images(), inspect=inspect
+        args.paths,
+        output_dir=args.output_dir,
+        strict=args.strict,
+        known=ledger.images(),
+        inspect=inspect,
+        now=time.time(),
     )
     await ledger.remember_images(fresh)
     await ledger.note_unusable(found[0])

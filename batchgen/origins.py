@@ -23,11 +23,11 @@ class Document:
 
     def __init__(self, file: str, data: bytes) -> None:
         self.file = file
-        self._data = data
+        self.data = data
 
     @cached_property
     def _positions(self) -> Positions:
-        return Positions(self._data)
+        return Positions(self.data)
 
     def place(self, path: Path) -> Place:
         """Where ``path`` begins, else what is nearest above it."""
@@ -83,6 +83,7 @@ class InTable(NamedTuple):
     line: int
     text: str
     columns: Sequence[str] | None
+    separator: str = ","
 
     @property
     def place(self) -> Place:
@@ -98,7 +99,7 @@ class InTable(NamedTuple):
             except YamlError:  # JSON may spell characters in ways that YAML doesn't know
                 line, column = 1, 1
         elif path and path[0] in self.columns:
-            line, column = cell_position(self.text, self.columns.index(str(path[0])))
+            line, column = cell_position(self.text, self.columns.index(str(path[0])), self.separator)
         else:
             line, column = 1, 1
         return Place(self.table, self.line + line - 1, column)
@@ -107,7 +108,22 @@ class InTable(NamedTuple):
 Origin = Inline | InFolder | InTable
 
 
-def cell_position(row: str, number: int) -> tuple[int, int]:
+class Draft(NamedTuple):
+    """A job before it is checked: the fields that are its own, and who it is.
+
+    ``id`` is the one it has where no field gives it one; ``file`` is the absolute path of a folder's image.
+    ``trouble`` says why it can't be made, ``waits`` why not yet.
+    """
+
+    origin: Origin
+    fields: dict[str, Any]
+    id: str | None = None
+    file: str | None = None
+    trouble: str = ""
+    waits: str = ""
+
+
+def cell_position(row: str, number: int, separator: str = ",") -> tuple[int, int]:
     """Line and column, from 1, of a cell in the text of a CSV row."""
     line, column, quoted = 1, 1, False
     for character, following in pairwise(row + "\0"):
@@ -115,7 +131,7 @@ def cell_position(row: str, number: int) -> tuple[int, int]:
             break
         if character == '"':
             quoted = not quoted
-        elif character == "," and not quoted:
+        elif character == separator and not quoted:
             number -= 1
         ends = character == "\n" or (character == "\r" and following != "\n")
         line, column = (line + 1, 1) if ends else (line, column + 1)

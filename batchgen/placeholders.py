@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from batchgen.names import composed
 from batchgen.request import is_url
 
 NAMES: Final = ("stem", "name", "parent")
@@ -56,7 +57,7 @@ def stem(image: str) -> str:
 
 
 def _parts(image: str) -> tuple[str, str]:
-    return posixpath.split(unquote(urlsplit(image).path) if is_url(image) else image)
+    return posixpath.split(composed(unquote(urlsplit(image).path) if is_url(image) else image))
 
 
 def _fill_shot(shot: Any, number: int, image: Callable[[], str]) -> Any:

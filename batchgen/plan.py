@@ -32,6 +32,7 @@ class Action(enum.StrEnum):
     CHANGED = "changed"  # paid, and the manifest says something else now
     ABANDONED = "abandoned"  # a person gave it up
     UNUSABLE = "unusable"  # its image failed the checks
+    WAITING = "waiting"  # its image is still being written
 
 
 PAYS = frozenset({Action.CREATE, Action.RETRY})
@@ -139,7 +140,8 @@ def plan(
             if (bad.key, bad.evidence) in given_up:
                 yield Step(bad, Action.ABANDONED, "", "its image failed the checks; given up by hand")
                 continue
-            yield Step(bad, Action.UNUSABLE, "", f"{bad.problem.text} ({bad.problem.place})")
+            action = Action.WAITING if bad.waits else Action.UNUSABLE
+            yield Step(bad, action, "", f"{bad.problem.text} ({bad.problem.place})")
 
 
 def _was(twin: Twin, job: Job, keys: Container[tuple[str, str, int]], taken: Container[str]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from batchgen import database
 from batchgen.models import Brief, Event, ImageFile, Record, State, Twin, Unusable
+from batchgen.names import composed, spellings
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
 COLUMNS = Record._fields
@@ -88,16 +89,20 @@ class Records:
         return [to_record(row) for row in rows]
 
     def history_of(self, manifests: Iterable[str]) -> dict[tuple[str, str, int], list[Brief]]:
-        """The rows of whole manifests, by manifest name, job id and take, in the order they were made."""
+        """The rows of whole manifests, by manifest name, job id and take, in the order they were made.
+
+        Names are composed, however the accents of their rows are spelt.
+        """
         history: dict[tuple[str, str, int], list[Brief]] = {}
         for manifest in dict.fromkeys(manifests):
-            rows = self._each(
-                f"SELECT job_id, take, {_BRIEF} FROM tasks INDEXED BY tasks_job"
-                " WHERE manifest = ? ORDER BY job_id, take, id",
-                (manifest,),
-            )
-            for job_id, take, *rest in rows:
-                history.setdefault((manifest, job_id, take), []).append(_brief(*rest))
+            for spelling in spellings(manifest):
+                rows = self._each(
+                    f"SELECT job_id, take, {_BRIEF} FROM tasks INDEXED BY tasks_job"
+                    " WHERE manifest = ? ORDER BY job_id, take, id",
+                    (spelling,),
+                )
+                for job_id, take, *rest in rows:
+                    history.setdefault((manifest, composed(job_id), take), []).append(_brief(*rest))
         return history
 
     def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
@@ -130,12 +135,15 @@ class Records:
             )
             for manifest, job_id, take, *rest in rows:
                 row = _brief(*rest)
-                found.setdefault(row.digest, []).append(Twin((manifest, job_id, take), row))
+                found.setdefault(row.digest, []).append(
+                    Twin((composed(manifest), composed(job_id), take), row)
+                )
         return found
 
     def knows(self, manifest: str) -> bool:
         """Whether any job of a manifest of this name is here."""
-        return bool(self._rows("SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1", (manifest,)))
+        sql = "SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1"
+        return any(self._rows(sql, (name,)) for name in spellings(manifest))
 
     def with_task(self, task_id: str) -> list[Record]:
         """The rows that hold this task; more than one is somebody's mistake."""

@@ -28,6 +28,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
     "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
     "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
+    "waiting": (
+        "still being copied",
+        "Nothing was paid. The next run takes it, if its image is whole by then.",
+    ),
     "unknown": (
         "unknown",
         "May be paid: don't create it by other means. The next run asks again; `batchgen resolve JOB` takes your decision.",

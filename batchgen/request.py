@@ -14,7 +14,6 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
-from unicodedata import ucd_3_2_0 as unicode_3_2
 
 import orjson
 import pybase64
@@ -24,6 +23,7 @@ from batchgen import schema
 from batchgen.errors import ImageError
 from batchgen.images import CHUNK, decoded, opened
 from batchgen.models import ImageFile
+from batchgen.names import composed, unicode_3_2
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
 NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape it
@@ -122,13 +122,9 @@ def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     At most 78 characters, all of them unreserved in URLs, and never a ``~``: that is the mark of a retry. File
     systems spell accents in two ways, so names are compared composed (NFC).
     """
-    manifest, job_id = _composed(manifest), _composed(job_id)
+    manifest, job_id = composed(manifest), composed(job_id)
     identity = _json([manifest, job_id, take, digest])
     return f"{_slug(manifest, 24)}.{_slug(job_id, 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicode_3_2.normalize("NFC", name)
 
 
 def _slug(name: str, longest: int) -> str:
@@ -185,12 +181,11 @@ class Body:
     """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
 
     ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
-    :meth:`pieces` yields, ``files`` what it reads on the way. Empty lists are left out: they ask for nothing, but the
-    API may take them for given beside what excludes them. A request's identity keeps them, as ids are for ever.
+    :meth:`pieces` yields, ``files`` what it reads on the way.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._parts = _merged(_parts({name: value for name, value in fields.items() if value != []}))
+        self._parts = _merged(_parts(fields))
         self.files = [part for part in self._parts if isinstance(part, ImageFile)]
         self.length = sum(map(_length, self._parts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import deque
@@ -12,8 +13,9 @@ from typing import Any, TypeVar
 import xxhash
 
 from batchgen import images, urls
-from batchgen.errors import ImageError
+from batchgen.errors import ImageError, Unfinished
 from batchgen.models import ImageFile
+from batchgen.names import Disk
 from batchgen.request import is_url
 
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
@@ -24,6 +26,7 @@ _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
 )
 Entry = TypeVar("Entry")
+FRESH = 60.0  # seconds since it was written in which a file that isn't whole may still be copied
 LARGE = 1 << 20  # bytes of an image that is worth another thread
 CORES = min(os.cpu_count() or 1, 8)  # more than that wait for the disk
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
@@ -36,15 +39,44 @@ class SourceError(ValueError):
 class Sources:
     """Images by the text that names them; each file is inspected once, however many jobs use it.
 
-    Of those that are ``known`` from before, by their paths, only what has changed since is inspected.
+    Of those that are ``known`` from before, by their paths, only what has changed since is inspected. ``now`` is the
+    time at which the reading began, in Unix seconds; what was written shortly before may not be whole yet.
     """
 
-    def __init__(self, inspect: Callable[[str], ImageFile], known: Mapping[str, ImageFile]) -> None:
+    def __init__(
+        self, inspect: Callable[[str], ImageFile], known: Mapping[str, ImageFile], now: float = 0.0
+    ) -> None:
+        self._now = now
         self._inspect = inspect
         self._known = known
         self._seen: dict[str, ImageFile | ImageError] = {}
         self._begun: dict[str, Future[ImageFile]] = {}
         self._latest_size = 0
+        self._disk = Disk()
+
+    def find(self, path: str, base: str) -> str:
+        """``path`` below ``base`` as the disk spells it."""
+        return self._disk.find(absolute(path, base))
+
+    def has(self, path: str) -> bool:
+        """Whether a job has named the file at an absolute path."""
+        return path in self._seen
+
+    def may_wait(self, error: ImageError) -> bool:
+        """Whether an image that isn't whole is still on its way to the disk."""
+        if not isinstance(error, Unfinished):
+            return False
+        return error.changed == math.inf or abs(self._now - error.changed) < FRESH
+
+    def grown(self) -> set[str]:
+        """The paths of images that were whole, and that somebody has written to since."""
+        return {
+            path
+            for path, image in self._seen.items()
+            if isinstance(image, ImageFile)
+            and abs(self._now - image.mtime_ns / 1e9) < FRESH
+            and not images.unchanged(image)
+        }
 
     def file(self, path: str) -> ImageFile:
         """The image at an absolute path. Raises ImageError."""
@@ -85,18 +117,18 @@ class Sources:
             if why := urls.problem(text) or urls.unreachable(text):
                 raise SourceError(why)
             return None
-        path = absolute(text, base)
+        path = self.find(text, base) if len(text) < _LONGEST_PATH else text
         if len(text) < _LONGEST_PATH and os.path.lexists(path):
             try:
                 return self.file(path)
             except ImageError as error:
-                raise ImageError(f"{text}: {error}") from error
+                raise _named(error, text) from error
         if scheme := _SCHEME.match(text):
             hint = "write the path alone" if scheme[0].lower() == "file:" else "only http and https go"
             raise SourceError(f"the API can't fetch {scheme[0]}// addresses; {hint}")
         if looks_like_base64(text):
             return self._once(text, images.inspect_base64)
-        raise ImageError(f"no such file: {path}")
+        raise ImageError(f"no such file: {absolute(text, base)}")
 
     def _once(self, name: str, inspect: Callable[[str], ImageFile]) -> ImageFile:
         found = self._seen.get(name)
@@ -109,6 +141,11 @@ class Sources:
         if isinstance(found, ImageError):
             raise found
         return found
+
+
+def _named(error: ImageError, text: str) -> ImageError:
+    told = f"{text}: {error}"
+    return Unfinished(told, error.changed) if isinstance(error, Unfinished) else ImageError(told)
 
 
 def absolute(path: str, base: str) -> str:

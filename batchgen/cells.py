@@ -1,0 +1,122 @@
+"""What stands in the cells of tables, as spreadsheets, pandas and databases write it.
+
+What can mean only one thing is taken. What stands for a value that is missing or was lost is refused in words: sent
+as a prompt, it would be paid for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Final
+
+ABSENT: Final = frozenset({"", "\\N"})  # databases write \N for a value that isn't there
+
+#: What programs write where there is no value; a person would leave the cell empty.
+_NOTHING: Final = frozenset(
+    {"nan", "-nan", "nat", "null", "none", "<na>", "na", "n/a", "nil", "undefined", "(null)", "[null]"}
+)
+_LONGEST_NOTHING: Final = 9
+#: Those of them that are nobody's name: a row may well be called NA.
+_NO_ID: Final = frozenset({"nan", "NaN", "NaT", "NULL", "None", "<NA>", "undefined", "(null)", "[null]"})
+_ODD: Final = re.compile(r"[#=]|Err:|\d[.,]?\d*E\+")  # how everything below begins
+_ERROR: Final = re.compile(  # in the words of many languages: #VALUE!, #WERT!, #¿NOMBRE?, #DIV/0!
+    r"#[¡¿]?[\w./-]+[!?]|#(?:N/A|N/D|N/B|NV|YOK|Н/Д|GETTING_DATA)|#+|Err:\d+"
+)
+_ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?E\+\d{2,}")
+_FORMULA: Final = re.compile(r"=[-+]?(?:[\w.]+\(|\$?[A-Z]{1,3}\$?\d+\b|(?:'[^']+'|\w+)!)")
+_LOST: Final = "\ufffd"
+_INVISIBLE: Final = "\ufeff\u200b\u2060\u00ad"
+
+_WHOLE: Final = re.compile(r"'?(\d+)(?:[.,]0+)?")
+_DECIMAL: Final = re.compile(r"'?(-?\d*)[.,](\d{1,2}|\d{4,})")  # three digits may be thousands
+_ON: Final = (
+    "true",
+    "wahr",
+    "vrai",
+    "verdadero",
+    "verdadeiro",
+    "vero",
+    "waar",
+    "sant",
+    "sand",
+    "prawda",
+    "tosi",
+)
+_OFF: Final = (
+    "false",
+    "falsch",
+    "faux",
+    "falso",
+    "onwaar",
+    "falskt",
+    "falsk",
+    "fałsz",
+    "epätosi",
+    "yanlış",
+    "ложь",
+)
+_SWITCHES: Final = {
+    **dict.fromkeys((*_ON, "doğru", "истина", "1", "1.0", "1,0", "t", "y", "ja", "oui", "sí"), "true"),
+    **dict.fromkeys((*_OFF, "0", "0.0", "0,0", "f", "n", "nein", "non", "nee"), "false"),
+}
+
+
+def header(name: str, known: Collection[str]) -> str:
+    """The key that a column's name stands for (``Negative Prompt``), else the name as it is."""
+    name = name.strip().strip(_INVISIBLE).strip()
+    if name in known:
+        return name
+    key = re.sub(r"[\s_-]+", "_", name).lower()
+    return key if key in known else name
+
+
+def is_odd(cell: str) -> bool:
+    """Whether :func:`refusal` may have a word for a cell; asked of every one."""
+    return (
+        _ODD.match(cell) is not None
+        or (len(cell) <= _LONGEST_NOTHING and cell.lower() in _NOTHING)
+        or _LOST in cell
+    )
+
+
+def refusal(key: str, cell: str) -> str | None:
+    """Why a cell can't be the value of ``key``, or None."""
+    if _LOST in cell:
+        return "holds U+FFFD, which stands where a character was lost; export the table again, as UTF-8"
+    if _ERROR.fullmatch(cell) and cell.removeprefix("Err:") == cell.removeprefix("Err:").upper():
+        return f"{cell} is a spreadsheet's error; correct the cell, or empty it"
+    if cell in _NO_ID if key == "id" else cell.lower() in _NOTHING:
+        return f"{cell} is what a program writes for no value; leave the cell empty"
+    if _ROUNDED.fullmatch(cell):
+        return f"{cell} is a long number that a spreadsheet has rounded; format the column as text, then enter it"
+    if _FORMULA.match(cell):
+        return "is a formula; save the table with its values"
+    return None
+
+
+def reader(key: str) -> Callable[[str], str] | None:
+    """What gives a cell of the column ``key`` the form that manifests have; None where any text is one."""
+    return _READERS.get(key)
+
+
+def _whole(cell: str) -> str:
+    return found[1] if (found := _WHOLE.fullmatch(cell)) else cell
+
+
+def _decimal(cell: str) -> str:
+    return f"{found[1] or 0}.{found[2]}" if (found := _DECIMAL.fullmatch(cell)) else cell
+
+
+def _switch(cell: str) -> str:
+    return _SWITCHES.get(cell.lower(), cell)
+
+
+_READERS: Final = {
+    "duration": _whole,
+    "take": _whole,
+    "cfg_scale": _decimal,
+    "sound": _switch,
+    "multi_shot": _switch,
+    "skip": _switch,
+}

@@ -1,0 +1,175 @@
+"""The images of a folder, each with what lies beside it: drafts of jobs in an order that is always the same.
+
+One listing of each folder says everything; no file is opened but the sidecars. Hidden files and folders, leftovers of
+programs and, below the folder, links to folders are passed over. Without ``match``, the folder's own PNG and JPEG
+files are taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from batchgen import leftovers, schema, sidecars
+from batchgen.globs import Glob
+from batchgen.models import Place, Problem
+from batchgen.names import composed, spelt
+from batchgen.origins import Document, Draft, InFolder
+from batchgen.yaml12 import YamlError
+
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
+_CAMERA: Final = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+#: What people have in their folders as pictures, whether the API takes it or not.
+PICTURES: Final = (
+    *IMAGE_SUFFIXES, ".heic", ".heif", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".psd",
+    *_CAMERA,
+)  # fmt: skip
+MOST_LOOKS: Final = 50  # folders below that are listed only to say what lies there
+
+
+class Image(NamedTuple):
+    """A file that an entry takes: the way to it with a slash at its end, its name, and the names of its sidecars.
+
+    ``trouble`` says why it makes no job, ``waits`` why it makes none yet.
+    """
+
+    below: str
+    name: str
+    beside: tuple[str, ...] = ()
+    trouble: str = ""
+    waits: str = ""
+
+
+class Found(NamedTuple):
+    """What lies in a folder. Paths are absolute, but those of ``orphans`` below the folder."""
+
+    images: list[Image]
+    orphans: list[str]  # sidecars without an image
+    others: list[str]  # pictures beside those that were taken
+    deeper: list[str]  # pictures one folder further down than the entry looks
+    leftovers: list[str]  # names of what programs left there
+
+
+def look(root: str, match: str | None) -> Found:
+    """Everything that the folder ``root`` has for an entry, images sorted by their path below it. Raises OSError."""
+    glob = Glob(match) if match else None
+    found = Found([], [], [], [], [])
+    unseen: list[str] = []  # folders that the entry doesn't look into
+    accents = False
+    folders = [("", glob.top if glob else frozenset())]
+    while folders:
+        below, place = folders.pop()
+        with os.scandir(f"{root}/{below}") as entries:
+            listing = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
+        taken: list[str] = []
+        texts: list[str] = []
+        pictures: list[str] = []
+        unfinished: dict[str, str] = {}
+        for name, entry in listing.items():
+            lower = name.lower()
+            if entry.is_dir(follow_symlinks=False):
+                if leftovers.is_folder(lower) and not (glob and lower in glob.literal):
+                    found.leftovers.append(name)
+                elif glob and (within := glob.below(place, name)):
+                    folders.append((f"{below}{name}/", within))
+                else:
+                    unseen.append(f"{root}/{below}{name}")
+            elif lower.endswith(sidecars.SUFFIXES):
+                texts.append(name)
+            elif leftovers.is_file(lower):
+                found.leftovers.append(name)
+                if lower.endswith(leftovers.UNFINISHED):
+                    unfinished[os.path.splitext(name)[0]] = name
+            elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, name):
+                if not _is_folder(entry):
+                    taken.append(name)
+                    accents = accents or not (name.isascii() and below.isascii())
+            elif lower.endswith(PICTURES) and not _is_folder(entry):
+                pictures.append(name)
+        found.others.extend(f"{root}/{below}{name}" for name in pictures)
+        if not (texts or unfinished):
+            found.images.extend(Image(below, name) for name in taken)
+            continue
+        pairs = sidecars.pair(taken, pictures, texts)
+        found.orphans.extend(below + name for name in pairs.orphans)
+        for name in taken:
+            beside, trouble = pairs.beside.get(name, ()), pairs.trouble.get(name, "")
+            waits = f"{unfinished[name]} lies beside it" if name in unfinished else ""
+            found.images.append(Image(below, name, beside, trouble, waits))
+    for folder in sorted(unseen)[:MOST_LOOKS]:
+        found.deeper.extend(_pictures_in(folder))
+    if accents:
+        _find_twins(found.images)
+    found.images.sort()
+    found.orphans.sort()
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also of a link; one that leads nowhere or in a circle is taken for an image, which then says what it is."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _pictures_in(folder: str) -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [f"{folder}/{name}" for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
+
+
+def _find_twins(images: list[Image]) -> None:
+    """Put one image for those whose paths differ only in how accents are spelt: nobody knows which is meant."""
+    same: dict[str, list[Image]] = {}
+    for image in images:
+        same.setdefault(composed(image.below + image.name), []).append(image)
+    if len(same) == len(images):
+        return
+    images.clear()
+    for twins in same.values():
+        if len(twins) > 1:
+            names = " and ".join(sorted(spelt(twin.below + twin.name) for twin in twins))
+            trouble = f"stands here {len(twins)} times under one name that is spelt differently: {names};"
+            twins[0] = twins[0]._replace(trouble=f"{trouble} keep one of them")
+        images.append(twins[0])
+
+
+def drafts(number: int, path: str, shown: str, images: list[Image]) -> Iterator[Draft | Problem]:
+    """A draft for each of the ``images`` of the folder ``path``.
+
+    ``shown`` is the folder's name in messages, ``number`` the entry's.
+    """
+    for below, name, beside, trouble, waits in images:
+        relative = f"{below}{name}"
+        job_id = composed(os.path.splitext(relative)[0])
+        fields: dict[str, Any] = {}
+        sidecar: Document | None = None
+        prompt_file: str | None = None
+        problems: list[Problem] = []
+        for text in () if trouble or waits else beside:
+            file = os.path.join(shown, below + text)
+            try:
+                data = sidecars.read(f"{path}/{below}{text}")
+                if text.lower().endswith(".txt"):
+                    fields["prompt"] = sidecars.prompt(data)
+                    prompt_file = file
+                else:
+                    own = schema.natural(sidecars.fields(data))
+                    sidecar = Document(file, data)
+                    if twice := own.keys() & fields.keys():
+                        what = f"{min(twice)} is given in {os.path.join(shown, below + beside[0])} as well"
+                        problems.append(Problem(sidecar.place([min(twice)]), min(twice), what))
+                    fields.update(own)
+            except YamlError as error:
+                problems.append(Problem(Place(file, error.line, error.column), "", error.text))
+            except OSError as error:
+                problems.append(Problem(Place(file), "", f"can't be read: {error.strerror}"))
+        if problems:
+            yield from problems
+        else:
+            origin = InFolder(number, os.path.join(shown, relative), sidecar, prompt_file)
+            yield Draft(origin, fields, job_id, f"{path}/{relative}", trouble, waits)

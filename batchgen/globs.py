@@ -1,0 +1,126 @@
+"""Globs over paths below a folder: ``*``, ``?``, ``[abc]``, ``{a,b}``, and ``**`` for any folders.
+
+Names are compared without regard to case, and to how their accents are spelt. A path is matched name by name on the
+way down, so a folder in which nothing can match is never listed, and no glob takes more than linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import translate
+from typing import Final
+
+from batchgen.names import composed
+
+MOST_CHOICES: Final = 200  # globs that the braces of one may stand for
+Place = frozenset[tuple[int, int]]  # (which of the globs, how many of its parts are behind)
+
+
+def match_error(match: str) -> str | None:
+    """Why a glob can't be one, or None."""
+    parts = match.split("/")
+    if match.startswith(("/", "~")) or ".." in parts:
+        return "is relative to the folder and can't leave it"
+    try:
+        choices = _choices(match)
+    except ValueError as error:
+        return str(error)
+    for choice in choices:
+        parts = choice.split("/")
+        if choice.startswith(("/", "~")) or ".." in parts:
+            return "is relative to the folder and can't leave it"
+        if any("**" in part and part != "**" for part in parts):
+            return "has a ** that isn't alone between slashes; write **/*.png"
+    return None
+
+
+class Glob:
+    """A glob that :func:`match_error` has nothing against."""
+
+    def __init__(self, match: str) -> None:
+        globs = [_parts(choice) for choice in dict.fromkeys(_choices(match))]
+        self._globs = [[None if part == "**" else _regex(part) for part in parts] for parts in globs]
+        #: names that it spells out: who writes one means it
+        self.literal = {part for parts in globs for part in parts if not set(part) & set("*?[")}
+        self.top: Place = self._spread({(number, 0) for number in range(len(globs))})
+
+    def below(self, place: Place, name: str) -> Place:
+        """Where the folder ``name``, met at ``place``, leads to; empty where nothing below it can match."""
+        found = set()
+        lower = composed(name).lower()
+        for number, at in place:
+            parts = self._globs[number]
+            if at < len(parts) and ((part := parts[at]) is None or part.match(lower)):
+                found.add((number, at if part is None else at + 1))
+        place = self._spread(found)
+        return place if any(at < len(self._globs[number]) for number, at in place) else frozenset()
+
+    def takes(self, place: Place, name: str) -> bool:
+        """Whether the file ``name``, met at ``place``, matches."""
+        lower = composed(name).lower()
+        for number, at in place:
+            parts = self._globs[number]
+            if at == len(parts):
+                continue
+            part = parts[at]
+            if (part is None or part.match(lower)) and all(rest is None for rest in parts[at + 1 :]):
+                return True
+        return False
+
+    def _spread(self, place: set[tuple[int, int]]) -> Place:
+        """The same and where else one is, since ``**`` stands for no folder as well."""
+        found = set(place)
+        for number, at in place:
+            parts, behind = self._globs[number], at
+            while behind < len(parts) and parts[behind] is None:
+                behind += 1
+                found.add((number, behind))
+        return frozenset(found)
+
+
+def _parts(glob: str) -> list[str]:
+    return [part for part in composed(glob).lower().split("/") if part not in ("", ".")]
+
+
+def _regex(part: str) -> re.Pattern[str]:
+    return re.compile(translate(part))
+
+
+def _choices(glob: str) -> list[str]:
+    """The globs without braces that one with braces stands for. Raises ValueError."""
+    found = [""]
+    # Of each open brace: what came before it, and its choices so far.
+    stack: list[tuple[list[str], list[str]]] = []
+    for piece in _pieces(glob):
+        if piece == "{":
+            stack.append((found, []))
+            found = [""]
+        elif piece == "," and stack:
+            stack[-1][1].extend(found)
+            found = [""]
+        elif piece == "}":
+            if not stack:
+                raise ValueError("has a } without its {; in a name, write [}]")
+            before, choices = stack.pop()
+            if not choices:
+                raise ValueError(
+                    "has braces with one choice in them; write {a,b}, or [{] for a brace in a name"
+                )
+            found = _joined(before, [*choices, *found])
+        else:
+            found = _joined(found, [piece])
+    if stack:
+        raise ValueError("has a { without its }; in a name, write [{]")
+    return found
+
+
+def _joined(heads: list[str], tails: list[str]) -> list[str]:
+    if len(heads) * len(tails) > MOST_CHOICES:
+        raise ValueError(f"stands for more than {MOST_CHOICES} globs; use an entry each")
+    return [head + tail for head in heads for tail in tails]
+
+
+def _pieces(glob: str) -> Iterator[str]:
+    """Single characters, and what stands in brackets whole."""
+    return (found[0] for found in re.finditer(r"\[!?\]?[^\]]*\]|.", glob, re.DOTALL))

@@ -1,0 +1,113 @@
+"""Names of files: one spelling for those that mean the same, and what file systems make of them.
+
+An accent can be one character with its letter (NFC, as most systems write) or one of its own (NFD, as some disks and
+sync tools do). Names are compared, and go into ids and prompts, composed; a tool that changes the spelling changes
+nothing. Even Unicode is pinned: its tables grow with Python's versions, those of Unicode 3.2 never do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+from unicodedata import ucd_3_2_0
+
+unicode_3_2: Final = ucd_3_2_0
+NAME_MAX: Final = 255  # bytes, on nearly every file system
+PATH_MAX: Final = 4095  # bytes, of Linux, without the NUL at its end
+# What a clip's name may get beside it: another clip's mark, a further part's, the suffix, the mark of a download.
+CLIP_TAIL: Final = len("-01234567.part2.mp4.part")
+CLIP_FOLDER: Final = len("/superseded")
+
+_UNPORTABLE = re.compile(
+    r'[<>:"\\|?*]|[. ]/|(?:^|/)(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\.[^/]*)?(?:/|$)',
+    re.IGNORECASE,
+)
+
+
+def composed(name: str) -> str:
+    """The one spelling of a name: NFC."""
+    return name if name.isascii() else unicode_3_2.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """The same for all names that differ in nothing but case and the spelling of accents."""
+    return name.lower() if name.isascii() else unicode_3_2.normalize("NFC", composed(name).casefold())
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The ways in which systems spell a name that is composed."""
+    other = name if name.isascii() else unicode_3_2.normalize("NFD", name)
+    return (name,) if other == name else (name, other)
+
+
+def spelt(name: str) -> str:
+    """A name with all but ASCII escaped, so that one can see what it is made of."""
+    return ascii(name)[1:-1].replace("\\'", "'")
+
+
+class Disk:
+    """How files are spelt on the disk. Each folder that has to be searched is listed once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, dict[str, str]] = {}
+
+    def find(self, path: str) -> str:
+        """``path``, or where nothing is there, the one path that composes to the same."""
+        if path.isascii() or os.path.lexists(path):
+            return path
+        parent, name = os.path.split(path)
+        if not name or parent == path:
+            return path
+        parent = self.find(parent)
+        if parent not in self._listed:
+            self._listed[parent] = self._names(parent)
+        return os.path.join(parent, self._listed[parent].get(composed(name)) or name)
+
+    def _names(self, folder: str) -> dict[str, str]:
+        """The names in a folder that aren't ASCII, by what they compose to; "" where two compose to the same."""
+        found: dict[str, str] = {}
+        try:
+            for name in os.listdir(folder):
+                if not name.isascii():
+                    found[composed(name)] = "" if composed(name) in found else name
+        except (OSError, ValueError):
+            pass
+        return found
+
+
+def longest_name(folder: str) -> int:
+    """How many bytes a name may have in ``folder``, or where it will be made."""
+    while True:
+        try:
+            return os.pathconf(folder, "PC_NAME_MAX")
+        except FileNotFoundError:
+            parent = os.path.dirname(folder)
+            if parent == folder:
+                return NAME_MAX
+            folder = parent
+        except (OSError, ValueError):
+            return NAME_MAX
+
+
+def too_long(folder: str, name: str, tail: str, longest: int) -> str | None:
+    """Why the clip ``name`` (with slashes for folders), with ``tail`` before its suffix, can't be written; else None."""
+    parts = os.fsencode(name).split(b"/")
+    reserved = len(os.fsencode(tail)) + CLIP_TAIL
+    *folders, last = map(len, parts)
+    if max(folders, default=0) > longest:
+        return f"has a part of {max(folders)} bytes in UTF-8; the disk takes folders' names of {longest}"
+    if last + reserved > longest:
+        return (
+            f"has {last} bytes in UTF-8 at its end; {longest - reserved} are left for it"
+            f" in its clip's name, of {longest} that the disk takes"
+        )
+    whole = len(os.fsencode(folder)) + CLIP_FOLDER + 1 + sum(folders) + len(folders) + last + reserved
+    if whole > PATH_MAX:
+        return f"makes the clip's path {whole} bytes long; {PATH_MAX} are possible"
+    return None
+
+
+def is_portable(name: str) -> bool:
+    """Whether the clip ``name`` (with slashes for folders) keeps its name on the disks of other systems."""
+    return _UNPORTABLE.search(name) is None

@@ -1,0 +1,307 @@
+"""The rows of a table: drafts of jobs in their order, with what is wrong along the way.
+
+CSV comes in dialects. The separator is the one with which the first row names known columns, the encoding is UTF-8,
+or UTF-16 with its mark; what else there is can't be told apart, and is refused with the remedy.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from batchgen import cells as dialects
+from batchgen import schema
+from batchgen.models import Place, Problem
+from batchgen.origins import Draft, InTable, cell_position
+from batchgen.yaml12 import YamlError, decode
+
+LONGEST_ROW: Final = 64 * 2**20  # characters: four images of 10 MB as Base64, and more
+HEAD: Final = 1 << 16  # bytes that say what a file is
+SEPARATORS: Final = (",", ";", "\t", "|")
+_SAVE: Final = "save it as UTF-8 (Excel: Save As, CSV UTF-8)"
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SEP_LINE: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
+_QUOTES: Final = re.compile("[\u201c-\u201f\u00ab\u00bb]")
+
+Reader = Callable[[str], Any]
+
+
+def table(path: str, shown: str) -> Iterator[Draft | Problem]:
+    """A draft for every row of the table ``path`` that isn't empty. Raises OSError.
+
+    Text around a cell is cut off; an empty cell, and a ``null`` in JSON Lines, is an absent field.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        yield Problem(Place(shown), "", "is not a regular file")
+        return
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    suffix = os.path.splitext(path)[1].lower()
+    if what := _no_text(head):
+        yield Problem(Place(shown), "", what)
+    elif suffix in (".csv", ".tsv"):
+        yield from _Csv(path, shown, head).drafts()
+    elif suffix == ".jsonl":
+        yield from _json_lines(path, shown)
+    else:
+        yield Problem(Place(shown), "", "is neither .csv, .tsv nor .jsonl")
+
+
+def _no_text(head: bytes) -> str | None:
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return "is a workbook, not text; save the sheet as CSV (Excel: Save As, CSV UTF-8)"
+    if re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|table|\?xml)", head, re.IGNORECASE):
+        return "is an HTML or XML page, not a table as text; save it as CSV"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return f"is UTF-32 text; {_SAVE}"
+    if 3 * head.count(b"\0") > len(head) and not head.startswith(_UTF16):
+        return f"is UTF-16 text without its mark, or no text; {_SAVE}"
+    return None
+
+
+class _Csv:
+    """One file with separated cells: how it is written, and its rows."""
+
+    def __init__(self, path: str, shown: str, head: bytes) -> None:
+        self.path = path
+        self.shown = shown
+        self.encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"
+        self.separator = _separator(head.decode(self.encoding, "replace"), path)
+        self.columns: list[str] = []
+
+    def drafts(self) -> Iterator[Draft | Problem]:
+        lines: list[str] = []  # of the row that is being read
+        names: list[str] = []  # of the columns, as they are written
+        readers: list[tuple[str, Reader]] = []
+        row = 0
+        with open(self.path, encoding=self.encoding, newline="") as file, _long_cells():
+            rows = csv.reader(_lines(file.readline, lines), delimiter=self.separator, strict=True)
+            while True:
+                line = rows.line_num + 1
+                lines.clear()
+                try:
+                    cells = next(rows)
+                except StopIteration:
+                    break
+                except UnicodeError:
+                    yield self._undecodable()
+                    return
+                except csv.Error as error:
+                    yield Problem(Place(self.shown, line, 1), f"row {row + 1}", _csv_words(error))
+                    return
+                row += 1
+                cells = [*map(str.strip, cells)]
+                if not any(cells) or (row == 1 and _SEP_LINE.fullmatch("".join(lines).strip())):
+                    continue
+                if not names:
+                    names = cells
+                    problems = list(self._header(line, "".join(lines), names))
+                    yield from problems
+                    if "" in self.columns or len(set(self.columns)) < len(self.columns):
+                        return
+                    readers = _readers(self.columns)
+                    continue
+                while len(cells) > len(self.columns) and not cells[-1]:
+                    cells.pop()
+                text = lines[0] if len(lines) == 1 else "".join(lines)
+                origin = InTable(self.shown, row, line, text, self.columns, self.separator)
+                yield from self._row(origin, cells, names, readers)
+        if not names:
+            yield Problem(Place(self.shown), "", "the table is empty; its first row names the columns")
+
+    def _header(self, line: int, text: str, names: list[str]) -> Iterator[Problem]:
+        """Learn the columns, and say what is wrong with their names."""
+        known = _known_columns()
+        self.columns = [dialects.header(name, known) for name in names]
+        while self.columns and not self.columns[-1]:
+            self.columns.pop()
+        for number, name in enumerate(self.columns):
+            if not name:
+                hint = " (pandas: index=False leaves it out)" if number == 0 else ""
+                what = [f"column {number + 1} has no name{hint}"]
+            elif self.columns.index(name) < number:
+                what = [f'the column "{name[:60]}" stands twice']
+            elif name in known:
+                continue
+            else:
+                what = [finding.text for finding in schema.check_entry("row", {name: ""})]
+            down, column = cell_position(text, number, self.separator)
+            for one in what:
+                place = Place(self.shown, line + down - 1, column)
+                yield Problem(place, f"header.{name[:60]}" if name else "header", one)
+
+    def _row(
+        self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
+    ) -> Iterator[Draft | Problem]:
+        if len(cells) != len(self.columns):
+            text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds a separator"
+            text = text.replace("a separator", "a comma") if self.separator == "," else text
+            straight = ", straight ones" if _QUOTES.search(origin.text) else ""
+            yield origin.problem(None, (), f"{text} needs double quotes around it{straight}")
+            return
+        if cells == names[: len(cells)]:
+            yield origin.problem(None, (), "is the header once more; remove it")
+            return
+        known = _known_columns()
+        fields: dict[str, Any] = {}
+        refused = []
+        for name, cell in zip(self.columns, cells, strict=True):
+            if cell in dialects.ABSENT or name not in known:
+                continue
+            fields[name] = cell
+            if dialects.is_odd(cell) and (why := dialects.refusal(name, cell)):
+                refused.append((name, why))
+        if refused:
+            yield from (origin.problem(fields.get("id"), (name,), why) for name, why in refused)
+            return
+        for name, read in readers:
+            if name in fields:
+                fields[name] = read(fields[name])
+        yield Draft(origin, fields)
+
+    def _undecodable(self) -> Problem:
+        with open(self.path, "rb") as file:
+            data = file.read()
+        if self.encoding == "utf-16":
+            return Problem(Place(self.shown), "", f"its UTF-16 text is damaged; {_SAVE}")
+        try:
+            decode(data)
+        except YamlError as error:
+            text = error.text.replace("save it as UTF-8", _SAVE)
+            return Problem(Place(self.shown, error.line, error.column), "", text)
+        return Problem(Place(self.shown), "", "the table changed while it was read")
+
+
+def _separator(head: str, path: str) -> str:
+    """The separator with which the first row that holds anything names the most columns."""
+    usual = "\t" if path.lower().endswith(".tsv") else ","
+    lines = [line for line in re.split(r"\r\n|\r|\n", head) if line.strip(' \t,;|"')]
+    if lines and (found := _SEP_LINE.fullmatch(lines[0].strip())):
+        return found[1]
+    known, best, most = _known_columns(), usual, 0
+    for separator in sorted(SEPARATORS, key=lambda one: one != usual):
+        try:
+            cells = next(csv.reader(lines[:1], delimiter=separator), [])
+        except csv.Error:
+            continue
+        score = sum(2 * (dialects.header(cell, known) in known) for cell in cells) + (len(cells) > 1)
+        if score > most:
+            best, most = separator, score
+    return best
+
+
+def _readers(columns: list[str]) -> list[tuple[str, Reader]]:
+    """What reads the cells of each column that isn't text as it stands."""
+    found = [(name, form) for name in columns if (form := dialects.reader(name))]
+    return [*found, *schema.cell_readers(columns)]
+
+
+@cache
+def _known_columns() -> frozenset[str]:
+    return frozenset(schema.load("manifest")["$defs"]["inline"]["properties"])
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """The csv module refuses cells of more than 128 KiB, and has one limit for the whole process."""
+    before = csv.field_size_limit(LONGEST_ROW)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _lines(readline: Callable[[int], str], kept: list[str]) -> Iterator[str]:
+    while line := readline(LONGEST_ROW + 1):
+        if len(line) > LONGEST_ROW:
+            raise csv.Error("field larger than field limit")
+        kept.append(line)
+        yield line
+
+
+def _csv_words(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end of data" in text:
+        return "a double quote opens a cell here and is never closed"
+    if "expected after" in text:
+        return 'text follows a closing double quote; inside of a quoted cell, write a double quote twice ("")'
+    if "field limit" in text:
+        return f"longer than {LONGEST_ROW >> 20} MiB"
+    return text
+
+
+def _json_lines(path: str, shown: str) -> Iterator[Draft | Problem]:
+    row = 0
+    found = False
+    with open(path, "rb") as file:
+        while data := file.readline(LONGEST_ROW + 1):
+            row += 1
+            try:
+                text = decode(data) if row == 1 else data.decode()
+                if not text.strip():
+                    continue
+                found = True
+                if len(data) > LONGEST_ROW:
+                    raise YamlError(1, 1, f"longer than {LONGEST_ROW >> 20} MiB")
+                fields = _object(text)
+            except UnicodeDecodeError as error:
+                place = Place(shown, row, len(data[: error.start].decode()) + 1)
+                yield Problem(place, f"row {row}", f"the byte 0x{data[error.start]:02x} is not UTF-8 text")
+            except YamlError as error:
+                yield Problem(Place(shown, row, error.column), f"row {row}", error.text)
+                if len(data) > LONGEST_ROW:
+                    return
+            else:
+                yield from _json_row(InTable(shown, row, row, text, None), fields)
+    if not found:
+        yield Problem(Place(shown), "", "the table is empty; it holds one JSON object per line")
+
+
+def _json_row(origin: InTable, fields: dict[str, Any]) -> Iterator[Draft | Problem]:
+    own = {key: value for key, value in fields.items() if value is not None and value != ""}
+    refused = [
+        (key, why)
+        for key, value in own.items()
+        if isinstance(value, str) and dialects.is_odd(value) and (why := dialects.refusal(key, value))
+    ]
+    if refused:
+        name = own.get("id")
+        yield from (
+            origin.problem(name if isinstance(name, str) else None, (key,), why) for key, why in refused
+        )
+    else:
+        yield Draft(origin, schema.natural(own))
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise YamlError(1, error.colno, f"this is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise YamlError(1, 1, text) from None
+    if not isinstance(fields, dict):
+        raise YamlError(1, 1, "a row is a JSON object: {...}")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the key "{twice[:60]}" stands twice')
+    return made
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON; leave the key out where there is no value")
