@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from batchgen.advice import command
 from batchgen.asking import UNREACHABLE, Asker
 from batchgen.creating import UNCLEAR, tell, write
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
@@ -213,7 +214,7 @@ class Follower:
         work.bucket = "vanished"
         return (
             f"{said}: ask the vendor's support for it. Where that can't help,"
-            f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
+            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
         )
 
     def _warn_of_odd(self, record: Record, view: TaskView) -> None:

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import getpass
 import os
-import shlex
 import socket
 from collections.abc import Iterator, Sequence
 
 from batchgen import settings
+from batchgen.advice import command
 from batchgen.errors import UsageError
 from batchgen.export import export_row
 from batchgen.job_names import Name
@@ -83,11 +83,7 @@ def _refused_image(args: argparse.Namespace, out: Output, ledger: tuple[str, str
     if args.json:
         out.document({"ledger": path, "task": None, "unusable": unusable_object(refused)})
     elif not (args.abandon and args.quiet):
-        offer = (
-            []
-            if refused.given_up
-            else [f"  batchgen resolve {shlex.quote(str(Name(*refused.key)))} {_ABANDON}"]
-        )
+        offer = [] if refused.given_up else [_offered(str(Name(*refused.key)), _ABANDON)]
         out.lines([unusable_text(refused), *offer])
     return 0
 
@@ -141,7 +137,12 @@ def _offer(record: Record, offered: Sequence[str]) -> Iterator[str]:
     if _MADE in offered or record.task_id:
         yield "decide only what you know, for example from the vendor's console or support, which asks for the request id:"
     for choice in offered:
-        yield f"  batchgen resolve {shlex.quote(record.external_task_id)} {choice}"
+        yield _offered(record.external_task_id, choice)
+
+
+def _offered(name: str, choice: str) -> str:
+    option, _, meaning = choice.partition("  ")
+    return f"  {command('resolve', name, options=option)}  {meaning}"
 
 
 def _decision(args: argparse.Namespace, record: Record) -> Change | None:

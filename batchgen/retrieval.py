@@ -12,6 +12,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import tell, write
 from batchgen.errors import ApiError, DownloadError
@@ -58,7 +59,7 @@ class Retrieval:
                         work.bucket = "vanished"
                         return (
                             f"its clip is gone: {text} (results are deleted after 30 days);"
-                            f" `batchgen resolve {record.external_task_id} --abandon` gives it up"
+                            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
                         )
             else:
                 work.record = await write(
