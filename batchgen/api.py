@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import math
 import os
-import re
 import select
 import socket
 import threading
@@ -31,6 +30,7 @@ from yarl import URL
 
 from batchgen import __version__
 from batchgen.answers import Accepted, Answer, read_create, read_query
+from batchgen.credentials import Credentials
 from batchgen.endpoint import origin
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.fields import in_a_line
@@ -41,8 +41,6 @@ PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
 TURNS = 3  # of the loop, in which it reads what has arrived
-SHORTEST_KEY = 12  # characters
-TELLING = 8  # characters at its beginning that nobody needs to see
 
 
 class _Upload(Payload):
@@ -136,13 +134,13 @@ class Api:
 
     def __init__(self, base_url: str, key: str, *, timeout: float = 60.0) -> None:
         self.url = origin(base_url) + PATH
+        self.credentials = Credentials(self.url, key)
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
-        self._echo, self._start = _echo(key), key[:TELLING].encode()
         self._timeout = timeout
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
@@ -246,21 +244,15 @@ class Api:
                 complete = False
             if not complete:
                 response.close()
+            location = response.headers.get("Location", "")
             return Answer(
                 response.status,
-                self._masked(body),
+                self.credentials.masked(body),
                 response.headers.get("Retry-After"),
-                self._masked(response.headers.get("Location", "").encode("utf-8", "replace")).decode()
-                or None,
+                self.credentials.masked(location.encode("utf-8", "replace")).decode() or None,
                 complete,
                 _moment(response.headers.get("Date")),
             )
-
-    def _masked(self, said: bytes) -> bytes:
-        """What the API says, without the key that it may repeat: everything that leaves this module went through here."""
-        if self._echo is None or not (self._start in said or b"\\" in said or b"%" in said):
-            return said  # spelt as it is, or not at all
-        return self._echo.sub(b"[key]", said)
 
     def _reason(self, error: BaseException) -> str:
         """What went wrong on the wire, in a line."""
@@ -275,7 +267,7 @@ class Api:
             )
         if isinstance(error, aiohttp.ClientResponseError):
             text = f"the answer is not HTTP as it should be: {error.message}"
-        text = self._masked(text.encode("utf-8", "replace")).decode()
+        text = self.credentials.masked(text.encode("utf-8", "replace")).decode()
         return in_a_line(text)[:300] or type(error).__name__
 
 
@@ -294,14 +286,3 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     )
-
-
-def _echo(key: str) -> re.Pattern[bytes] | None:
-    """Finds the key, also as JSON, quotes and URLs spell it, or a word that begins as it does and may be cut off.
-
-    None for what is too short to be a key (the sandbox's).
-    """
-    if len(key) < SHORTEST_KEY:
-        return None
-    letters = [rf"(?:\\?{re.escape(letter)}|(?:\\u00|%)(?i:{ord(letter):02x}))" for letter in key]
-    return re.compile(f"{''.join(letters)}|{''.join(letters[:TELLING])}[^\\s\"'<>]*".encode())

@@ -1,47 +1,56 @@
 """Bringing a clip home: ``.part``, checked, synced, renamed. The caller writes the ledger only after that.
 
-No key is at hand here, so none can reach the hosts that keep the clips.
+A clip is asked for by exactly the bytes of its address, at every redirect as well: who re-spells a signed address is
+refused. The key is lent by the caller for addresses of the API's own origin alone, and offered there only where
+nothing else helps, so that no other host ever gets it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import stat
-from dataclasses import dataclass
-from pathlib import Path
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import aiohttp
+from yarl import URL
 
-from batchgen import __version__
+from batchgen import __version__, addresses
+from batchgen.bodies import retry_after
 from batchgen.errors import DownloadError
 from batchgen.fields import in_a_line
+from batchgen.partfile import PartFile
+from batchgen.transfer import Changed, Clip, Transfer
 
 LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
 PIECE = 1 << 18  # bytes
 LEAST = 1 << 16  # bytes that have to come while the patience lasts: a drip is no progress
-MOST_BOXES = 100_000  # at the top of a file; a clip has a handful, one in fragments has hundreds
+WITH_BYTES = {200, 203, 206}
+REDIRECTS = {301, 302, 303, 307, 308}
+HOPS = 5
 GONE = {403, 404, 410}
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip on disk, complete and checked."""
-
-    path: str
-    sha256: str
-    size: int
+LOCKED = {401, 403}
 
 
 class Downloads:
-    """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress."""
+    """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
 
-    def __init__(self, *, timeout: float = 60.0, largest: int = LARGEST_CLIP) -> None:
+    ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
+    key out of what a host said.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 60.0,
+        largest: int = LARGEST_CLIP,
+        lend: Callable[[str], Mapping[str, str]] = lambda url: {},
+        masked: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         self._timeout = timeout
         self._largest = largest
+        self._lend, self._masked = lend, masked
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,148 +70,140 @@ class Downloads:
             await self._session.close()
 
     async def fetch(self, url: str, path: str, *, root: str) -> Clip:
-        """Download ``url`` to ``path``, which lies below the folder ``root``.
+        """Download ``url`` to ``path``, which lies below the folder ``root``, in one try.
 
         A different file that is there already is never overwritten: the clip then gets a name of its own. Where
         nothing came of it, nothing is left behind. Raises DownloadError.
         """
-        target = Path(path)
-        part = target.with_name(target.name + ".part")
+        transfer = self.transfer(path, root=root)
         try:
-            _inside(target.parent, root)
-            part.unlink(missing_ok=True)
-            try:
-                with open(part, "w+b", opener=_fresh) as file:
-                    sha256, size = await self._receive(url, file)
-                    _check_video(file, size)
-                    await asyncio.to_thread(os.fsync, file.fileno())
-                final = _free_name(target, sha256, size)
-                os.replace(part, final)
-            finally:
-                part.unlink(missing_ok=True)  # on a full disk above all
-            _sync_folder(final.parent)
+            return await self.attempt(transfer, url)
+        finally:
+            transfer.part.discard()
+
+    def transfer(self, path: str, *, root: str, believe_after: float = 0.0) -> Transfer:
+        """A clip that may take several tries; ``believe_after`` as in :class:`Transfer`. Its part is discarded by the caller."""
+        return Transfer(PartFile(path, root), largest=self._largest, believe_after=believe_after)
+
+    async def attempt(self, transfer: Transfer, url: str) -> Clip:
+        """One try, which goes on from where the last one broke off. Raises DownloadError; what came stays in the part."""
+        part = transfer.part
+        try:
+            with part.opened():
+                try:
+                    await self._receive_all(transfer, url)
+                    note = transfer.verdict(asyncio.get_running_loop().time())
+                    await asyncio.to_thread(part.sync)
+                    return Clip(part.keep(), part.sha256, part.size, note)
+                except BaseException:
+                    transfer.settle()
+                    raise
+        except DownloadError as error:
+            error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
+            raise
         except TimeoutError as error:
             raise DownloadError(f"the download stood still for {self._timeout:g} s") from error
         except aiohttp.ClientError as error:
-            raise DownloadError(f"the download broke off: {_reason(error)}") from error
+            raise DownloadError(f"the download broke off: {self._reason(error)}") from error
         except OSError as error:
-            raise DownloadError(f"can't write {part}: {error.strerror or error}") from error
-        return Clip(str(final), sha256, size)
+            part.discard()  # a full disk gets its room back
+            raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
 
-    async def _receive(self, url: str, file: BinaryIO) -> tuple[str, int]:
+    async def _receive_all(self, transfer: Transfer, url: str) -> None:
+        """Take in what is missing: one answer, or several where a host sends it in pieces."""
+        changed = False
+        complete = False
+        while not complete:
+            try:
+                complete = await self._receive(transfer, url)
+            except Changed:
+                if changed:
+                    raise DownloadError("the clip's file changes while it comes") from None
+                changed = True
+                transfer.part.restart()
+
+    async def _receive(self, transfer: Transfer, url: str) -> bool:
+        """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
+        now = asyncio.get_running_loop().time
+        question, before = transfer.question(url), transfer.part.size
+        async with asyncio.timeout(self._timeout) as patience, self._answer(url, question) as response:
+            status, headers = response.status, response.headers
+            if question and status == 416:
+                raise Changed
+            if status not in WITH_BYTES:
+                transfer.missed()
+                reason = f"the clip's host answered HTTP {status}"
+                raise DownloadError(reason, gone=status in GONE, retry_after=retry_after(headers))
+            transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
+            came, due = 0, LEAST
+            async for piece in response.content.iter_chunked(PIECE):
+                came += len(piece)
+                if came >= due:
+                    patience.reschedule(now() + self._timeout)
+                    due = came + LEAST
+                transfer.take(piece)
+        complete = transfer.end()
+        if not complete and transfer.part.size <= before:
+            raise DownloadError(f"the clip's host sent {before:,} bytes and no more")
+        return complete
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, follow redirects, and offer the key where the API's own origin wants it."""
         if self._session is None:
             raise RuntimeError("downloads are used outside of their 'async with'")
-        digest, size, due, start = hashlib.sha256(), 0, LEAST, b""
-        now = asyncio.get_running_loop().time
-        try:
-            async with (
-                asyncio.timeout(self._timeout) as patience,
-                self._session.get(url, max_redirects=5) as response,
-            ):
-                if response.status != 200:
-                    raise DownloadError(
-                        f"the clip's host answered HTTP {response.status}", gone=response.status in GONE
-                    )
-                if (response.content_length or 0) > self._largest:
-                    raise self._too_large()
-                async for piece in response.content.iter_chunked(PIECE):
-                    size += len(piece)
-                    if size > self._largest:
-                        raise self._too_large()
-                    if size >= due:
-                        patience.reschedule(now() + self._timeout)
-                        due = size + LEAST
-                    if len(start) < len(_START):
-                        start = (start + piece)[:16]
-                        _check_start(start)
-                    digest.update(piece)
-                    file.write(piece)
-        except ValueError as error:
-            raise DownloadError(f"the clip's address can't be used: {_reason(error)}") from error
-        file.flush()
-        return digest.hexdigest(), size
+        ours = True  # nobody else has sent us anywhere
+        key: Mapping[str, str] = {}
+        hops = 0
+        while True:
+            if (where := _url(url)) is None:
+                raise DownloadError(f"the clip's address can't be used: {_shown(url)}")
+            ours = ours and bool(self._lend(url))
+            async with self._session.get(
+                where, headers={**headers, **key}, allow_redirects=False
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status in REDIRECTS and location is not None:
+                    hops += 1
+                    target = addresses.resolve(url, location.strip())
+                    if target is None:
+                        raise DownloadError(
+                            f"the clip's host redirects to {_shown(location)}, which is no address"
+                        )
+                    if hops > HOPS:
+                        raise DownloadError("the clip's host redirects without an end")
+                    url, key = target, {}
+                elif ours and not key and _wants_key(response):
+                    key = self._lend(url)
+                else:
+                    yield response
+                    return
 
-    def _too_large(self) -> DownloadError:
-        return DownloadError(f"the clip is larger than {self._largest:,} bytes; given up")
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong on the wire, in a line."""
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    if isinstance(error, aiohttp.TooManyRedirects):
-        text = "too many redirects"
-    return in_a_line(text)[:300] or type(error).__name__
+    def _reason(self, error: Exception) -> str:
+        """What went wrong on the wire, in a line."""
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        text = self._masked(text.encode("utf-8", "replace")).decode()
+        return in_a_line(text)[:300] or type(error).__name__
 
 
-def _fresh(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+def _wants_key(response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer may be another one with the key: it says so, or is a page instead of a clip."""
+    kind = response.content_type
+    return response.status in LOCKED or (
+        response.status == 200 and (kind.startswith("text/") or kind.endswith("json"))
+    )
 
 
-def _inside(folder: Path, root: str) -> None:
-    """Make ``folder``, unless a symbolic link on the way leads out of ``root``."""
-    if not folder.resolve().is_relative_to(Path(root).resolve()):
-        raise DownloadError(
-            f"{folder} leads out of {root} through a symbolic link; nothing was written there"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-_START = b"\0\0\0\0ftyp"  # the length comes first
-
-
-def _check_start(start: bytes) -> None:
-    """Tell early that it is no MP4: nobody has to wait for the end of a page, or of something without an end."""
-    if start[4:8] != _START[4 : len(start)]:
-        raise DownloadError(f"what came is no MP4 video: it begins with {start!r}")
-
-
-def _check_video(file: BinaryIO, size: int) -> None:
-    """The file's boxes must be those of an MP4 and fill it exactly: a clip cut short doesn't."""
-    if size == 0:
-        raise DownloadError("the clip's host sent 0 bytes")
-    at = boxes = 0
-    index = False
-    while at < size:
-        head = os.pread(file.fileno(), 16, at)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        elif length == 0:
-            length = size - at
-        if length < 8 or at + length > size:
-            raise DownloadError(f"the video ends early, after {size:,} bytes")
-        at += length
-        boxes += 1
-        if boxes > MOST_BOXES:
-            raise DownloadError(f"what came is no MP4 video: it has more than {MOST_BOXES:,} boxes")
-        index = index or kind == b"moov"
-    if not index:
-        raise DownloadError(f"the video ends early, after {size:,} bytes: its index is missing")
-
-
-def _free_name(target: Path, sha256: str, size: int) -> Path:
-    """``target``, or a name beside it where another file has it already."""
-    for tail in ("", f"-{sha256[:8]}", f"-{sha256}"):
-        name = target.with_name(f"{target.stem}{tail}{target.suffix}")
-        if _free(name, sha256, size):
-            return name
-    raise DownloadError(f"no name near {target} is free")
-
-
-def _free(path: Path, sha256: str, size: int) -> bool:
+def _url(url: str) -> URL | None:
+    """An address as it goes out, byte by byte: all of its target is a path to yarl, which would drop an empty query."""
+    if (parts := addresses.split(url)) is None:
+        return None
+    scheme, authority, target = parts
     try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return True
-    if not stat.S_ISREG(there.st_mode) or there.st_size != size:
-        return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
+    except ValueError:
+        return None
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _shown(url: str) -> str:
+    return repr(url if len(url) <= 80 else url[:77] + "...")

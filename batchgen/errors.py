@@ -154,11 +154,19 @@ class TransitionError(LedgerError):
 
 
 class DownloadError(BatchgenError):
-    """A clip could not be brought home. ``gone`` is true where the API says its file no longer exists."""
+    """A clip could not be brought home.
 
-    def __init__(self, message: str, *, gone: bool = False) -> None:
+    ``gone`` is true where its host says that there is no such file: not yet, or no more. ``local`` is true where this
+    machine is the reason, which waiting does not mend. ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self, message: str, *, gone: bool = False, local: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.gone = gone
+        self.local = local
+        self.retry_after = retry_after
 
 
 class ApiError(BatchgenError):

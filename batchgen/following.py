@@ -22,6 +22,7 @@ from batchgen.ledger import Ledger
 from batchgen.models import Record, State, TaskView
 from batchgen.pacing import Lengths, Waits, align_to_tick, backoff
 from batchgen.pool import Pool, Watch, Work
+from batchgen.retrieval import addresses
 
 ASKS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
@@ -154,7 +155,7 @@ class Follower:
         tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
         return await write(
             self._ledger, record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id,
-            video_url=view.video_url, **ended,
+            **addresses(record, view), **ended,
         )  # fmt: skip
 
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:

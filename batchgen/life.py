@@ -51,7 +51,7 @@ class Lives:
 
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
-        self._retrieval = Retrieval(ledger, self.asker, downloads)
+        self._retrieval = Retrieval(ledger, self.asker, downloads, patience=waits.settle)
         self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
         self.following = 0
         self._rng = rng

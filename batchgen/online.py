@@ -132,7 +132,9 @@ async def _work(
     from batchgen.api import Api
     from batchgen.download import Downloads
 
-    async with Api(*account, timeout=args.timeout) as api, Downloads(timeout=args.timeout) as downloads:
+    api = Api(*account, timeout=args.timeout)
+    downloads = Downloads(timeout=args.timeout, lend=api.credentials.headers, masked=api.credentials.masked)
+    async with api, downloads:
         retry = args.retry_wait if args.command == "run" else Waits().retry
         waits = Waits(args.timeout, args.settle, args.poll_interval, retry)
         runner = Runner(ledger, api, downloads, pool, waits, tally)

@@ -1,74 +1,123 @@
-"""One clip's way home: fetched, tried again, its address asked for anew. Never a create.
+"""One clip's way home: fetched, tried again for minutes, its address asked for anew. Never a create.
 
 Which file a clip gets and what is recorded of it is decided here; how its bytes come is decided in
-:mod:`batchgen.download`.
+:mod:`batchgen.download`. A task may have several files: its clip is at home when all of them are.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import tell, write
-from batchgen.errors import ApiError, DownloadError
+from batchgen.errors import ApiError, DownloadError, NotFound
 from batchgen.ledger import Ledger
-from batchgen.models import Job, Record, State
+from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.pacing import backoff
 from batchgen.plan import output_path
 from batchgen.pool import Work
 
 if TYPE_CHECKING:
     from batchgen.download import Downloads
+    from batchgen.transfer import Clip, Transfer
 
 DOWNLOADS = 4  # in flight at once
-DOWNLOAD_TRIES = 3
+TRIES = 3  # at least, and all there are where this machine is the reason
+PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
+KEPT = 30 * 86400.0  # seconds after its end in which a task's clip must still be there
+LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 
 
 class Retrieval:
-    """Brings the clips of one run home."""
+    """Brings the clips of one run home. ``patience`` is in seconds without progress, for each clip."""
 
-    def __init__(self, ledger: Ledger, asker: Asker, downloads: Downloads) -> None:
+    def __init__(self, ledger: Ledger, asker: Asker, downloads: Downloads, *, patience: float) -> None:
         self._ledger, self._asker, self._downloads = ledger, asker, downloads
+        self._patience = patience
         self._rng = random.Random()
         self._places = asyncio.Semaphore(DOWNLOADS)
 
     async def bring_home(self, work: Work, record: Record) -> str:
         """Download the clip of a task that has ended well. Returns what a person has to know, or nothing."""
-        assert record.video_url is not None
         record, root = await self._placed(work, record)
-        text = ""
-        for turn in range(DOWNLOAD_TRIES):
-            try:
-                async with self._places:
-                    clip = await self._downloads.fetch(record.video_url or "", record.output_path, root=root)
-            except DownloadError as error:
-                text = str(error)
-                record = work.record = await write(
-                    self._ledger, record, State.SUCCEEDED, "download_failed", message=text
-                )
-                if turn + 1 < DOWNLOAD_TRIES:
-                    await asyncio.sleep(backoff(turn, self._rng))
-                    expired = record.video_url
-                    record = work.record = await self._fresh_url(record)
-                    if error.gone and turn and record.video_url == expired:
-                        work.bucket = "vanished"
-                        return (
-                            f"its clip is gone: {text} (results are deleted after 30 days);"
-                            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
-                        )
-            else:
-                work.record = await write(
-                    self._ledger, record, State.DOWNLOADED, "downloaded", detail={"bytes": clip.size},
-                    video_path=clip.path, video_sha256=clip.sha256,
-                )  # fmt: skip
-                tell(logging.INFO, "downloaded", record, clip.path)
-                return ""
-        return f"its clip is paid but didn't come home: {text}; the next run fetches it again, at no cost"
+        way = _Way(links(record))
+        now = asyncio.get_running_loop().time
+        failed, since = 0, now()  # tries without progress, and since when
+        try:
+            while (link := way.next) is not None:
+                transfer = way.transfers.get(link.part)
+                if transfer is None:
+                    transfer = way.transfers[link.part] = self._downloads.transfer(
+                        part_path(record.output_path, link.part), root=root, believe_after=self._patience / 4
+                    )
+                try:
+                    async with self._places:
+                        way.home[link.part] = await self._downloads.attempt(transfer, link.url)
+                    failed, since = 0, now()
+                    continue
+                except DownloadError as caught:
+                    error = caught
+                if transfer.part.size >= way.most.get(link.part, 0) + PROGRESS:
+                    way.most[link.part] = transfer.part.size
+                    failed, since = 0, now()
+                failed += 1
+                if str(error) != record.error_message:
+                    record = await write(
+                        self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
+                    )
+                    work.record = record
+                if failed >= TRIES and (error.local or now() - since >= self._patience):
+                    return self._not_home(work, record, error, way)
+                await asyncio.sleep(self._wait(failed, error))
+                record = work.record = await self._ask_anew(record, way)
+        finally:
+            way.clear()
+        await self._at_home(work, record, way)
+        return ""
+
+    def _wait(self, failed: int, error: DownloadError) -> float:
+        """Seconds before the next try: growing, jittered, and as long as the clip's host asks for."""
+        wait = backoff(
+            failed - 1, self._rng, first=min(1.0, self._patience / 8), cap=min(30.0, self._patience / 4)
+        )
+        return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
+
+    def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
+        """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
+        age = time.time() - (record.finished_at or record.submitted_at or record.created_at)
+        if error.gone and way.asked and age > KEPT:
+            work.bucket = "vanished"
+            return (
+                f"its clip is gone: {error}, {age / 86400:.0f} days after its task ended (results are deleted after 30);"
+                f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
+            )
+        return f"its clip is paid and not home yet: {error}; the next run fetches it again, at no cost"
+
+    async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
+        """All files are there: write it down."""
+        clip = way.home[""]
+        notes = "; ".join(f"{part or 'clip'}: {one.note}" for part, one in way.home.items() if one.note)
+        parts = [
+            {"part": part, "url": way.urls[part], "path": one.path, "sha256": one.sha256}
+            for part, one in way.home.items()
+            if part
+        ]
+        work.record = await write(
+            self._ledger, record, State.DOWNLOADED, "downloaded", message=notes or None,
+            detail={"bytes": clip.size, **({"note": notes} if notes else {})}, video_url=way.urls[""], video_path=clip.path,
+            video_sha256=clip.sha256, parts=json.dumps(parts) if parts else None,
+        )  # fmt: skip
+        if notes:
+            tell(logging.WARNING, "odd_clip", record, notes)
+        for one in way.home.values():
+            tell(logging.INFO, "downloaded", record, one.path)
 
     async def _placed(self, work: Work, record: Record) -> tuple[Record, str]:
         """The row with the path that its clip belongs to now, and the output folder that the path lies in."""
@@ -83,12 +132,70 @@ class Retrieval:
             root = job.output_dir
         return record, root
 
-    async def _fresh_url(self, record: Record) -> Record:
-        """Addresses expire: ask for the task's present one."""
+    async def _ask_anew(self, record: Record, way: _Way) -> Record:
+        """Addresses expire: ask for the task's present ones."""
+        way.asked = False
         try:
             view = await self._asker.ask(record.task_id or "")
+        except NotFound:
+            way.asked = True
         except ApiError:
-            return record
-        if view.video_url and view.video_url != record.video_url:
-            return await write(self._ledger, record, State.SUCCEEDED, "new_url", video_url=view.video_url)
+            pass
+        else:
+            way.asked = True
+            values = addresses(record, view)
+            if values and values != {name: getattr(record, name) for name in values}:
+                record = await write(self._ledger, record, State.SUCCEEDED, "new_url", **values)
+                way.lead(links(record))
         return record
+
+
+class _Way:
+    """Where one clip stands: the addresses of its files, those that came, those on their way."""
+
+    def __init__(self, found: list[ClipLink]) -> None:
+        self.home: dict[str, Clip] = {}
+        self.transfers: dict[str, Transfer] = {}
+        self.most: dict[str, int] = {}  # bytes that a file had at most
+        self.asked = False  # whether the API said where the clip is when it was asked last
+        self.urls = {link.part: link.url for link in found}
+
+    @property
+    def next(self) -> ClipLink | None:
+        """The next file to fetch; None where all are home."""
+        return next((ClipLink(part, url) for part, url in self.urls.items() if part not in self.home), None)
+
+    def lead(self, found: list[ClipLink]) -> None:
+        """The API has given other addresses. Where it has more files now or fewer, all may be others."""
+        if [link.part for link in found] != list(self.urls):
+            self.clear()
+            self.home.clear()
+        self.urls = {link.part: link.url for link in found}
+
+    def clear(self) -> None:
+        """Leave nothing of what didn't come whole."""
+        for transfer in self.transfers.values():
+            transfer.part.discard()
+        self.transfers.clear()
+
+
+def addresses(record: Record, view: TaskView) -> dict[str, Any]:
+    """The columns that keep where a task's files are; the watermarked ones where the request asked for them."""
+    if not view.clips:
+        return {}
+    asked = json.loads(record.canonical).get("watermark_info") or {}
+    further = [link for link in view.clips[1:] if asked.get("enabled") or not link.part.endswith("watermark")]
+    parts = [{**link._asdict(), "path": None, "sha256": None} for link in further]
+    return {"video_url": view.video_url, "parts": json.dumps(parts) if parts else None}
+
+
+def links(record: Record) -> list[ClipLink]:
+    """Where a row's files are, the clip itself first."""
+    parts = json.loads(record.parts) if record.parts else []
+    return [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
+
+
+def part_path(path: str, part: str) -> str:
+    """Where a further file of the clip at ``path`` belongs: ``ID.part2.mp4`` beside ``ID.mp4``."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.{part}{suffix}" if part else path

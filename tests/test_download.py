@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.download import MOST_BOXES, Clip, Downloads
+from batchgen.download import Downloads
 from batchgen.errors import DownloadError
+from batchgen.mp4 import MOST_BOXES
 from batchgen.sandbox.video import clip
+from batchgen.transfer import Clip
 from tests.program import ENDS
 from tests.wire import Heard, Play, answer, flooding, request, saying, wire
 
@@ -92,10 +94,12 @@ FTYP, MOOV = box(b"ftyp", b"isom"), box(b"moov", b"x" * 100)
 NO_CLIP = {
     "nothing": (answer(b""), "sent 0 bytes"),
     "a page": (answer(b"<!DOCTYPE html><title>Log in</title>"), "no MP4 video: it begins with b'<!DOCTYPE"),
-    "a short page": (answer(b"no"), "ends early, after 2 bytes"),
+    "a short page": (answer(b"no"), "no MP4 video: it begins with b'no'"),
     "JSON": (answer({"code": 1203, "message": "gone"}), "no MP4 video"),
     "another container": (answer(b"\x1a\x45\xdf\xa3" + bytes(100)), "no MP4 video"),
-    "packed": (answer(gzip.compress(CLIP), Content_Encoding="gzip"), "no MP4 video"),
+    "a packed page": (answer(gzip.compress(b"<html>" + bytes(99))), "no MP4 video: it begins with b'<html>"),
+    "packed and cut": (answer(gzip.compress(CLIP)[:-20], Content_Encoding="gzip"), "packed, and ends early"),
+    "badly packed": (answer(gzip.compress(CLIP)[:500] + bytes(500)), "can't be unpacked"),
     "no index": (answer(FTYP + box(b"mdat", b"x" * 50)), "its index is missing"),
     "box beyond the end": (answer(FTYP + MOOV[:-1]), "ends early"),
     "box of no length": (answer(FTYP + struct.pack(">I4s", 7, b"moov")), "ends early"),
@@ -104,7 +108,11 @@ NO_CLIP = {
     "too many boxes": (answer(FTYP + box(b"free") * MOST_BOXES + MOOV), "more than 100,000 boxes"),
     "404": (answer(b"", 404), "HTTP 404"),
     "500": (answer(CLIP, 500), "HTTP 500"),
-    "206": (answer(CLIP[:500], 206), "HTTP 206"),
+    "206": (answer(CLIP[:500], 206), "ends early, after 500 bytes"),
+    "a later piece": (
+        answer(CLIP[500:], 206, Content_Range=f"bytes 500-{len(CLIP) - 1}/{len(CLIP)}"),
+        "nobody asked for",
+    ),
     "204": (answer(b"", 204), "HTTP 204"),
     "redirect to nowhere": (answer(b"", 302), "HTTP 302"),
     "shorter than announced": (OK + b"Content-Length: 9000\r\n\r\n" + CLIP, "broke off"),

@@ -62,9 +62,19 @@ LAYERS = {
             "endpoint",
             "files",
             "addresses",
+            "credentials",
+            "mp4",
+            "bodies",
         ),
     ),
-    "footing": ("lock", "database", "groupcommit", "records"),  # what the ledger is built of
+    "footing": (
+        "lock",
+        "database",
+        "groupcommit",
+        "records",
+        "partfile",
+        "transfer",
+    ),  # what stands on the disk
     "effects": ("ledger", "api", "download"),
     "runner": ("runner", "life", "following", "retrieval", "creating", "asking", "recovery"),
     "surface": (

@@ -191,11 +191,13 @@ def test_a_failed_task_is_tried_again_under_the_next_ids_up_to_the_limit(desk: D
 
 def test_a_download_that_fails_is_retried_as_a_download(desk: Desk) -> None:
     desk.write("m.yaml", urls(1))
-    with sandbox(desk.folder, *FAST, "--fault", "video_html@1,2,3") as server:
+    with sandbox(desk.folder, *FAST, "--fault", "video_html=1") as server:
         desk.against(server)
         result = desk.run("run", *QUICK, "m.yaml")
         assert result.code == 1
         assert "fetches it again" in result.err
+        assert "--abandon" not in result.err
+        server.ask("faults", {"clear": True})
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         assert len(server.accepted()) == 1
         assert list((desk.folder / "clips").rglob("*.part")) == []
