@@ -51,7 +51,7 @@ def oddity(read: Callable[[int, int], bytes], size: int) -> str:
         if boxes > MOST_BOXES:
             return f"what came is no MP4 video: it has more than {MOST_BOXES:,} boxes"
         kinds.add(kind)
-    for kind, name in ((b"moov", "its index"), (b"mdat", "its pictures")):
+    for kind, name in ((b"moov", "its index is"), (b"mdat", "its pictures are")):
         if kind not in kinds:
-            return f"the video ends early, after {size:,} bytes: {name} is missing"
+            return f"the video ends early, after {size:,} bytes: {name} missing"
     return ""
