@@ -181,11 +181,12 @@ class Body:
     """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
 
     ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
-    :meth:`pieces` yields, ``files`` what it reads on the way.
+    :meth:`pieces` yields, ``files`` what it reads on the way. Empty lists are left out: they ask for nothing, but the
+    API may take them for given beside what excludes them. A request's identity keeps them, as ids are for ever.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._parts = _merged(_parts(fields))
+        self._parts = _merged(_parts({name: value for name, value in fields.items() if value != []}))
         self.files = [part for part in self._parts if isinstance(part, ImageFile)]
         self.length = sum(map(_length, self._parts))
 

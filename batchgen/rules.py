@@ -16,6 +16,10 @@ from batchgen.request import image_values, is_url
 from batchgen.schema import Finding, Path, load
 from batchgen.wording import shown
 
+_TURNED = (
+    ". It fits the image turned by a quarter: if that is a photo whose EXIF turns it, save it turned, for masks and"
+    " points count in the picture as it is stored"
+)
 _MOST_ELEMENTS = 3  # by the platform's own pages
 
 
@@ -112,12 +116,13 @@ def _masks(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
         if not isinstance(mask, ImageFile):
             continue
         size = f"{mask.width} x {mask.height} pixels"
-        if isinstance(image, ImageFile) and not _same_ratio(mask, image):
+        if isinstance(image, ImageFile) and not _same_ratio(_size(mask), _size(image)):
             text = (
                 f"the mask has {size}, the image {image.width} x {image.height}; their ratio must be the same"
             )
-            yield Finding(path, text)
-        elif first and (mask.width, mask.height) != (first.width, first.height):
+            turned = _same_ratio(_size(mask), (image.height, image.width))
+            yield Finding(path, text + (_TURNED if turned else ""))
+        elif first and _size(mask) != _size(first):
             text = f"the mask has {size}, another one {first.width} x {first.height}; all masks must be of one size"
             yield Finding(path, text)
         first = first or mask
@@ -129,9 +134,27 @@ def _mask_values(request: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
         yield ("dynamic_masks", number, "mask"), entry.get("mask")
 
 
-def _same_ratio(mask: ImageFile, image: ImageFile) -> bool:
-    """Whether a scaled ``image`` could be ``mask``, where scaling rounds each side by less than a pixel."""
-    return abs(mask.width * image.height - mask.height * image.width) < image.width + image.height
+def _size(image: ImageFile) -> tuple[int, int]:
+    return image.width, image.height
+
+
+def _same_ratio(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether ``mask`` could be ``image`` at another scale, both sides rounded in one way: down, up or to the nearest.
+
+    Nobody scales a mask by a hundredth: one that is nearly as large as its image was cut or drawn wrong where its ratio
+    isn't exactly the same.
+    """
+    (wide, high), (width, height) = mask, image
+    if all(abs(a - b) * 20 <= b for a, b in zip(mask, image, strict=True)):
+        return wide * height == high * width
+    for low, up in ((-1, 1), (0, 2), (-2, 0)):  # in halves of a pixel, how far what was rounded may lie away
+        least = max((2 * wide + low) * height, (2 * high + low) * width)
+        most = min((2 * wide + up) * height, (2 * high + up) * width)
+        if least < most or (
+            least == most and low == -1
+        ):  # the scale, times both sides of the image, lies between
+            return True
+    return False
 
 
 def _trajectories(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
@@ -145,7 +168,9 @@ def _trajectories(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
                 continue
             if not (0 <= x < image.width and 0 <= y < image.height):
                 text = f"the point ({shown(x)}, {shown(y)}) is outside the image, which has {image.width} x {image.height} pixels"
-                yield Finding(("dynamic_masks", number, "trajectories", position), text)
+                turned = image.format == "jpeg" and 0 <= x < image.height and 0 <= y < image.width
+                path = ("dynamic_masks", number, "trajectories", position)
+                yield Finding(path, text + (_TURNED if turned else ""))
                 break
 
 

@@ -239,6 +239,54 @@ def test_defaults_are_beaten_by_the_entry_and_the_entry_by_the_row_or_sidecar() 
     ]
 
 
+def test_null_takes_a_default_away() -> None:
+    put_images("in/a.png", "in/b.png")
+    put("in/b.yaml", "prompt: null\ncamera_control: ~\nmode:\n")
+    put("t.csv", f"id,image,prompt\nr,{URL},\n")
+    put("t.jsonl", f'{{"id": "s", "image": "{URL}", "prompt": null, "mode": null}}\n')
+    shots = "multi_shot: true, shot_type: customize, multi_prompt: [{index: 1, prompt: x, duration: 5}]"
+    put(
+        "night.yaml",
+        "version: 1\ndefaults: {model_name: kling-v3, mode: pro, take: 2, prompt: default, image: in/a.png,\n"
+        "  camera_control: {type: down_back}}\njobs:\n"
+        f"  - {{id: i, take: null, prompt: null, {shots}}}\n"
+        f"  - {{id: j, image: null, image_tail: '{URL}', camera_control: null}}\n"
+        "  - {folder: in, prompt: entry}\n"
+        "  - {table: t.csv, mode: null}\n  - table: t.jsonl\n",
+    )
+    told = {
+        (job.id, job.take): [job.request.get(key) for key in ("mode", "prompt", "camera_control")]
+        for job in good().jobs
+    }
+    back = {"type": "down_back"}
+    assert told == {
+        ("i", 1): ["pro", None, back],
+        ("j", 2): ["pro", "default", None],
+        ("a", 2): ["pro", "entry", back],
+        ("b", 2): [None, None, None],
+        ("r", 2): [None, "default", back],
+        ("s", 2): ["pro", "default", back],
+    }
+    assert "image" not in good().jobs[1].request
+
+
+@pytest.mark.parametrize("key", ["prompt", "id", "mode", "image_tail", "callback_url"])
+def test_null_where_there_is_nothing_to_take_away_is_a_mistake(key: str) -> None:
+    (found,) = refused(f"  - image: {URL}\n    {key}:\n")
+    assert found.endswith(f"{key}: is empty; give it a value or leave the key out")
+
+
+def test_null_takes_a_wrong_default_away_which_is_told_all_the_same() -> None:
+    head = "version: 1\ndefaults: {model_name: kling-v3, duration: 99}\njobs:\n"
+    (found,) = refused(f"  - {{image: {URL}, duration: null}}\n", head=head)
+    assert found.startswith("night.yaml:2:34: defaults.duration: ")
+
+
+def test_null_cannot_take_away_what_is_needed() -> None:
+    (found,) = refused(f"  - {{image: {URL}, model_name: null}}\n")
+    assert '"model_name" is missing' in found
+
+
 def test_natural_scalars_are_the_apis() -> None:
     (job,) = jobs(
         f"  - {{id: 7, image: {URL}, duration: 5, sound: true, multi_shot: no, cfg_scale: '0.5', take: '2'}}\n"

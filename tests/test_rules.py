@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -475,6 +477,12 @@ REJECTED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
         ("dynamic_masks", 0, "trajectories", 2, "x"),
         "-1 is not between 0 and 2147483647",
     ),
+    (
+        "a point is of whole pixels",
+        {"dynamic_masks": [{**MASK, "trajectories": [*POINTS, {"x": 279.5, "y": 1}]}]},
+        ("dynamic_masks", 0, "trajectories", 2, "x"),
+        "279.5 is not a whole number",
+    ),
     # camera
     (
         "camera_control has a type",
@@ -766,7 +774,11 @@ def test_masks_of_the_image_s_ratio_are_good_but_for_rounding(width: int, height
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), [(1080, 1920), (1920, 1085), (960, 544), (512, 512), (300, 300)]
+    ("width", "height"),
+    [
+        *((1920, 1085), (960, 544), (512, 512), (300, 300), (960, 541), (1366, 767)),
+        *((1920, 1081), (1920, 1079), (1919, 1080), (1921, 1080), (1918, 1079), (2000, 1126)),
+    ],
 )
 def test_masks_of_another_ratio_are_refused(width: int, height: int) -> None:
     text = f"the mask has {width} x {height} pixels, the image 1920 x 1080; their ratio must be the same"
@@ -793,7 +805,7 @@ def test_images_that_were_not_opened_are_not_judged() -> None:
     assert rules.check_images(GOOD) == []
 
 
-@pytest.mark.parametrize(("x", "y"), [(0, 0), (1919, 1079), (1919.5, 0)])
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (1919, 1079), (1919.0, 0)])
 def test_points_inside_the_image_are_good(x: float, y: float) -> None:
     assert (
         rules.check_images(masked(picture(1920, 1080), None, "m.png", points=[*POINTS, {"x": x, "y": y}]))
@@ -810,10 +822,50 @@ def test_points_outside_the_image_are_refused_once_per_path(x: int, y: int) -> N
     ]
 
 
-@given(width=st.integers(300, 8000), height=st.integers(300, 8000), scale=st.floats(0.1, 4.0))
-def test_a_scaled_copy_is_always_a_mask_of_the_same_ratio(width: int, height: int, scale: float) -> None:
-    copy = picture(max(1, round(width * scale)), max(1, round(height * scale)))
+@given(
+    width=st.integers(300, 8000),
+    height=st.integers(300, 8000),
+    scale=st.floats(0.1, 0.9) | st.just(1.0) | st.floats(1.1, 4.0),
+    rounded=st.sampled_from([round, math.floor, math.ceil]),
+)
+def test_a_scaled_copy_is_always_a_mask_of_the_same_ratio(
+    width: int, height: int, scale: float, rounded: Callable[[float], int]
+) -> None:
+    copy = picture(rounded(width * scale), rounded(height * scale))
     assert rules.check_images(masked(picture(width, height), copy)) == []
+
+
+@given(
+    width=st.integers(300, 8000),
+    height=st.integers(300, 8000),
+    off=st.sampled_from([(0, 1), (1, 0), (0, -1), (-1, 0), (1, -1), (2, 0)]),
+)
+def test_a_mask_that_is_off_by_a_pixel_is_refused(width: int, height: int, off: tuple[int, int]) -> None:
+    mask = picture(width + off[0], height + off[1])
+    assert len(rules.check_images(masked(picture(width, height), mask))) == 1
+
+
+TURNED = (
+    ". It fits the image turned by a quarter: if that is a photo whose EXIF turns it, save it turned, for masks and"
+    " points count in the picture as it is stored"
+)
+
+
+def test_a_mask_of_the_turned_picture_names_the_turning() -> None:
+    for mask in (picture(1080, 1920), picture(540, 960)):
+        [(path, text)] = rules.check_images(masked(picture(1920, 1080), mask))
+        assert path == ("static_mask",)
+        assert text.endswith("their ratio must be the same" + TURNED)
+    # a square is the same turned, and a mask that fits neither way says nothing of it
+    [(_, text)] = rules.check_images(masked(picture(1920, 1080), picture(1000, 1000)))
+    assert "turned" not in text
+
+
+def test_points_of_the_turned_picture_name_the_turning() -> None:
+    photo = dataclasses.replace(picture(1920, 1080), format="jpeg")
+    points = [*POINTS, {"x": 500, "y": 1800}]
+    [(_, text)] = rules.check_images(masked(photo, None, "m.png", points=points))
+    assert text == "the point (500, 1800) is outside the image, which has 1920 x 1080 pixels" + TURNED
 
 
 # -- properties ------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ string
 
 IMAGE = {"type": "string", "minLength": 1, "pattern": r"^(?!\s*[Dd][Aa][Tt][Aa]:)"}
 MOVEMENT = {"type": "number", "minimum": -10, "maximum": 10}
-PIXEL = {"type": "number", "minimum": 0, "maximum": 2**31 - 1}
+PIXEL = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 SECONDS = [str(second) for second in range(1, 16)]
 
 # Everything the schema may ask of a single value, from the page's prose as well, and from PLATFORM.md for the shapes
