@@ -37,9 +37,8 @@ _BRACKETED = re.compile(
 )
 _MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{]|&(?:lt|gt|#)", re.IGNORECASE)
 _LONG_ID = 1000  # no list has so many entries: a number like this is an id that was pasted
-_LONGEST: Final = load("request")["properties"]["prompt"][
-    "maxLength"
-]  # a longer text is refused for that alone
+# A longer text is refused for that alone.
+_LONGEST: Final = load("request")["$defs"]["text"]["maxLength"]
 
 
 class Mistake(NamedTuple):

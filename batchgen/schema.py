@@ -5,9 +5,11 @@ they are read twice: by ``natural``, which learns from them which other forms of
 ``check_*`` functions, which hold data to the API's own form. Two conventions make that possible:
 
 - Of an ``anyOf`` in the manifest's schema the first member is the API's form; the others are natural ones.
-- A condition between keys is a member of an ``allOf`` with a ``description``, which is the text of its finding.
+- A condition between keys is a member of an ``allOf``; its ``$comment`` is the text of its finding, and so is that of a
+  ``pattern``. A ``description`` there would take the place of the key's own when an editor shows it.
 
-One mistake makes one finding: a condition is not judged where one of its keys has a finding of its own.
+What stands between the keys of an entry or a manifest is for editors: batchgen judges those of whole requests.
+
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from batchgen import wording
 from batchgen.errors import UsageError
+from batchgen.findings import Finding, Path, findings
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-Path = tuple[str | int, ...]
+__all__ = ("Finding", "Path", "cell_readers", "check_entry", "check_request", "is_valid", "load", "natural")
+
 Reader = Callable[[Any], Any]
 
 FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json"}
@@ -37,15 +40,10 @@ FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json
 _WORDS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
 _WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.title(), word.upper())}
 _LONGEST_NUMBER = 60  # characters; Python refuses to read numbers of thousands of digits
+_EXACT = 2**53  # from here on, a float may stand for several whole numbers
+_NOT_DIGITS = re.compile("[^0-9]")
 _UNPRINTABLE = (RecursionError, ValueError)  # the validator prints a bad value, which Python may refuse
 _INT64 = range(-(2**63), 2**63)
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong. ``path`` leads from the checked data to the place where to look."""
-
-    path: Path
-    text: str
 
 
 @cache
@@ -110,32 +108,38 @@ def _read_all(readers: Mapping[str, Reader], fields: Mapping[Any, Any]) -> dict[
 def _readers() -> dict[str, Reader]:
     document = load("manifest")
     groups = (document, document["$defs"]["keys"], document["$defs"]["fields"])
-    return {name: reader for group in groups for name, reader in _readers_of(group["properties"])}
+    return {name: reader for group in groups for name, reader in _readers_of(group["properties"]).items()}
 
 
-def _readers_of(properties: Mapping[str, Any]) -> Iterator[tuple[str, Reader]]:
-    for name, schema in properties.items():
-        if "anyOf" in schema:
-            yield name, _reader(schema["anyOf"])
+def _readers_of(properties: Mapping[str, Any]) -> dict[str, Reader]:
+    """What reads the values of an object with these ``properties``, for each that has other forms than the API's."""
+    readers = {name: _reader(schema) for name, schema in properties.items()}
+    return {name: reader for name, reader in readers.items() if reader is not None}
 
 
-def _reader(forms: Sequence[Mapping[str, Any]]) -> Reader:
-    """What turns the natural ``forms``, all but the first, into the first."""
-    kind = _resolved(forms[0], "manifest")["type"]
-    names = {form.get("type", form.get("$ref")) for form in forms[1:]}
-    shape: Mapping[str, Any] = next((form for form in forms[1:] if form.get("type") == kind), {})
-    match kind:
-        case "string":
-            return _read_switch_text if "boolean" in names else _read_text
-        case "boolean":
-            return _read_switch
-        case "integer" | "number":
-            return partial(_read_number, whole=kind == "integer")
+def _reader(schema: Mapping[str, Any]) -> Reader | None:
+    """What turns the natural forms of a value, all but the first of an anyOf, into the first."""
+    forms = schema.get("anyOf", [schema])
+    first = forms[0]
+    kinds = {form.get("type", form.get("$ref", "").rpartition("/")[2]) for form in forms[1:]}
+    match _resolved(first, "manifest").get("type"):
         case "object":
-            return partial(_read_object, readers=dict(_readers_of(shape.get("properties", {}))))
-        case _:
-            inner = shape.get("items", {}).get("properties", {})
-            return partial(_read_list, readers=dict(_readers_of(inner)))
+            readers = _readers_of(first.get("properties", {}))
+            return partial(_read_object, readers=readers, as_text="json_object" in kinds) if readers else None
+        case "array":
+            inner = _reader(first.get("items", {}))
+            return partial(_read_list, inner=inner, as_text="json_list" in kinds) if inner else None
+        case "string" if "seconds" in kinds:
+            return _read_seconds
+        case "string" if "boolean" in kinds:
+            return _read_switch_text
+        case "string" if "integer" in kinds:
+            return _read_text
+        case "boolean" if "switch" in kinds:
+            return _read_switch
+        case "integer" | "number" as kind if "number" in kinds:
+            return partial(_read_number, whole=kind == "integer")
+    return None
 
 
 def _read_text(value: Any) -> Any:
@@ -152,28 +156,37 @@ def _read_switch_text(value: Any) -> Any:
 
 
 def _read_number(value: Any, *, whole: bool) -> Any:
-    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and _number_pattern().fullmatch(value):
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and _pattern("number").fullmatch(value):
         number = float(value) if set(value) & set(".eE") else int(value)
-        value = number if math.isfinite(number) else value
+        if not math.isfinite(number) or (whole and isinstance(number, float) and abs(number) >= _EXACT):
+            return value  # a spreadsheet's 8.29827E+17 is no id any more
+        value = number
     if whole and isinstance(value, float) and value.is_integer() and int(value) in _INT64:
         return int(value)
     return value
 
 
+def _read_seconds(value: Any) -> Any:
+    """Seconds as the API's text: of 5, 5.0, "5.0", "5s" and "5 seconds"."""
+    if isinstance(value, str) and _pattern("seconds").fullmatch(value):
+        return str(int(_NOT_DIGITS.split(value)[0]))
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return _read_text(value)
+
+
 @cache
-def _number_pattern() -> re.Pattern[str]:
-    return re.compile(load("manifest")["$defs"]["number"]["pattern"])
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(load("manifest")["$defs"][name]["pattern"])
 
 
-def _read_list(value: Any, *, readers: Mapping[str, Reader]) -> Any:
-    value = _read_json(value, "[")
-    if not isinstance(value, list):
-        return value
-    return [_read_all(readers, item) if isinstance(item, Mapping) else item for item in value]
+def _read_list(value: Any, *, inner: Reader, as_text: bool) -> Any:
+    value = _read_json(value, "[") if as_text else value
+    return [inner(item) for item in value] if isinstance(value, list) else value
 
 
-def _read_object(value: Any, *, readers: Mapping[str, Reader]) -> Any:
-    value = _read_json(value, "{")
+def _read_object(value: Any, *, readers: Mapping[str, Reader], as_text: bool) -> Any:
+    value = _read_json(value, "{") if as_text else value
     return _read_all(readers, value) if isinstance(value, Mapping) else value
 
 
@@ -205,11 +218,17 @@ def _schema(kind: str) -> Any:
     """One schema without references, holding values to the API's own form."""
     if kind == "request":
         return _resolved(load("request"), "request")
-    if kind != "manifest":
-        return _resolved(load("manifest")["$defs"][kind], "manifest")
     document = load("manifest")
-    shallow = {"defaults": {"type": "object"}, "jobs": {**document["properties"]["jobs"], "items": {}}}
-    return _resolved({**document, "properties": {**document["properties"], **shallow}}, "manifest")
+    definitions = document["$defs"]
+    if kind == "manifest":
+        shallow = {"defaults": {"type": "object"}, "jobs": {**document["properties"]["jobs"], "items": {}}}
+        entry = {**document, "properties": {**document["properties"], **shallow}}
+    elif kind == "row":  # an inline job, whose prompts are filled in later
+        inline = definitions["inline"]
+        entry = {**inline, "properties": {**inline["properties"], **definitions["templates"]["properties"]}}
+    else:
+        entry = definitions[kind]
+    return _resolved({key: value for key, value in entry.items() if key not in ("allOf", "$id")}, "manifest")
 
 
 def _resolved(node: Any, document: str) -> Any:
@@ -220,7 +239,7 @@ def _resolved(node: Any, document: str) -> Any:
         return [_resolved(item, document) for item in node]
     if not isinstance(node, dict):
         return node
-    rest: dict[str, Any] = {key: value for key, value in node.items() if key != "$defs"}
+    rest: dict[str, Any] = {key: value for key, value in node.items() if key not in ("$defs", "$id")}
     merged: dict[str, Any] = {}
     if "$ref" in rest:
         file, pointer = rest.pop("$ref").split("#")
@@ -288,42 +307,7 @@ def _check(kind: str, data: Any) -> list[Finding]:
         errors = list(_validator(kind).iter_errors(data))
     except _UNPRINTABLE:
         return [Finding((), "holds a value that is nested too deeply, or a number of thousands of digits")]
-    return _findings(kind, errors) if errors else []
-
-
-def _findings(kind: str, errors: Sequence[Any]) -> list[Finding]:
-    """The ``errors`` (jsonschema.ValidationError, whose types would have every part unset) in our words."""
-    found: dict[Path, str] = {}
-    meant: set[Path] = set()  # known keys that an unknown one probably stands for: not missing as well
-    broken: dict[tuple[Path, int], tuple[Condition, Any]] = {}
-    plain: list[Any] = []
-    for error in errors:
-        path: Path = tuple(error.absolute_path)
-        if condition := _condition(kind, error):
-            broken.setdefault((condition.holder, id(condition.member)), (condition, error))
-        elif error.validator == "additionalProperties":
-            allowed = list(error.schema["properties"])
-            elsewhere = () if path or kind == "request" else _manifest_keys()
-            for key in (key for key in error.instance if key not in allowed):
-                guess, text = wording.unknown_key(key, allowed, kind, elsewhere)
-                found[(*path, key if type(key) in (str, int) else str(key))] = text
-                meant.add((*path, guess))
-        else:
-            plain.append(error)
-    for error in plain:
-        path = tuple(error.absolute_path)
-        if error.validator == "required":
-            absent = [k for k in error.validator_value if k not in error.instance and (*path, k) not in meant]
-            if absent:
-                found[path] = wording.missing_keys(absent, error.schema["properties"])
-        elif path not in found or error.validator in ("enum", "const"):  # these say more than the type does
-            found[path] = wording.bad_value(error)
-    findings = [Finding(path, text) for path, text in found.items()]
-    for condition, error in broken.values():
-        touched = {(*condition.holder, key) for key in condition.keys}
-        if touched.isdisjoint(found) and touched.isdisjoint(meant):
-            findings.append(Finding(condition.place(error), condition.member["description"]))
-    return findings
+    return findings(kind, errors, _schema(kind), _manifest_keys()) if errors else []
 
 
 @cache
@@ -331,48 +315,5 @@ def _manifest_keys() -> frozenset[str]:
     """Every key that some part of a manifest knows."""
     document = load("manifest")
     definitions = document["$defs"]
-    return frozenset(
-        (*document["properties"], *definitions["keys"]["properties"], *definitions["fields"]["properties"])
-    )
-
-
-class Condition(NamedTuple):
-    """A condition between keys of the object at ``holder``."""
-
-    holder: Path
-    member: Mapping[str, Any]
-
-    @property
-    def keys(self) -> list[str]:
-        return list(dict.fromkeys(_keys_in(self.member)))
-
-    def place(self, error: Any) -> Path:
-        """Where to look: the key that must go, or the one that asks for the missing one."""
-        if error.validator == "required":
-            return next(((*self.holder, key) for key in self.keys if key in error.instance), self.holder)
-        return tuple(error.absolute_path)
-
-
-def _condition(kind: str, error: Any) -> Condition | None:
-    node: Any = _schema(kind)
-    holder: Path = ()
-    steps = iter(error.absolute_schema_path)
-    for step in steps:
-        if step == "allOf":
-            return Condition(holder, node[step][next(steps)])
-        if step not in ("properties", "items"):
-            return None
-        node = node[step][next(steps)] if step == "properties" else node[step]
-        holder = tuple(error.absolute_path)[: len(holder) + 1]
-    return None
-
-
-def _keys_in(condition: Any) -> Iterator[str]:
-    for keyword, value in condition.items():
-        if keyword in ("required", "properties"):
-            yield from value
-        elif isinstance(value, Mapping):
-            yield from _keys_in(value)
-        elif isinstance(value, list):
-            for member in value:
-                yield from _keys_in(member)
+    groups = (document, definitions["keys"], definitions["fields"])
+    return frozenset(key for group in groups for key in group["properties"])

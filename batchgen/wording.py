@@ -52,7 +52,7 @@ def bad_value(error: Any) -> str:
         case "enum" | "const":
             return _not_one_of(value, limit if error.validator == "enum" else [limit])
         case "pattern":
-            return f"{shown(value)} {schema['patternErrorMessage']}"
+            return f"{shown(value)} {schema['$comment']}"
         case "minLength":
             return "is empty; give it a value or leave the key out"
         case "maxLength":

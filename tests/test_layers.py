@@ -22,6 +22,7 @@ LAYERS = {
     "decisions": (
         *(
             "schema",
+            "findings",
             "wording",
             "rules",
             "references",

@@ -287,6 +287,32 @@ def test_null_cannot_take_away_what_is_needed() -> None:
     assert '"model_name" is missing' in found
 
 
+def test_the_length_of_a_prompt_is_that_of_what_is_sent() -> None:
+    put_images("in/a.png", "in/much-longer-than-its-placeholder.png")
+    put("t.csv", f"id,image,prompt\nr,{URL},{'{{' * 1300}\n")
+    fits = "x" * 2499  # and {stem}, which is six characters, for one
+    found = refused(f'  - {{folder: in, prompt: "{fits}{{stem}}"}}\n')
+    assert [one.split(": ", 1)[1] for one in found] == [
+        "jobs[0] (much-longer-than-its-placeholder).prompt: has 2531 characters; at most 2500 are allowed"
+    ]
+    text = f'  - {{folder: in, match: a.png, prompt: "{fits}{{stem}}"}}\n  - table: t.csv\n'
+    assert [len(job.request["prompt"]) for job in jobs(text)] == [2500, 1300]
+    head = f'version: 1\ndefaults: {{model_name: kling-v3, prompt: "{fits}{{stem}}"}}\njobs:\n'
+    assert (
+        "(frame).prompt: has 2505 characters" in refused(f"  - image: {URL}\n", head=head)[0]
+    )  # as it stands
+    shot = "{index: 1, duration: 5, prompt: '" + "{{" * 500 + "'}"
+    (job,) = jobs(
+        f"  - {{folder: in, match: a.png, multi_shot: true, shot_type: customize, multi_prompt: [{shot}]}}\n"
+    )
+    assert len(job.request["multi_prompt"][0]["prompt"]) == 500
+
+
+def test_characters_are_counted_as_unicode_counts_them() -> None:
+    assert len(jobs(f"  - {{image: {URL}, prompt: '{'😀' * 2500}'}}\n")) == 1
+    assert "has 2501 characters" in refused(f"  - {{image: {URL}, prompt: '{'😀' * 2501}'}}\n")[0]
+
+
 def test_natural_scalars_are_the_apis() -> None:
     (job,) = jobs(
         f"  - {{id: 7, image: {URL}, duration: 5, sound: true, multi_shot: no, cfg_scale: '0.5', take: '2'}}\n"

@@ -154,7 +154,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "external_task_id": {"type": "string", "minLength": 1},
 }
 NOT_FACTS = {
-    *("description", "examples", "patternErrorMessage"),  # words
+    *("description", "examples", "$comment"),  # words
     *("$ref", "properties", "items", "required", "additionalProperties"),  # walked below
     "allOf",  # conditions, see CONDITIONS
 }
@@ -358,31 +358,151 @@ def test_every_key_has_a_description_and_an_example(document: dict[str, Any]) ->
 def test_every_condition_has_a_text_for_people() -> None:
     control = REQUEST["properties"]["camera_control"]
     members = [*REQUEST["allOf"], *control["allOf"], *control["properties"]["config"]["allOf"]]
-    assert len({member["description"] for member in members}) == 12
+    assert len({member["$comment"] for member in members}) == 12
 
 
-def test_manifest_knows_every_field_of_the_request_and_describes_it_the_same() -> None:
+WORDS = ("description", "examples", "$comment", "default")
+
+
+def without_words(node: Any) -> Any:
+    """A schema's own demands; what is in ``properties`` are names, not keywords."""
+    if isinstance(node, list):
+        return [without_words(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: {name: without_words(child) for name, child in value.items()}
+        if key == "properties"
+        else without_words(value)
+        for key, value in node.items()
+        if key not in WORDS
+    }
+
+
+def test_manifest_knows_every_field_of_the_request_and_asks_the_same_of_it() -> None:
     fields = MANIFEST["$defs"]["fields"]["properties"]
     assert list(fields) == list(REQUEST["properties"])
     for name, node in fields.items():
-        own = node if "$ref" in node else node["anyOf"][0]
-        assert own["$ref"] == f"image2video.schema.json#/properties/{name}"
-        if "anyOf" in node and name != "external_task_id":
-            of_request = REQUEST["properties"][name]
-            for key in ("description", "default", "examples"):
-                assert node.get(key) == of_request.get(key), (name, key)
+        asked = without_words(schema._resolved(node, "manifest"))
+        if name == "external_task_id":
+            asked.pop("pattern")  # batchgen's own retries have ids that nobody else gives
+        if name == "camera_control":
+            asked["properties"]["config"].pop("allOf")  # tested below, with what people type
+        of_request = without_words(schema._resolved(REQUEST["properties"][name], "request"))
+        if name == "camera_control":
+            of_request["properties"]["config"].pop("allOf")
+        assert asked == of_request, name
+        default = schema.natural({name: node["default"]})[name] if "default" in node else None
+        assert default == REQUEST["properties"][name].get("default"), name
+
+
+def test_templates_differ_from_the_fields_in_the_length_of_prompts_alone() -> None:
+    templates, fields = (
+        MANIFEST["$defs"]["templates"]["properties"],
+        MANIFEST["$defs"]["fields"]["properties"],
+    )
+
+    def unlimited(node: Any) -> Any:
+        text = json.dumps(without_words(schema._resolved(node, "manifest")))
+        return text.replace(', "maxLength": 2500', "").replace(', "maxLength": 512', "")
+
+    for name, node in templates.items():
+        assert unlimited(node) == unlimited(fields[name])
+    for kind in ("folder", "table", "defaults", "row"):
+        assert {name: schema._schema(kind)["properties"][name] for name in templates} == {
+            name: schema._resolved(node, "manifest") for name, node in templates.items()
+        }
+
+
+# What a validator in strict mode, such as ajv's, asks of a schema beyond its being valid. By hand, with npm's ajv:
+# new Ajv2020({strict: true}) and addSchema of both documents.
+APPLIES = {
+    **dict.fromkeys(("properties", "required", "additionalProperties"), "object"),
+    **dict.fromkeys(("items", "minItems", "maxItems"), "array"),
+    **dict.fromkeys(("minLength", "maxLength", "pattern"), "string"),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum"), "number"),
+}
+IN_PLACE = ("not", "if", "then", "else")
+KNOWN = {
+    *("$schema", "$id", "$ref", "$comment", "$defs", "title", "description", "examples", "default"),
+    *("type", "enum", "const", "allOf", "anyOf", "oneOf", *IN_PLACE, *APPLIES),
+}
+
+
+def strict_mistakes(node: Any, at: str, kind: str = "") -> Iterator[str]:
+    """``kind`` is the type that the schemas around this one ask of the same value."""
+    if isinstance(node, bool):
+        return
+    yield from (f"{at}: unknown keyword {key}" for key in node.keys() - KNOWN)
+    if "type" in node:
+        if not isinstance(node["type"], str):
+            yield f"{at}: several types"
+        kind = "number" if node["type"] == "integer" else node["type"]
+    yield from (
+        f"{at}: {key} without its type" for key in APPLIES.keys() & node.keys() if APPLIES[key] != kind
+    )
+    yield from (
+        f"{at}: {key} is required, but no property"
+        for key in {*node.get("required", ())} - {*node.get("properties", ())}
+    )
+    for group in ("properties", "$defs"):
+        for name, child in node.get(group, {}).items():
+            yield from strict_mistakes(child, f"{at}/{group}/{name}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(node.get(keyword), dict):
+            yield from strict_mistakes(node[keyword], f"{at}/{keyword}")
+    for keyword in IN_PLACE:
+        if keyword in node:
+            yield from strict_mistakes(node[keyword], f"{at}/{keyword}", kind)
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        for number, child in enumerate(node.get(keyword, ())):
+            yield from strict_mistakes(child, f"{at}/{keyword}/{number}", kind)
+
+
+@pytest.mark.parametrize("name", ["request", "manifest"])
+def test_schema_compiles_in_strict_mode(name: str) -> None:
+    assert list(strict_mistakes(schema.load(name), "#")) == []
+    assert schema.load(name)["$id"] == schema.FILES[name]
+
+
+def test_the_check_for_strict_mode_sees_what_it_looks_for() -> None:
+    bad = {"type": ["string", "number"], "pattern": "a", "required": ["a"], "hint": 1, "if": {"minItems": 1}}
+    assert len(list(strict_mistakes(bad, "#"))) == 6
+
+
+def test_no_text_of_a_form_or_a_rule_hides_the_text_of_its_key_in_an_editor() -> None:
+    """An editor shows the first description that it meets from the inside out."""
+    definitions = MANIFEST["$defs"]
+    groups = [definitions[group]["properties"] for group in ("keys", "fields", "templates")]
+    shown = [(name, node) for group in groups for name, node in group.items()]
+    assert len(shown) > 20
+    for name, node in shown:
+        first = node.get("anyOf", [{}])[0]
+        target = REQUEST["$defs"].get(first.get("$ref", "").rpartition("/")[2], {})
+        inner = [first, target, *first.get("allOf", ()), *target.get("allOf", ())]
+        assert [one["description"] for one in inner if "description" in one] == [], name
+        assert len(node["description"]) > 10
+    of = definitions["fields"]["properties"]
+    moves = of["camera_control"]["anyOf"][0]["properties"]["config"]["properties"]
+    assert "path" in of["image"]["description"]
+    assert of["image"]["examples"][0] == "images/hero.png"
+    assert "{stem}" in definitions["templates"]["properties"]["prompt"]["examples"][0]
+    assert "down (negative) or up" in moves["pan"]["description"] and "film" in moves["pan"]["description"]
+    assert (
+        "left (negative) or right" in moves["tilt"]["description"] and "film" in moves["tilt"]["description"]
+    )
 
 
 def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
     fields = set(REQUEST["properties"])
     keys = {kind: set(resolve_kind(kind)["properties"]) for kind in KINDS}
     assert keys == {
-        "inline": fields | {"id", "take"},
-        "row": fields | {"id", "take"},
-        "sidecar": fields - {"image"} | {"id", "take"},
-        "folder": fields - {"image", "external_task_id"} | {"folder", "match", "take"},
-        "table": fields - {"external_task_id"} | {"table", "take"},
-        "defaults": fields - {"external_task_id"} | {"take"},
+        "inline": fields | {"id", "take", "skip"},
+        "row": fields | {"id", "take", "skip"},
+        "sidecar": fields - {"image"} | {"id", "take", "skip"},
+        "folder": fields - {"image", "external_task_id"} | {"folder", "match", "take", "skip"},
+        "table": fields - {"external_task_id"} | {"table", "take", "skip"},
+        "defaults": fields - {"external_task_id"} | {"take", "skip"},
     }
     assert set(MANIFEST["properties"]) == {
         *("version", "name", "output_dir", "concurrency", "max_running", "max_cost_usd", "defaults", "jobs")
@@ -445,6 +565,86 @@ def test_editor_accepts_the_contract_s_example() -> None:
 )
 def test_editor_marks_a_bad_entry(entry: Any) -> None:
     assert not editor().is_valid({"version": 1, "jobs": [entry]})
+
+
+IN_AN_ENTRY = {group: choices for group, (_, choices) in CONDITIONS.items() if group != "camera_control"}
+TYPED: dict[str, list[Any]] = {
+    "multi_shot": [ABSENT, False, True, "yes", "No"],
+    "voice_list": [ABSENT, [], [{"voice_id": 5}], '[{"voice_id": "a"}]'],
+    "sound": [ABSENT, "off", "On", False],
+    "dynamic_masks": [ABSENT, [], MASKS, json.dumps(MASKS)],
+}
+
+
+@pytest.mark.parametrize("group", IN_AN_ENTRY)
+def test_editor_marks_an_entry_s_keys_exactly_where_no_defaults_could_mend_them(group: str) -> None:
+    choices: dict[str, list[Any]] = {
+        key: TYPED.get(key, values) for key, values in IN_AN_ENTRY[group].items()
+    }
+    combinations = [
+        {key: value for key, value in zip(choices, values, strict=True) if value is not ABSENT}
+        for values in itertools.product(*choices.values())
+    ]
+    good = editor()
+    whole = {
+        json.dumps(one): schema.check_request(
+            {**GOOD, **one} if "image" not in choices else {"model_name": "kling-v3", **one}
+        )
+        == []
+        for one in map(schema.natural, combinations)
+    }
+    assert any(whole.values())
+    for own in combinations:
+        mended = [
+            given
+            for given in combinations
+            if whole.get(json.dumps(order({**schema.natural(given), **schema.natural(own)}, choices)))
+        ]
+        plain = {"version": 1, "jobs": [own]}
+        if mended:
+            assert good.is_valid({**plain, "defaults": mended[0]}), (own, mended[0])
+        else:
+            assert not good.is_valid(plain), own
+
+
+def order(fields: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: fields[key] for key in keys if key in fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": None, "multi_shot": True, "shot_type": "customize"},
+        {"image_tail": "a.png", "camera_control": None, "static_mask": None, "dynamic_masks": None},
+        {"image_tail": None, "camera_control": {"type": "forward_up"}},
+        {"element_list": None, "voice_list": [{"voice_id": "a"}], "sound": None},
+        {
+            "duration": "5 s",
+            "cfg_scale": "0.5",
+            "camera_control": {"type": "simple", "config": {"zoom": "5", "pan": "0"}},
+        },
+        {"dynamic_masks": [{"mask": "a.png", "trajectories": [{"x": "1", "y": 2.0}, {"x": 3, "y": "4.0"}]}]},
+    ],
+)
+def test_editor_takes_nulls_and_natural_forms(fields: dict[str, Any]) -> None:
+    assert list(editor().iter_errors({"version": 1, "jobs": [{"image": "a.png", **fields}]})) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"zoom": "0"},
+        {"zoom": 1, "pan": "2"},
+        {"zoom": 0.0, "pan": "-0.0"},
+        {"zoom": "much"},
+        {"zoom": 11},
+    ],
+)
+def test_editor_marks_a_camera_that_makes_no_or_two_movements(config: dict[str, Any]) -> None:
+    entry = {"image": "a.png", "camera_control": {"type": "simple", "config": config}}
+    assert schema.check_entry("inline", schema.natural(entry)) != []
+    assert not editor().is_valid({"version": 1, "jobs": [entry]}) or config == {"zoom": 11}
 
 
 @pytest.mark.parametrize("seconds", range(18))
@@ -532,6 +732,55 @@ def test_editor_never_marks_what_batchgen_accepts(data: st.DataObject, kind: str
         pytest.param({"mode": 4, "unknown": "yes", 3: 4}, {"mode": 4, "unknown": "yes", 3: 4}, id="all else"),
         pytest.param({"version": "1", "name": 2024}, {"version": 1, "name": "2024"}, id="the manifest's own"),
         pytest.param({"defaults": {"duration": 5}}, {"defaults": {"duration": 5}}, id="not into defaults"),
+        *(
+            pytest.param({"duration": typed}, {"duration": "5"}, id=f"seconds as {typed!r}")
+            for typed in (5, 5.0, "5", "5.0", "5s", "5 s", "5 sec", "5 seconds", "5.00 s")
+        ),
+        *(
+            pytest.param({"duration": typed}, {"duration": typed}, id=f"no seconds in {typed!r}")
+            for typed in (5.5, "5.5", "05", "5 m", "5,0", " 5", "s", True, "-5", "5 s.", "100s")
+        ),
+        pytest.param(
+            {
+                "camera_control": {
+                    "type": "simple",
+                    "config": {"zoom": "5", "pan": "0", "tilt": 2.0, "roll": "-0.5"},
+                }
+            },
+            {
+                "camera_control": {
+                    "type": "simple",
+                    "config": {"zoom": 5, "pan": 0, "tilt": 2.0, "roll": -0.5},
+                }
+            },
+            id="movements as text",
+        ),
+        pytest.param(
+            {"camera_control": '{"type": "simple", "config": {"zoom": "5"}}'},
+            {"camera_control": {"type": "simple", "config": {"zoom": 5}}},
+            id="an object as JSON",
+        ),
+        pytest.param(
+            {"dynamic_masks": [{"mask": "m", "trajectories": [{"x": "1", "y": 2.0}]}]},
+            {"dynamic_masks": [{"mask": "m", "trajectories": [{"x": 1, "y": 2}]}]},
+            id="points as text and with a point",
+        ),
+        pytest.param(
+            {
+                "multi_prompt": [
+                    {"index": "1", "prompt": 7, "duration": "2 s"},
+                    {"index": 2.0, "duration": 3.0},
+                ]
+            },
+            {"multi_prompt": [{"index": 1, "prompt": "7", "duration": "2"}, {"index": 2, "duration": "3"}]},
+            id="inside a shot",
+        ),
+        pytest.param(
+            {"element_list": [{"element_id": "8.29827E+17"}]},
+            {"element_list": [{"element_id": "8.29827E+17"}]},
+            id="an id that a spreadsheet has cut",
+        ),
+        pytest.param({"prompt": 5.0}, {"prompt": 5.0}, id="5.0 is no text"),
     ],
 )
 def test_natural_forms_are_read_where_they_mean_one_thing(typed: Any, read: Any) -> None:
