@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
                      help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
     api.add_argument("--settle", metavar="SECONDS", type=_seconds, default=300.0,
-                     help="look so long for the task of an uncertain create before it is believed not to exist (default 300)")  # fmt: skip
+                     help="look so long for the task of an uncertain create before it is believed not to exist; and for a clip that doesn't come, before it is left to the next run (default 300)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
                      help="the first wait before a task is asked for (default: learned)")  # fmt: skip
     paths = _Parser(add_help=False)

@@ -56,8 +56,8 @@ OVERDUE_UNKNOWN = 3 * 3600.0  # seconds; a kind never seen
 class Waits:
     """Seconds. ``timeout``: without progress of a request. ``first_ask``: before a task's first query; None: learned.
 
-    ``settle``: how long an uncertain create is looked for before "no such task" is believed. ``retry``: before the
-    task after the first one that failed.
+    ``settle``: how long an uncertain create is looked for before "no such task" is believed, and a clip that doesn't
+    come before it is left to the next run. ``retry``: before the task after the first one that failed.
     """
 
     timeout: float = 60.0

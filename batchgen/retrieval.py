@@ -49,7 +49,7 @@ class Retrieval:
         record, root = await self._placed(work, record)
         way = _Way(links(record))
         now = asyncio.get_running_loop().time
-        failed, since = 0, now()  # tries without progress, and since when
+        failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
         try:
             while (link := way.next) is not None:
                 transfer = way.transfers.get(link.part)
@@ -68,9 +68,10 @@ class Retrieval:
                     way.most[link.part] = transfer.part.size
                     failed, since = 0, now()
                 failed += 1
-                if str(error) != record.error_message:
+                if str(error) != said:  # once: the history of a night is not to be of tries
+                    said = str(error)
                     record = await write(
-                        self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
+                        self._ledger, record, State.SUCCEEDED, "download_failed", message=said
                     )
                     work.record = record
                 if failed >= TRIES and (error.local or now() - since >= self._patience):
@@ -112,7 +113,7 @@ class Retrieval:
         work.record = await write(
             self._ledger, record, State.DOWNLOADED, "downloaded", message=notes or None,
             detail={"bytes": clip.size, **({"note": notes} if notes else {})}, video_url=way.urls[""], video_path=clip.path,
-            video_sha256=clip.sha256, parts=json.dumps(parts) if parts else None,
+            video_sha256=clip.sha256, parts=json.dumps(parts) if parts else None, error_message=None,
         )  # fmt: skip
         if notes:
             tell(logging.WARNING, "odd_clip", record, notes)
