@@ -20,7 +20,7 @@ from batchgen.yaml12 import decode
 
 _KEYS: Final = ("prompt", "negative_prompt")
 _ANY: Final = re.compile(r"^[^#\n\r]*\S[ \t]+#", re.MULTILINE)
-_OLD_BREAKS: Final = dict.fromkeys((0x85, 0x2028, 0x2029), " ")  # libyaml would count lines by them
+_OLD_BREAKS: Final = dict.fromkeys((0x85, 0x2028, 0x2029), "\ue000")  # libyaml would count lines by them
 # A comment has a blank after its #, and begins with a word: "#2", "#sunset" and "# 2" are more likely text.
 _TEXT: Final = re.compile(r"[ \t]+(#(?:\w|[ \t]+\d).*)")
 _SHOWN: Final = 40  # characters of what is cut
