@@ -118,7 +118,7 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
 
 
 def _plan(args: argparse.Namespace, out: Output) -> int:
-    from batchgen import manifest, report
+    from batchgen import manifest, preview, report
     from batchgen.online import planned
     from batchgen.records import Records
 
@@ -135,10 +135,10 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         code = 2 if problems else 0
         if args.json:
             hints = [report.problem_object(warning) for one in manifests for warning in one.warnings]
-            found = report.plan_object(steps, problems)
+            found = preview.plan_object(steps, problems)
             out.document({"exit_code": code, **found, "warnings": hints, "skipped": skipped})
         else:
-            out.lines(report.plan_text(steps))
+            out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
             if skipped and args.verbose:
                 out.lines([f"{report.counted(skipped, 'job')} skipped"])
     out.say(*problems)

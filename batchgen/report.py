@@ -1,17 +1,14 @@
-"""What people and scripts read about a plan and a run. Text and plain values in, text out; nothing prints."""
+"""What people and scripts read about a run. Text and plain values in, text out; nothing prints."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.job_names import Name
-from batchgen.models import Job, Problem
-from batchgen.plan import PAYS, Action, Step
+from batchgen.models import Problem
 from batchgen.pool import Budget
-from batchgen.prices import is_floor
 from batchgen.tally import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out
@@ -171,45 +168,6 @@ def problem_object(problem: Problem) -> dict[str, Any]:
 def warning_text(warning: Problem) -> str:
     """A manifest's warning for people: its place first, as editors and terminals look for it."""
     return ": ".join(filter(None, (str(warning.place), "warning", warning.subject, warning.text)))
-
-
-def plan_text(steps: Iterable[Step]) -> Iterator[str]:
-    """A line per job, then what it comes to."""
-    counts: Counter[Action] = Counter()
-    cost, floors = 0.0, 0
-    for step in steps:
-        counts[step.action] += 1
-        cost += step.cost
-        floors += step.action in PAYS and isinstance(step.job, Job) and is_floor(step.job.request)
-        price = f"${step.cost:.2f}" if step.action in PAYS else ""
-        name = Name(step.job.manifest, step.job.id, step.job.take)
-        yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
-    if floors:
-        yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
-    parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
-    yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
-
-
-def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str, Any]:
-    """The plan for scripts."""
-    rows = [
-        {
-            "manifest": step.job.manifest,
-            "job_id": step.job.id,
-            "take": step.job.take,
-            "external_task_id": step.external_task_id or None,
-            "action": step.action.value,
-            "reason": step.reason,
-            "cost_usd_estimate": step.cost,
-        }
-        for step in steps
-    ]
-    return {
-        "jobs": rows,
-        "creates": sum(row["action"] in PAYS for row in rows),
-        "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
-        "problems": [problem_object(problem) for problem in problems],
-    }
 
 
 def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> Iterator[str]:

@@ -86,6 +86,7 @@ LAYERS = {
         "export",
         "report",
         "output",
+        "preview",
         "job_names",
         "status",
         "resolve",
