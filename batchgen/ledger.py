@@ -138,7 +138,7 @@ class Ledger(Records):
         before, at = {one.key: one for one in self.unusable()}, self._clock()
         names = {one.name for one in manifests}
         after: dict[tuple[str, str, int], Unusable] = {}
-        for bad in (bad for one in manifests for bad in one.unusable):
+        for bad in (bad for one in manifests for bad in one.unusable if not bad.waits):
             old = before.get(bad.key)
             text = f"{bad.problem.text} ({bad.problem.place})"
             if old is not None and old.evidence == bad.evidence:

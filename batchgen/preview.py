@@ -30,6 +30,7 @@ LEGEND: Mapping[Action, str] = {
     Action.CHANGED: "nothing: the clip as it was is, or may be, paid; --accept-changes pays for another",
     Action.ABANDONED: "nothing, until the job changes",
     Action.UNUSABLE: "nothing, until its image is replaced",
+    Action.WAITING: "nothing yet: its image is still being written",
 }
 
 
