@@ -3,11 +3,64 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 _LONGEST_SHOWN = 60  # characters of a value in a message; Base64 runs to millions
 _FEW = 8  # names that a message can list
+# What people call the keys and values elsewhere: in other tools, in sheets, in speech. Words as in _plain.
+_SYNONYMS = {
+    meant: frozenset(words.split())
+    for meant, words in {
+        "prompt": "text caption prompts positive positive_prompt prompt_text text_prompt description instruction motion",
+        "negative_prompt": "negative negatives neg neg_prompt negative_text avoid exclude undesired",
+        "image": "img picture pic photo foto file filename frame path src source input input_image start_image"
+        " image_start first_frame first_image start_frame init_image image_url img_url image_path image_file url",
+        "image_tail": "tail last_frame end_frame end_image image_end last_image tail_image final_frame end_image_url",
+        "duration": "seconds second secs sec length time clip_length video_length clip_duration duration_s duration_sec"
+        " duration_seconds duration_in_seconds",
+        "sound": "audio generate_audio enable_audio with_audio audio_enabled generate_sound mute",
+        "mode": "quality resolution definition tier",
+        "model_name": "model model_id model_version engine",
+        "cfg_scale": "cfg guidance guidance_scale creativity relevance",
+        "camera_control": "camera camera_motion camera_move camera_movement motion_control",
+        "multi_prompt": "shots shot storyboard scenes prompts_list",
+        "multi_shot": "multishots multiple_shots",
+        "element_list": "element elements subject subjects character characters kling_elements",
+        "voice_list": "voice voices voice_ids speaker speakers",
+        "static_mask": "mask still_mask",
+        "dynamic_masks": "masks motion_brush motion_mask motion_masks brush",
+        "watermark_info": "watermark logo",
+        "callback_url": "callback webhook webhook_url notify_url hook",
+        "external_task_id": "task_id external_id custom_id client_id request_id",
+        "id": "key title job job_id job_name no nr number",
+        "take": "takes variant version_number variation repeat",
+        "folder": "dir directory folders input_dir input_folder image_folder images",
+        "match": "glob pattern files filter include",
+        "table": "csv sheet spreadsheet rows tsv jsonl excel xlsx",
+        "output_dir": "output out outdir out_dir output_folder output_path destination dest target clips",
+        "concurrency": "parallel workers threads parallelism concurrent",
+        "max_running": "slots max_slots max_parallel max_tasks running limit",
+        "max_cost_usd": "budget max_cost cost_limit max_usd max_price cost",
+        "defaults": "common shared settings global",
+        "jobs": "tasks items entries list job",
+        "index": "no nr number n order shot position",
+        "element_id": "id element",
+        "voice_id": "id voice name",
+        "trajectories": "trajectory path points",
+        "enabled": "enable on active",
+        "type": "kind move movement",
+        "pan": "pitch",
+        "tilt": "yaw",
+        "zoom": "focal_length dolly",
+        "pro": "1080p 1080 fullhd full_hd fhd professional high",
+        "std": "720p 720 standard normal low",
+        "4k": "2160p 2160 uhd ultra",
+        "intelligence": "auto automatic ai intelligent smart",
+        "customize": "custom customise manual",
+    }.items()
+}
 _KINDS = {
     "string": "text",
     "boolean": "true or false",
@@ -89,9 +142,10 @@ def unknown_key(key: Any, allowed: Sequence[str], kind: str, elsewhere: Collecti
     """
     if key in elsewhere:
         return "", f"{shown(key)} {_belongs(kind, key)}"
-    meant = _nearest(key, allowed)
-    if meant:
+    if meant := _nearest(key, allowed):
         return meant, f"unknown key {shown(key)}; did you mean {shown(meant)}?"
+    if meant := _synonym(key, elsewhere):
+        return "", f"unknown key {shown(key)}; did you mean {shown(meant)}? That {_belongs(kind, meant)}"
     if len(allowed) <= _FEW:
         return "", f"unknown key {shown(key)}; allowed: {', '.join(allowed)}"
     return "", f"unknown key {shown(key)}"
@@ -118,11 +172,26 @@ def _belongs(kind: str, key: str) -> str:
 
 
 def _nearest(word: Any, allowed: Sequence[str]) -> str:
+    """Which of the ``allowed`` words was probably meant, or ""."""
     from difflib import get_close_matches
 
     if not isinstance(word, str) or len(word) > _LONGEST_SHOWN:
         return ""
-    return next(iter(get_close_matches(word.strip().lower().replace("-", "_"), allowed, n=1)), "")
+    near = get_close_matches(_plain(word), allowed, n=1)
+    if near and _plain(word) == near[0]:
+        return near[0]
+    return _synonym(word, allowed) or next(iter(near), "")
+
+
+def _synonym(word: Any, known: Collection[str]) -> str:
+    if not isinstance(word, str) or len(word) > _LONGEST_SHOWN:
+        return ""
+    return next((meant for meant, words in _SYNONYMS.items() if meant in known and _plain(word) in words), "")
+
+
+def _plain(word: str) -> str:
+    """Small letters, with one _ for whatever stands between them: of ``Duration (s)`` it is ``duration_s``."""
+    return re.sub(r"[\W_]+", "_", word.lower()).strip("_")
 
 
 def _wrong_kind(value: Any, kind: str) -> str:

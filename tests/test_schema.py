@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from batchgen import schema
+from batchgen import schema, wording
 from batchgen.schema import Finding
 
 ROOT = Path(__file__).parent.parent
@@ -892,6 +892,119 @@ ENTRIES = [
 @pytest.mark.parametrize(("kind", "data", "expected"), ENTRIES)
 def test_entries_are_judged_by_their_keys_and_values(kind: str, data: Any, expected: list[Any]) -> None:
     assert schema.check_entry(kind, data) == [Finding(path, text) for path, text in expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "meant"),
+    [
+        *(
+            ("inline", word, "duration")
+            for word in ("seconds", "length", "Duration (s)", "SECS", "clip length")
+        ),
+        *(("inline", word, "prompt") for word in ("text", "caption", "Prompt text", "promt")),
+        *(("inline", word, "negative_prompt") for word in ("negative", "neg", "negativePrompt", "avoid")),
+        *(
+            ("inline", word, "image")
+            for word in ("img", "picture", "photo", "first_frame", "image_url", "file")
+        ),
+        *(("inline", word, "image_tail") for word in ("tail", "last_frame", "end_image", "imageTail")),
+        *(("inline", word, "sound") for word in ("audio", "generate_audio", "sounds")),
+        *(("inline", word, "mode") for word in ("quality", "resolution", "MODE")),
+        *(("inline", word, "camera_control") for word in ("camera", "camera_motion", "camera-control")),
+        *(
+            ("inline", "model", "model_name"),
+            ("inline", "cfg", "cfg_scale"),
+            ("inline", "shots", "multi_prompt"),
+        ),
+        *(
+            ("inline", "voice", "voice_list"),
+            ("inline", "elements", "element_list"),
+            ("inline", "mask", "static_mask"),
+        ),
+        *(
+            ("inline", "watermark", "watermark_info"),
+            ("inline", "webhook", "callback_url"),
+            ("row", "takes", "take"),
+        ),
+        *(("folder", "directory", "folder"), ("folder", "glob", "match"), ("table", "csv", "table")),
+        *(
+            ("manifest", "output", "output_dir"),
+            ("manifest", "budget", "max_cost_usd"),
+            ("manifest", "tasks", "jobs"),
+        ),
+        *(
+            ("manifest", "workers", "concurrency"),
+            ("manifest", "slots", "max_running"),
+            ("manifest", "common", "defaults"),
+        ),
+    ],
+)
+def test_an_unknown_key_suggests_what_people_mean_by_it(kind: str, key: str, meant: str) -> None:
+    texts = {text for path, text in schema.check_entry(kind, {key: "x"}) if path == (key,)}
+    assert texts == {f'unknown key "{key}"; did you mean "{meant}"?'}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "said"),
+    [
+        ("inline", "output", 'did you mean "output_dir"? That belongs at the top of the manifest'),
+        ("inline", "glob", 'did you mean "match"? That goes with folder'),
+        ("manifest", "seconds", 'did you mean "duration"? That belongs in defaults or in an entry of jobs'),
+        (
+            "folder",
+            "picture",
+            'did you mean "image"? That can\'t be given here: the images are those of the folder',
+        ),
+    ],
+)
+def test_an_unknown_key_may_mean_one_that_belongs_elsewhere(kind: str, key: str, said: str) -> None:
+    entry = {"folder": "x", key: "x"} if kind == "folder" else {key: "x"}
+    found = {text for path, text in schema.check_entry(kind, entry) if path == (key,)}
+    assert found == {f'unknown key "{key}"; {said}'}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "meant"),
+    [
+        ({"multi_prompt": [{"text": "a"}]}, ("multi_prompt", 0, "text"), "prompt"),
+        ({"multi_prompt": [{"seconds": 2}]}, ("multi_prompt", 0, "seconds"), "duration"),
+        ({"multi_prompt": [{"number": 2}]}, ("multi_prompt", 0, "number"), "index"),
+        ({"voice_list": [{"id": "a"}]}, ("voice_list", 0, "id"), "voice_id"),
+        ({"element_list": [{"id": 1}]}, ("element_list", 0, "id"), "element_id"),
+        (
+            {"camera_control": {"type": "simple", "config": {"yaw": 1}}},
+            ("camera_control", "config", "yaw"),
+            "tilt",
+        ),
+        ({"dynamic_masks": [{"mask": "a", "path": []}]}, ("dynamic_masks", 0, "path"), "trajectories"),
+    ],
+)
+def test_an_unknown_key_inside_a_field_suggests_one_of_that_field(fields: Any, path: Any, meant: str) -> None:
+    assert f'unknown key "{path[-1]}"; did you mean "{meant}"?' in {
+        text for where, text in schema.check_entry("inline", fields) if where == path
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "meant"),
+    [
+        ("mode", "1080p", "pro"),
+        ("mode", "720p", "std"),
+        ("mode", "4K", "4k"),
+        ("shot_type", "auto", "intelligence"),
+    ],
+)
+def test_a_value_of_another_tool_suggests_the_api_s(field: str, value: str, meant: str) -> None:
+    [(_, text)] = schema.check_entry("inline", {field: value})
+    assert text.endswith(f'did you mean "{meant}"?')
+
+
+def test_every_word_stands_for_keys_and_values_that_there_are() -> None:
+    known = json.dumps([REQUEST, MANIFEST])
+    for meant, words in wording._SYNONYMS.items():
+        assert f'"{meant}"' in known
+        assert {wording._plain(word) for word in words} == words
+        assert meant not in words
 
 
 @pytest.mark.parametrize(
