@@ -3,8 +3,8 @@
 The API takes everything else between brackets for text, and the clip is paid. So what is meant as a reference and
 isn't one is told what was meant. These are the rules; exact references are taken out first:
 
-- a kind and a number (``voice_1``, ``Element 2``) between brackets of any sort, or after three of them or before, is
-  meant as a reference; blanks, case, escapes such as ``&lt;`` and the number of brackets don't matter;
+- a kind and a number (``voice_1``, ``Element 2``) between brackets of any sort, or after three of them or before, or
+  after an ``@``, is meant as a reference; blanks, case, escapes such as ``&lt;`` and the number of brackets don't matter;
 - anything between two or more angle brackets on each side of one line is meant as one; but with two on each side,
   blanks inside of them or a semicolon make it code (``cout << a; cin >> b``), and a lone ``<<`` is no bracket.
 """
@@ -28,14 +28,14 @@ _BOXES_OPEN, _BOXES_CLOSE = "[{", "]}"
 _START = rf"(?:\\?[{_OPEN}{_QUOTES_OPEN}{re.escape(_BOXES_OPEN)}]|&lt;|&\#60;|&\#x3c;)"
 _END = rf"(?:\\?[{_CLOSE}{_QUOTES_CLOSE}{re.escape(_BOXES_CLOSE)}]|&gt;|&\#62;|&\#x3e;)"
 _MEANT = re.compile(
-    rf"(?P<open>(?:{_START}\s*)*+)(?<![^\W_])(?P<kind>voice|element|image|video)s?"
+    rf"(?P<open>(?:(?<![\w.])@|(?:{_START}\s*)*+))(?<![^\W_])(?P<kind>voice|element|image|video)s?"
     rf"(?P<between>[\s_\\\-\u200b\u2010-\u2015＿]*)(?P<number>[0-9０-９]{{1,40}})\u200b?(?P<close>(?:\s*{_END})*)",
     re.IGNORECASE,
 )
 _BRACKETED = re.compile(
     rf"(?P<open>[{_OPEN}]{{2,}})(?P<inside>[^{_OPEN}{_CLOSE}\n]*)(?P<close>[{_CLOSE}]{{2,}})"
 )
-_MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{]|&(?:lt|gt|#)", re.IGNORECASE)
+_MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{@]|&(?:lt|gt|#)", re.IGNORECASE)
 _LONG_ID = 1000  # no list has so many entries: a number like this is an id that was pasted
 # A longer text is refused for that alone.
 _LONGEST: Final = load("request")["$defs"]["text"]["maxLength"]
@@ -111,6 +111,8 @@ def read(text: str) -> tuple[list[tuple[str, int]], list[Mistake]]:
 
 def _is_meant(match: re.Match[str]) -> bool:
     """Whether a kind and a number have the brackets of a reference around them, or before or after them."""
+    if match["open"] == "@":  # as some gateways have it
+        return not re.search(r"\s", match["between"])
     before, after = _brackets(match["open"], "<"), _brackets(match["close"], ">")
     if before and after:
         return before[-1] in _OPEN or len(before) > 1 or not re.search(r"\s", match["between"])

@@ -20,6 +20,7 @@ _TURNED = (
     ". It fits the image turned by a quarter: if that is a photo whose EXIF turns it, save it turned, for masks and"
     " points count in the picture as it is stored"
 )
+_CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*[eE]\+?[0-9]+")
 _MOST_ELEMENTS = 3  # by the platform's own pages
 
 
@@ -42,6 +43,10 @@ def warnings(request: Mapping[str, Any]) -> list[Finding]:
     if len(request.get("element_list", ())) > _MOST_ELEMENTS:
         text = f"more than {_MOST_ELEMENTS} elements: the platform's own pages allow no more, the specification names no limit"
         found.append(Finding(("element_list",), text))
+    for number, voice in enumerate(request.get("voice_list", ())):
+        if _CUT_NUMBER.fullmatch(voice["voice_id"]):
+            text = f"{shown(voice['voice_id'])} looks like an id that a spreadsheet has cut; write it as text"
+            found.append(Finding(("voice_list", number, "voice_id"), text))
     found += references.warnings(request)
     for path, value in image_values(request):
         if isinstance(value, str) and is_url(value) and (words := urls.warning(value)):

@@ -78,7 +78,7 @@ def test_the_specification_s_forms_pass(text: str) -> None:
             "《voice_1》",
             "〈〈〈voice_1〉〉〉",
         ),
-        *("{{voice_1}}", "{voice_1}", "[voice_1]", "[[voice_1]]"),
+        *("{{voice_1}}", "{voice_1}", "[voice_1]", "[[voice_1]]", "@voice_1", "@Voice1"),
         *(
             "&lt;&lt;&lt;voice_1&gt;&gt;&gt;",
             "\\<\\<\\<voice_1\\>\\>\\>",
@@ -170,7 +170,7 @@ def test_every_other_text_between_such_brackets_is_told_as_well(text: str) -> No
             "«Image 1»",
             "[image 1]",
             "voice_1",
-            "@voice_1",
+            *("bob@voice1.example", "@voice 1", "@ voice_1"),
             "invoice_1",
             "{}",
             "-->",

@@ -686,6 +686,12 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str | int, ...], str]] = [
         "no prompt names <<<voice_2>>>: what no prompt names may have no effect",
     ),
     (
+        "a voice whose id was cut",
+        {"prompt": SPEAKS, "voice_list": [{"voice_id": "8.29827E+17"}], "sound": "on"},
+        ("voice_list", 0, "voice_id"),
+        '"8.29827E+17" looks like an id that a spreadsheet has cut; write it as text',
+    ),
+    (
         "a reference in negative_prompt",
         {"negative_prompt": "<<<voice_1>>>"},
         ("negative_prompt",),
