@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from batchgen.escapes import visible
+
 
 def command(name: str, *arguments: str, options: str = "") -> str:
     """``batchgen NAME``, which a shell reads as it is meant, whatever ``arguments`` hold; ``options`` are our own words."""
@@ -15,7 +17,7 @@ def command(name: str, *arguments: str, options: str = "") -> str:
 
 def quoted(text: str) -> str:
     """One word for a shell. What can't be seen, or moves a terminal's cursor, is spelt by its bytes (bash, zsh, ksh)."""
-    if text.isprintable():
+    if text.isprintable() and visible(text) == text:
         return shlex.quote(text)
     return "$'" + "".join(letter if letter.isalnum() else _escaped(letter) for letter in text) + "'"
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from batchgen import names, rules, schema
 from batchgen.errors import ImageError
+from batchgen.escapes import visible
 from batchgen.models import ImageFile, Job
 from batchgen.origins import Draft
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
@@ -20,6 +21,7 @@ _NONE: Final[frozenset[str | int]] = frozenset()
 UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
+UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
 TURNED: Final = (
     "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
 )
@@ -150,6 +152,8 @@ class Maker:
         warnings = rules.warnings(request)
         if not names.is_portable(good_id):
             warnings.append(Finding(("id",), UNPORTABLE))
+        if not good_id.isascii() and visible(good_id) != good_id:
+            warnings.append(Finding(("id",), UNSEEN))
         if any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return Made(good_id, take, job, [], [], warnings)

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from batchgen.escapes import visible
 from batchgen.models import Place, Problem
 from batchgen.yaml12 import Positions, YamlError
 
@@ -147,7 +148,7 @@ def subject(base: str, job: str | None = None, path: Path = ()) -> str:
 
 
 def _short(name: Any) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in str(name)[: _LONGEST_NAME + 1])
+    text = visible(str(name)[: _LONGEST_NAME + 1])
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 

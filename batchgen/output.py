@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchgen.errors import UsageError
+from batchgen.escapes import visible
 
 if TYPE_CHECKING:
     from batchgen.pool import Pool
@@ -28,7 +29,6 @@ _COLOURS = {
     **dict.fromkeys(("failed", "rejected", "unusable", "refused", "image refused", "stopped"), "31"),
     **dict.fromkeys(("unknown", "changed", "unrecorded", "submitting", "not created", "not yet home"), "33"),
 }
-_UNRULY = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_COLOURS)})\b")
 
 
@@ -140,8 +140,8 @@ def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "ba
 
 
 def plain(text: str) -> str:
-    """The text without what moves a terminal's cursor or turns its writing round: file names can hold such things."""
-    return text if text.isprintable() else _UNRULY.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """The text without what can't be seen, moves a terminal's cursor or turns its writing round, in JSON's escapes."""
+    return visible(text)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from batchgen.escapes import visible
+
 _LONGEST_SHOWN = 60  # characters of a value in a message; Base64 runs to millions
 _FEW = 8  # names that a message can list
 # What people call the keys and values elsewhere: in other tools, in sheets, in speech. Words as in _plain.
@@ -76,7 +78,7 @@ def shown(value: Any) -> str:
     match value:
         case str():
             quoted = json.dumps(value[:_LONGEST_SHOWN], ensure_ascii=False)
-            quoted = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)
+            quoted = visible(quoted)
             return quoted if len(value) <= _LONGEST_SHOWN else f"{quoted[:-1]}..."
         case bool():
             return "true" if value else "false"

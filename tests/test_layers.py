@@ -18,7 +18,7 @@ PACKAGE = Path(batchgen.__file__).parent
 
 # From the bottom up: a module may import from its own layer and from those that stand before it here.
 LAYERS = {
-    "values": ("", "errors", "models", "advice"),
+    "values": ("", "errors", "models", "advice", "escapes"),
     "decisions": (
         *(
             "schema",

@@ -257,3 +257,13 @@ def test_ids_that_differ_only_in_case_are_warned_of() -> None:
     (warning,) = read("  - table: t.csv\n").warnings
     assert 'differs from "cat" only in case' in str(warning)
     assert "(and 1 more like it)" in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("hero\u200b", 1), ("he\xa0ro", 1), ("héro", 0), ("👩\u200d🚀", 0)]
+)
+def test_ids_with_what_cannot_be_seen_are_warned_of(name: str, count: int) -> None:
+    put("t.csv", f"id,image,prompt\nother,https://example.com/b.png,x\n{name},https://example.com/a.png,x\n")
+    warnings = read("  - table: t.csv\n").warnings
+    assert [str(one)[:9] for one in warnings] == ["t.csv:3:1"] * count
+    assert all("can't be seen" in str(one) for one in warnings)

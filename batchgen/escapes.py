@@ -1,0 +1,40 @@
+"""Text for people's eyes: what can't be seen in it is escaped, so that two ids that look alike don't."""
+
+from __future__ import annotations
+
+import re
+
+# Emoji, whose parts are held together by what is invisible elsewhere.
+_SYMBOL = r"[\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]*"
+_EMOJI = re.compile(
+    rf"{_SYMBOL}(?:\u200d{_SYMBOL})*|[0-9#*]\ufe0f\u20e3|[\xa9\xae\u203c\u2049\u2122\u2139]\ufe0f"
+)
+_MARKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+_UNSEEN_MARKS = re.compile(f"[{_MARKS}]")  # invisible, though Python calls them printable
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape for every character that can't be seen, moves a cursor or turns writing round.
+
+    The escapes are JSON's. Spaces and emoji stay as they are.
+    """
+    if text.isprintable() and (text.isascii() or not _UNSEEN_MARKS.search(text)):
+        return text
+    parts: list[str] = []
+    end = 0
+    for emoji in _EMOJI.finditer(text):
+        parts += (_escaped(text[end : emoji.start()]), emoji[0])
+        end = emoji.end()
+    return "".join((*parts, _escaped(text[end:])))
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        letter if letter.isprintable() and not _UNSEEN_MARKS.match(letter) else _escape(letter)
+        for letter in text
+    )
+
+
+def _escape(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
