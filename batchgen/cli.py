@@ -121,6 +121,7 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, preview, report
     from batchgen.online import planned
     from batchgen.records import Records
+    from batchgen.survey import Survey, survey
 
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
@@ -130,7 +131,8 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         )
         if not manifests:
             raise ManifestError(problems)
-        steps = planned(args, manifests, ledger)
+        on_disk = survey(ledger, [one.name for one in manifests]) if ledger is not None else Survey()
+        steps = on_disk.applied(planned(args, manifests, ledger))
         skipped = sum(len(one.skipped) for one in manifests)
         code = 2 if problems else 0
         if args.json:

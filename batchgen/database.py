@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from batchgen.errors import LedgerError
+from batchgen.errors import LedgerError, LedgerOutdated
 
 APPLICATION_ID = int.from_bytes(b"bgen")
 
@@ -92,6 +92,14 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
     ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
+    ALTER TABLE tasks ADD COLUMN output_dir TEXT;       -- the output folder that output_path lies below
+    ALTER TABLE tasks ADD COLUMN video_size INTEGER;    -- bytes
+    UPDATE tasks SET video_size = (
+        SELECT json_extract(detail, '$.bytes') FROM events
+        WHERE task = tasks.id AND event = 'downloaded' ORDER BY events.id DESC LIMIT 1
+    ) WHERE state = 'downloaded';
+    -- Clips that are about to be renamed, or have been and it isn't recorded yet; from video_path to target.
+    CREATE TABLE moves (task INTEGER PRIMARY KEY REFERENCES tasks (id), target TEXT NOT NULL);
     ALTER TABLE images ADD COLUMN orientation INTEGER NOT NULL DEFAULT 1;   -- what EXIF says; 1 is upright, or not known
 
     -- Jobs whose images failed their checks when their manifest was last run; nothing of them can be at the API.
@@ -139,14 +147,20 @@ def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
                 os.chmod(file, 0o600)
 
 
-def open_to_write(path: str, origin: str, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
-    """The writing connection of a prepared ledger, migrated to the present version."""
+def open_to_write(
+    path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS
+) -> sqlite3.Connection:
+    """The writing connection of a prepared ledger, migrated to the present version.
+
+    ``origin`` None takes a ledger of any origin.
+    """
     connection = _connect(path, "rw")
     try:
         with translated(path):
             if _check(connection, path, migrations) < len(migrations):
                 _migrate(connection, migrations)
-            _check_origin(connection, path, origin)
+            if origin is not None:
+                _check_origin(connection, path, origin)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: reach the disk, not its cache
@@ -161,7 +175,7 @@ def open_to_write(path: str, origin: str, migrations: Sequence[str] = MIGRATIONS
 def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
     """A reading connection; it works beside a run, without one, and on a medium that can't be written.
 
-    ``origin`` None takes a ledger of any origin.
+    ``origin`` None takes a ledger of any origin. Raises LedgerOutdated where it has to be migrated first.
     """
     refuse_special(path)
     connection = _connect(path, "ro")
@@ -177,9 +191,7 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
                 connection = _connect(path, "ro&immutable=1")
                 version = _check(connection, path, migrations)
             if version < len(migrations):
-                raise LedgerError(
-                    f"the ledger {path} was written by an older batchgen; `batchgen collect` brings it up to date."
-                )
+                raise LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
             if origin is not None:
                 _check_origin(connection, path, origin)
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

@@ -9,6 +9,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 │   └── Interrupted    130/143   a signal said so
 ├── LedgerError              2   the ledger can't be used; nothing was sent
 │   ├── LedgerBusy          75   another run holds it
+│   ├── LedgerOutdated       2   it is of an older version, and is migrated first
 │   ├── LedgerLost           4   it can't be written any more; stop, then run again
 │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
 ├── DownloadError            1   the clip didn't come home; retried as a download
@@ -54,6 +55,7 @@ ADVICE: Mapping[str, str] = {
     "breaker": "Look at what the tasks failed with: each of them may be charged, and the next run tries one of them first.",
     "breaker_account": "Put right what the tasks failed with, a balance or the account: each of them may be charged.",
     "stuck": "Ask the vendor about the tasks that do not end; the next run creates more as soon as a slot is free.",
+    "unmounted": "Mount the disk, then run again; where the clips are to lie elsewhere from now on, name that output_dir.",
     "output": "Make the folder one that can be written, or name another with --output-dir, then run again.",
     "unrecorded": "Run `batchgen recover PATH`, then run again.",
     "unproven": "Look into the vendor's console before you run the manifest without --recover: it may be paid again.",
@@ -139,6 +141,10 @@ class LedgerBusy(LedgerError):
     """Another run holds the ledger."""
 
     exit_code = 75
+
+
+class LedgerOutdated(LedgerError):
+    """The ledger is of an older version, and has to be migrated before it is read."""
 
 
 class LedgerLost(LedgerError):

@@ -27,6 +27,7 @@ from batchgen.transitions import ADOPTED, ALLOWED, MAY_BE_PAID, WITHOUT_TASK, ad
 
 Clock = Callable[[], float]
 
+_FIND_BY = f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE"
 _FIND = f"SELECT id, {', '.join(COLUMNS)} FROM tasks WHERE external_task_id = ?"
 _SERIES = (
     f"SELECT id, {', '.join(COLUMNS)} FROM tasks WHERE external_task_id IN (?1, ?2)"
@@ -102,6 +103,11 @@ class Ledger(Records):
             self._writer.close()  # the last connection to close checkpoints
             self._lock.release()
 
+    def holder(self, path: str) -> Record | None:
+        """The row whose clip belongs at ``path``, or at one that some file system takes for the same."""
+        rows = self._rows(f"{_FIND_BY} output_key = ?", (_path_key(path),))
+        return to_record(rows[0]) if rows else None
+
     # -- writes: each returns once it is on disk; cancelling the caller doesn't undo it ---------------
 
     async def begin(self, record: Record, *, detail: Mapping[str, Any] | None = None) -> Record:
@@ -125,6 +131,20 @@ class Ledger(Records):
         """
         kind, told, at = record.kind, _json(change.detail), self._clock()
         return await self._commits.write(lambda: self._adopt(record, kind, change, told, at))
+
+    async def rename(self, changes: Sequence[Change]) -> list[Record]:
+        """Change where the clips of these rows belong, all at once, so that they may swap their names.
+
+        ``output_path`` is among each change's values. Where a clip lies at the path that its row had, the move to the
+        new one is written down with it (:meth:`Records.moves`); else it stays where it is.
+        """
+        at = self._clock()
+        return await self._commits.write(lambda: self._rename(changes, at))
+
+    async def moved(self, change: Change) -> Record:
+        """Record that a clip has been moved, or that it isn't moved any more."""
+        told, at = _json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._moved(change, told, at))
 
     async def set_note(self, key: str, value: str) -> None:
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -226,6 +246,37 @@ class Ledger(Records):
             columns["length"] = _length(row)
         self._execute(_update(tuple(columns)), (*columns.values(), number))
         self._log(number, record.state, change, told, at)
+        return row
+
+    def _rename(self, changes: Sequence[Change], at: float) -> list[Record]:
+        found = [(change, self._execute(_FIND, (change.external_task_id,)).fetchone()) for change in changes]
+        rows = [(change, to_record(database.restored(row[1:])), row[0]) for change, row in found]
+        for change, before, _ in rows:
+            advance(before, change, at)
+        for _, _, number in rows:  # their paths are free for each other
+            self._execute("UPDATE tasks SET output_key = NULL WHERE id = ?", (number,))
+        after = []
+        for change, before, number in rows:
+            row = before._replace(**change.values)
+            holds = row.state in MAY_BE_PAID
+            row = row._replace(output_path=self._free_path(row) if holds else row.output_path)
+            columns = {**change.values, "output_path": row.output_path}
+            columns["output_key"] = _path_key(row.output_path) if holds else None
+            self._execute(_update(tuple(columns)), (*columns.values(), number))
+            moving = self._execute("SELECT 1 FROM moves WHERE task = ?", (number,)).fetchone()
+            if row.video_path != row.output_path and (moving or row.video_path == before.output_path):
+                self._execute("INSERT OR REPLACE INTO moves VALUES (?, ?)", (number, row.output_path))
+            told = _json({"from": before.output_path, "to": row.output_path})
+            self._log(number, before.state, change, told, at)
+            after.append(row)
+        return after
+
+    def _moved(self, change: Change, told: str | None, at: float) -> Record:
+        row = self._apply(change, told, at)
+        self._execute(
+            "DELETE FROM moves WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?)",
+            (change.external_task_id,),
+        )
         return row
 
     def _adopt(self, record: Record, kind: str, change: Change, told: str | None, at: float) -> Record:

@@ -17,7 +17,7 @@ from batchgen.creating import UNCLEAR, Creates, write
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.failures import EXCUSED, retry_wait
 from batchgen.following import Follower
-from batchgen.ledger import Ledger
+from batchgen.inventory import Inventory
 from batchgen.models import Brief, Job, Record, State, TaskView
 from batchgen.pacing import Waits, backoff
 from batchgen.plan import MAX_TASKS, PAYS, decide
@@ -34,7 +34,7 @@ class Lives:
 
     def __init__(
         self,
-        ledger: Ledger,
+        inventory: Inventory,
         api: Api,
         downloads: Downloads,
         pool: Pool,
@@ -43,6 +43,7 @@ class Lives:
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
+        ledger = inventory.ledger
         self.ledger, self.pool, self.waits = ledger, pool, waits
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
 
@@ -51,7 +52,7 @@ class Lives:
 
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
-        self._retrieval = Retrieval(ledger, self.asker, downloads, patience=waits.settle)
+        self._retrieval = Retrieval(ledger, self.asker, downloads, inventory, patience=waits.settle)
         self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
         self.following = 0
         self._rng = rng
@@ -65,6 +66,8 @@ class Lives:
         text = ""
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
             text = await self.creates.create(work)
+        elif work.record.state is State.DOWNLOADED:  # and its clip isn't there
+            text = await self._retrieval.fetch_again(work, work.record)
         while not text and not work.again and work.record is not None:
             match work.record.state:
                 case State.SUBMITTING | State.UNKNOWN:

@@ -131,6 +131,11 @@ class Manifest:
     warnings: list[Problem] = field(default_factory=list)
 
 
+def root_of(output_path: str, job_id: str) -> str:
+    """The output folder of a row that was written before it was recorded."""
+    return output_path.rsplit("/", job_id.count("/") + 2)[0] or "/"
+
+
 class Record(NamedTuple):  # a tuple, as every change makes another one
     """One row of the ledger: one ``external_task_id``. Times are Unix seconds, costs US dollars."""
 
@@ -158,6 +163,20 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     units_charged: str | None = None
     image: str | None = None  # the path or URL that was sent, None for Base64: for people, not for identity
     parts: str | None = None  # JSON: the clip's further files, see database.py
+    output_dir: str | None = (
+        None  # the output folder that output_path lies below; None in rows of older versions
+    )
+    video_size: int | None = None  # bytes
+
+    @property
+    def root(self) -> str:
+        """The output folder."""
+        return self.output_dir or root_of(self.output_path, self.job_id)
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What names the job to a person: manifest name, job id, take."""
+        return (self.manifest, self.job_id, self.take)
 
     @property
     def kind(self) -> str:
@@ -191,6 +210,26 @@ class Unusable(NamedTuple):
     @property
     def key(self) -> tuple[str, str, int]:
         return (self.manifest, self.job_id, self.take)
+
+
+class Shelved(NamedTuple):
+    """A downloaded row as far as it tells where its clip should be."""
+
+    external_task_id: str
+    job_id: str
+    take: int
+    output_path: str
+    output_dir: str | None
+    video_path: str
+    video_sha256: str
+    video_size: int | None
+    error_code: str | None
+    parts: str | None
+
+    @property
+    def root(self) -> str:
+        """The output folder."""
+        return self.output_dir or root_of(self.output_path, self.job_id)
 
 
 class Twin(NamedTuple):

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import math
 import os
 import random
@@ -13,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import FrameType
 
 from batchgen import images, keys, manifest, recovery, report, settings
@@ -22,6 +23,7 @@ from batchgen.endpoint import origin
 from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestError, cited
 from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
+from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import Brief, ImageFile, Job, Manifest, Problem, Record
 from batchgen.names import composed
@@ -92,14 +94,28 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
     breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
     pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random(), breaker)
-    doubts = await recovery.doubtful(ledger, manifests)
-    pool.lanes += [_lane(one, doubtful=doubts[one.name]) for one in manifests]
-    tally, stops, ended = Tally(), list[BatchgenError](), False
     recovers = bool(manifests) and args.recover
-    steps = None if recovers else tally.settle(planned(args, manifests, ledger))
-    if steps or recovers or next(ledger.open_records(), None) is not None:
-        runner = await _work(args, out, ledger, (base_url, key), pool, tally, manifests, steps)
+    inventory = Inventory(ledger)
+    doubts = await recovery.doubtful(ledger, manifests, inventory, thoroughly=recovers)
+    await inventory.look(
+        [one.name for one in manifests] if creating else ledger.manifests(), _output_dirs(manifests)
+    )
+    pool.lanes += [_lane(one, inventory, doubtful=doubts[one.name]) for one in manifests]
+    await inventory.note_mounts(_output_dirs(manifests))
+    tally, stops, ended = Tally(), list[BatchgenError](), False
+
+    async def settled() -> list[Step]:
+        steps = tally.settle(inventory.found.applied(planned(args, manifests, ledger)))
+        await inventory.place()
+        return steps
+
+    steps = None if recovers else await settled()
+    if steps or recovers or inventory.found.missing or next(ledger.open_records(), None) is not None:
+        runner = await _work(
+            args, out, inventory, (base_url, key), pool, tally, manifests, settled if steps is None else steps
+        )
         stops, ended = runner.stops, runner.ended is not None
+    await inventory.log.remember()
     for lane in pool.lanes:
         if not lane.left and not ended:
             await recovery.trusted(ledger, lane.name)
@@ -122,12 +138,12 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
 
 
 async def _work(
-    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], pool: Pool, tally: Tally,
-    manifests: Sequence[Manifest], steps: Sequence[Step] | None,
+    args: argparse.Namespace, out: Output, inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
+    manifests: Sequence[Manifest], steps: Sequence[Step] | Callable[[], Awaitable[Sequence[Step]]],
 ) -> Runner:  # fmt: skip
     """Everything that needs the API, whose client isn't even loaded where there is nothing to do.
 
-    ``steps`` None: they are planned here, once the ledger has been recovered.
+    ``steps`` may be a function that plans them, once the ledger has been recovered here.
     """
     from batchgen.api import Api
     from batchgen.download import Downloads
@@ -137,8 +153,9 @@ async def _work(
     async with api, downloads:
         retry = args.retry_wait if args.command == "run" else Waits().retry
         waits = Waits(args.timeout, args.settle, args.poll_interval, retry)
-        runner = Runner(ledger, api, downloads, pool, waits, tally)
-        first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if steps is None else None
+        ledger = inventory.ledger
+        runner = Runner(inventory, api, downloads, pool, waits, tally)
+        first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if callable(steps) else None
 
         def end(reason: BatchgenError) -> None:
             runner.end(reason)
@@ -146,15 +163,19 @@ async def _work(
                 first.cancel()
 
         with _signals(out, end), out.progress(runner, pool):
-            if first is not None:
+            todo: Sequence[Step] = ()
+            if not callable(steps):
+                todo = steps
+            elif first is not None:
                 with contextlib.suppress(asyncio.CancelledError):
                     await first
-                    steps = tally.settle(planned(args, manifests, ledger))
+                    todo = await steps()
             # The plan stays to the end and is looked through for cycles no more; what a night leaves behind is.
             gc.freeze()
             gc.set_threshold(*USUAL_GC)
             submit_only = args.command == "run" and args.submit_only
-            await runner.run(steps or (), ledger.open_records(), submit_only=submit_only)
+            open_records = itertools.chain(ledger.open_records(), inventory.missing())
+            await runner.run(todo, open_records, submit_only=submit_only)
     return runner
 
 
@@ -169,24 +190,16 @@ async def _recovered(runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequ
                 lane.closed = EndedEarly(text, kind="unproven")
 
 
-def _lane(one: Manifest, *, doubtful: bool) -> Lane:
+def _output_dirs(manifests: Iterable[Manifest]) -> set[str]:
+    return {job.output_dir for job in _jobs(manifests)}
+
+
+def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
     """A manifest's share of the run."""
     lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
     lane.asks = math.inf if doubtful else recovery.SAMPLE
-    lane.closed = _unwritable(one)
+    lane.closed = inventory.unwritable(one)
     return lane
-
-
-def _unwritable(one: Manifest) -> EndedEarly | None:
-    """Why clips of this manifest could not be written; found out before they are paid for."""
-    for folder in sorted({job.output_dir for job in one.jobs}):
-        try:
-            os.makedirs(folder, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            text = f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
-            return EndedEarly(text, kind="output")
-    return None
 
 
 async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: str, key: str) -> int:
@@ -195,7 +208,8 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
         raise ManifestError(problems)
     from batchgen.api import Api
 
-    await recovery.doubtful(ledger, manifests)
+    inventory = Inventory(ledger)
+    await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
     ended: list[BatchgenError] = []
 
     def end(reason: BatchgenError) -> None:
@@ -220,6 +234,7 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
             {
                 "exit_code": code,
                 "tasks": found.tasks,
+                "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
                 "missing": found.missing,
                 "lookups_proven": proven,
                 "problems": listed,
@@ -227,7 +242,9 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
         )
     out.say(*problems)
     if not args.quiet and not args.json:
-        out.say(*report.recovery_text(found.tasks, found.missing, proven=proven))
+        out.say(
+            *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))
+        )
     return code
 
 

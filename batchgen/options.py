@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
             "  batchgen collect", ledger, api)  # fmt: skip
     command(
         "recover",
-        "rebuild a lost ledger from the API, by external_task_id; creates nothing",
+        "rebuild a lost ledger from the clips' folders and the API; creates nothing",
         "  batchgen recover manifests/",
         paths,
         ledger,

@@ -16,6 +16,7 @@ from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
 MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose
 MAX_REFUSED = 2  # the same where the API blames what was sent: nobody pays for the same words three times
+SUPERSEDED = "superseded"  # the folder beside the clips for those that others have replaced
 
 
 class Action(enum.StrEnum):
@@ -24,7 +25,7 @@ class Action(enum.StrEnum):
     CREATE = "create"  # pays
     RETRY = "retry"  # pays: the last task failed
     SETTLE = "settle"  # ask whether an uncertain create made a task
-    FOLLOW = "follow"  # wait for a task that runs
+    FOLLOW = "follow"  # wait for the end of its task
     DOWNLOAD = "download"  # bring home a clip that is ready
     DONE = "done"
     REJECTED = "rejected"  # refused before; waits until it changes
@@ -40,7 +41,7 @@ PAYS = frozenset({Action.CREATE, Action.RETRY})
 _ACTIONS: Mapping[State, tuple[Action, str]] = {
     State.SUBMITTING: (Action.SETTLE, "an earlier run stopped while it was being created"),
     State.UNKNOWN: (Action.SETTLE, "nobody knows whether its create was accepted"),
-    State.SUBMITTED: (Action.FOLLOW, "its task runs"),
+    State.SUBMITTED: (Action.FOLLOW, "its task was made; whether it has ended is asked for"),
     State.SUCCEEDED: (Action.DOWNLOAD, "its clip is ready"),
     State.DOWNLOADED: (Action.DONE, "its clip is here"),
 }
@@ -54,6 +55,7 @@ class Step(NamedTuple):
     external_task_id: str
     reason: str
     cost: float = 0.0
+    renamed: bool = False  # the row was made under another name
 
 
 def decide(
@@ -154,7 +156,8 @@ def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step
     manifest, job_id, _ = twin.key
     action, reason = _ACTIONS[twin.row.state]
     if moved:
-        return Step(job, action, twin.row.external_task_id, f"{reason}, made as {manifest}/{job_id}")
+        reason = f"{reason}, made as {manifest}/{job_id}"
+        return Step(job, action, twin.row.external_task_id, reason, renamed=True)
     if accept_changes:
         return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
     reason = (
@@ -192,6 +195,7 @@ def new_row(step: Step, job: Job) -> Record:
         output_path=output_path(job),
         cost_usd_estimate=step.cost,
         image=image_name(job.request),
+        output_dir=job.output_dir,
     )
 
 
@@ -205,8 +209,19 @@ def image_name(request: Mapping[str, Any]) -> str | None:
 
 def output_path(job: Job) -> str:
     """Where a job's clip belongs, unless another clip is there."""
-    name = job.id if job.take == 1 else f"{job.id}.take{job.take}"
-    return os.path.join(job.output_dir, job.manifest, f"{name}.mp4")
+    return clip_path(job.output_dir, *job.key)
+
+
+def clip_path(output_dir: str, manifest: str, job_id: str, take: int) -> str:
+    """The plain name of a job's clip."""
+    name = job_id if take == 1 else f"{job_id}.take{take}"
+    return os.path.join(output_dir, manifest, f"{name}.mp4")
+
+
+def superseded_path(path: str) -> str:
+    """Where a clip goes whose plain name another clip of its job takes."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, SUPERSEDED, name)
 
 
 def next_id(base_id: str, external_task_id: str) -> str:

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchgen import database
-from batchgen.models import Brief, Event, ImageFile, Record, State, Twin, Unusable
+from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
+from batchgen.lock import Lock
+from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
 from batchgen.names import composed, spellings
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
@@ -55,9 +57,16 @@ class Records:
 
     @classmethod
     def read(cls, path: str, *, origin: str | None = None) -> Records:
-        """Open a ledger for reading, whether or not a run holds it. Raises LedgerError."""
+        """Open a ledger for reading, whether or not a run holds it. Raises LedgerError.
+
+        One of an older version is migrated first, under its lock.
+        """
         path = os.path.realpath(path)
-        return Records(path, database.open_to_read(path, origin))
+        try:
+            return Records(path, database.open_to_read(path, origin))
+        except LedgerOutdated as outdated:
+            _migrate(path, outdated)
+            return Records(path, database.open_to_read(path, origin))
 
     def close(self) -> None:
         self._reader.close()
@@ -236,6 +245,25 @@ class Records:
                 if not states or record.state in states:  # it may have gone on meanwhile
                     yield record
 
+    def manifests(self) -> list[str]:
+        """The names of all manifests that have rows."""
+        return [str(name) for (name,) in self._rows("SELECT DISTINCT manifest FROM tasks ORDER BY manifest")]
+
+    def shelved(self, manifest: str) -> Iterator[Shelved]:
+        """Where the clips of a manifest's downloaded rows should be; to be used up at once."""
+        for row in self._each(
+            f"SELECT {', '.join(Shelved._fields)} FROM tasks INDEXED BY tasks_job"
+            " WHERE manifest = ? AND state = 'downloaded'",
+            (manifest,),
+        ):
+            yield Shelved(*row)
+
+    def moves(self) -> list[tuple[Record, str]]:
+        """The clips that are about to be moved from their ``video_path``, each with where to."""
+        found = self._rows("SELECT external_task_id, target FROM moves JOIN tasks ON id = task ORDER BY id")
+        rows = [(self.record(str(name)), str(target)) for name, target in found]
+        return [(row, target) for row, target in rows if row is not None]
+
     def known_tasks(self, limit: int) -> list[Record]:
         """The newest rows that have a task."""
         numbers: list[int] = []
@@ -307,6 +335,22 @@ class Records:
         """Rows one by one; to be used up at once, since the read lasts until then."""
         with database.translated(self.path):
             yield from map(database.restored, database.execute(self._reader, sql, values))
+
+
+def _migrate(path: str, outdated: LedgerOutdated) -> None:
+    try:
+        lock = Lock.acquire(f"{path}.lock")
+        try:
+            database.open_to_write(path, None).close()
+        finally:
+            lock.release()
+    except LedgerBusy as error:
+        raise LedgerBusy(f"{outdated} It is brought up to date once it is free, and {error}") from error
+    except LedgerError as error:
+        raise LedgerError(
+            f"{outdated} It can't be brought up to date where it is: {error} Where it can't be written, copy it to"
+            " where it can, and name the copy with --ledger."
+        ) from error
 
 
 def to_record(row: Sequence[Any]) -> Record:

@@ -1,18 +1,19 @@
-"""A lost ledger, rebuilt from the API: every job's ids are derived again and asked for. Nothing here creates."""
+"""A lost ledger, rebuilt from the clips' folders, and from the API by the ids of all jobs. Nothing here creates."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from batchgen.asking import QUERIES, Asker
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
+from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
 from batchgen.pacing import backoff
-from batchgen.plan import Action, Step, new_row, next_id
+from batchgen.plan import Action, Step, new_row, next_id, superseded_path
 from batchgen.prices import cost_usd
 
 TRIES = 6  # questions about one id before the recovery gives up
@@ -21,24 +22,32 @@ SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before the
 
 @dataclass(slots=True)
 class Recovered:
-    """What a recovery found: ``external_task_id`` -> task id of the tasks adopted, and the jobs without any."""
+    """What the API had: ``external_task_id`` -> task id of the tasks adopted; how many jobs nothing is known of."""
 
     tasks: dict[str, str] = field(default_factory=dict)
     missing: int = 0
 
 
-async def doubtful(ledger: Ledger, manifests: Iterable[Manifest]) -> dict[str, bool]:
-    """Whether the ledger may have lost tasks of a manifest, by its name.
+async def doubtful(
+    ledger: Ledger, manifests: Sequence[Manifest], inventory: Inventory, *, thoroughly: bool = False
+) -> dict[str, bool]:
+    """Whether the ledger may have lost tasks of a manifest, by its name; clips beside which they stand are taken in.
 
-    It may where it has none: then every job is asked for before it is created, in this run and in those after it,
-    until one has got to its end (:func:`trusted`). That a manifest is new looks just the same, and costs questions.
+    It may where it has none, or hadn't all whose clips are there: then every job is asked for before it is created,
+    in this run and in those after it, until one has got to its end (:func:`trusted`). That a manifest is new looks
+    just the same, and costs questions.
     """
-    doubts = {}
-    for manifest in manifests:
-        key = f"doubtful:{manifest.name}"
-        doubts[manifest.name] = ledger.note(key) == "yes" or not ledger.knows(manifest.name)
-        if doubts[manifest.name]:
-            await ledger.set_note(key, "yes")
+    doubts = {
+        one.name: ledger.note(f"doubtful:{one.name}") == "yes" or not ledger.knows(one.name)
+        for one in manifests
+    }
+    doubted = [name for name, doubt in doubts.items() if doubt]
+    for row in await inventory.take_in(manifests, doubted, thoroughly=thoroughly):
+        if row.manifest in doubts:
+            doubts[row.manifest] = True
+    for name, doubt in doubts.items():
+        if doubt and ledger.note(f"doubtful:{name}") != "yes":
+            await ledger.set_note(f"doubtful:{name}", "yes")
     return doubts
 
 
@@ -53,10 +62,10 @@ async def recover(asker: Asker, ledger: Ledger, jobs: Iterable[Job]) -> Recovere
     Raises AccountStop, or EndedEarly where an answer couldn't be had: what was found until then is kept.
     """
     result, queue = Recovered(), iter(jobs)
+    without: list[Job] = []
 
     async def work() -> None:
-        for job in queue:
-            await _recover_job(asker, ledger, job, result)
+        without.extend([job for job in queue if not await _recover_job(asker, ledger, job, result)])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -67,25 +76,48 @@ async def recover(asker: Asker, ledger: Ledger, jobs: Iterable[Job]) -> Recovere
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
+    paid = ledger.twins(job.digest for job in without)  # under another name
+    result.missing = sum(job.digest not in paid for job in without)
+    if result.missing:
+        await asker.lookups_work()
     return result
 
 
-async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered) -> None:
-    name, found = job.external_task_id, False
+async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered) -> bool:
+    """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
+    name, known = job.external_task_id, False
+    views: dict[str, TaskView] = {}
     while True:
         record = ledger.record(name)
+        known = known or record is not None
         if record is None or record.task_id is None:
             view = await _patiently(asker, name)
             if view is None:
                 break
-            values = {"task_id": view.task_id, "submitted_at": view.created_at}
-            change = Change(name, State.SUBMITTED, "recovered", request_id=view.request_id, values=values)
-            row = new_row(Step(job, Action.CREATE, name, "recovered", cost_usd(job.request)), job)
-            await ledger.adopt(row, change)
-            result.tasks[name] = view.task_id
-        found = True
+            views[name] = view
         name = next_id(job.external_task_id, name)
-    result.missing += not found
+    changes = {name: _recovered(name, view) for name, view in views.items()}
+    paid = [name for name, change in changes.items() if change.to is not State.FAILED]
+    for name, change in changes.items():
+        row = new_row(Step(job, Action.CREATE, name, "recovered", cost_usd(job.request)), job)
+        if name in paid[:-1]:  # a later one is the clip of the job
+            row = row._replace(output_path=superseded_path(row.output_path))
+        await ledger.adopt(row, change)
+        result.tasks[name] = views[name].task_id
+    return known or bool(views)
+
+
+def _recovered(name: str, view: TaskView) -> Change:
+    """What the API says of a task that the ledger hadn't, as the row's first change."""
+    values = {"task_id": view.task_id, "submitted_at": view.created_at}
+    ended = {**values, "finished_at": view.updated_at, "units_charged": view.units_charged}
+    if view.status == "failed":
+        text = view.message or "the API gave no reason"
+        return Change(name, State.FAILED, "recovered", "failed", text, view.request_id, ended)
+    if view.status == "succeed" and view.video_url and len(view.clips) == 1:
+        found = {**ended, "video_url": view.video_url}
+        return Change(name, State.SUCCEEDED, "recovered", None, None, view.request_id, found)
+    return Change(name, State.SUBMITTED, "recovered", None, None, view.request_id, values)
 
 
 async def _patiently(asker: Asker, name: str) -> TaskView | None:

@@ -170,12 +170,12 @@ def warning_text(warning: Problem) -> str:
     return ": ".join(filter(None, (str(warning.place), "warning", warning.subject, warning.text)))
 
 
-def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool) -> Iterator[str]:
+def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool, clips: int = 0) -> Iterator[str]:
     """What a recovery found, and what to do."""
-    found = (
-        f"{len(tasks):,} task{'' if len(tasks) == 1 else 's'} recovered" if tasks else "nothing to recover"
-    )
-    yield f"batchgen: {found}" + (f"; the API has no task for {counted(missing, 'job')}" if missing else "")
+    found = [f"{counted(clips, 'clip')} found on disk"] if clips else []
+    found += [f"{counted(len(tasks), 'task')} recovered from the API"] if tasks else []
+    absent = f"; the API has no task for {counted(missing, 'job')}" if missing else ""
+    yield f"batchgen: {' and '.join(found) or 'nothing to recover'}{absent}"
     if tasks:
         yield "`batchgen collect` follows them and brings their clips home, at no cost."
     if missing and not proven:

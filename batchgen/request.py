@@ -111,6 +111,11 @@ def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def canonical_text(fields: Any) -> str:
+    """The text that :func:`canonical` gave, from what it says as JSON."""
+    return _sendable(_compact_sorted(fields))
+
+
 def digest(canonical_text: str) -> str:
     """SHA-256 (hex) of a canonical text."""
     return hashlib.sha256(canonical_text.encode()).hexdigest()

@@ -18,11 +18,14 @@ from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import tell, write
 from batchgen.errors import ApiError, DownloadError, NotFound
+from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.pacing import backoff
 from batchgen.plan import output_path
 from batchgen.pool import Work
+from batchgen.survey import unmounted
+from batchgen.transitions import CLIP_GONE
 
 if TYPE_CHECKING:
     from batchgen.download import Downloads
@@ -38,8 +41,10 @@ LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 class Retrieval:
     """Brings the clips of one run home. ``patience`` is in seconds without progress, for each clip."""
 
-    def __init__(self, ledger: Ledger, asker: Asker, downloads: Downloads, *, patience: float) -> None:
-        self._ledger, self._asker, self._downloads = ledger, asker, downloads
+    def __init__(
+        self, ledger: Ledger, asker: Asker, downloads: Downloads, inventory: Inventory, *, patience: float
+    ) -> None:
+        self._ledger, self._asker, self._downloads, self._inventory = ledger, asker, downloads, inventory
         self._patience = patience
         self._rng = random.Random()
         self._places = asyncio.Semaphore(DOWNLOADS)
@@ -47,6 +52,8 @@ class Retrieval:
     async def bring_home(self, work: Work, record: Record) -> str:
         """Download the clip of a task that has ended well. Returns what a person has to know, or nothing."""
         record, root = await self._placed(work, record)
+        if (why := unmounted(self._ledger, root)) is not None:
+            return f"its clip is paid and waits: {why}; mount it and run again"
         way = _Way(links(record))
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
@@ -75,7 +82,7 @@ class Retrieval:
                     )
                     work.record = record
                 if failed >= TRIES and (error.local or now() - since >= self._patience):
-                    return self._not_home(work, record, error, way)
+                    return await self._not_home(work, record, error, way)
                 await asyncio.sleep(self._wait(failed, error))
                 record = work.record = await self._ask_anew(record, way)
         finally:
@@ -90,10 +97,12 @@ class Retrieval:
         )
         return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
 
-    def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
+    async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
         """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
         age = time.time() - (record.finished_at or record.submitted_at or record.created_at)
         if error.gone and way.asked and age > KEPT:
+            if record.video_sha256 is not None:
+                return await self._lost(work, record)
             work.bucket = "vanished"
             return (
                 f"its clip is gone: {error}, {age / 86400:.0f} days after its task ended (results are deleted after 30);"
@@ -110,28 +119,68 @@ class Retrieval:
             for part, one in way.home.items()
             if part
         ]
-        work.record = await write(
-            self._ledger, record, State.DOWNLOADED, "downloaded", message=notes or None,
-            detail={"bytes": clip.size, **({"note": notes} if notes else {})}, video_url=way.urls[""], video_path=clip.path,
-            video_sha256=clip.sha256, parts=json.dumps(parts) if parts else None, error_message=None,
-        )  # fmt: skip
+        job = work.step.job if work.step is not None and isinstance(work.step.job, Job) else None
+        columns = {
+            "video_url": way.urls[""],
+            "video_path": clip.path,
+            "video_sha256": clip.sha256,
+            "video_size": clip.size,
+            "parts": json.dumps(parts) if parts else None,
+        }
+        work.record = await self._inventory.keep(record, job, notes, **columns)
         if notes:
             tell(logging.WARNING, "odd_clip", record, notes)
-        for one in way.home.values():
-            tell(logging.INFO, "downloaded", record, one.path)
+        for one in (
+            work.record.video_path,
+            *(part["path"] for part in json.loads(work.record.parts or "[]")),
+        ):
+            tell(logging.INFO, "downloaded", record, str(one))
 
     async def _placed(self, work: Work, record: Record) -> tuple[Record, str]:
         """The row with the path that its clip belongs to now, and the output folder that the path lies in."""
-        root = os.path.normpath(
-            os.path.join(record.output_path, *[os.pardir] * (record.job_id.count("/") + 2))
-        )
-        if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != root:
-            moved = {"from": record.output_path}
+        if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != record.root:
+            values = {"output_path": output_path(job), "output_dir": job.output_dir}
+            detail = {"from": record.output_path}
             record = work.record = await write(
-                self._ledger, record, State.SUCCEEDED, "moved", detail=moved, output_path=output_path(job)
+                self._ledger, record, State.SUCCEEDED, "moved", detail=detail, **values
             )
-            root = job.output_dir
-        return record, root
+        return record, record.root
+
+    async def fetch_again(self, work: Work, record: Record) -> str:
+        """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
+        where = f"its clip is no longer at {record.video_path}"
+        try:
+            view = await self._asker.ask(record.task_id or "")
+        except ApiError as error:
+            if isinstance(error, NotFound) and self._is_old(record):
+                return await self._lost(work, record)
+            work.bucket = State.SUCCEEDED.value
+            return f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
+        values = addresses(record, view)
+        if not values:
+            if self._is_old(record):
+                return await self._lost(work, record)
+            work.bucket = State.SUCCEEDED.value
+            return f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
+        work.record = await write(
+            self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
+        )
+        tell(logging.WARNING, "clip_missing", record, f"{where}: fetched again, at no cost")
+        return ""
+
+    async def _lost(self, work: Work, record: Record) -> str:
+        """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
+        text = f"its clip was at {record.video_path} and is no longer there, and the API has deleted it"
+        work.record = await write(
+            self._ledger, record, State.DOWNLOADED, "clip_gone", code=CLIP_GONE, message=text
+        )
+        work.bucket = "vanished"
+        return f"{text}; a copy that is put back there is found by the next run. Nothing is paid or asked for again"
+
+    @staticmethod
+    def _is_old(record: Record) -> bool:
+        """Whether the API may have deleted the clip by now."""
+        return time.time() - (record.finished_at or record.created_at) > KEPT
 
     async def _ask_anew(self, record: Record, way: _Way) -> Record:
         """Addresses expire: ask for the task's present ones."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchgen.asking import Asker
 from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
-from batchgen.ledger import Ledger
+from batchgen.inventory import Inventory
 from batchgen.life import Lives
 from batchgen.models import Record, State
 from batchgen.pacing import Waits
@@ -29,15 +29,15 @@ class Runner:
     """One run. Its pool has the lanes of all manifests in the plan."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
+        self, inventory: Inventory, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
         *, clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
-        self._ledger = ledger
-        self._lives = Lives(ledger, api, downloads, pool, waits, self.end, clock, rng or random.Random())
+        self._ledger = inventory.ledger
+        self._lives = Lives(inventory, api, downloads, pool, waits, self.end, clock, rng or random.Random())
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._leaving = False  # nothing is left but tasks that are not waited for
         self._bug: BaseException | None = None  # what no life should ever raise
@@ -86,7 +86,7 @@ class Runner:
             planned_step = planned.pop(record.external_task_id, None)
             name = planned_step.job.manifest if planned_step is not None else record.manifest
             work = Work(lanes.get(name) or Lane(name), planned_step, record)
-            if record.state is not State.SUCCEEDED:
+            if record.state not in (State.SUCCEEDED, State.DOWNLOADED):  # those hold no slot
                 self._pool.found(work)
             self._spawn(work)
         for step in planned.values():  # the ledger has gone on since the plan was made

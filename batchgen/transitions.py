@@ -31,8 +31,8 @@ ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
         _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.REJECTED, _S.UNKNOWN, _S.PENDING}),
         # Found at the API and adopted; proven not created; or abandoned by a person.
         _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.PENDING, _S.REJECTED}),
-        # Progress; or the task ended. Never back: the task is paid for and its slot is known.
-        _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED}),
+        # Progress; the task ended; or its clip was found on disk. Never back: it is paid for and its slot is known.
+        _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED}),
         # The clip is home; its URL was asked for again; or a person gave up a clip that is gone.
         _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED, _S.FAILED}),
         # Nothing was made, so the id is free: content or person changed, and it is tried again; found after all; or
@@ -40,16 +40,19 @@ ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
         _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED, _S.REJECTED}),
         # Final, but may be given up. A retry of a failed task is another row, ID~2.
         _S.FAILED: frozenset({_S.FAILED}),
-        _S.DOWNLOADED: frozenset(),
+        # Its file was moved or renamed; or it is no longer on disk, and is fetched again.
+        _S.DOWNLOADED: frozenset({_S.DOWNLOADED, _S.SUCCEEDED}),
     }
 )
 
 # No create is sent for a job in one of these: it may have been paid for, and its clip may exist.
 MAY_BE_PAID = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.SUCCEEDED, _S.DOWNLOADED})
 
-# What may be found at the API about a row that the ledger doesn't have, or has without a task.
-ADOPTED = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED})
+# What may be found, at the API or beside a clip on disk, about a row that the ledger doesn't have, or has without a task.
+ADOPTED = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED})
 WITHOUT_TASK = frozenset({_S.PENDING, _S.REJECTED, _S.SUBMITTING, _S.UNKNOWN})
+
+CLIP_GONE = "clip_gone"  # the error code of a downloaded row whose clip is neither on disk nor at the API
 
 # Columns that a Change may set, with their types; None is always taken.
 _TEXT, _NUMBER = (str,), (int, float)
@@ -62,9 +65,11 @@ SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "submitted_at": _NUMBER,
         "finished_at": _NUMBER,
         "output_path": _TEXT,
+        "output_dir": _TEXT,
         "video_url": _TEXT,
         "video_path": _TEXT,
         "video_sha256": _TEXT,
+        "video_size": (int,),
         "cost_usd_estimate": _NUMBER,
         "units_charged": _TEXT,
         "parts": _TEXT,

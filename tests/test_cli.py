@@ -223,7 +223,7 @@ JSON = {
     "run -n night.yaml": PLAN,
     "run --poll-interval 0.05 night.yaml": RUN,
     "collect": RUN,
-    "recover night.yaml": {"exit_code", "tasks", "missing", "lookups_proven", "problems"},
+    "recover night.yaml": {"exit_code", "tasks", "clips", "missing", "lookups_proven", "problems"},
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable"},
     "resolve JOB": {"ledger", "task", "unusable"},

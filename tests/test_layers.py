@@ -76,8 +76,20 @@ LAYERS = {
         "partfile",
         "transfer",
     ),  # what stands on the disk
-    "effects": ("ledger", "api", "download"),
-    "runner": ("runner", "life", "following", "retrieval", "creating", "asking", "recovery"),
+    "effects": ("ledger", "api", "download", "clips"),
+    "runner": (
+        "runner",
+        "life",
+        "following",
+        "retrieval",
+        "creating",
+        "asking",
+        "recovery",
+        "cliplog",
+        "naming",
+        "survey",
+        "inventory",
+    ),
     "surface": (
         "settings",
         "keys",

@@ -1,0 +1,283 @@
+"""What the ledger says of clips, brought together with what lies in their folders. Nothing here creates or downloads.
+
+Clips that the ledger hasn't are taken in from ``clips.jsonl``, those that were moved are found by their digests, and
+one that comes home is recorded beside it and in the ledger, and gets its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from batchgen import clips
+from batchgen.cliplog import ClipLog
+from batchgen.creating import tell
+from batchgen.errors import EndedEarly, LedgerError, LedgerLost
+from batchgen.ledger import Ledger
+from batchgen.models import Change, Job, Manifest, Record, Shelved, State
+from batchgen.naming import Names
+from batchgen.survey import Survey, survey, unmounted
+from batchgen.transitions import CLIP_GONE
+
+log = logging.getLogger("batchgen")
+
+_Row = TypeVar("_Row", Record, Shelved)
+_OF_A_CLIP = (
+    "task_id", "submitted_at", "finished_at", "video_path", "video_sha256", "video_size", "parts", "units_charged",
+)  # fmt: skip
+
+
+class Inventory:
+    """The clips of one run's ledger on disk."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = self._ledger = ledger
+        self.found = Survey()
+        self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
+        self.log = ClipLog(ledger)
+        self.names = Names(ledger, self.log)
+
+    async def keep(self, record: Record, job: Job | None, note: str = "", **columns: Any) -> Record:
+        """Record a clip that is complete on disk: beside it first, so that no crash leaves one that nothing tells of.
+
+        ``columns`` are where it is and what it is: ``video_path``, ``video_sha256``, ``video_size``, ``parts``, ...;
+        ``note`` is what is odd about it. Then it takes its job's plain name, and what had that is set aside. ``job``
+        None: the manifest isn't at hand.
+        """
+        row = record._replace(state=State.DOWNLOADED, error_code=None, error_message=None, **columns)
+        await self.log.add(row)
+        detail = {"bytes": row.video_size, **({"note": note} if note else {})}
+        values = {**columns, "error_message": None}  # the note is history
+        name, message = record.external_task_id, note or None
+        change = Change(name, State.DOWNLOADED, "downloaded", None, message, values=values, detail=detail)
+        return await self.names.take(await self._ledger.apply(change), job)
+
+    # -- clips that the ledger hasn't ---------------------------------------------------------------------------
+
+    async def take_in(
+        self, manifests: Sequence[Manifest], doubtful: Collection[str], *, thoroughly: bool = False
+    ) -> list[Record]:
+        """Adopt the clips that lie in the manifests' folders and that the ledger hasn't; returns their rows.
+
+        A ``clips.jsonl`` that the ledger knows is read only ``thoroughly``. ``doubtful`` manifests may have had another
+        name when their clips were made: what their jobs ask for is looked for in the folders beside theirs, too.
+        Nothing is believed but a file's digest.
+        """
+        adopted: list[Record] = []
+        own: set[str] = set()
+        for one in manifests:
+            for output_dir in sorted({job.output_dir for job in one.jobs}):
+                folder = os.path.join(output_dir, one.name)
+                own.add(folder)
+                if os.path.isdir(folder) and (thoroughly or not self.log.is_known(folder)):
+                    adopted += await self._take_in(folder, output_dir)
+        for one in manifests:
+            if one.name in doubtful or thoroughly:
+                digests = {job.digest for job in one.jobs}
+                for output_dir in sorted({job.output_dir for job in one.jobs}):
+                    for folder in set(_folders(output_dir)) - own:
+                        adopted += await self._take_in(folder, output_dir, digests)
+        await self.log.remember()
+        self.adopted += adopted
+        return adopted
+
+    async def _take_in(
+        self, folder: str, output_dir: str, digests: Container[str] | None = None
+    ) -> list[Record]:
+        """Adopt what a folder has; only clips of these contents, where ``digests`` is given."""
+        size = clips.size(folder)
+        try:
+            told = await asyncio.to_thread(clips.entries, folder, output_dir)
+        except OSError as error:
+            log.warning("%s/%s can't be read: %s", folder, clips.NAME, error.strerror or error)
+            return []
+        wanted = [
+            one.row
+            for one in told.values()
+            if one.api == self.log.api
+            and (digests is None or one.row.digest in digests)
+            and self._lacks(one.row)
+        ]
+        verified = await asyncio.to_thread(lambda: list(_verified(wanted, output_dir)))
+        adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
+        if adopted:
+            plural = "" if len(adopted) == 1 else "s"
+            log.warning(
+                "%s clip%s in %s that the ledger had not: recorded, and not paid again",
+                f"{len(adopted):,}", plural, folder, extra={"action": "clips_found"},
+            )  # fmt: skip
+        if digests is None:
+            self.log.seen(folder, size)
+            rows = self._ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
+            missing = [  # they came home before lines were written
+                row
+                for row in rows
+                if row.external_task_id not in told
+                and row.error_code != CLIP_GONE
+                and clips.folder_of(row) == folder
+            ]
+            await self.log.add(*missing)
+        return adopted
+
+    def _lacks(self, row: Record) -> bool:
+        """Whether the ledger doesn't have this clip, and nothing in it speaks against it."""
+        known = self._ledger.record(row.external_task_id)
+        if known is None:
+            return not self._ledger.with_task(row.task_id or "")
+        ended = known.state in (State.DOWNLOADED, State.FAILED)
+        return not ended and known.task_id in (None, row.task_id)
+
+    async def _adopt(self, row: Record) -> Record | None:
+        values = {name: getattr(row, name) for name in _OF_A_CLIP}
+        change = Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values)
+        known = self._ledger.record(row.external_task_id)
+        try:
+            if known is not None and known.task_id is not None:
+                return await self._ledger.apply(change)
+            return await self._ledger.adopt(row, change)
+        except LedgerLost:
+            raise
+        except LedgerError as error:  # of this clip alone
+            log.info("%s", error)
+            return None
+
+    # -- clips that aren't where they were ----------------------------------------------------------------------
+
+    async def look(self, manifests: Iterable[str], output_dirs: Iterable[str]) -> None:
+        """Finish moves that were begun, see which of these manifests' clips are there, and find those that were moved.
+
+        ``output_dirs`` are the output folders that the manifests name now.
+        """
+        unreachable = {row.root for row, _ in self._ledger.moves() if unmounted(self._ledger, row.root)}
+        await self.names.finish(unreachable)
+        folders = sorted(set(output_dirs))
+        found = self.found = await asyncio.to_thread(survey, self._ledger, list(manifests))
+        for folder in folders:
+            if any(map(clips.size, _folders(folder))):
+                found.here.add(folder)
+        await self._find(found, folders)
+        await self.note_mounts(found.here)
+        for why in dict.fromkeys(found.offline.values()):
+            log.warning("%s: the clips there are left as they are", why, extra={"action": "offline"})
+
+    async def _find(self, found: Survey, output_dirs: Iterable[str]) -> None:
+        """Look below the output folders for clips that aren't where they were, by size and digest."""
+        absent = {**found.missing, **found.away}
+        if not absent:
+            return
+        roots = {row.root for row in absent.values()} | set(output_dirs)
+        where = sorted(roots - found.offline.keys())
+        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set())))
+        for row, path, root in places:
+            name = row.external_task_id
+            values = {"video_path": path}
+            if root != row.root:  # the whole folder was moved
+                there = os.path.relpath(row.output_path, row.root)
+                values |= {"output_path": os.path.join(root, there), "output_dir": root}
+            detail = {"from": row.video_path}
+            record = await self._ledger.apply(
+                Change(name, State.DOWNLOADED, "found_on_disk", values=values, detail=detail)
+            )
+            await self.log.add(record)
+            found.missing.pop(name, None)
+            found.away.pop(name, None)
+            tell(logging.INFO, "found_on_disk", record, f"{row.video_path} is at {path} now")
+
+    async def place(self) -> None:
+        """Give the clips of renamed jobs, and of those that were replaced and are wanted again, their plain names."""
+        found = self.found
+        wanted: list[tuple[Record, Job | None]] = []
+        for step in found.misnamed:
+            record = self._ledger.record(step.external_task_id)
+            if record is None or record.root in found.offline or record.external_task_id in found.missing:
+                continue
+            if isinstance(step.job, Job):
+                wanted.append((record, step.job))
+        if wanted:
+            await self.names.give(wanted, found.offline)
+
+    def unwritable(self, one: Manifest) -> EndedEarly | None:
+        """Why clips of this manifest could not be written; found out before they are paid for."""
+        for folder in sorted({job.output_dir for job in one.jobs}):
+            if (why := unmounted(self._ledger, folder)) is not None:
+                return EndedEarly(f"{one.name}: {why}", kind="unmounted")
+            try:
+                os.makedirs(folder, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                text = f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
+                return EndedEarly(text, kind="output")
+        return None
+
+    async def note_mounts(self, output_dirs: Iterable[str]) -> None:
+        """Remember on which mounted disks the output folders lie that are there."""
+        for folder in output_dirs:
+            there = folder in self.found.here or unmounted(self._ledger, folder) is None
+            if there and os.path.isdir(folder):
+                mount = clips.mount_point(folder)
+                if self._ledger.note(f"mount:{folder}") != mount:
+                    await self._ledger.set_note(f"mount:{folder}", mount)
+
+    def missing(self) -> Iterator[Record]:
+        """The rows whose clips have to be fetched again."""
+        for name in self.found.missing:
+            record = self._ledger.record(name)
+            if record is not None and record.state is State.DOWNLOADED:
+                yield record
+
+
+def _folders(output_dir: str) -> list[str]:
+    """The folders in an output folder, which are those of manifests."""
+    try:
+        with os.scandir(output_dir) as several:
+            return sorted(one.path for one in several if not one.name.startswith(".") and one.is_dir())
+    except OSError:
+        return []
+
+
+def _verified(rows: Sequence[Record], output_dir: str) -> Iterator[Record]:
+    """The rows whose clips are on disk, with where they are: under their names, or found by their digests."""
+    astray = []
+    for row in rows:
+        if clips.is_clip(row.video_path or "", row.video_sha256 or "", row.video_size):
+            yield _with_parts(row)
+        else:
+            astray.append(row)
+    if astray:
+        taken = {row.video_path for row in rows} - {row.video_path for row in astray}
+        for row, path, _ in _match(astray, [output_dir], taken):
+            yield _with_parts(row._replace(video_path=path))
+
+
+def _with_parts(row: Record) -> Record:
+    """The row with those further files that are there."""
+    parts = json.loads(row.parts) if row.parts else []
+    there = [one for one in parts if one["path"] and clips.is_clip(one["path"], str(one.get("sha256")))]
+    return row._replace(parts=json.dumps(there) if there else None)
+
+
+def _match(
+    rows: Sequence[_Row], roots: Sequence[str], taken: set[str | None]
+) -> Iterator[tuple[_Row, str, str]]:
+    """Files below ``roots`` with the bytes of these rows' clips, each once, and their root; of some rows there is none."""
+    sizes = {row.video_size for row in rows}
+    by_size: dict[int | None, list[tuple[str, str]]] = {}
+    for root in roots:
+        for path, size in clips.below(root):
+            if path not in taken:
+                for key in {size, None} & sizes:
+                    by_size.setdefault(key, []).append((path, root))
+    used = set[str]()
+    for row in rows:
+        name = os.path.basename(row.video_path or "")
+        alike = by_size.get(row.video_size, [])
+        for path, root in sorted(alike, key=lambda one: os.path.basename(one[0]) != name):
+            if path not in used and clips.is_clip(path, row.video_sha256 or "", row.video_size):
+                used.add(path)
+                yield row, path, root
+                break

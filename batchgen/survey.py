@@ -1,0 +1,124 @@
+"""Which clips of downloaded rows are on disk: each folder is listed once. Nothing here writes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from batchgen import clips
+from batchgen.models import Shelved
+from batchgen.plan import Action, Step
+from batchgen.records import Records
+from batchgen.transitions import CLIP_GONE
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+@dataclass(slots=True)
+class Survey:
+    """Where the clips of downloaded rows are, as far as it isn't where they belong.
+
+    ``missing``: not on disk, by external_task_id. ``away``: their disk can't be reached. ``gone``: neither on disk nor
+    at the API, which a run has told before. ``odd``: rows whose clip doesn't have its job's plain name. ``offline``:
+    output folders that can't be reached, and why; ``here``: those that have a clip. ``misnamed`` are steps whose rows'
+    clips may have to be renamed.
+    """
+
+    missing: dict[str, Shelved] = field(default_factory=dict)
+    away: dict[str, Shelved] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    odd: set[str] = field(default_factory=set)
+    offline: dict[str, str] = field(default_factory=dict)
+    here: set[str] = field(default_factory=set)
+    misnamed: list[Step] = field(default_factory=list)
+
+    def applied(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """The steps, true of the disk: a job whose clip isn't there is not done."""
+        for step in steps:
+            if step.renamed or step.external_task_id in self.odd:
+                self.misnamed.append(step)
+            if step.action is Action.DONE and (told := self._told(step.external_task_id)) is not None:
+                action, reason = told
+                yield step._replace(action=action, reason=reason)
+            else:
+                yield step
+
+    def _told(self, name: str) -> tuple[Action, str] | None:
+        if (row := self.missing.get(name)) is not None:
+            return Action.DOWNLOAD, (
+                f"its clip is no longer at {row.video_path}; it is looked for, and else fetched again at no cost"
+            )
+        if (row := self.away.get(name)) is not None:
+            return Action.DONE, f"its clip is out of reach: {self.offline[row.root]}"
+        if name in self.gone:
+            return Action.DONE, "its clip was removed after it had come home, and the API has it no more"
+        return None
+
+
+def survey(ledger: Records, manifests: Iterable[str]) -> Survey:
+    """Look for the clips of these manifests' downloaded rows: each folder is listed once."""
+    found, absent = Survey(), list[Shelved]()
+    folders: dict[str, dict[str, int] | None] = {}
+    for name in manifests:
+        for row in ledger.shelved(name):
+            folder, _, file = row.video_path.rpartition("/")
+            if folder not in folders:
+                folders[folder] = _listed(folder, row.root, found)
+            files = folders[folder]
+            if files is None:
+                found.away[row.external_task_id] = row
+            elif (size := files.get(file)) is None or size != (row.video_size or size) or row.parts:
+                if _is_there(row):
+                    found.here.add(row.root)
+                else:
+                    absent.append(row)
+            else:
+                found.here.add(row.root)
+            plain = (
+                f"/{name}/{row.job_id}.mp4" if row.take == 1 else f"/{name}/{row.job_id}.take{row.take}.mp4"
+            )
+            if not row.output_path.endswith(plain):
+                found.odd.add(row.external_task_id)
+    for row in absent:
+        if row.root not in found.here and row.root not in found.offline:
+            if (why := unmounted(ledger, row.root)) is not None:
+                found.offline[row.root] = why
+        if row.root in found.offline:
+            found.away[row.external_task_id] = row
+        elif row.error_code == CLIP_GONE:
+            found.gone.add(row.external_task_id)
+        else:
+            found.missing[row.external_task_id] = row
+    return found
+
+
+def _listed(folder: str, root: str, found: Survey) -> dict[str, int] | None:
+    """The files of a folder; None where it can't be looked into."""
+    try:
+        return clips.listing(folder)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return {}
+        found.offline[root] = f"{folder} can't be read: {error.strerror or error}"
+        return None
+
+
+def _is_there(row: Shelved) -> bool:
+    """Whether a clip that no listing shows is there all the same, its name spelt in another way; and all its parts."""
+    paths = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
+    try:
+        there = os.stat(row.video_path)
+        return row.video_size in (None, there.st_size) and all(map(os.path.exists, paths))
+    except (OSError, ValueError):
+        return False
+
+
+def unmounted(ledger: Records, output_dir: str) -> str | None:
+    """Why an output folder without any clip is out of reach: it lay on a disk that isn't mounted now."""
+    before = ledger.note(f"mount:{output_dir}")
+    if before is None or os.path.ismount(before):
+        return None
+    return f"{output_dir} lay on a disk that was mounted at {before} and isn't"
