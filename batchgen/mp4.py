@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 START = 512  # bytes that tell a page from a video
 MOST_BOXES = 100_000  # at the top of a file; a clip has a handful, one in fragments has hundreds
@@ -28,13 +29,21 @@ def begins_with_a_box(start: bytes) -> bool:
     return start[4:8] in FIRST
 
 
-def oddity(read: Callable[[int, int], bytes], size: int) -> str:
-    """What about a file of ``size`` bytes is not as a whole MP4 has it, or nothing. ``read(count, at)`` gives its bytes.
+class Oddity(NamedTuple):
+    """What about a file is not as a whole MP4 has it. ``cut``: it looks as if its end were missing."""
 
-    Its boxes fill it, but for a few stray bytes at the end; one of them is the index, and one holds the pictures.
+    text: str
+    cut: bool = False
+
+
+def oddity(read: Callable[[int, int], bytes], size: int) -> Oddity | None:
+    """What is odd about a file of ``size`` bytes; None where it is whole. ``read(count, at)`` gives its bytes.
+
+    A whole one's boxes fill it, but for a few stray bytes at the end; one of them is the index, and one holds the
+    pictures.
     """
     if not begins_with_a_box(start := read(16, 0)):
-        return f"what came is no MP4 video: it begins with {start!r}"
+        return Oddity(f"what came is no MP4 video: it begins with {start!r}")
     at = boxes = 0
     kinds: set[bytes] = set()
     while at < size and not (size - at <= STRAY and {b"moov", b"mdat"} <= kinds):
@@ -45,13 +54,13 @@ def oddity(read: Callable[[int, int], bytes], size: int) -> str:
         elif length == 0:
             length = size - at
         if length < 8 or at + length > size:
-            return f"the video ends early, after {size:,} bytes"
+            return Oddity(f"the video ends early, after {size:,} bytes", cut=True)
         at += length
         boxes += 1
         if boxes > MOST_BOXES:
-            return f"what came is no MP4 video: it has more than {MOST_BOXES:,} boxes"
+            return Oddity(f"what came is no MP4 video: it has more than {MOST_BOXES:,} boxes")
         kinds.add(kind)
     for kind, name in ((b"moov", "its index is"), (b"mdat", "its pictures are")):
         if kind not in kinds:
-            return f"the video ends early, after {size:,} bytes: {name} missing"
-    return ""
+            return Oddity(f"the video ends early, after {size:,} bytes: {name} missing", cut=True)
+    return None

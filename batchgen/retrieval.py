@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchgen.transfer import Clip, Transfer
 
 DOWNLOADS = 4  # in flight at once
-TRIES = 3  # at least, and all there are where this machine is the reason
+TRIES = 4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
 PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
 KEPT = 30 * 86400.0  # seconds after its end in which a task's clip must still be there
 LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone

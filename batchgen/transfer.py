@@ -9,12 +9,13 @@ from batchgen import bodies, mp4
 from batchgen.addresses import split
 from batchgen.bodies import Unpacker
 from batchgen.errors import DownloadError
+from batchgen.mp4 import Oddity
 from batchgen.partfile import PartFile
 
 OVERLAP = 1 << 16  # bytes that are asked for again and compared, where a download goes on
 MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
 SIGHTS = 2  # times that an odd clip comes the same before it is believed
-SIGHTS_CUT = 4  # the same where nothing told where its bytes end
+SIGHTS_CUT = 4  # the same where its end seems to be missing, or nothing told where it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +134,18 @@ class Transfer:
     def verdict(self, now: float) -> str:
         """What is odd about the complete clip, and believed all the same, or nothing. Raises DownloadError."""
         part = self.part
-        odd = f"its {part.differs} is not the one that its host told" if part.differs else ""
-        odd = odd or mp4.oddity(part.read, part.size)
-        if not odd:
+        odd = mp4.oddity(part.read, part.size)
+        if part.differs:
+            odd = Oddity(f"its {part.differs} is not the one that its host told")
+        if odd is None:
             return ""
         sights, first = self._sights.get(part.sha256, (0, now))
         self._sights[part.sha256] = sights + 1, first
-        if sights + 1 < (SIGHTS if self._bounded else SIGHTS_CUT) or now - first < self._believe_after:
+        enough = SIGHTS_CUT if odd.cut or not self._bounded else SIGHTS
+        if sights + 1 < enough or now - first < self._believe_after:
             part.restart()
-            raise DownloadError(odd)
-        return f"{odd}; the same bytes came {sights + 1} times, so they are kept"
+            raise DownloadError(odd.text)
+        return f"{odd.text}; the same bytes came {sights + 1} times, so they are kept"
 
     def settle(self) -> None:
         """The try is over: throw away what can't be gone on from."""

@@ -420,8 +420,9 @@ def test_what_looks_odd_and_comes_the_same_again_is_kept_with_a_note(
     said: bytes, content: bytes, reason: str, tmp_path: Path
 ) -> None:
     heard: list[Heard] = []
-    assert reason in home(bring(lambda _: said, tmp_path / "a.mp4", "/1", "/2", "/3", heard=heard)).note
-    assert len(heard) == 2
+    tries = map("/{}".format, range(9))
+    assert reason in home(bring(lambda _: said, tmp_path / "a.mp4", *tries, heard=heard)).note
+    assert len(heard) == (4 if "early" in reason or "missing" in reason else 2)
     assert (tmp_path / "a.mp4").read_bytes() == content
 
 
@@ -437,7 +438,7 @@ def test_odd_bytes_that_are_others_each_time_are_never_kept(tmp_path: Path) -> N
 
 def test_a_clip_whose_end_nobody_tells_has_to_come_the_same_more_often(tmp_path: Path) -> None:
     heard: list[Heard] = []
-    open_end = b"HTTP/1.1 200 OK\r\n\r\n" + CUT
+    open_end = b"HTTP/1.1 200 OK\r\n\r\n" + b"\x1a\x45\xdf\xa3" + bytes(100)
     home(bring(lambda _: open_end, tmp_path / "a.mp4", *map("/{}".format, range(9)), heard=heard))
     assert len(heard) == 4
 
@@ -461,7 +462,8 @@ def test_no_beginning_of_a_clip_is_a_page(size: int) -> None:
 
 def test_stray_bytes_are_none_where_the_pictures_are_missing() -> None:
     def odd(content: bytes) -> str:
-        return oddity(lambda count, at: content[at : at + count], len(content))
+        found = oddity(lambda count, at: content[at : at + count], len(content))
+        return found.text if found else ""
 
     assert "pictures are missing" in odd(FTYP + MOOV)
     assert "ends early" in odd(FTYP + MOOV + box(b"mdat", b"x")[:7])
