@@ -18,9 +18,11 @@ documents that turn out to have problems.
 from __future__ import annotations
 
 import codecs
+import json
 import math
 import re
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from yaml import CSafeLoader, YAMLError
@@ -63,6 +65,8 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     _CORE + "null": (type(None),),
 }
 _OLD_BREAKS = ("\x85", "\u2028", "\u2029")
+# A character beyond 16 bits as JSON escapes it, in two halves, after any number of escaped backslashes.
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _MAP, _SEQ = _CORE + "map", _CORE + "seq"
 _TEXT_TAGS = ("!", _CORE + "str")
 _OPEN: Final = object()  # an anchor whose value is still being read
@@ -146,7 +150,7 @@ def _read(data: bytes, marks: _Marks | None) -> Any:
     """The document in ``data``; fills ``marks`` unless it is None, which costs about as much again."""
     if len(data) > MAX_BYTES:
         raise YamlError(1, 1, f"more than {MAX_BYTES >> 20} MiB; split it, or use a table")
-    data, restore = _without_old_breaks(data)
+    data, quoted, others = _for_libyaml(data)
     parser = CSafeLoader(data)  # for its events alone: it builds nothing
     anchors: dict[str, tuple[Any, int]] = {}
     stack: list[_Level] = []
@@ -175,8 +179,8 @@ def _read(data: bytes, marks: _Marks | None) -> Any:
                     )
             elif event.tag is not None and event.tag not in _TEXT_TAGS:
                 value = _tagged(event)
-            if restore and type(value) is str:
-                value = value.translate(restore)
+            if others and type(value) is str:
+                value = value.translate(quoted if event.style == '"' else others)
             if event.anchor is not None:
                 anchors[event.anchor] = (value, 1)
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
@@ -289,23 +293,38 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _without_old_breaks(data: bytes) -> tuple[bytes, dict[int, int]]:
-    """``data`` as libyaml has to see it, and the table that gives its values their characters back.
+_Table = dict[int, str | int | None]
 
-    libyaml ends lines at U+0085, U+2028 and U+2029, as YAML 1.1 did; in YAML 1.2 and in editors they are text.
+
+def _for_libyaml(data: bytes) -> tuple[bytes, _Table, _Table]:
+    """``data`` as libyaml has to see it, and what gives its values their characters back: quoted ones, and all others.
+
+    libyaml ends lines at U+0085, U+2028 and U+2029, as YAML 1.1 did; in YAML 1.2 and in editors they are text. It also
+    refuses a surrogate pair in two escapes, as JSON writes what has more than 16 bits. Both stand in for by characters
+    of private use, as many as there were, so that all positions stay.
     """
     text = decode(data)
-    found = [c for c in _OLD_BREAKS if c in text]
-    if not found:
-        return data.removeprefix(codecs.BOM_UTF8), {}
+    breaks = [c for c in _OLD_BREAKS if c in text]
+    pairs = {found[1] for found in _PAIR.findall(text)} if "\\u" in text else set()
+    if not breaks and not pairs:
+        return data.removeprefix(codecs.BOM_UTF8), {}, {}
     used = set(text)
-    spare = (
-        c for c in range(0xE000, 0xF900) if chr(c) not in used
-    )  # private use: never text of this document
-    swap = dict(zip(map(ord, found), spare, strict=False))
-    if len(swap) < len(found):
-        raise YamlError(1, 1, "holds both old line separators and all of Unicode's private characters")
-    return text.translate(swap).encode(), {new: old for old, new in swap.items()}
+    private = (c for c in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE)) if chr(c) not in used)
+    spare = list(islice(private, len(breaks) + len(pairs) + 1))
+    if len(spare) <= len(breaks) + len(pairs):
+        raise YamlError(1, 1, "holds both what needs replacing and all of Unicode's private characters")
+    filler = spare.pop()
+    swap = dict(zip(breaks, spare, strict=False))
+    quoted: _Table = {filler: None, **{new: old for old, new in swap.items()}}
+    others = dict(quoted)
+    stand_in = dict(zip(sorted(pairs), spare[len(breaks) :], strict=False))
+    for pair, new in stand_in.items():
+        quoted[new], others[new] = json.loads(f'"{pair}"'), pair
+    if pairs:
+        text = _PAIR.sub(
+            lambda found: f"{found[1]}{chr(stand_in[found[2]])}{chr(filler) * (len(found[2]) - 1)}", text
+        )
+    return text.translate({ord(old): new for old, new in swap.items()}).encode(), quoted, others
 
 
 def _at(event: Any) -> tuple[int, int]:
@@ -338,6 +357,8 @@ def _plain_words(data: bytes, error: YAMLError) -> YamlError:
             text = f"text can't start with {found}; put it in quotes"
     elif problem.startswith("mapping values are not allowed"):
         text = 'no ": " can stand here; put text that holds one in quotes, and check the indentation'
+    elif problem == "found invalid Unicode character escape code":
+        text = "this escape is half of a surrogate pair, or no character; write the character itself"
     elif problem.startswith("could not find expected ':'") and since is not None:
         mark, text = since, 'this line is no "key: value"; text of several lines needs quotes, | or >'
     elif "unexpected end of stream" in problem and since is not None:

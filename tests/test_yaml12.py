@@ -14,6 +14,47 @@ from hypothesis import strategies as st
 from batchgen import yaml12
 from batchgen.yaml12 import Positions, YamlError, load, locate
 
+# -- what JSON writes -----------------------------------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(
+        st.text('😀👩\u200d🚀𝄞é\\"\ud7ff\uffffd8\u2028 a', max_size=8),
+        st.text("😀𝄞\\u", max_size=12),
+        max_size=4,
+    )
+)
+def test_escaped_surrogate_pairs_are_the_characters(fields: dict[str, str]) -> None:
+    assert load(json.dumps(fields).encode()) == fields
+
+
+def test_only_double_quotes_know_escapes() -> None:
+    text = rb"""plain: \ud83d\ude00 x
+single: '\ud83d\ude00'
+block: |
+  \ud83d\ude00
+double: "\ud83d\ude00 \\ud83d\\ude00 \\\ud83d\ude00 \uD83D\uDE00"
+"""
+    assert load(text) == {
+        "plain": r"\ud83d\ude00 x",
+        "single": r"\ud83d\ude00",
+        "block": "\\ud83d\\ude00\n",
+        "double": "😀 \\ud83d\\ude00 \\😀 😀",
+    }
+
+
+def test_places_behind_an_escaped_pair_are_those_of_the_text() -> None:
+    text = rb'{"a": "\ud83d\ude00", "b": 2, "a": 3}'
+    assert locate(text[:-8] + b"}", ["b"]) == (1, text.index(b"2") + 1)
+    with pytest.raises(YamlError) as caught:
+        load(text)
+    assert (caught.value.line, caught.value.column) == (1, text.rindex(b'"a"') + 1)
+
+
+def test_a_document_with_escaped_pairs_keeps_its_private_characters() -> None:
+    assert load('"\\ud83d\\ude00 \ue000\ue001\ue002\u2028"'.encode()) == "😀 \ue000\ue001\ue002\u2028"
+
+
 # -- what scalars mean -----------------------------------------------------------------------------------------------
 
 WORDS = "on off yes no On OFF y n Yes tRUE nUll nan inf NaN infinity True! falsey"
@@ -130,7 +171,7 @@ def complaint(data: bytes) -> tuple[int, int, str]:
         ("a: b".encode("utf-16-be"), 1, 1, "U+0000"),
         (b"a: b\nc: \0d", 2, 4, "U+0000"),
         ("ä: b\r\nc: ü\x1b".encode(), 2, 5, "U+001B"),
-        (b'a: "\\ud800"', 1, 7, "invalid Unicode character escape code"),
+        (b'a: "\\ud800"', 1, 7, "half of a surrogate pair, or no character"),
         (b"%FOO x\n--- a", 1, 5, "directive"),
     ],
 )
