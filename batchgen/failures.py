@@ -134,6 +134,10 @@ class Breaker:
         self.points, self.row = 0.0, 0
         self._last.append(0.0)
 
+    def failed_before(self, cause: Cause) -> None:
+        """A task had failed before the run began: a reason to be wary, and none to stop."""
+        self.points = max(self.points, min(self.points + POINTS[cause], WARY))
+
     def failed(self, cause: Cause) -> str | None:
         """A task failed. Returns how many did, where no more should be created."""
         points = POINTS[cause]

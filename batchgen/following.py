@@ -77,7 +77,8 @@ class Follower:
                 failures += 1
                 if failures >= UNCLEAR and now() - seen > UNREACHABLE * self._waits.timeout:
                     return f"the API gives no answer about its task {record.task_id}: {error}"
-                wait = max(backoff(failures, self._rng), error.retry_after or 0.0)
+                again = backoff(failures, self._rng, first=self._first)
+                wait = max(again, error.retry_after or 0.0)
                 continue
             absent, seen, failures = 0, now(), 0
             if view.status == "failed" or (view.status == "succeed" and view.video_url):
@@ -144,14 +145,15 @@ class Follower:
                 self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
                 error_code=cause.value, error_message=text, **ended,
             )  # fmt: skip
-            if at >= self._began and (many := breaker.failed(cause)) is not None:
+            if at < self._began:
+                breaker.failed_before(cause)
+            elif (many := breaker.failed(cause)) is not None:
                 await self._stop_creating(many, cause, text, view.request_id)
             return record
-        if at >= self._began:
-            breaker.succeeded()
-            if self._tasks_fail:
-                self._tasks_fail = False
-                await self._ledger.set_note(TASKS_FAIL, "no")
+        breaker.succeeded()
+        if self._tasks_fail and at >= self._began:
+            self._tasks_fail = False
+            await self._ledger.set_note(TASKS_FAIL, "no")
         tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
         return await write(
             self._ledger, record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id,
@@ -201,6 +203,7 @@ class Follower:
     async def _absent(self, work: Work, record: Record, error: NotFound, asked: int, age: float) -> str:
         """The API doesn't know the task. That it is gone is believed after days, or once results are deleted anyway."""
         text = f"{error}"
+        self._pool.ended(work)
         work.record = record = await write(
             self._ledger, record, State.SUBMITTED, "not_found", code=error.code, message=text, request_id=error.request_id,
             detail={"answers": asked},

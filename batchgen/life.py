@@ -54,7 +54,7 @@ class Lives:
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
         self._retrieval = Retrieval(ledger, self.asker, downloads, inventory, patience=waits.settle)
         self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
-        self.following = 0
+        self.following: set[Work] = set()
         self._rng = rng
 
     async def live(self, work: Work) -> str:
@@ -121,16 +121,22 @@ class Lives:
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
-        return not self.asker.lookups_proven and self.following + self.pool.slots.creating > 0
+        if self.asker.lookups_proven:
+            return False
+        now = asyncio.get_running_loop().time()
+        late = self.pool.late(now)
+        return self.pool.slots.creating > 0 or any(
+            work.watch is None or not work.watch.overdue(now, late=late) for work in self.following
+        )
 
     async def _follow(self, work: Work, record: Record) -> str:
-        self.following += 1
+        self.following.add(work)
         try:
             text = await self.follower.follow(work, record)
             work.watch = None  # which stays where the run leaves it
             return text
         finally:
-            self.following -= 1
+            self.following.discard(work)
 
     # -- fail --------------------------------------------------------------------------------------------
 

@@ -56,20 +56,20 @@ class Budget:
     spent: float = 0.0
     unsure: int = 0
     unsure_cost: float = 0.0
-    flying: int = 0
-    flying_cost: float = 0.0
+    reserved: int = 0
+    reserved_cost: float = 0.0
 
     def room(self, cost: float) -> Room:
         """Whether one more create of this cost may go out."""
         if not self._holds(self.creates, self.spent, cost):
             return Room.NEVER
-        fits = self._holds(self.creates + self.flying, self.spent + self.flying_cost, cost)
+        fits = self._holds(self.creates + self.reserved, self.spent + self.reserved_cost, cost)
         return Room.NOW if fits else Room.LATER
 
-    def fly(self, creates: int, cost: float) -> None:
+    def reserve(self, creates: int, cost: float) -> None:
         """A create goes out (1), or has come back (-1)."""
-        self.flying += creates
-        self.flying_cost += creates * cost
+        self.reserved += creates
+        self.reserved_cost += creates * cost
 
     def pay(self, creates: int, cost: float) -> None:
         """A create was accepted, or may have been (1); or turned out not to have been (-1)."""
@@ -139,6 +139,10 @@ class Watch:
     overdue_at: float = math.inf  # from then on nothing is held up by it
     hurried_at: float = math.inf  # the same after the deadline
 
+    def overdue(self, now: float, *, late: bool) -> bool:
+        """Whether nothing waits for the task any longer; ``late``: the deadline has passed."""
+        return now >= (self.hurried_at if late else self.overdue_at)
+
 
 @dataclass(slots=True, eq=False)
 class Work:
@@ -202,9 +206,9 @@ class Pool:
         return sum(lane.waiting + len(lane.resting) for lane in self.lanes)
 
     @property
-    def hungry(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether jobs are still to be created, and their time has come."""
-        return any(self._hungry())
+        return any(self._pending_lanes())
 
     @property
     def resting(self) -> bool:
@@ -217,15 +221,15 @@ class Pool:
     @property
     def full(self) -> bool:
         """Whether a create waits for the end of a task: the account has no slot for it, or its manifest."""
-        return any(lane.full or not self.slots.free or self.breaker.wary for lane in self._hungry())
+        return any(lane.full or not self.slots.free or self.breaker.wary for lane in self._pending_lanes())
 
     @property
     def shut(self) -> bool:
         """Whether nothing is created before a task of ours ends: known limits say so, or a row of refusals does."""
         known = self.slots.running >= self.slots.ceiling or self._fulls >= FULLS
-        return all(known or lane.full for lane in self._hungry())
+        return all(known or lane.full for lane in self._pending_lanes())
 
-    def _hungry(self) -> Iterator[Lane]:
+    def _pending_lanes(self) -> Iterator[Lane]:
         """The manifests that have jobs still to be created."""
         if self.closed is None:
             yield from (lane for lane in self.lanes if lane.waiting and lane.closed is None)
@@ -370,12 +374,12 @@ class Pool:
         work.lane.creating += 1
         self.slots.take()
         for budget in (self.budget, work.lane.budget):
-            budget.fly(1, _cost(work))
+            budget.reserve(1, _cost(work))
 
     def _land(self, work: Work) -> None:
         work.lane.creating -= 1
         for budget in (self.budget, work.lane.budget):
-            budget.fly(-1, _cost(work))
+            budget.reserve(-1, _cost(work))
 
     def _pay(self, work: Work, creates: int) -> None:
         work.paid = creates > 0

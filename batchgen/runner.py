@@ -111,12 +111,12 @@ class Runner:
                     continue
                 if pool.shut and not pool.resting:
                     self._leaving = True
-                    if pool.hungry:
+                    if pool.has_pending:
                         text = "tasks that have not ended hold every slot"
                         pool.close(EndedEarly(text, kind="stuck"))
                     return
             left = bool(self._tasks) or pool.resting
-            if not pool.hungry and (submit_only or not left) and not self._unsettled():
+            if not pool.has_pending and (submit_only or not left) and not self._unsettled():
                 return
             try:
                 async with asyncio.timeout(pool.delay(now())):
@@ -125,11 +125,10 @@ class Runner:
                 pass
 
     def _only_overdue(self, now: float) -> bool:
-        """Whether tasks run, and none of them is still waited for."""
+        """Whether tasks run, and none of them is still waited for; some may have been left to the next run already."""
         late = self._pool.late(now)
-        return bool(self._tasks) and all(
-            work.watch is not None and now >= (work.watch.hurried_at if late else work.watch.overdue_at)
-            for work in self._tasks.values()
+        return self._pool.slots.running > 0 and all(
+            work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
         )
 
     def _unsettled(self) -> bool:

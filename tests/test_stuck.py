@@ -266,3 +266,30 @@ def test_a_task_that_is_denied_after_results_are_deleted_is_gone_at_once(desk: D
         age(desk, 31 * DAY)
         server.ask("faults", {"add": ["query_not_found=1"]})
         assert desk.run("run", *PACE, "m.yaml").code == 5
+
+
+def test_an_uncertain_create_beside_it_does_not_hold_the_run_either(desk: Desk) -> None:
+    """Nothing that goes on could show any more that lookups work."""
+    write_jobs(desk, 1)
+    options = ("--no-lookups", "--no-unique", "--fault", "task_never_ends@1", "--fault", "reset_after@2")
+    with sandbox(desk.folder, *TASKS, *options) as server:
+        desk.against(server)
+        assert desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0
+        age(desk, DAY)
+        write_jobs(desk, 2)
+        night = desk.run("run", *PACE, "m.yaml")
+        assert night.code == 4
+        assert states(desk) == ["submitted", "unknown"]
+        assert "nobody can tell" in night.err and "has run for 24 h" in night.err
+        assert len(server.accepted()) == 2
+
+
+def test_a_task_that_can_not_be_asked_for_keeps_its_slot_and_holds_no_run(stuck: tuple[Desk, Server]) -> None:
+    desk, server = stuck
+    assert desk.run("collect", *PACE).code == 4
+    write_jobs(desk, 4)
+    server.ask("faults", {"add": ["query_500=1"]})
+    night = desk.run("run", "--max-running", "1", "--poll-interval", "0.05", "--timeout", "0.3", "m.yaml")
+    assert night.code == 4
+    assert "gives no answer about its task" in night.err
+    assert len(server.accepted()) == 3, "its slot is not known to be free"
