@@ -109,6 +109,15 @@ def test_new_jobs_are_made_beside_it_and_it_counts_among_the_slots(stuck: tuple[
     assert max(entry.running for entry in later) <= 2
 
 
+def test_a_slot_that_somebody_else_has_meanwhile_is_waited_for(stuck: tuple[Desk, Server]) -> None:
+    desk, server = stuck
+    assert desk.run("collect", *PACE).code == 4
+    write_jobs(desk, 4)
+    server.ask("faults", {"add": ["slots_full@1,2"]})
+    assert desk.run("run", *PACE, "m.yaml").code == 4
+    assert sorted(states(desk)) == ["downloaded"] * 3 + ["submitted"]
+
+
 def test_where_it_has_the_only_slot_the_run_leaves_and_says_so(stuck: tuple[Desk, Server]) -> None:
     desk, server = stuck
     assert desk.run("collect", *PACE).code == 4
