@@ -37,28 +37,36 @@ def check(request: Mapping[str, Any]) -> list[Finding]:
 
 def warnings(request: Mapping[str, Any]) -> list[Finding]:
     """What of a request without problems may be a mistake all the same; images are :class:`ImageFile` where they are files."""
-    found = [*_doubts_about_shots(request)] if request.get("multi_shot") is True else []
-    if not found and is_blank(request.get("prompt", "")) and "multi_prompt" not in request:
+    found: list[Finding] = []  # nearly always, so all questions are quick
+    if request.get("multi_shot") is True:
+        found += _doubts_about_shots(request)
+    elif is_blank(request.get("prompt", "")):
         found.append(Finding((), "no prompt: the clip is paid, and the model decides what happens in it"))
-    if len(request.get("element_list", ())) > _MOST_ELEMENTS:
-        text = f"more than {_MOST_ELEMENTS} elements: the platform's own pages allow no more, the specification names no limit"
-        found.append(Finding(("element_list",), text))
-    for number, voice in enumerate(request.get("voice_list", ())):
-        if _CUT_NUMBER.fullmatch(voice["voice_id"]):
-            text = f"{shown(voice['voice_id'])} looks like an id that a spreadsheet has cut; write it as text"
-            found.append(Finding(("voice_list", number, "voice_id"), text))
-    found += references.warnings(request)
+    if "element_list" in request or "voice_list" in request or "negative_prompt" in request:
+        found += _doubts_about_lists(request)
+        found += references.warnings(request)
     for path, value in image_values(request):
         if isinstance(value, str) and is_url(value) and (words := urls.warning(value)):
             found.append(Finding(path, words))
-    if (url := request.get("callback_url")) and (words := urls.unreachable(url)):
+    if "callback_url" in request and (words := urls.unreachable(request["callback_url"])):
         found.append(Finding(("callback_url",), words))
     return found
 
 
 def is_blank(text: str) -> bool:
     """Whether nothing of a text can be seen: spaces of all kinds, zero-width and control characters."""
-    return not text or not any(c.isprintable() and not c.isspace() for c in text)
+    text = text.strip()
+    return not text or not (text.isprintable() or any(c.isprintable() and not c.isspace() for c in text))
+
+
+def _doubts_about_lists(request: Mapping[str, Any]) -> Iterator[Finding]:
+    if len(request.get("element_list", ())) > _MOST_ELEMENTS:
+        text = f"more than {_MOST_ELEMENTS} elements: the platform's own pages allow no more, the specification names no limit"
+        yield Finding(("element_list",), text)
+    for number, voice in enumerate(request.get("voice_list", ())):
+        if _CUT_NUMBER.fullmatch(voice["voice_id"]):
+            text = f"{shown(voice['voice_id'])} looks like an id that a spreadsheet has cut; write it as text"
+            yield Finding(("voice_list", number, "voice_id"), text)
 
 
 def _doubts_about_shots(request: Mapping[str, Any]) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ _NOT_TAKEN: Final = (
     *(".psd", ".ai", ".eps", ".pdf", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".zip", ".html", ".htm"),
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mp3", ".wav", ".txt", ".json"),
 )
+_DOUBTFUL = re.compile("@|goo|1drv|icloud|github|dropbox")
 _TAKEN = re.compile(r"png|jpe?g", re.IGNORECASE)
 # Sites whose addresses, as their share buttons give them, are of a page that shows the picture: host, path.
 _PAGES: Final = (
@@ -78,11 +79,13 @@ def _unreachable(host: str) -> str | None:
 
 def warning(url: str) -> str | None:
     """Why an image's address without a problem may not lead to one that the API takes, or None."""
+    if url.endswith((".png", ".jpg", ".jpeg")) and not _DOUBTFUL.search(url):
+        return None  # nearly all
     start, _, query = url.partition("?")
     path = unquote(start.partition("#")[0]).lower()
     if path.endswith(_NOT_TAKEN) and path.count("/") > 2 and not _TAKEN.search(query):
         return f"ends in .{path.rpartition('.')[2]}; the API takes .jpg, .jpeg and .png alone"
-    if any(word in url for word in ("goo", "1drv", "icloud", "github", "dropbox")):
+    if _DOUBTFUL.search(url):
         parts = urlsplit(url)
         direct = {"raw": "1", "dl": "1"}.items() & dict(parse_qsl(parts.query)).items()
         for host, page in _PAGES:
