@@ -57,6 +57,30 @@ def forty(desk: Desk) -> None:
     desk.write("m/night.yaml", json.dumps(manifest))
 
 
+def test_empty_lists_are_not_sent_and_change_no_id(desk: Desk) -> None:
+    desk.write(
+        "night.yaml",
+        "version: 1\ndefaults: {model_name: kling-v3, prompt: gone}\njobs:\n"
+        "  - id: hero\n    image: https://example.com/a.png\n    prompt: <<<element_1>>> walks\n"
+        "    element_list: [{element_id: 160}]\n    voice_list: []\n    dynamic_masks: []\n"
+        '    camera_control: {type: simple, config: {zoom: "5"}}\n'
+        "  - id: cut\n    image: https://example.com/b.png\n    prompt: null\n    multi_shot: true\n"
+        "    shot_type: customize\n    multi_prompt: [{index: 1, prompt: a, duration: 5 s}]\n",
+    )
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "night.yaml").code == 0
+        hero, cut = sorted(
+            (entry for entry in server.entries() if entry.accepted),
+            key=lambda entry: "multi_shot" in entry.fields,
+        )
+    assert hero.external_task_id == "night.hero.66e8dfa3f76c912771f5"  # as it was when they were sent
+    assert hero.fields.keys() & {"voice_list", "dynamic_masks"} == set()
+    assert hero.fields["camera_control"]["config"] == {"zoom": 5}
+    assert "prompt" not in cut.fields
+    assert cut.fields["multi_prompt"] == [{"index": 1, "prompt": "a", "duration": "5"}]
+
+
 def test_forty_jobs_of_every_kind_become_forty_clips_and_the_journal_agrees(desk: Desk) -> None:
     forty(desk)
     with sandbox(desk.folder, "--slots", "3", *FAST) as server:
