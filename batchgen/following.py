@@ -162,14 +162,9 @@ class Follower:
 
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
         if self._pool.closed is None:
-            remedy = "look after the account, then run again" if cause is Cause.ACCOUNT else "run again later"
-            self._stop(
-                EndedEarly(
-                    f"{many}, the last with: {cited(text, None, request_id)}. A failed task may be charged, so no more"
-                    f" are created; {remedy}: a run then tries one task before the others",
-                    kind="breaker_account" if cause is Cause.ACCOUNT else "breaker",
-                )
-            )
+            kind = "breaker_account" if cause is Cause.ACCOUNT else "breaker"
+            said = f"{many}, the last with: {cited(text, None, request_id)}"
+            self._stop(EndedEarly(said, kind=kind))
         if not self._tasks_fail:
             self._tasks_fail = True
             await self._ledger.set_note(TASKS_FAIL, "yes")

@@ -76,6 +76,7 @@ async def _rehearse(args: argparse.Namespace, out: Output) -> int:
     args.ledger = args.ledger or os.path.join(home, "ledger.db")
     args.output_dir = args.output_dir or os.path.join(home, "clips")
     args.poll_interval = args.poll_interval or 0.5
+    args.retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
@@ -151,7 +152,8 @@ async def _work(
     api = Api(*account, timeout=args.timeout)
     downloads = Downloads(timeout=args.timeout, lend=api.credentials.headers, masked=api.credentials.masked)
     async with api, downloads:
-        retry = args.retry_wait if args.command == "run" else Waits().retry
+        retry = getattr(args, "retry_wait", None)
+        retry = Waits().retry if retry is None else retry
         waits = Waits(args.timeout, args.settle, args.poll_interval, retry)
         ledger = inventory.ledger
         runner = Runner(inventory, api, downloads, pool, waits, tally)

@@ -152,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
     run.add_argument("--deadline", metavar="TIME|DURATION", type=_deadline,
                      help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
-    run.add_argument("--retry-wait", metavar="DURATION", type=_wait, default=120.0,
+    run.add_argument("--retry-wait", metavar="DURATION", type=_wait,
                      help="wait so long before a job whose task failed gets another, then twice as long (default 2m)")  # fmt: skip
     run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
     run.add_argument(

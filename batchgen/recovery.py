@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from batchgen.asking import QUERIES, Asker
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
+from batchgen.failures import cause_of
 from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
@@ -113,7 +114,9 @@ def _recovered(name: str, view: TaskView) -> Change:
     ended = {**values, "finished_at": view.updated_at, "units_charged": view.units_charged}
     if view.status == "failed":
         text = view.message or "the API gave no reason"
-        return Change(name, State.FAILED, "recovered", "failed", text, view.request_id, ended)
+        return Change(
+            name, State.FAILED, "recovered", cause_of(view.message).value, text, view.request_id, ended
+        )
     if view.status == "succeed" and view.video_url and len(view.clips) == 1:
         found = {**ended, "video_url": view.video_url}
         return Change(name, State.SUCCEEDED, "recovered", None, None, view.request_id, found)

@@ -21,7 +21,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
         "not yet home",
         "Paid; run again, or `batchgen collect`, to bring the clips home at no cost.",
     ),
-    "pending": ("not created", "Run again to create them."),
+    "pending": ("not created", "The next run creates them."),
     "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
     "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
     "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
@@ -49,7 +49,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 }
 
 #: What is said of jobs that were not created where the reason is said above.
-AFTER_A_STOP = "Nothing was paid for them. The next run creates them, once what stopped this one is gone."
+AFTER_A_STOP = "The next run creates them, once what stopped this one is gone."
 
 
 #: What may have become of the creates of a run; their numbers sum to `created`.

@@ -137,6 +137,15 @@ def test_a_service_that_lets_few_tasks_through_is_stopped_although_some_succeed(
     assert f"16 of the last {WINDOW} tasks failed" in said
 
 
+def test_failures_from_before_the_run_are_a_reason_to_be_wary_and_none_to_stop() -> None:
+    breaker = Breaker()
+    for _ in range(50):
+        breaker.failed_before(Cause.UNKNOWN)
+    assert breaker.wary
+    assert breaker.failed(Cause.UNKNOWN) is None
+    assert breaker.failed(Cause.UNKNOWN) is not None
+
+
 def test_after_three_failures_one_task_at_a_time_is_tried_until_one_succeeds() -> None:
     breaker = Breaker()
     assert WARY < TRIPS

@@ -30,6 +30,10 @@ def row(state: State, number: int = 1, digest: str = "new", base: str = "e", mad
     return Brief(base if number == 1 else f"{base}~{number}", base, state, digest, number=made)
 
 
+def failed(error_code: str, number: int = 1) -> Brief:
+    return row(F, number)._replace(error_code=error_code)
+
+
 @pytest.mark.parametrize(
     ("known", "action", "external_task_id"),
     [
@@ -44,6 +48,38 @@ def row(state: State, number: int = 1, digest: str = "new", base: str = "e", mad
         pytest.param([row(F)], Action.RETRY, "e~2", id="failed once"),
         pytest.param([row(F), row(F, 2)], Action.RETRY, "e~3", id="failed twice"),
         pytest.param([row(F), row(F, 2), row(F, 3)], Action.FAILED, "e~3", id="failed as often as it may"),
+        pytest.param([failed("failed_service")], Action.RETRY, "e~2", id="failed in an outage"),
+        pytest.param(
+            [failed("failed_account", number) for number in range(1, 8)],
+            Action.RETRY,
+            "e~8",
+            id="an account's failures don't count",
+        ),
+        pytest.param(
+            [failed("failed_service"), row(F, 2), row(F, 3)],
+            Action.RETRY,
+            "e~4",
+            id="nor those of an outage among others",
+        ),
+        pytest.param(
+            [failed("failed"), failed("failed", 2), failed("failed", 3)],
+            Action.FAILED,
+            "e~3",
+            id="words that say nothing count",
+        ),
+        pytest.param([failed("failed_content")], Action.RETRY, "e~2", id="refused for its content once"),
+        pytest.param(
+            [failed("failed_content"), failed("failed_content", 2)],
+            Action.FAILED,
+            "e~2",
+            id="refused for its content twice",
+        ),
+        pytest.param(
+            [failed("failed_content"), failed("failed_service", 2)],
+            Action.RETRY,
+            "e~3",
+            id="once, and an outage",
+        ),
         pytest.param([row(F), row(S, 2)], Action.FOLLOW, "e~2", id="second try runs"),
         pytest.param([row(F), row(D, 2)], Action.DONE, "e~2", id="second try is home"),
         pytest.param([row(F), row(P, 2)], Action.CREATE, "e~2", id="second try was never sent"),

@@ -4,7 +4,7 @@ Nothing of the pacing is copied here: ``Pool`` says when a create may go out, ``
 to ask. This file is the rest of the world: a clock that jumps from event to event, an account that runs so many
 tasks and answers 1303 to the next one, tasks that take their time, a neighbour who uses the same account, and a wire
 that takes a moment each way. What the runner does between the pacing's decisions (create, ask, ask again) stands in
-:class:`World` in the order of ``batchgen/life.py``.
+:class:`World` in the order of ``batchgen/life.py`` and ``batchgen/following.py``.
 
 ``python -m tests.bench.simulate`` prints the table alone.
 """
