@@ -15,6 +15,7 @@ import select
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from email.utils import parsedate_to_datetime
@@ -28,7 +29,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from yarl import URL
 
-from batchgen import __version__
+from batchgen import __version__, transport
 from batchgen.answers import Accepted, Answer, read_create, read_query
 from batchgen.credentials import Credentials
 from batchgen.endpoint import origin
@@ -135,6 +136,7 @@ class Api:
     def __init__(self, base_url: str, key: str, *, timeout: float = 60.0) -> None:
         self.url = origin(base_url) + PATH
         self.credentials = Credentials(self.url, key)
+        self._way = transport.way(self.url)
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Accept": "application/json",
@@ -150,8 +152,8 @@ class Api:
     async def __aenter__(self) -> Self:
         # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
         # taken for its own and bring another task's id. Queries may share: their answers name the task.
-        self._for_creates = _session(aiohttp.TCPConnector(limit=0, force_close=True))
-        self._for_queries = _session(aiohttp.TCPConnector(limit=0))
+        self._for_creates = transport.session(force_close=True)
+        self._for_queries = transport.session()
         return self
 
     async def __aexit__(
@@ -183,6 +185,7 @@ class Api:
         accepted), or what :func:`answers.read_create` makes of a refusal.
         """
         progress = asyncio.timeout(None)
+        cause: BaseException | None = None
         body = Body(fields)
         upload = _Upload(body, partial(self._postpone, progress))
         reading: ImageFile | None = None
@@ -200,6 +203,7 @@ class Api:
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error)}")
+            cause = error
             if reading is not None and isinstance(error, TimeoutError) and not self._hurried:
                 said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
                 upload.failure = ImageError(f"{reading.path}: {said}")
@@ -209,7 +213,8 @@ class Api:
         if upload.failure is not None:
             raise upload.failure
         if not upload.complete:
-            raise NeverSent(f"not sent: {str(failure).removeprefix('no answer: ')}", code=failure.code)
+            reason = f"not sent: {str(failure).removeprefix('no answer: ')}"
+            raise self._never_sent(cause, reason) if cause else NeverSent(reason, code=failure.code)
         raise failure
 
     async def query(self, asked: str) -> TaskView:
@@ -220,10 +225,10 @@ class Api:
                     self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = self._reason(error)
+            failure = self._never_sent(error, f"no answer: {self._reason(error)}")
         else:
             return read_query(answer, asked, self.url)
-        raise NeverSent(f"no answer: {reason}")
+        raise failure
 
     async def _ask(
         self, session: aiohttp.ClientSession | None, method: str, url: str, upload: _Upload | None
@@ -231,7 +236,12 @@ class Api:
         if session is None:
             raise RuntimeError("the client is used outside of its 'async with'")
         async with session.request(
-            method, URL(url, encoded=True), data=upload, headers=self._headers, allow_redirects=False
+            method,
+            URL(url, encoded=True),
+            data=upload,
+            headers=self._headers,
+            allow_redirects=False,
+            **self._way,
         ) as response:
             body, complete = b"", True
             try:
@@ -244,6 +254,9 @@ class Api:
                 complete = False
             if not complete:
                 response.close()
+            elif packing := response.headers.get("Content-Encoding"):  # although nobody asked for it
+                unpacked = _unpacked(body, packing)
+                body, complete = (body, False) if unpacked is None else (unpacked, True)
             location = response.headers.get("Location", "")
             return Answer(
                 response.status,
@@ -259,16 +272,54 @@ class Api:
         if isinstance(error, TimeoutError):
             return "the run was ended" if self._hurried else f"nothing moved for {self._timeout:g} s"
         text = str(error)
-        if type(error) is aiohttp.ClientOSError:
-            text = (
-                os.strerror(error.errno)
-                if error.errno
-                else "the connection was closed while the request was sent"
-            )
-        if isinstance(error, aiohttp.ClientResponseError):
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"the proxy {self._way['proxy']} answered HTTP {error.status}: {error.message}"
+        elif isinstance(error, aiohttp.ClientResponseError):
             text = f"the answer is not HTTP as it should be: {error.message}"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            fault = transport.certificate_fault(error)
+            proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
+            to = f"the proxy {self._way['proxy']}" if proxied else f"{error.host}:{error.port}"
+            text = fault[1] if fault else f"can't connect to {to}: {_why(error.os_error)}"
+        elif type(error) is aiohttp.ClientOSError:
+            lost = "the connection was closed while the request was sent"
+            text = os.strerror(error.errno) if error.errno else lost
         text = self.credentials.masked(text.encode("utf-8", "replace")).decode()
         return in_a_line(text)[:300] or type(error).__name__
+
+    def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
+        """The error of a request that did not get through, with what a person has to put right, if anything."""
+        if fault := transport.certificate_fault(error):
+            return NeverSent(reason, kind=fault[0])
+        refusal = isinstance(error, aiohttp.ClientHttpProxyError) and error.status in (403, 407)
+        return NeverSent(reason, kind="proxy" if refusal else "unreachable")
+
+
+def _why(error: OSError) -> str:
+    """The system's words for it, without its numbers."""
+    return error.strerror or os.strerror(error.errno or 0) if error.errno else str(error)
+
+
+def _unpacked(body: bytes, packing: str) -> bytes | None:
+    """A body as it was before it was packed; None where that can't be told, or is larger than anybody should read."""
+    for method in reversed([one.strip().lower() for one in packing.split(",")]):
+        if method in ("", "identity"):
+            continue
+        if method not in ("gzip", "x-gzip", "deflate"):
+            return None
+        for window in (47, -15):  # gzip or zlib; deflate without its head, as some send it
+            unpacker = zlib.decompressobj(window)
+            try:
+                unpacked = unpacker.decompress(body, LARGEST_ANSWER)
+            except zlib.error:
+                continue
+            if not unpacker.eof or unpacker.unconsumed_tail:
+                return None
+            body = unpacked
+            break
+        else:
+            return None
+    return body
 
 
 def _moment(header: str | None) -> float:
@@ -277,12 +328,3 @@ def _moment(header: str | None) -> float:
         return parsedate_to_datetime(header or "").timestamp()
     except (ValueError, OverflowError):
         return time.time()
-
-
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-    )

@@ -7,18 +7,19 @@ sought when it is needed, by asking for a task that the ledger knows, and kept w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.errors import ApiError, BatchgenError, EndedEarly, NeverSent, Throttled
+from batchgen.errors import ApiError, BatchgenError, NeverSent, Throttled
 from batchgen.ledger import Ledger
 from batchgen.models import TaskView
+from batchgen.reach import PAGE, Reach
 
 if TYPE_CHECKING:
     from batchgen.api import Api
 
 QUERIES = 32  # in flight at once
-UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended
 PROOF = "lookups"  # the ledger's note that they work
 
 
@@ -36,9 +37,12 @@ class Asker:
     ) -> None:
         self.lookups_proven = ledger.note(PROOF) is not None
         self.pause = pause
-        self._ledger, self._api, self._timeout, self._give_up = ledger, api, timeout, give_up
+        self.astray = (
+            False  # a page came in place of the API's answer to a create, and the API hasn't spoken since
+        )
+        self._ledger, self._api = ledger, api
+        self._reach = Reach(timeout=timeout, give_up=give_up)
         self._flying = asyncio.Semaphore(QUERIES)
-        self._unreachable_since: float | None = None
         self._quiet_until = 0.0
 
     async def ask(self, task_id: str) -> TaskView:
@@ -56,17 +60,22 @@ class Asker:
             async with self._flying:
                 if (quiet := self._quiet_until - asyncio.get_running_loop().time()) > 0:
                     await asyncio.sleep(quiet)
-                view = await self._api.query(asked)
-        except NeverSent as error:
-            self.unreachable(error)
-            raise
+                with self._reach.waiting():
+                    view = await self._api.query(asked)
         except ApiError as error:
-            self.reached()
+            self.judge(error)
             if isinstance(error, Throttled):
                 self.quiet(self.pause(error.retry_after or 0.0))
             raise
         self.reached()
         return view
+
+    async def itself(self, external_task_id: str) -> bool:
+        """Whether the API answers as itself: asked for a task that it knows, else for this one."""
+        known = self._ledger.known_tasks(limit=1)
+        with contextlib.suppress(ApiError):
+            await self._ask(known[0].task_id or "" if known else external_task_id)
+        return not self.astray
 
     async def look_up(self, external_task_id: str) -> TaskView | ApiError:
         """The task of that id, or why there is no answer that can be believed.
@@ -103,18 +112,17 @@ class Asker:
         self._quiet_until = max(self._quiet_until, asyncio.get_running_loop().time() + seconds)
 
     def reached(self) -> None:
-        """The API answered something."""
-        self._unreachable_since = None
+        """The API answered something of its own."""
+        self.astray = False
+        self._reach.answered()
 
-    def unreachable(self, error: NeverSent) -> None:
-        """A request did not reach the API; after a while of nothing else the run is given up."""
-        now = asyncio.get_running_loop().time()
-        if self._unreachable_since is None:
-            self._unreachable_since = now
-        silent = now - self._unreachable_since
-        if silent > UNREACHABLE * self._timeout:
-            text = f"the API could not be reached for {silent:.0f} s: {error}"
-            self._give_up(EndedEarly(text, kind=error.kind))
+    def judge(self, error: ApiError, *, create: bool = False) -> None:
+        """Take an error of a query, or of a ``create``, for what it says of the API's reach."""
+        if isinstance(error, NeverSent) or error.kind == PAGE:
+            self.astray = self.astray or (create and error.kind == PAGE)
+            self._reach.missed(error)
+        else:
+            self.reached()
 
     async def _prove(self) -> None:
         if not self.lookups_proven:

@@ -31,6 +31,7 @@ from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.pacing import backoff
 from batchgen.plan import new_row
 from batchgen.pool import Pool, Work
+from batchgen.reach import PAGE
 from batchgen.transitions import not_created
 
 if TYPE_CHECKING:
@@ -51,15 +52,32 @@ class Creates:
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
         self._ledger, self._api, self._asker, self._pool, self._changed = ledger, api, asker, pool, changed
         self._rng = random.Random()
-        self._unclear = 0
+        self._unclear = 0  # in a row
+        self._alone = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
 
     async def create(self, work: Work) -> str:
-        """Send one create. The pool has taken a slot for it, and is told here what became of it."""
+        """Send one create. The pool has taken a slot for it, and is told here what became of it.
+
+        After an unclear answer one create at a time goes out, until one is accepted: what it meets is met once.
+        """
+        if not self._unclear:
+            return await self._create(work)
+        async with self._alone:
+            return await self._create(work)
+
+    async def _create(self, work: Work) -> str:
         assert work.step is not None and isinstance(work.step.job, Job)
         job, outcome = work.step.job, self._pool.came_back
         try:
             before = self._ledger.record(work.step.external_task_id)
+            if self._unclear and self._waits(work):
+                work.record, work.again = before, True
+                return ""
+            if self._asker.astray and not await self._asker.itself(work.step.external_task_id):
+                self._asker.pause(0.0)
+                work.record, work.again = before, True
+                return ""
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
             if uncertain or (before is None and self._asked_for_first(work)):
                 view = await self._ask_before(work)
@@ -102,6 +120,11 @@ class Creates:
             outcome(work, asyncio.get_running_loop().time())
             self._changed.set()
 
+    def _waits(self, work: Work) -> bool:
+        """Whether everybody waits since this create's turn came: another one met something in the meantime."""
+        now = asyncio.get_running_loop().time()
+        return self._pool.paused(now) or self._pool.closed is not None or work.lane.closed is not None
+
     def _asked_for_first(self, work: Work) -> bool:
         """Whether the ledger may have lost this job: then the API is asked before it is created."""
         work.lane.asks -= 1
@@ -128,7 +151,7 @@ class Creates:
             self.stop(error)
         elif error is not None and not self._pool.closed:
             self._asker.pause(0.0)
-            work.tries += not isinstance(error, NeverSent)
+            work.tries += not (isinstance(error, NeverSent) or error.kind == PAGE)
             if work.tries >= TRIES:
                 work.again = False
                 return f"not created: whether it has a task already could not be asked: {error}"
@@ -157,13 +180,13 @@ class Creates:
         """What a create that made no task, or maybe none, means for this job and for all others."""
         work.again = isinstance(error, NeverSent | SlotsFull | Throttled | UnknownCode | AccountStop)
         if isinstance(error, NeverSent):
-            self._asker.unreachable(error)
+            self._asker.judge(error, create=True)
             self._asker.pause(0.0)
         elif isinstance(error, ImageError):
             work.bucket = "unusable"
             return str(error)
-        elif not isinstance(error, MaybeAccepted):
-            self._asker.reached()
+        elif not isinstance(error, MaybeAccepted) or error.kind == PAGE:
+            self._asker.judge(error, create=True)
         if isinstance(error, AccountStop):
             self.stop(error)
         elif isinstance(error, Throttled):

@@ -16,9 +16,9 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from batchgen import __version__, addresses
+from batchgen import __version__, addresses, transport
 from batchgen.bodies import retry_after
-from batchgen.errors import DownloadError
+from batchgen.errors import DownloadError, UsageError
 from batchgen.fields import in_a_line
 from batchgen.partfile import PartFile
 from batchgen.transfer import Changed, Clip, Transfer
@@ -54,13 +54,8 @@ class Downloads:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None),
-            headers={"User-Agent": f"batchgen/{__version__}", "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        headers = {"User-Agent": f"batchgen/{__version__}", "Accept-Encoding": "identity"}
+        self._session = transport.session(headers=headers)
         return self
 
     async def __aexit__(
@@ -159,8 +154,12 @@ class Downloads:
             if (where := _url(url)) is None:
                 raise DownloadError(f"the clip's address can't be used: {_shown(url)}")
             ours = ours and bool(self._lend(url))
+            try:
+                way = transport.way(url)
+            except UsageError as error:  # a proxy that can't be used
+                raise DownloadError(str(error)) from error
             async with self._session.get(
-                where, headers={**headers, **key}, allow_redirects=False
+                where, headers={**headers, **key}, allow_redirects=False, **way
             ) as response:
                 location = response.headers.get("Location")
                 if response.status in REDIRECTS and location is not None:

@@ -24,14 +24,15 @@ def origin(base_url: str) -> str:
         raise UsageError(
             "the base URL must hold no user, password, query or fragment; the key has its own variable"
         )
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise UsageError(f"the base URL {base_url!r} would send the key unencrypted; use https://{host}")
     shown = f"[{host}]" if ":" in host else host
     standard = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{shown}{f':{port}' if port not in (None, standard) else ''}{parts.path.rstrip('/')}"
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its address or as ``localhost``."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

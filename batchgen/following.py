@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from batchgen.advice import command
-from batchgen.asking import UNREACHABLE, Asker
+from batchgen.asking import Asker
 from batchgen.creating import UNCLEAR, tell, write
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
 from batchgen.failures import Cause, cause_of
@@ -22,6 +22,7 @@ from batchgen.ledger import Ledger
 from batchgen.models import Record, State, TaskView
 from batchgen.pacing import Lengths, Waits, align_to_tick, backoff
 from batchgen.pool import Pool, Watch, Work
+from batchgen.reach import UNREACHABLE
 from batchgen.retrieval import addresses
 
 ASKS = 3  # answers in one run before a task that is overdue is left to the next

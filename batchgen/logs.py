@@ -7,12 +7,14 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
 
 from batchgen import files
 from batchgen.errors import UsageError
 from batchgen.output import plain
+from batchgen.reach import NOTICE
 
 log = logging.getLogger("batchgen")
 
@@ -45,8 +47,9 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def configured(args: argparse.Namespace) -> Iterator[None]:
-    """stderr shows warnings (-v: everything, -q: errors); a log file gets everything. Raises UsageError."""
-    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else logging.WARNING
+    """stderr shows warnings (-v: everything, -q: errors; a terminal: notices), a log file everything. Raises UsageError."""
+    usual = NOTICE if sys.stderr.isatty() else logging.WARNING
+    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else usual
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     handlers[0].setLevel(level)
     if args.log_file:

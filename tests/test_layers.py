@@ -75,7 +75,8 @@ LAYERS = {
         "records",
         "partfile",
         "transfer",
-    ),  # what stands on the disk
+        "transport",
+    ),  # what stands on the disk, and how requests leave
     "effects": ("ledger", "api", "download", "clips"),
     "runner": (
         "runner",
@@ -84,6 +85,7 @@ LAYERS = {
         "retrieval",
         "creating",
         "asking",
+        "reach",
         "recovery",
         "cliplog",
         "naming",

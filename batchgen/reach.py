@@ -1,0 +1,106 @@
+"""Whether the API can be reached, and what is said of that while a person looks on.
+
+A page in the API's place is not the API. What has gone on for long, or can't get better by itself, ends the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from batchgen.errors import ApiError, BatchgenError, EndedEarly, UsageError
+
+NOTICE = (
+    logging.INFO + 5
+)  # the level of what is said on a terminal and in log files, and is no reason for a mail
+TOLD_AFTER = 1.2  # seconds without an answer before that is said
+UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended
+HOPELESS = {
+    "tls",
+    "proxy",
+    "certificate_expired",
+}  # causes that end the run at once where nothing worked before
+PAGE = "page"
+
+log = logging.getLogger("batchgen")
+logging.addLevelName(NOTICE, "NOTICE")
+
+
+class Reach:
+    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run."""
+
+    def __init__(self, *, timeout: float, give_up: Callable[[BatchgenError], object]) -> None:
+        self._timeout, self._give_up = timeout, give_up
+        self._since: float | None = None  # loop time; None: it answers
+        self._known = False  # it has answered before
+        self._reason = ""
+        self._said: set[str] = set()  # reasons that were told since it last answered
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A question is out: that nothing comes back is said before it has failed."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+
+        def silent() -> None:
+            self._miss(begun, f"no answer for {TOLD_AFTER:.0f} s")
+
+        timer = loop.call_later(TOLD_AFTER, silent)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def answered(self) -> None:
+        """The API answered something of its own."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._said and self._since is not None:
+            silent = asyncio.get_running_loop().time() - self._since
+            log.log(NOTICE, "the API answers again, after %.0f s", silent, extra={"action": "reachable"})
+        self._since, self._known, self._reason = None, True, ""
+        self._said.clear()
+
+    def missed(self, error: ApiError) -> None:
+        """A request did not reach the API, or something else answered in its place."""
+        now = asyncio.get_running_loop().time()
+        reason = str(error).removeprefix("no answer: ").removeprefix("not sent: ")
+        self._miss(now, f"a page answers in its place: {reason}" if error.kind == PAGE else reason)
+        assert self._since is not None
+        silent = now - self._since
+        if error.kind in HOPELESS and not self._known:
+            text = f"the API can't be reached: {reason}"
+            kind: type[EndedEarly | UsageError] = (
+                EndedEarly if error.kind == "certificate_expired" else UsageError
+            )
+            self._give_up(kind(text, kind=error.kind))
+        elif silent > UNREACHABLE * self._timeout:
+            self._give_up(
+                EndedEarly(f"the API could not be reached for {silent:.0f} s: {reason}", kind=error.kind)
+            )
+
+    def _miss(self, since: float, reason: str) -> None:
+        loop = asyncio.get_running_loop()
+        if self._since is None:
+            self._since = since
+        self._reason = reason
+        if loop.time() >= self._since + TOLD_AFTER:
+            self._tell()
+        elif self._timer is None:
+            self._timer = loop.call_at(self._since + TOLD_AFTER, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._since is None or self._reason in self._said:
+            return
+        self._said.add(self._reason)
+        ago = asyncio.get_running_loop().time() - self._since
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - ago))
+        log.log(
+            NOTICE, "the API can't be reached since %s, trying on: %s", since, self._reason, extra={"action": "unreachable"}
+        )  # fmt: skip
