@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
 
@@ -48,9 +47,10 @@ class _LogFile(logging.FileHandler):
 @contextlib.contextmanager
 def configured(args: argparse.Namespace) -> Iterator[None]:
     """stderr shows warnings (-v: everything, -q: errors; a terminal: notices), a log file everything. Raises UsageError."""
-    usual = NOTICE if sys.stderr.isatty() else logging.WARNING
+    stderr = logging.StreamHandler()
+    usual = NOTICE if stderr.stream.isatty() else logging.WARNING
     level = logging.ERROR if args.quiet else logging.INFO if args.verbose else usual
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers: list[logging.Handler] = [stderr]
     handlers[0].setLevel(level)
     if args.log_file:
         try:

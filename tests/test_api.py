@@ -524,7 +524,6 @@ BROKEN = {
     "cut chunk": CHUNKED + b"50\r\nhello",
     "no gzip": answer(b"hello", Content_Encoding="gzip"),
     "unknown packing": answer(b"hello", Content_Encoding="br"),
-    "packed": answer(gzip.compress(b'{"code":0,"data":{"task_id":"t1"}}'), Content_Encoding="gzip"),
     "switch": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nx",
     "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
     "status of the future": answer({}, 799),
