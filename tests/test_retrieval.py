@@ -98,7 +98,11 @@ def fresh(job: str, times: int) -> list[dict[str, Any]]:
 
 
 def files(desk: Desk) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (desk.folder / "clips").rglob("*") if path.is_file()}
+    """The clips, without the record that lies beside them."""
+    found = [
+        path for path in (desk.folder / "clips").rglob("*") if path.is_file() and path.name != "clips.jsonl"
+    ]
+    return {path.name: path.read_bytes() for path in found}
 
 
 def rows(desk: Desk) -> list[Any]:
