@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from batchgen import partfile
+from batchgen.bodies import WINDOW, Unpacker
 from batchgen.credentials import Credentials
 from batchgen.download import Downloads
 from batchgen.errors import DownloadError
@@ -390,6 +391,13 @@ def test_a_clip_that_comes_in_another_way_is_the_clip(said: bytes, content: byte
     assert (tmp_path / "a.mp4").read_bytes() == content
 
 
+def test_a_body_is_unpacked_a_bounded_piece_at_a_time() -> None:
+    unpacker = Unpacker(zlib.MAX_WBITS | 16)
+    sizes = [len(piece) for piece in unpacker.pieces(gzip.compress(bytes(9_000_000)))]
+    assert sum(sizes) + len(unpacker.end()) == 9_000_000
+    assert max(sizes) <= WINDOW
+
+
 def test_what_unpacks_to_more_than_a_clip_has_is_given_up(tmp_path: Path) -> None:
     bomb = answer(gzip.compress(FTYP + bytes(50_000_000)))
 
@@ -569,7 +577,9 @@ def test_it_goes_on_at_another_address_and_after_one_that_has_expired(tmp_path: 
 CHANGED: Mapping[str, Callable[[Heard], bytes]] = {
     "another version": lambda one: serve(FTYP + box(b"mdat", bytes(400_000)) + MOOV, one, tag='"v2"'),
     "another version without a validator": lambda one: serve(FTYP + box(b"mdat", bytes(300_000)) + MOOV, one, tag='"v1"'),
-    "another size": lambda one: serve(LARGE + box(b"free", bytes(9)), one, tag='"v1"'),
+    "another size": lambda one: serve(
+        box(b"ftyp", b"mp42") + LARGE[12:] + box(b"free", bytes(9)), one, tag='"v1"'
+    ),
     "no ranges": lambda one: answer(LARGE),
     "416": lambda one: answer(b"", 416) if "range" in one.headers else answer(LARGE),
     "another range": lambda one: (
