@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from batchgen import integrity
 from batchgen.errors import LedgerError, LedgerOutdated
 
 APPLICATION_ID = int.from_bytes(b"bgen")
@@ -126,10 +127,11 @@ def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
 
     It appears whole or not at all, so an empty file at ``path`` is damage and never a new ledger.
     """
+    integrity.check_owner(path, writing=True)
     if not os.path.lexists(path):
         _refuse_orphan(path)
         draft = f"{path}.new"
-        for file in (draft, f"{draft}-wal", f"{draft}-shm"):
+        for file in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -178,6 +180,7 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
     ``origin`` None takes a ledger of any origin. Raises LedgerOutdated where it has to be migrated first.
     """
     refuse_special(path)
+    integrity.check_owner(path, writing=False)
     connection = _connect(path, "ro")
     try:
         with translated(path):
@@ -234,7 +237,7 @@ def translated(path: str) -> Iterator[None]:
         yield
     except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
         raise LedgerError(f"the ledger {path} can't be used: {error}.") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise damaged(path, str(error)) from error
 
 
@@ -282,15 +285,20 @@ def _size(path: str) -> int:
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"file:{quote(os.fsencode(path))}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
+        # A schema of somebody else's calls no function that has effects, and torn pages are found where they are read.
+        connection.executescript(
+            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+        )
     except sqlite3.Error as error:
         raise LedgerError(f"the ledger {path} can't be opened: {error}.") from error
+    return connection
 
 
 def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str]) -> int:
@@ -299,6 +307,7 @@ def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str])
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if application == APPLICATION_ID and 0 < version <= len(migrations):
+            integrity.check_schema(connection, path, migrations[:version])
             connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
     except sqlite3.OperationalError:
         raise

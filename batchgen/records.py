@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from batchgen import database
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
+from batchgen.integrity import Cells, wrong_cell
 from batchgen.lock import Lock
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
 from batchgen.names import composed, spellings
@@ -25,8 +26,11 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 _STATE = COLUMNS.index("state")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
+_IMAGES = Cells(ImageFile, _IMAGE)
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
 _STATES = {state.value: state for state in State}
+_RECORD, _ROW, _LEFT = (Cells(kind, kind._fields) for kind in (Record, Brief, Unusable))
+_EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
 # Rows of the jobs, or with the ids, in a JSON array.
 _NAMED = (
     "(external_task_id IN (SELECT value FROM json_each(?1))"
@@ -182,6 +186,8 @@ class Records:
         rows = self._rows(
             f"SELECT {', '.join(Unusable._fields)} FROM unusable ORDER BY manifest, job_id, take"
         )
+        for row in rows:
+            _LEFT.check(row)
         return [Unusable(*row) for row in rows]
 
     def is_current(self, external_task_id: str) -> bool:
@@ -289,10 +295,12 @@ class Records:
             " WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?) ORDER BY id",
             (external_task_id,),
         )
+        for at, event, before, _, *told, _ in rows:
+            _EVENT.check((external_task_id, at, event, before, *told))
         return [
             Event(
-                external_task_id, at, event, _STATES.get(before), State(after), code, message, request_id,
-                json.loads(detail) if detail else {},
+                external_task_id, at, event, _STATES.get(before), _state(after, external_task_id), code, message,
+                request_id, _detail(detail, external_task_id),
             )
             for at, event, before, after, code, message, request_id, detail in rows
         ]  # fmt: skip
@@ -300,7 +308,7 @@ class Records:
     def counts(self) -> dict[State, int]:
         """How many rows are in each state; all states are there."""
         rows = self._rows("SELECT state, count(*) FROM tasks GROUP BY state")
-        return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+        return dict.fromkeys(State, 0) | {_state(state, "all rows"): count for state, count in rows}
 
     def durations(self, kind: str, limit: int = 200) -> list[float]:
         """Seconds from acceptance to end of the latest tasks of a kind that ended well, latest first."""
@@ -355,9 +363,27 @@ def _migrate(path: str, outdated: LedgerOutdated) -> None:
 
 def to_record(row: Sequence[Any]) -> Record:
     """A Record from the values of COLUMNS."""
+    _RECORD.check(row)
     values = list(row)
-    values[_STATE] = State(values[_STATE])
+    values[_STATE] = _state(values[_STATE], row[0])
     return Record(*values)
+
+
+def _state(text: str, name: object) -> State:
+    try:
+        return _STATES[text]
+    except (KeyError, TypeError):
+        raise wrong_cell("state", name, "is none that there is") from None
+
+
+def _detail(text: Any, name: str) -> dict[str, Any]:
+    try:
+        detail = json.loads(text) if text else {}
+    except (ValueError, TypeError, RecursionError):
+        detail = None
+    if not isinstance(detail, dict):
+        raise wrong_cell("events.detail", name, "is no JSON object")
+    return detail
 
 
 def _brief(
@@ -365,12 +391,18 @@ def _brief(
 ) -> Brief:
     # One string for both names where they are equal: there are as many of these as jobs.
     base_id = external_task_id if base_id == external_task_id else base_id
-    return Brief(external_task_id, base_id, _STATES[state], digest, error_code, number)
+    _ROW.check((external_task_id, base_id, state, digest, error_code, number))
+    return Brief(external_task_id, base_id, _state(state, external_task_id), digest, error_code, number)
 
 
 def _image(row: Sequence[Any]) -> tuple[str, ImageFile]:
     path, size, mtime_ns, inode, *rest = row
-    return path, ImageFile(path, size, int(mtime_ns), int(inode), *rest)
+    try:
+        image = ImageFile(path, size, int(mtime_ns), int(inode), *rest)
+    except (ValueError, TypeError):
+        raise wrong_cell("images.mtime_ns or inode", path, "is no number") from None
+    _IMAGES.check((path, size, 0, 0, *rest))
+    return path, image
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

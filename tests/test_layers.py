@@ -70,6 +70,7 @@ LAYERS = {
     ),
     "footing": (
         "lock",
+        "integrity",
         "database",
         "groupcommit",
         "records",

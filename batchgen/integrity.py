@@ -1,0 +1,140 @@
+"""Whether a ledger's file is what this program made: whose it is, what its schema has, what its cells hold.
+
+Whoever can write into the folder can put a file there. It is looked at before anything in it is believed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import pwd
+import sqlite3
+import stat
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from batchgen.errors import LedgerError
+from batchgen.models import State
+
+_PATHS = ("output_path", "video_path")
+log = logging.getLogger("batchgen")
+
+
+def check_owner(path: str, *, writing: bool) -> None:
+    """Refuse to write into another user's ledger, or beside another user's WAL, whose changes SQLite would take over.
+
+    Reading one is only warned of. What root owns is as good as one's own: root needs no ledger to do harm.
+    """
+    for file in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+        try:
+            owner = os.stat(file).st_uid
+        except OSError:
+            continue  # whoever opens it says why
+        if owner not in (os.geteuid(), 0):
+            text = f"{file} belongs to the user {_name(owner)}, and this is {_name(os.geteuid())}"
+            if writing:
+                raise LedgerError(
+                    f"{text}: what it says can't be trusted. Name your own ledger with --ledger, or, where it is yours,"
+                    " run as that user or change its owner (chown)."
+                )
+            log.warning("%s: what it says may not be true", text)
+    try:
+        mode = os.stat(os.path.dirname(path)).st_mode
+    except OSError:
+        return
+    if writing and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        log.warning(
+            "every user of this machine can exchange the ledger %s: its folder is open to all; chmod o-w ends that",
+            path,
+        )
+
+
+def check_schema(connection: sqlite3.Connection, path: str, scripts: Sequence[str]) -> None:
+    """Refuse a file that isn't built as ``scripts`` build it: a view of a table's name, a trigger of somebody else.
+
+    Tables and indexes that somebody added are left alone; nothing here reads them. Names, kinds and columns are
+    compared, not words: SQLite's versions spell the same change in different ways.
+    """
+    ours, found = _built(tuple(scripts)), _parts(connection)
+    foreign = {part for part in found - ours if part[0] in ("view", "trigger")}
+    if missing := (ours - found) or foreign:
+        kind, name, *columns = min(missing, key=str)
+        what = f"{kind} {name}{' of these columns' if columns else ''}"
+        how = "has no" if missing is not foreign else "has a"
+        raise LedgerError(
+            f"the ledger {path} {how} {what}, as no batchgen makes it. Keep the file and find out who changed it;"
+            " `batchgen recover` rebuilds it into another (--ledger) from what the API knows."
+        )
+
+
+def _parts(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Kind and name of everything in a schema, with the columns of tables; what has no pages of its own is no table."""
+    parts: set[tuple[str, ...]] = set()
+    for kind, name, root in connection.execute("SELECT type, name, rootpage FROM sqlite_schema"):
+        if kind != "table":
+            parts.add((str(kind), str(name)))
+        elif root:
+            rows = connection.execute("SELECT name, type, hidden FROM pragma_table_xinfo(?)", (name,))
+            parts.add((kind, str(name), *(f"{column} {form} {hidden}" for column, form, hidden in rows)))
+    return {part for part in parts if not part[1].startswith("sqlite_")}
+
+
+@functools.cache
+def _built(scripts: tuple[str, ...]) -> set[tuple[str, ...]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript("\n".join(scripts))
+        return _parts(connection)
+    finally:
+        connection.close()
+
+
+class Cells:
+    """The types that the cells of a query's rows have. Rows are alike, so each kind of row is looked at once."""
+
+    def __init__(self, values: type, names: Sequence[str]) -> None:
+        """``values`` is the class whose fields ``names`` are."""
+        hints = typing.get_type_hints(values)
+        self._names = names
+        self._allowed = [
+            {_stored(kind) for kind in typing.get_args(hints[name]) or (hints[name],)} for name in names
+        ]
+        self._paths = [number for number, name in enumerate(names) if name in _PATHS]
+        self._good: set[tuple[type, ...]] = set()
+
+    def check(self, row: Sequence[Any]) -> None:
+        """Raises LedgerError, also for a clip's path that this program never makes."""
+        shape = tuple(map(type, row))
+        if shape not in self._good:
+            for name, kind, allowed in zip(self._names, shape, self._allowed, strict=True):
+                if kind not in allowed:
+                    raise wrong_cell(name, row[0], f"is of the type {kind.__name__}")
+            self._good.add(shape)
+        for number in self._paths:
+            path = row[number]
+            if path is not None and not (
+                path.startswith("/") and path.endswith(".mp4") and "/../" not in path
+            ):
+                raise wrong_cell(self._names[number], row[0], "is no clip's path")
+
+
+def _stored(kind: object) -> type:
+    """How the file has a value of this type, or of a Literal's."""
+    return (str if kind is State else kind) if isinstance(kind, type) else type(kind)
+
+
+def wrong_cell(name: str, row: object, why: str) -> LedgerError:
+    """``row`` is the first cell of the row: the name of what it is about."""
+    return LedgerError(
+        f"the ledger is damaged: {name} of {str(row)[:100]} {why}. Keep the file; `batchgen recover` rebuilds it into"
+        " another (--ledger) from what the API knows."
+    )
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"number {user}"

@@ -1,0 +1,195 @@
+"""A ledger that somebody else made or changed: refused in one sentence, before anything in it is believed or run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from batchgen import integrity
+from batchgen.database import MIGRATIONS
+from batchgen.errors import LedgerError
+from batchgen.ledger import Ledger
+from tests.program import KEY, Desk, sandbox, until
+
+QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose ledger has one clip that came home and one task that still runs; its API is gone."""
+    desk = Desk(tmp_path_factory.mktemp("made"))
+    jobs = [
+        {"id": name, "model_name": "kling-v3", "image": f"https://example.com/{name}.png", "prompt": "x"}
+        for name in ("home", "open")
+    ]
+    desk.write("m.yaml", json.dumps({"version": 1, "concurrency": 1, "jobs": jobs}))
+    with sandbox(desk.folder, "--task-seconds", "0", "--fault", "task_never_ends@2") as server:
+        desk.against(server).run("run", *QUICK, "--submit-only", "m.yaml")
+        process = desk.start("collect", *QUICK)
+        until(lambda: list(desk.folder.rglob("*.mp4")) != [])
+        process.terminate()
+        desk.finish(process)
+        (desk.folder / "url").write_text(server.url)
+    return desk.folder
+
+
+@pytest.fixture
+def desk(made: Path, tmp_path: Path) -> Desk:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    desk = Desk(tmp_path)
+    desk.env |= {"POWERTOKENS_API_BASE": (made / "url").read_text(), "POWERTOKENS_API_KEY": KEY}
+    return desk
+
+
+def ledger(desk: Desk) -> Path:
+    return desk.folder / "home" / ".local" / "state" / "batchgen" / "ledger.db"
+
+
+def alter(desk: Desk, *statements: str) -> None:
+    with sqlite3.connect(ledger(desk)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS value, x AS key FROM n"
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["ALTER TABLE tasks RENAME TO kept", f"CREATE VIEW tasks AS {ENDLESS}"], "tasks"),
+        (["DROP TABLE meta", f"CREATE VIEW meta AS {ENDLESS}"], "meta"),
+        (["CREATE VIEW more AS SELECT 1"], "has a view more"),
+        (["CREATE TRIGGER mine AFTER UPDATE ON tasks BEGIN DELETE FROM notes; END"], "has a trigger mine"),
+        (["DROP TRIGGER events_stay"], "has no trigger events_stay"),
+        (["DROP TABLE unusable"], "has no table unusable"),
+        (["DROP TABLE notes", "CREATE VIRTUAL TABLE notes USING fts5(key, value)"], "has no table notes"),
+        (["ALTER TABLE tasks ADD COLUMN more AS (upper(task_id))"], "table tasks of these columns"),
+    ],
+)
+def test_a_schema_that_no_batchgen_makes_is_refused(desk: Desk, statements: list[str], words: str) -> None:
+    alter(desk, *statements)
+    for command in (["status"], ["export"], ["collect", *QUICK], ["run", *QUICK, "m.yaml"]):
+        result = desk.run(*command)
+        assert result.code == 2, (command, result.err)
+        assert words in result.err and "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE mine (x)", "CREATE INDEX mine ON tasks (created_at)", "ANALYZE"]
+)
+def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, statement: str) -> None:
+    alter(desk, statement)
+    assert desk.run("status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "'dreaming'"),
+        ("created_at", "'yesterday'"),
+        ("take", "'one'"),
+        ("take", "1.5"),
+        ("canonical", "NULL"),
+        ("manifest", "x'ff'"),
+        ("task_id", "x'fffe'"),
+        ("cost_usd_estimate", "'much'"),
+        ("output_path", "'/home/you/.config/autostart/x.desktop'"),
+        ("output_path", "'clips/x.mp4'"),
+        ("output_path", "'/clips/../../etc/x.mp4'"),
+        ("video_path", "'/etc/passwd'"),
+    ],
+)
+def test_a_cell_that_no_batchgen_writes_is_one_clear_error(desk: Desk, column: str, value: str) -> None:
+    alter(
+        desk,
+        # SQLite checks what it is told to check: whoever changes a file by hand leaves that out.
+        "UPDATE sqlite_schema SET sql = replace(replace(sql, 'CHECK (state IN', 'CHECK (1 OR state IN'),"
+        " 'NOT NULL', '') WHERE name = 'tasks'",
+    )
+    alter(desk, f"UPDATE tasks SET {column} = {value}")
+    # A row in a state that isn't there is nobody's to follow.
+    for command in (["status", "home"], ["export"], *([["collect", *QUICK]] if column != "state" else [])):
+        result = desk.run(*command)
+        assert result.code == 2, (command, result.err)
+        assert "damaged" in result.err and "Traceback" not in result.err, result.err
+        assert len(result.err.splitlines()) == 1
+
+
+def test_history_that_no_batchgen_writes_is_one_clear_error(desk: Desk) -> None:
+    for column, value in (
+        ("detail", "'[1'"),
+        ("detail", "'7'"),
+        ("at", "'late'"),
+        ("to_state", "'dreaming'"),
+    ):
+        alter(
+            desk,
+            "DROP TRIGGER events_stay",
+            f"UPDATE events SET {column} = {value}",
+            "CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        result = desk.run("status", "home")
+        assert (result.code, "Traceback" in result.err) == (2, False)
+        assert "damaged" in result.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which takes root")
+def test_another_users_ledger_is_shown_with_a_warning_and_never_written(desk: Desk) -> None:
+    os.chown(ledger(desk), 4321, -1)
+    before = ledger(desk).read_bytes()
+    for command in (["collect", *QUICK], ["run", *QUICK, "m.yaml"], ["resolve", "open", "--abandon"]):
+        result = desk.run(*command)
+        assert result.code == 2, result.err
+        assert "ledger.db belongs to the user number 4321, and this is root" in result.err
+    shown = desk.run("status")
+    assert shown.code == 0 and "may not be true" in shown.err
+    assert ledger(desk).read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which takes root")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_another_user_laid_beside_a_ledger_is_not_taken_over(desk: Desk, suffix: str) -> None:
+    """SQLite takes changes from such a file into the database when it opens it."""
+    file = Path(f"{ledger(desk)}{suffix}")
+    file.write_bytes(b"x" * 4096)
+    os.chown(file, 4321, -1)
+    with pytest.raises(LedgerError, match="belongs to the user number 4321"):
+        Ledger.open(str(ledger(desk)), origin=(desk.folder / "url").read_text())
+    assert file.read_bytes() == b"x" * 4096
+
+
+def test_a_folder_in_which_all_can_exchange_the_ledger_gets_a_warning(
+    made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = ledger(Desk(made))
+    for mode in (0o700, 0o775, 0o1777, 0o777):
+        path.parent.chmod(mode)
+        integrity.check_owner(str(path), writing=True)
+        integrity.check_owner(str(path), writing=False)
+        assert ["chmod o-w" in said for said in caplog.messages] == ([True] if mode == 0o777 else []), oct(
+            mode
+        )
+    path.parent.chmod(0o700)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_every_released_schema_is_what_its_scripts_make(tmp_path: Path) -> None:
+    for version in range(1, len(MIGRATIONS) + 1):
+        path = tmp_path / f"{version}.db"
+        connection = sqlite3.connect(path)
+        for script in MIGRATIONS[:version]:
+            connection.executescript(script)
+        integrity.check_schema(connection, str(path), MIGRATIONS[:version])
+        connection.execute("CREATE VIEW more AS SELECT 1")
+        with pytest.raises(LedgerError, match="has a view more"):
+            integrity.check_schema(connection, str(path), MIGRATIONS[:version])
+        connection.close()
