@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from batchgen.errors import LedgerError
-
 #: A task id that can stand in a URL's path and in a file's name.
 TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
 
@@ -183,14 +181,8 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     @property
     def kind(self) -> str:
         """``mode/duration``: tasks of one kind take similar times."""
-        try:
-            request = json.loads(self.canonical)
-            return f"{request['mode']}/{request['duration']}"
-        except (ValueError, KeyError, TypeError):
-            raise LedgerError(
-                f"the ledger is damaged: canonical of {self.external_task_id} is no request."
-                " Keep the file; `batchgen recover` rebuilds it into another (--ledger)."
-            ) from None
+        request = json.loads(self.canonical)
+        return f"{request['mode']}/{request['duration']}"
 
 
 class Brief(NamedTuple):
