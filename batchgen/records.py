@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
+
 from batchgen import database
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
 from batchgen.integrity import Cells, wrong_cell
@@ -23,7 +25,7 @@ from batchgen.transitions import ABANDONED, MAY_BE_PAID
 COLUMNS = Record._fields
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
-_STATE = COLUMNS.index("state")
+_STATE, _CANONICAL = COLUMNS.index("state"), COLUMNS.index("canonical")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
 _IMAGES = Cells(ImageFile, _IMAGE)
@@ -364,9 +366,22 @@ def _migrate(path: str, outdated: LedgerOutdated) -> None:
 def to_record(row: Sequence[Any]) -> Record:
     """A Record from the values of COLUMNS."""
     _RECORD.check(row)
+    _check_request(row[_CANONICAL], row[0])
     values = list(row)
     values[_STATE] = _state(values[_STATE], row[0])
     return Record(*values)
+
+
+def _check_request(text: str, name: object) -> None:
+    try:
+        good = isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
+        try:
+            good = isinstance(json.loads(text), dict)
+        except (ValueError, RecursionError):
+            good = False
+    if not good:
+        raise wrong_cell("canonical", name, "is no request")
 
 
 def _state(text: str, name: object) -> State:
