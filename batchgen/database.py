@@ -156,6 +156,7 @@ def open_to_write(
 
     ``origin`` None takes a ledger of any origin.
     """
+    integrity.check_owner(path, writing=True)
     connection = _connect(path, "rw")
     try:
         with translated(path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import translate
+from itertools import pairwise
 from typing import Final
 
 from batchgen.names import composed
@@ -80,7 +81,9 @@ class Glob:
 
 
 def _parts(glob: str) -> list[str]:
-    return [part for part in composed(glob).lower().split("/") if part not in ("", ".")]
+    parts = [part for part in composed(glob).lower().split("/") if part not in ("", ".")]
+    # Many ** in a row say no more than one.
+    return [part for before, part in pairwise(["", *parts]) if not before == part == "**"]
 
 
 def _regex(part: str) -> re.Pattern[str]:

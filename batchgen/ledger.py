@@ -22,7 +22,8 @@ from batchgen.errors import LedgerError, TransitionError
 from batchgen.groupcommit import GroupCommit
 from batchgen.lock import Lock
 from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
-from batchgen.records import COLUMNS, Records, to_record
+from batchgen.records import Records
+from batchgen.rows import COLUMNS, to_record
 from batchgen.transitions import ADOPTED, ALLOWED, MAY_BE_PAID, WITHOUT_TASK, advance, settled
 
 Clock = Callable[[], float]

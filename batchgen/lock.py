@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from batchgen.errors import LedgerBusy, LedgerError
+from batchgen.files import regular
 
 POLL_SECONDS = 0.1
 
@@ -92,7 +93,7 @@ def _try(path: str) -> int | None:
 
 def _holder(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             told = json.loads(file.read(10_000))
         return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
     except (OSError, ValueError, KeyError, TypeError):

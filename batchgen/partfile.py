@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.errors import DownloadError
+from batchgen.files import regular
 
 MARGIN = 1 << 24  # bytes of a disk that are left free: the ledger may lie there, too
 
@@ -167,7 +168,7 @@ def _free(path: Path, sha256: str, size: int) -> bool:
         return True
     if not stat.S_ISREG(there.st_mode) or there.st_size != size:
         return False
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from batchgen import folders, names, schema, warnings
 from batchgen.comments import cut_prompts
+from batchgen.files import regular
 from batchgen.globs import match_error
 from batchgen.making import Made, Maker, Shared
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob
@@ -291,10 +291,7 @@ def _image_of(draft: Draft | Problem) -> str | None:
 
 def _bytes_of(file: str) -> bytes:
     """Raises OSError. A FIFO isn't waited for."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
+    with open(file, "rb", opener=regular) as opened:
         return opened.read(MAX_BYTES + 1)
 
 

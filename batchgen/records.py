@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import dataclasses
 import itertools
 import json
 import os
@@ -12,27 +11,27 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
 from batchgen import database
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
-from batchgen.integrity import Cells, wrong_cell
 from batchgen.lock import Lock
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
 from batchgen.names import composed, spellings
+from batchgen.rows import (
+    COLUMNS,
+    IMAGE_COLUMNS,
+    to_brief,
+    to_event,
+    to_image,
+    to_record,
+    to_state,
+    to_unusable,
+)
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
-COLUMNS = Record._fields
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
-_STATE, _CANONICAL = COLUMNS.index("state"), COLUMNS.index("canonical")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
-_IMAGE = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
-_IMAGES = Cells(ImageFile, _IMAGE)
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
-_STATES = {state.value: state for state in State}
-_RECORD, _ROW, _LEFT = (Cells(kind, kind._fields) for kind in (Record, Brief, Unusable))
-_EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
 # Rows of the jobs, or with the ids, in a JSON array.
 _NAMED = (
     "(external_task_id IN (SELECT value FROM json_each(?1))"
@@ -117,7 +116,7 @@ class Records:
                     (spelling,),
                 )
                 for job_id, take, *rest in rows:
-                    history.setdefault((manifest, composed(job_id), take), []).append(_brief(*rest))
+                    history.setdefault((manifest, composed(job_id), take), []).append(to_brief(*rest))
         return history
 
     def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
@@ -133,7 +132,7 @@ class Records:
                 (json.dumps(some),),
             )
             for row in rows:
-                brief = _brief(*row)
+                brief = to_brief(*row)
                 for name in wanted.intersection(brief[:2]):
                     found.setdefault(name, []).append(brief)
         return found
@@ -149,7 +148,7 @@ class Records:
                 (json.dumps(some),),
             )
             for manifest, job_id, take, *rest in rows:
-                row = _brief(*rest)
+                row = to_brief(*rest)
                 found.setdefault(row.digest, []).append(
                     Twin((composed(manifest), composed(job_id), take), row)
                 )
@@ -188,9 +187,7 @@ class Records:
         rows = self._rows(
             f"SELECT {', '.join(Unusable._fields)} FROM unusable ORDER BY manifest, job_id, take"
         )
-        for row in rows:
-            _LEFT.check(row)
-        return [Unusable(*row) for row in rows]
+        return [to_unusable(row) for row in rows]
 
     def is_current(self, external_task_id: str) -> bool:
         """Whether a row's clip is its job's now."""
@@ -297,20 +294,12 @@ class Records:
             " WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?) ORDER BY id",
             (external_task_id,),
         )
-        for at, event, before, _, *told, _ in rows:
-            _EVENT.check((external_task_id, at, event, before, *told))
-        return [
-            Event(
-                external_task_id, at, event, _STATES.get(before), _state(after, external_task_id), code, message,
-                request_id, _detail(detail, external_task_id),
-            )
-            for at, event, before, after, code, message, request_id, detail in rows
-        ]  # fmt: skip
+        return [to_event(external_task_id, row) for row in rows]
 
     def counts(self) -> dict[State, int]:
         """How many rows are in each state; all states are there."""
         rows = self._rows("SELECT state, count(*) FROM tasks GROUP BY state")
-        return dict.fromkeys(State, 0) | {_state(state, "all rows"): count for state, count in rows}
+        return dict.fromkeys(State, 0) | {to_state(state, "all rows"): count for state, count in rows}
 
     def durations(self, kind: str, limit: int = 200) -> list[float]:
         """Seconds from acceptance to end of the latest tasks of a kind that ended well, latest first."""
@@ -322,12 +311,12 @@ class Records:
 
     def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
         """What is remembered of image files, by path; of all where ``paths`` is None."""
-        sql = f"SELECT {', '.join(_IMAGE)} FROM images"
+        sql = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images"
         if paths is None:
-            return dict(map(_image, self._each(sql)))
+            return dict(map(to_image, self._each(sql)))
         found: dict[str, ImageFile] = {}
         for some in _chunks(dict.fromkeys(paths)):
-            found.update(map(_image, self._rows(f"{sql} WHERE path IN ({_marks(some)})", some)))
+            found.update(map(to_image, self._rows(f"{sql} WHERE path IN ({_marks(some)})", some)))
         return found
 
     def note(self, key: str) -> str | None:
@@ -361,63 +350,6 @@ def _migrate(path: str, outdated: LedgerOutdated) -> None:
             f"{outdated} It can't be brought up to date where it is: {error} Where it can't be written, copy it to"
             " where it can, and name the copy with --ledger."
         ) from error
-
-
-def to_record(row: Sequence[Any]) -> Record:
-    """A Record from the values of COLUMNS."""
-    _RECORD.check(row)
-    _check_request(row[_CANONICAL], row[0])
-    values = list(row)
-    values[_STATE] = _state(values[_STATE], row[0])
-    return Record(*values)
-
-
-def _check_request(text: str, name: object) -> None:
-    try:
-        good = isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
-        try:
-            good = isinstance(json.loads(text), dict)
-        except (ValueError, RecursionError):
-            good = False
-    if not good:
-        raise wrong_cell("canonical", name, "is no request")
-
-
-def _state(text: str, name: object) -> State:
-    try:
-        return _STATES[text]
-    except (KeyError, TypeError):
-        raise wrong_cell("state", name, "is none that there is") from None
-
-
-def _detail(text: Any, name: str) -> dict[str, Any]:
-    try:
-        detail = json.loads(text) if text else {}
-    except (ValueError, TypeError, RecursionError):
-        detail = None
-    if not isinstance(detail, dict):
-        raise wrong_cell("events.detail", name, "is no JSON object")
-    return detail
-
-
-def _brief(
-    external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None, number: int
-) -> Brief:
-    # One string for both names where they are equal: there are as many of these as jobs.
-    base_id = external_task_id if base_id == external_task_id else base_id
-    _ROW.check((external_task_id, base_id, state, digest, error_code, number))
-    return Brief(external_task_id, base_id, _state(state, external_task_id), digest, error_code, number)
-
-
-def _image(row: Sequence[Any]) -> tuple[str, ImageFile]:
-    path, size, mtime_ns, inode, *rest = row
-    try:
-        image = ImageFile(path, size, int(mtime_ns), int(inode), *rest)
-    except (ValueError, TypeError):
-        raise wrong_cell("images.mtime_ns or inode", path, "is no number") from None
-    _IMAGES.check((path, size, 0, 0, *rest))
-    return path, image
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from batchgen.files import regular
 from batchgen.names import folded, spelt
 from batchgen.yaml12 import YamlError, decode, load
 
@@ -98,7 +99,7 @@ def read(path: str) -> bytes:
     """The bytes of a sidecar. Raises YamlError, also for what is too large, and OSError."""
     if not os.path.isfile(path):
         raise YamlError(1, 1, "is not a regular file")
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise YamlError(1, 1, f"more than {LARGEST >> 20} MiB: this can't be about one image")

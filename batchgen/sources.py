@@ -20,7 +20,7 @@ from batchgen.request import is_url
 
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
 _STARTS = ("iVBORw0KGgo", "/9j/")
-_ALPHABET = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
+_ALPHABET = re.compile(r"[A-Za-z0-9+/\s]++={0,2}+\s*+", re.ASCII)  # nothing is tried twice: linear
 _LONGEST_PATH = 4096  # bytes, of Linux; only Base64 is longer
 _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from batchgen import cells as dialects
 from batchgen import schema
+from batchgen.files import regular
 from batchgen.models import Place, Problem
 from batchgen.origins import Draft, InTable, cell_position
 from batchgen.yaml12 import YamlError, decode
@@ -42,7 +43,7 @@ def table(path: str, shown: str) -> Iterator[Draft | Problem]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         yield Problem(Place(shown), "", "is not a regular file")
         return
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         head = file.read(HEAD)
     suffix = os.path.splitext(path)[1].lower()
     if what := _no_text(head):
@@ -82,7 +83,10 @@ class _Csv:
         names: list[str] = []  # of the columns, as they are written
         readers: list[tuple[str, Reader]] = []
         row = 0
-        with open(self.path, encoding=self.encoding, newline="") as file, _long_cells():
+        with (
+            open(self.path, encoding=self.encoding, newline="", opener=regular) as file,
+            _long_cells(),
+        ):
             rows = csv.reader(_lines(file.readline, lines), delimiter=self.separator, strict=True)
             while True:
                 line = rows.line_num + 1
@@ -168,7 +172,7 @@ class _Csv:
         yield Draft(origin, fields)
 
     def _undecodable(self) -> Problem:
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=regular) as file:
             data = file.read()
         if self.encoding == "utf-16":
             return Problem(Place(self.shown), "", f"its UTF-16 text is damaged; {_SAVE}")
@@ -241,7 +245,7 @@ def _csv_words(error: csv.Error) -> str:
 def _json_lines(path: str, shown: str) -> Iterator[Draft | Problem]:
     row = 0
     found = False
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         while data := file.readline(LONGEST_ROW + 1):
             row += 1
             try:

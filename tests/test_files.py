@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import json
 import os
+import re
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from batchgen import files, logs
+from batchgen import files, globs, images, logs, reading, sidecars, sources, tables
+from batchgen.errors import ImageError
 from batchgen.sandbox.journal import Journal
-from tests.program import Desk
+from batchgen.yaml12 import YamlError
+from tests.documents import PACKAGE
+from tests.program import ENDS, Desk, until
 
 
 @pytest.fixture
@@ -108,3 +120,108 @@ def test_json_and_logs_spell_what_moves_a_terminal_as_escapes_and_mean_the_same(
         (line,) = log.read_text().split("\n")[:-1]
         assert escaped in line and letter not in line
         assert form == "text" or json.loads(line)["message"] == f"no {name}"
+
+
+# -- what is exchanged while it is read --------------------------------------------------------------------------------
+
+
+def test_what_is_read_from_a_path_is_looked_at_after_it_was_opened() -> None:
+    """A look before the opening proves nothing; and opening a named pipe would wait for its writer."""
+    waits = []
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("open", "os.open"):
+                continue
+            text = ast.unparse(node)
+            careful = re.search(r"opener=|O_NONBLOCK|O_DIRECTORY|O_EXCL|O_NOFOLLOW|os\.devnull", text)
+            if not careful and not re.match(r"open\(descriptor,|os\.open\(path, flags,", text):
+                waits.append(f"{path.name}:{node.lineno}: {text}")
+    assert waits == []
+
+
+@pytest.mark.parametrize("read", ["table", "sidecar", "manifest", "image"])
+def test_a_pipe_that_is_swapped_in_between_the_look_and_the_opening_holds_nothing_up(
+    tmp_path: Path, read: str
+) -> None:
+    file = tmp_path / "x.csv"
+    (tmp_path / "swap.py").write_text(
+        "import os\n"
+        "while True:\n"
+        "    os.mkfifo('pipe'); os.rename('pipe', 'x.csv')\n"
+        "    open('file', 'w').write('image,prompt\\n'); os.rename('file', 'x.csv')\n"
+    )
+    file.write_text("image,prompt\n")
+
+    def once() -> object:
+        if read == "table":
+            return [*tables.table(str(file), "x.csv")]
+        if read == "sidecar":
+            return sidecars.read(str(file))
+        if read == "manifest":
+            return reading._bytes_of(str(file))
+        return images.inspect(str(file))
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("it waits for a writer")
+
+    first = file.stat().st_ino
+    before = signal.signal(signal.SIGALRM, give_up)
+    with subprocess.Popen([sys.executable, "swap.py"], cwd=tmp_path, stderr=subprocess.DEVNULL) as swapping:
+        try:
+            until(lambda: file.stat().st_ino != first)
+            signal.alarm(int(ENDS))
+            for _ in range(10_000):
+                with contextlib.suppress(OSError, YamlError, ImageError):
+                    once()
+        finally:
+            signal.alarm(0)
+            swapping.kill()
+            signal.signal(signal.SIGALRM, before)
+
+
+# -- how much work a text can make -------------------------------------------------------------------------------------
+
+
+def test_a_text_that_may_be_base64_is_looked_at_in_linear_time() -> None:
+    """Eight times the text may take sixteen times as long, for noise; what is quadratic takes sixty-four."""
+
+    def taken(count: int) -> float:
+        texts = (
+            "A" * count + " " * count + "!",
+            "A" + " " * count + "!",
+            " " * count + "=!",
+            "A" * count + "=" * count + "!",
+            "A " * count + "!",
+        )
+        start = time.process_time()
+        for text in texts:
+            assert not sources.looks_like_base64(text)
+        return time.process_time() - start
+
+    small = min(taken(20_000) for _ in range(5))
+    assert min(taken(160_000) for _ in range(3)) < 16 * max(small, 0.002)
+
+
+@pytest.mark.parametrize("match", ["**/" * 1200 + "x", "**/a/" * 200 + "x", "a*" * 60])
+def test_a_glob_takes_steps_in_proportion_to_its_length(match: str) -> None:
+    """Counted in lines of our own code that are run, for a file forty folders down."""
+    assert globs.match_error(match) is None
+    steps = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        if not frame.f_code.co_filename.endswith("globs.py"):
+            return None
+        steps += event == "line"
+        return count
+
+    glob = globs.Glob(match)
+    sys.settrace(count)
+    try:
+        place = glob.top
+        for _ in range(40):
+            place = glob.below(place, "a")
+        glob.takes(place, "a" * 200)
+    finally:
+        sys.settrace(None)
+    assert steps < 40 * 50 * (match.count("/") + 2)

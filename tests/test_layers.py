@@ -71,6 +71,7 @@ LAYERS = {
     "footing": (
         "lock",
         "integrity",
+        "rows",
         "database",
         "groupcommit",
         "records",

@@ -1,0 +1,94 @@
+"""From the cells of the ledger's file to values; a cell that this program never writes is one clear LedgerError."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from batchgen.integrity import Cells, wrong_cell
+from batchgen.models import Brief, Event, ImageFile, Record, State, Unusable
+
+COLUMNS = Record._fields
+IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
+
+_STATE, _CANONICAL = COLUMNS.index("state"), COLUMNS.index("canonical")
+_STATES = {state.value: state for state in State}
+_RECORD, _BRIEF, _UNUSABLE = (Cells(kind, kind._fields) for kind in (Record, Brief, Unusable))
+_IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
+_EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """A Record from the values of COLUMNS."""
+    _RECORD.check(row)
+    _check_request(row[_CANONICAL], row[0])
+    values = list(row)
+    values[_STATE] = to_state(values[_STATE], row[0])
+    return Record(*values)
+
+
+def _check_request(text: str, name: object) -> None:
+    try:
+        good = isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
+        try:
+            good = isinstance(json.loads(text), dict)
+        except (ValueError, RecursionError):
+            good = False
+    if not good:
+        raise wrong_cell("canonical", name, "is no request")
+
+
+def to_state(text: str, name: object) -> State:
+    try:
+        return _STATES[text]
+    except (KeyError, TypeError):
+        raise wrong_cell("state", name, "is none that there is") from None
+
+
+def _detail(text: Any, name: str) -> dict[str, Any]:
+    try:
+        detail = json.loads(text) if text else {}
+    except (ValueError, TypeError, RecursionError):
+        detail = None
+    if not isinstance(detail, dict):
+        raise wrong_cell("events.detail", name, "is no JSON object")
+    return detail
+
+
+def to_brief(
+    external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None, number: int
+) -> Brief:
+    # One string for both names where they are equal: there are as many of these as jobs.
+    base_id = external_task_id if base_id == external_task_id else base_id
+    _BRIEF.check((external_task_id, base_id, state, digest, error_code, number))
+    return Brief(external_task_id, base_id, to_state(state, external_task_id), digest, error_code, number)
+
+
+def to_image(row: Sequence[Any]) -> tuple[str, ImageFile]:
+    path, size, mtime_ns, inode, *rest = row
+    try:
+        image = ImageFile(path, size, int(mtime_ns), int(inode), *rest)
+    except (ValueError, TypeError):
+        raise wrong_cell("images.mtime_ns or inode", path, "is no number") from None
+    _IMAGE.check((path, size, 0, 0, *rest))
+    return path, image
+
+
+def to_unusable(row: Sequence[Any]) -> Unusable:
+    _UNUSABLE.check(row)
+    return Unusable(*row)
+
+
+def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
+    """``row``: at, event, from_state, to_state, code, message, request_id, detail."""
+    at, event, before, after, code, message, request_id, detail = row
+    _EVENT.check((external_task_id, at, event, before, code, message, request_id))
+    return Event(
+        external_task_id, at, event, _STATES.get(before), to_state(after, external_task_id), code, message,
+        request_id, _detail(detail, external_task_id),
+    )  # fmt: skip
