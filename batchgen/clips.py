@@ -184,9 +184,10 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
 
 
 def _below(output_dir: str, folder: str, name: str) -> str:
-    """The file's whole path. Raises ValueError where it lies outside of the output folder."""
+    """The clip's whole path. Raises ValueError where it lies outside of the output folder, or is no clip's."""
     path = os.path.normpath(os.path.join(folder, name))
-    if "\0" in path or not path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}"):
+    inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.endswith(".mp4")
+    if "\0" in path or not inside:
         raise ValueError(name)
     return path
 

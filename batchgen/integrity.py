@@ -18,7 +18,8 @@ from typing import Any
 from batchgen.errors import LedgerError
 from batchgen.models import State
 
-_PATHS = ("output_path", "video_path")
+# How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
+_PATHS = {"output_path": ".mp4", "video_path": ""}
 log = logging.getLogger("batchgen")
 
 
@@ -101,7 +102,7 @@ class Cells:
         self._allowed = [
             {_stored(kind) for kind in typing.get_args(hints[name]) or (hints[name],)} for name in names
         ]
-        self._paths = [number for number, name in enumerate(names) if name in _PATHS]
+        self._paths = [(number, _PATHS[name]) for number, name in enumerate(names) if name in _PATHS]
         self._good: set[tuple[type, ...]] = set()
 
     def check(self, row: Sequence[Any]) -> None:
@@ -112,10 +113,10 @@ class Cells:
                 if kind not in allowed:
                     raise wrong_cell(name, row[0], f"is of the type {kind.__name__}")
             self._good.add(shape)
-        for number in self._paths:
+        for number, suffix in self._paths:
             path = row[number]
             if path is not None and not (
-                path.startswith("/") and path.endswith(".mp4") and "/../" not in path
+                path.startswith("/") and path.endswith(suffix) and "/../" not in path
             ):
                 raise wrong_cell(self._names[number], row[0], "is no clip's path")
 
