@@ -16,11 +16,8 @@ from batchgen.request import image_values, is_url
 from batchgen.schema import Finding, Path, load
 from batchgen.wording import shown
 
-_TURNED = (
-    ". It fits the image turned by a quarter: if that is a photo whose EXIF turns it, save it turned, for masks and"
-    " points count in the picture as it is stored"
-)
 _CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*[eE]\+?[0-9]+")
+_QUARTERS = 5  # EXIF's orientations from here on turn by a quarter
 _MOST_ELEMENTS = 3  # by the platform's own pages
 
 
@@ -134,7 +131,7 @@ def _masks(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
                 f"the mask has {size}, the image {image.width} x {image.height}; their ratio must be the same"
             )
             turned = _same_ratio(_size(mask), (image.height, image.width))
-            yield Finding(path, text + (_TURNED if turned else ""))
+            yield Finding(path, text + (_turning(image) if turned else ""))
         elif first and _size(mask) != _size(first):
             text = f"the mask has {size}, another one {first.width} x {first.height}; all masks must be of one size"
             yield Finding(path, text)
@@ -145,6 +142,13 @@ def _mask_values(request: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
     yield ("static_mask",), request.get("static_mask")
     for number, entry in enumerate(_entries(request.get("dynamic_masks"))):
         yield ("dynamic_masks", number, "mask"), entry.get("mask")
+
+
+def _turning(image: ImageFile) -> str:
+    """Goes on where masks or points fit the image turned by a quarter, as a program shows it that minds its EXIF."""
+    if image.orientation >= _QUARTERS:
+        return ". The photo's EXIF turns it by a quarter, but they count in the picture as it is stored: save it turned"
+    return ". Turned by a quarter it would fit"
 
 
 def _size(image: ImageFile) -> tuple[int, int]:
@@ -181,9 +185,9 @@ def _trajectories(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
                 continue
             if not (0 <= x < image.width and 0 <= y < image.height):
                 text = f"the point ({shown(x)}, {shown(y)}) is outside the image, which has {image.width} x {image.height} pixels"
-                turned = image.format == "jpeg" and 0 <= x < image.height and 0 <= y < image.width
+                turned = image.orientation >= _QUARTERS and 0 <= x < image.height and 0 <= y < image.width
                 path = ("dynamic_masks", number, "trajectories", position)
-                yield Finding(path, text + (_TURNED if turned else ""))
+                yield Finding(path, text + (_turning(image) if turned else ""))
                 break
 
 

@@ -851,27 +851,32 @@ def test_a_mask_that_is_off_by_a_pixel_is_refused(width: int, height: int, off: 
     assert len(rules.check_images(masked(picture(width, height), mask))) == 1
 
 
-TURNED = (
-    ". It fits the image turned by a quarter: if that is a photo whose EXIF turns it, save it turned, for masks and"
-    " points count in the picture as it is stored"
+EXIF = (
+    ". The photo's EXIF turns it by a quarter, but they count in the picture as it is stored: save it turned"
 )
 
 
-def test_a_mask_of_the_turned_picture_names_the_turning() -> None:
+@pytest.mark.parametrize(
+    ("orientation", "said"),
+    [
+        (6, EXIF),
+        (8, EXIF),
+        (1, ". Turned by a quarter it would fit"),
+        (3, ". Turned by a quarter it would fit"),
+    ],
+)
+def test_masks_and_points_of_the_turned_picture_name_the_turning(orientation: int, said: str) -> None:
+    photo = dataclasses.replace(picture(1920, 1080), orientation=orientation)
     for mask in (picture(1080, 1920), picture(540, 960)):
-        [(path, text)] = rules.check_images(masked(picture(1920, 1080), mask))
+        [(path, text)] = rules.check_images(masked(photo, mask))
         assert path == ("static_mask",)
-        assert text.endswith("their ratio must be the same" + TURNED)
-    # a square is the same turned, and a mask that fits neither way says nothing of it
-    [(_, text)] = rules.check_images(masked(picture(1920, 1080), picture(1000, 1000)))
-    assert "turned" not in text
-
-
-def test_points_of_the_turned_picture_name_the_turning() -> None:
-    photo = dataclasses.replace(picture(1920, 1080), format="jpeg")
-    points = [*POINTS, {"x": 500, "y": 1800}]
-    [(_, text)] = rules.check_images(masked(photo, None, "m.png", points=points))
-    assert text == "the point (500, 1800) is outside the image, which has 1920 x 1080 pixels" + TURNED
+        assert text.endswith("their ratio must be the same" + said)
+    [(_, text)] = rules.check_images(masked(photo, None, "m.png", points=[*POINTS, {"x": 500, "y": 1800}]))
+    assert text == "the point (500, 1800) is outside the image, which has 1920 x 1080 pixels" + (
+        EXIF if said == EXIF else ""
+    )
+    [(_, text)] = rules.check_images(masked(photo, picture(1000, 1000)))  # fits neither way
+    assert text.endswith("their ratio must be the same")
 
 
 # -- properties ------------------------------------------------------------------------------------------------------
