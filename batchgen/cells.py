@@ -7,7 +7,7 @@ as a prompt, it would be paid for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 ABSENT: Final = frozenset({"", "\\N"})  # databases write \N for a value that isn't there
@@ -20,8 +20,10 @@ _LONGEST_NOTHING: Final = 9
 #: Those of them that are nobody's name: a row may well be called NA.
 _NO_ID: Final = frozenset({"nan", "NaN", "NaT", "NULL", "None", "<NA>", "undefined", "(null)", "[null]"})
 _ODD: Final = re.compile(r"[#=]|Err:|\d[.,]?\d*E\+")  # how everything below begins
+_ODD_ROW: Final = re.compile(r"[#=\\\ufffd]")
+_LONG_ROW: Final = 4096  # characters; there is Base64 in it, of which nobody makes another copy to look at
 _ERROR: Final = re.compile(  # in the words of many languages: #VALUE!, #WERT!, #¿NOMBRE?, #DIV/0!
-    r"#[¡¿]?[\w./-]+[!?]|#(?:N/A|N/D|N/B|NV|YOK|Н/Д|GETTING_DATA)|#+|Err:\d+"
+    r"#[¡¿]?[\w./-]+[!?]|#(?:N/A|N/D|N/B|NV|YOK|Н/Д|GETTING_DATA)|#{3,}|Err:\d+"
 )
 _ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?E\+\d{2,}")
 _FORMULA: Final = re.compile(r"=[-+]?(?:[\w.]+\(|\$?[A-Z]{1,3}\$?\d+\b|(?:'[^']+'|\w+)!)")
@@ -71,8 +73,19 @@ def header(name: str, known: Collection[str]) -> str:
     return key if key in known else name
 
 
+def is_plain(text: str, cells: Iterable[str]) -> bool:
+    """Whether a row surely holds nothing that is absent or refused, by its text and its cells; asked of every one."""
+    return (
+        len(text) < _LONG_ROW
+        and _ODD_ROW.search(text) is None
+        and "E+" not in text
+        and "Err:" not in text
+        and _NOTHING.isdisjoint(map(str.lower, cells))
+    )
+
+
 def is_odd(cell: str) -> bool:
-    """Whether :func:`refusal` may have a word for a cell; asked of every one."""
+    """Whether :func:`refusal` may have a word for a cell."""
     return (
         _ODD.match(cell) is not None
         or (len(cell) <= _LONGEST_NOTHING and cell.lower() in _NOTHING)

@@ -75,6 +75,7 @@ def entry_line(record: Record, folder: str, api: str) -> str:
 def append(folder: str, lines: Iterable[str]) -> tuple[int, int]:
     """Add lines to the folder's ``clips.jsonl``, synced. Returns its size in bytes before and after. Raises OSError."""
     path = os.path.join(folder, NAME)
+    os.makedirs(folder, exist_ok=True)  # its clips may be elsewhere by now
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o666)
     with open(descriptor, "r+b", buffering=0) as file:

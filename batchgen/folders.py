@@ -67,11 +67,11 @@ def look(root: str, match: str | None) -> Found:
         pictures: list[str] = []
         unfinished: dict[str, str] = {}
         for name, entry in listing.items():
-            lower = name.lower()
+            lower = composed(name).lower()
             if entry.is_dir(follow_symlinks=False):
                 if leftovers.is_folder(lower) and not (glob and lower in glob.literal):
                     found.leftovers.append(name)
-                elif glob and (within := glob.below(place, name)):
+                elif glob and (within := glob.below(place, lower)):
                     folders.append((f"{below}{name}/", within))
                 else:
                     unseen.append(f"{root}/{below}{name}")
@@ -81,7 +81,7 @@ def look(root: str, match: str | None) -> Found:
                 found.leftovers.append(name)
                 if lower.endswith(leftovers.UNFINISHED):
                     unfinished[os.path.splitext(name)[0]] = name
-            elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, name):
+            elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, lower):
                 if not _is_folder(entry):
                     taken.append(name)
                     accents = accents or not (name.isascii() and below.isascii())

@@ -47,25 +47,26 @@ class Glob:
         self.top: Place = self._spread({(number, 0) for number in range(len(globs))})
 
     def below(self, place: Place, name: str) -> Place:
-        """Where the folder ``name``, met at ``place``, leads to; empty where nothing below it can match."""
+        """Where the folder ``name``, met at ``place``, leads to; empty where nothing below it can match.
+
+        Here and below, names are composed and in lower case.
+        """
         found = set()
-        lower = composed(name).lower()
         for number, at in place:
             parts = self._globs[number]
-            if at < len(parts) and ((part := parts[at]) is None or part.match(lower)):
+            if at < len(parts) and ((part := parts[at]) is None or part.match(name)):
                 found.add((number, at if part is None else at + 1))
         place = self._spread(found)
         return place if any(at < len(self._globs[number]) for number, at in place) else frozenset()
 
     def takes(self, place: Place, name: str) -> bool:
         """Whether the file ``name``, met at ``place``, matches."""
-        lower = composed(name).lower()
         for number, at in place:
             parts = self._globs[number]
             if at == len(parts):
                 continue
             part = parts[at]
-            if (part is None or part.match(lower)) and all(rest is None for rest in parts[at + 1 :]):
+            if (part is None or part.match(name)) and all(rest is None for rest in parts[at + 1 :]):
                 return True
         return False
 

@@ -154,7 +154,7 @@ class Maker:
             warnings.append(Finding(("id",), UNPORTABLE))
         if not good_id.isascii() and visible(good_id) != good_id:
             warnings.append(Finding(("id",), UNSEEN))
-        if any(image.orientation > 1 for image in images.values()):
+        if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return Made(good_id, take, job, [], [], warnings)
 

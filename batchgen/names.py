@@ -19,10 +19,9 @@ PATH_MAX: Final = 4095  # bytes, of Linux, without the NUL at its end
 CLIP_TAIL: Final = len("-01234567.part2.mp4.part")
 CLIP_FOLDER: Final = len("/superseded")
 
-_UNPORTABLE = re.compile(
-    r'[<>:"\\|?*]|[. ]/|(?:^|/)(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\.[^/]*)?(?:/|$)',
-    re.IGNORECASE,
-)
+_FOREIGN = re.compile(r'[<>:"\\|?*]|[. ]/')
+_PORTS = (f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³")
+_RESERVED = frozenset(("con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS))
 
 
 def composed(name: str) -> str:
@@ -110,4 +109,8 @@ def too_long(folder: str, name: str, tail: str, longest: int) -> str | None:
 
 def is_portable(name: str) -> bool:
     """Whether the clip ``name`` (with slashes for folders) keeps its name on the disks of other systems."""
-    return _UNPORTABLE.search(name) is None
+    if _FOREIGN.search(name) is not None:
+        return False
+    if "/" in name:
+        return all(part.partition(".")[0].lower() not in _RESERVED for part in name.split("/"))
+    return name.partition(".")[0].lower() not in _RESERVED

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
@@ -77,6 +77,7 @@ class _Csv:
         self.encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"
         self.separator = _separator(head.decode(self.encoding, "replace"), path)
         self.columns: list[str] = []
+        self.all_known = False
 
     def drafts(self) -> Iterator[Draft | Problem]:
         lines: list[str] = []  # of the row that is being read
@@ -112,12 +113,17 @@ class _Csv:
                     if "" in self.columns or len(set(self.columns)) < len(self.columns):
                         return
                     readers = _readers(self.columns)
+                    self.all_known = _known_columns().issuperset(self.columns)
                     continue
                 while len(cells) > len(self.columns) and not cells[-1]:
                     cells.pop()
                 text = lines[0] if len(lines) == 1 else "".join(lines)
                 origin = InTable(self.shown, row, line, text, self.columns, self.separator)
-                yield from self._row(origin, cells, names, readers)
+                made = self._row(origin, cells, names, readers)
+                if isinstance(made, Draft):
+                    yield made
+                else:
+                    yield from made
         if not names:
             yield Problem(Place(self.shown), "", "the table is empty; its first row names the columns")
 
@@ -144,32 +150,27 @@ class _Csv:
 
     def _row(
         self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
-    ) -> Iterator[Draft | Problem]:
+    ) -> Draft | list[Problem]:
         if len(cells) != len(self.columns):
             text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds a separator"
             text = text.replace("a separator", "a comma") if self.separator == "," else text
             straight = ", straight ones" if _QUOTES.search(origin.text) else ""
-            yield origin.problem(None, (), f"{text} needs double quotes around it{straight}")
-            return
+            return [origin.problem(None, (), f"{text} needs double quotes around it{straight}")]
         if cells == names[: len(cells)]:
-            yield origin.problem(None, (), "is the header once more; remove it")
-            return
-        known = _known_columns()
-        fields: dict[str, Any] = {}
-        refused = []
-        for name, cell in zip(self.columns, cells, strict=True):
-            if cell in dialects.ABSENT or name not in known:
-                continue
-            fields[name] = cell
-            if dialects.is_odd(cell) and (why := dialects.refusal(name, cell)):
-                refused.append((name, why))
-        if refused:
-            yield from (origin.problem(fields.get("id"), (name,), why) for name, why in refused)
-            return
+            return [origin.problem(None, (), "is the header once more; remove it")]
+        fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
+        plain = dialects.is_plain(origin.text, cells)
+        if not plain or "" in cells or not self.all_known:
+            known = _known_columns()
+            fields = {
+                name: cell for name, cell in fields.items() if cell not in dialects.ABSENT and name in known
+            }
+        if not plain and (refused := _refused(origin, fields)):
+            return refused
         for name, read in readers:
             if name in fields:
                 fields[name] = read(fields[name])
-        yield Draft(origin, fields)
+        return Draft(origin, fields)
 
     def _undecodable(self) -> Problem:
         with open(self.path, "rb", opener=regular) as file:
@@ -271,18 +272,20 @@ def _json_lines(path: str, shown: str) -> Iterator[Draft | Problem]:
 
 def _json_row(origin: InTable, fields: dict[str, Any]) -> Iterator[Draft | Problem]:
     own = {key: value for key, value in fields.items() if value is not None and value != ""}
-    refused = [
-        (key, why)
-        for key, value in own.items()
-        if isinstance(value, str) and dialects.is_odd(value) and (why := dialects.refusal(key, value))
-    ]
-    if refused:
-        name = own.get("id")
-        yield from (
-            origin.problem(name if isinstance(name, str) else None, (key,), why) for key, why in refused
-        )
+    if refused := _refused(origin, own):
+        yield from refused
     else:
         yield Draft(origin, schema.natural(own))
+
+
+def _refused(origin: InTable, fields: Mapping[str, Any]) -> list[Problem]:
+    """What of a row's fields stands for a value that is missing or was lost."""
+    name = fields.get("id")
+    return [
+        origin.problem(name if isinstance(name, str) else None, (key,), why)
+        for key, value in fields.items()
+        if isinstance(value, str) and dialects.is_odd(value) and (why := dialects.refusal(key, value))
+    ]
 
 
 def _object(text: str) -> dict[str, Any]:

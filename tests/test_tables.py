@@ -147,7 +147,7 @@ def test_json_lines_have_places(tmp_path: Path) -> None:
     first, second = drafts_of(table(tmp_path, text, "t.jsonl"))
     problem = first.origin.problem("a", ("multi_prompt", 0, "duration"), "no")
     assert str(problem) == "t.jsonl:2:32: row 2 (a).multi_prompt[0].duration: no"
-    assert str(second.origin.problem(None, ("mode",), "no")) == "t.jsonl:3:1: row 3.mode: no"
+    assert str(second.origin.problem(None, ("mode",), "no")) == "t.jsonl:3:28: row 3.mode: no"
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,8 @@ def test_tables_give_back_what_was_written(
     try:
         text = file.getvalue().encode()
     except UnicodeEncodeError:
+        return
+    if any(cells.refusal(name, cell) for name, text in fields.items() for cell in (text, text.strip())):
         return
     stripped = {name: cell.strip() for name, cell in fields.items() if cell.strip()}
     assert rows(folder, text) == ([stripped] if stripped else [])
