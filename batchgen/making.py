@@ -22,6 +22,8 @@ UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
+# No problem: an id that was paid for is for ever, and every command that names one is quoted.
+UNHANDY: Final = "begins with a - or holds what can't be seen, so it is hard to name to a command; a new job gets a better one"
 TURNED: Final = (
     "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
 )
@@ -146,7 +148,7 @@ class Maker:
             files = {path: image for path, image in images.items() if image.path}
             request = with_values(request, files)
         sha256 = digest(canonical(request))
-        external = external or external_task_id(self.manifest, good_id, take, sha256)
+        given, external = external, external or external_task_id(self.manifest, good_id, take, sha256)
         place = draft.origin.place
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
         warnings = rules.warnings(request)
@@ -154,6 +156,8 @@ class Maker:
             warnings.append(Finding(("id",), UNPORTABLE))
         if not good_id.isascii() and visible(good_id) != good_id:
             warnings.append(Finding(("id",), UNSEEN))
+        if given and (given.startswith("-") or visible(given) != given):
+            warnings.append(Finding(("external_task_id",), UNHANDY))
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return Made(good_id, take, job, [], [], warnings)
