@@ -96,5 +96,5 @@ def _holder(path: str) -> str:
         with open(path, "rb", opener=regular) as file:
             told = json.loads(file.read(10_000))
         return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"it has locked {path} and not said who it is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -195,3 +196,13 @@ def test_every_released_schema_is_what_its_scripts_make(tmp_path: Path) -> None:
         with pytest.raises(LedgerError, match="has a view more"):
             integrity.check_schema(connection, str(path), MIGRATIONS[:version])
         connection.close()
+
+
+@pytest.mark.parametrize("said", [b"[" * 10_000, b"{", b"7", b'{"pid": "\xff"}', b"\0" * 100])
+def test_a_lock_that_says_nonsense_about_its_holder_is_a_lock_all_the_same(desk: Desk, said: bytes) -> None:
+    with open(f"{ledger(desk)}.lock", "wb") as held:
+        held.write(said)
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = desk.run("collect", *QUICK)
+    assert (result.code, "not said who it is" in result.err) == (75, True), result.err
