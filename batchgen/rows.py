@@ -15,7 +15,7 @@ from batchgen.models import Brief, Event, ImageFile, Record, State, Unusable
 COLUMNS = Record._fields
 IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
 
-_STATE, _CANONICAL = COLUMNS.index("state"), COLUMNS.index("canonical")
+_STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
 _RECORD, _BRIEF, _UNUSABLE = (Cells(kind, kind._fields) for kind in (Record, Brief, Unusable))
 _IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
@@ -26,6 +26,8 @@ def to_record(row: Sequence[Any]) -> Record:
     """A Record from the values of COLUMNS."""
     _RECORD.check(row)
     _check_request(row[_CANONICAL], row[0])
+    if row[_PARTS] is not None:
+        _check_parts(row[_PARTS], row[0])
     values = list(row)
     values[_STATE] = to_state(values[_STATE], row[0])
     return Record(*values)
@@ -41,6 +43,21 @@ def _check_request(text: str, name: object) -> None:
             good = False
     if not good:
         raise wrong_cell("canonical", name, "is no request")
+
+
+def _check_parts(text: str, name: object) -> None:
+    try:
+        parts = json.loads(text)
+        good = type(parts) is list and all(
+            type(one["part"]) is str
+            and type(one.get("path") or "/") is str
+            and (one.get("path") or "/")[0] == "/"
+            for one in parts
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise wrong_cell("parts", name, "are no further files of a clip")
 
 
 def to_state(text: str, name: object) -> State:

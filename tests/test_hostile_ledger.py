@@ -109,6 +109,10 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("output_path", "'clips/x.mp4'"),
         ("output_path", "'/clips/../../etc/x.mp4'"),
         ("video_path", "'../x.mp4'"),
+        ("parts", "'7'"),
+        ("parts", "'[[]]'"),
+        ("parts", "'[{}]'"),
+        ("parts", """'[{"part": "part2", "path": "../x"}]'"""),
     ],
 )
 def test_a_cell_that_no_batchgen_writes_is_one_clear_error(desk: Desk, column: str, value: str) -> None:
