@@ -9,6 +9,7 @@ from batchgen import bodies, mp4
 from batchgen.addresses import split
 from batchgen.bodies import Unpacker
 from batchgen.errors import DownloadError
+from batchgen.fields import in_a_line
 from batchgen.mp4 import Oddity
 from batchgen.partfile import PartFile
 
@@ -139,6 +140,10 @@ class Transfer:
             odd = Oddity(f"its {part.differs} is not the one that its host told")
         if odd is None:
             return ""
+        if self._unpacker is None and (packed := self._headers.get("Content-Encoding")):
+            odd = odd._replace(
+                text=f"{odd.text} (its host says that it came packed, as {in_a_line(packed)[:40]!r})"
+            )
         sights, first = self._sights.get(part.sha256, (0, now))
         self._sights[part.sha256] = sights + 1, first
         enough = SIGHTS_CUT if odd.cut or not self._bounded else SIGHTS

@@ -26,6 +26,7 @@ from batchgen.mp4 import is_page, oddity
 from batchgen.sandbox.video import clip
 from batchgen.transfer import OVERLAP, Clip
 from tests.program import ENDS
+from tests.test_download import no_file_beyond
 from tests.wire import Heard, Play, answer, request, wire
 
 KEY = "canary-5f0e1d-key"
@@ -419,6 +420,11 @@ ODD = {
         b"\x1a\x45\xdf\xa3" + bytes(100),
         "no MP4 video",
     ),
+    "packed as nobody unpacks": (
+        answer(b"\x1b" + bytes(200), Content_Encoding="br"),
+        b"\x1b" + bytes(200),
+        "came packed, as 'br'",
+    ),
     "another digest": (answer(CLIP, Content_MD5=base64.b64encode(bytes(16)).decode()), CLIP, "md5"),
 }
 
@@ -476,6 +482,7 @@ def test_stray_bytes_are_none_where_the_pictures_are_missing() -> None:
     assert "pictures are missing" in odd(FTYP + MOOV)
     assert "ends early" in odd(FTYP + MOOV + box(b"mdat", b"x")[:7])
     assert odd(FTYP + MOOV + box(b"mdat", b"x") + b"\0" * 7) == ""
+    assert "ends early" in odd(FTYP + MOOV + box(b"mdat", b"x") + b"\r\n\r\nabcd")
 
 
 # -- digests ----------------------------------------------------------------------------------------------------
@@ -683,14 +690,27 @@ def test_a_part_that_was_tampered_with_between_tries_is_not_gone_on_with(tmp_pat
     assert asyncio.run(scene()).sha256 == hashlib.sha256(LARGE).hexdigest()
 
 
+def test_a_full_disk_gets_its_room_back_between_tries(tmp_path: Path) -> None:
+    async def scene() -> Clip:
+        async with wire(host(lambda _: answer(LARGE))) as url, Downloads(timeout=ENDS) as downloads:
+            transfer = downloads.transfer(str(tmp_path / "a.mp4"), root=str(tmp_path))
+            with no_file_beyond(HALF), pytest.raises(DownloadError, match="can't write") as caught:
+                await downloads.attempt(transfer, url)
+            assert caught.value.local
+            assert list(tmp_path.iterdir()) == []
+            return await downloads.attempt(transfer, url)
+
+    assert asyncio.run(scene()).size == len(LARGE)
+
+
 # -- the disk's room --------------------------------------------------------------------------------------------
 
 
 def test_a_clip_that_the_disk_has_no_room_for_is_refused_before_it_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = os.statvfs(tmp_path)
-    monkeypatch.setattr(partfile, "MARGIN", room.f_bavail * room.f_frsize - len(CLIP) // 2)
+    disk = os.statvfs(tmp_path)
+    monkeypatch.setattr(partfile, "MARGIN", disk.f_blocks * disk.f_frsize)  # more than can be free
     sent: list[Heard] = []
     end = bring(lambda _: answer(CLIP)[:200], tmp_path / "a.mp4", heard=sent)
     assert isinstance(end, DownloadError)
