@@ -64,7 +64,8 @@ def unreachable(url: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _unreachable(host: str) -> str | None:
-    host = normalize("NFKC", unquote(host)).lower().rstrip(".")
+    host = normalize("NFKC", unquote(host)).lower()  # as names are read before they are looked up
+    host = "".join(c for c in host if c.isprintable()).rstrip(".")
     address = _ip(host)
     if address is None:
         public = "." in host and not host.endswith(_LOCAL_NAMES)
