@@ -119,9 +119,10 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
 
 def _plan(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, preview, report
-    from batchgen.online import planned
+    from batchgen.endpoint import origin
+    from batchgen.planning import planned
     from batchgen.records import Records
-    from batchgen.survey import Survey, survey
+    from batchgen.survey import Survey, survey, unrecorded
 
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
@@ -132,7 +133,10 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         if not manifests:
             raise ManifestError(problems)
         on_disk = survey(ledger, [one.name for one in manifests]) if ledger is not None else Survey()
-        steps = on_disk.applied(planned(args, manifests, ledger))
+        api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
+        beside = unrecorded(ledger, manifests, api)
+        choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
+        steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
         skipped = sum(len(one.skipped) for one in manifests)
         code = 2 if problems else 0
         if args.json:

@@ -20,22 +20,20 @@ from types import FrameType
 from batchgen import images, keys, manifest, recovery, report, settings
 from batchgen.asking import Asker
 from batchgen.endpoint import origin
-from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestError, cited
+from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestError
 from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
 from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
-from batchgen.models import Brief, ImageFile, Job, Manifest, Problem, Record
-from batchgen.names import composed
+from batchgen.models import ImageFile, Job, Manifest, Problem
 from batchgen.output import Output
 from batchgen.pacing import Waits
-from batchgen.plan import Action, Step, differences, plan
+from batchgen.plan import Step
+from batchgen.planning import planned
 from batchgen.pool import Lane, Limits, Pool
 from batchgen.records import Records
-from batchgen.request import canonical
 from batchgen.runner import Runner
 from batchgen.tally import Tally
-from batchgen.transitions import MAY_BE_PAID
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
@@ -105,8 +103,10 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     await inventory.note_mounts(_output_dirs(manifests))
     tally, stops, ended = Tally(), list[BatchgenError](), False
 
+    choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
+
     async def settled() -> list[Step]:
-        steps = tally.settle(inventory.found.applied(planned(args, manifests, ledger)))
+        steps = tally.settle(inventory.found.applied(planned(manifests, ledger, **choices)))
         await inventory.place()
         return steps
 
@@ -251,65 +251,6 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
 
 
 # -- manifests and the plan ----------------------------------------------------------------------------------------
-
-
-def planned(
-    args: argparse.Namespace, manifests: Sequence[Manifest], ledger: Records | None
-) -> Iterator[Step]:
-    """The steps of all jobs, changes told field by field. ``ledger`` is None where there is none yet."""
-    if ledger is None or not manifests:
-        yield from plan(manifests, {}, {}, {})
-        return
-    history = ledger.history_of([one.name for one in manifests])
-    unpaid, foreign = [], []
-    for job in _jobs(manifests):
-        paid = own = False
-        rows = history.get(job.key, ())
-        if rows and all(row.digest != job.digest for row in rows):
-            history[job.key] = rows = _respelt(job, rows, ledger)
-        for row in rows:
-            paid = paid or (row.digest == job.digest and row.state in MAY_BE_PAID)
-            own = own or row.base_id == job.external_task_id
-        if not paid:
-            unpaid.append(job.digest)
-        if not own:
-            foreign.append(job.external_task_id)
-    series = ledger.briefs(foreign)
-    twins = ledger.twins(unpaid)
-    given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
-    options = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
-    for step in plan(manifests, history, series, twins, given_up, **options):
-        if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
-            yield _explained(step, step.job, ledger.record(step.external_task_id))
-        else:
-            yield step
-
-
-def _respelt(job: Job, rows: Sequence[Brief], ledger: Records) -> list[Brief]:
-    """The rows of a job, with its digest where they asked for the same, but for how accents were spelt."""
-    text = canonical(job.request)
-    if text.isascii():
-        return [*rows]
-    records = ((row, ledger.record(row.external_task_id)) for row in rows)
-    return [
-        row._replace(digest=job.digest)
-        if record is not None and composed(record.canonical) == composed(text)
-        else row
-        for row, record in records
-    ]
-
-
-def _explained(step: Step, job: Job, record: Record | None) -> Step:
-    """The step with what the ledger knows of its row: what changed, or why the API or the task refused."""
-    if record is None:
-        return step
-    if step.action is not Action.CHANGED:
-        told = cited(record.error_message or "", record.error_code, record.request_id)
-    elif record.digest != job.digest:
-        told = differences(record.canonical, canonical(job.request))
-    else:
-        return step
-    return Step(job, step.action, step.external_task_id, f"{step.reason}: {told}")
 
 
 async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:

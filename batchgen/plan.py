@@ -120,8 +120,8 @@ def plan(
     keys and the evidence of unusable jobs that a person gave up.
     """
     names = {manifest.name for manifest in manifests}
-    keys = {job.key for manifest in manifests for job in manifest.jobs} if twins else set()
-    keys.update(key for manifest in manifests for key in manifest.skipped)
+    present = {job.key: job.digest for manifest in manifests for job in manifest.jobs} if twins else {}
+    skipped = {key for manifest in manifests for key in manifest.skipped}
     taken: set[str] = set()
     for manifest in manifests:
         for job in manifest.jobs:
@@ -129,14 +129,17 @@ def plan(
             elsewhere = series.get(job.external_task_id, ())
             rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
             step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
-            if step.action in PAYS and job.digest in twins:
-                twin = next((one for one in twins[job.digest] if _was(one, job, keys, taken)), None)
-                if twin is not None:
-                    step = _renamed(job, twin, moved=twin.key[0] in names, accept_changes=accept_changes)
+            if job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
+                free = (one for one in twins[job.digest] if one.row.external_task_id not in taken)
+                twin = next((one for one in free if _was(one, job, present, skipped)), None)
+                moved = twin is not None and twin.key[0] in names
+                if twin is not None and (moved or step.action in PAYS):
+                    step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
             if step.external_task_id in taken:
                 reason = f"{step.external_task_id} is another job's in these manifests by now"
                 step = Step(job, Action.CHANGED, step.external_task_id, reason)
-            taken.add(step.external_task_id)
+            elif step.action is not Action.CHANGED:
+                taken.add(step.external_task_id)
             yield step
         for bad in manifest.unusable:
             if (bad.key, bad.evidence) in given_up:
@@ -146,9 +149,17 @@ def plan(
             yield Step(bad, action, "", f"{bad.problem.text} ({bad.problem.place})")
 
 
-def _was(twin: Twin, job: Job, keys: Container[tuple[str, str, int]], taken: Container[str]) -> bool:
-    """Whether ``job`` may be the one that ``twin`` was paid for: that one is gone from the manifests."""
-    return twin.key[2] == job.take and twin.key not in keys and twin.row.external_task_id not in taken
+def _was(
+    twin: Twin,
+    job: Job,
+    present: Mapping[tuple[str, str, int], str],
+    skipped: Container[tuple[str, str, int]],
+) -> bool:
+    """Whether ``job`` may be the one that ``twin`` was paid for: that one is gone, or asks for something else now.
+
+    ``present`` has the digests of the manifests' jobs. So all of a list are found whose names moved on by one.
+    """
+    return twin.key[2] == job.take and twin.key not in skipped and present.get(twin.key) != twin.row.digest
 
 
 def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -9,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from batchgen import clips
-from batchgen.models import Shelved
+from batchgen.models import Manifest, Record, Shelved
 from batchgen.plan import Action, Step
 from batchgen.records import Records
-from batchgen.transitions import CLIP_GONE
+from batchgen.transitions import CLIP_GONE, MAY_BE_PAID
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -122,3 +123,31 @@ def unmounted(ledger: Records, output_dir: str) -> str | None:
     if before is None or os.path.ismount(before):
         return None
     return f"{output_dir} lay on a disk that was mounted at {before} and isn't"
+
+
+def unrecorded(ledger: Records | None, manifests: Iterable[Manifest], api: str) -> dict[str, Record]:
+    """Clips that lie in the manifests' folders and that the ledger hasn't, by external_task_id, for a look ahead.
+
+    What is said of them is believed if their sizes are right: before a run records them, it reads their bytes.
+    """
+    found: dict[str, Record] = {}
+    for one in manifests:
+        for output_dir in sorted({job.output_dir for job in one.jobs}):
+            folder = os.path.join(output_dir, one.name)
+            size = clips.size(folder)
+            if not size or (ledger is not None and ledger.note(f"clips:{folder}") == str(size)):
+                continue
+            with contextlib.suppress(OSError):
+                for name, entry in clips.entries(folder, output_dir).items():
+                    known = ledger.record(name) if ledger is not None else None
+                    new = known is None or known.state not in MAY_BE_PAID
+                    if entry.api == api and new and _has_size(entry.row):
+                        found[name] = entry.row
+    return found
+
+
+def _has_size(row: Record) -> bool:
+    try:
+        return os.stat(row.video_path or "").st_size == row.video_size
+    except (OSError, ValueError):
+        return False

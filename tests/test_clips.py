@@ -114,6 +114,8 @@ def test_a_lost_ledger_is_rebuilt_from_the_clips_where_the_api_has_forgotten_the
         before = desk.export()
         lose_ledger(desk)
         forget_at_the_api(server)
+        plan = desk.run("plan", "m.yaml").out
+        assert "3 done" in plan and "a run takes it in" in plan and "create" not in plan
         result = desk.run(command, *QUICK, "m.yaml")
         assert result.code == 0, result.err
         assert "3 clips in" in result.err
@@ -517,6 +519,32 @@ def test_a_renamed_jobs_clip_takes_the_new_name(desk: Desk) -> None:
         assert [event["event"] for event in history][-2:] == ["renamed", "moved"]
         assert {line["file"] for line in lines(desk.folder / "clips/m")} >= {"also.mp4"}
         assert creates(server) == 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"a": "b", "b": "c", "c": "d"}, {"a": "b", "b": "a", "c": "c"}, {"a": "b", "b": "c", "c": "a"}],
+    ids=["shift", "swap", "ring"],
+)
+def test_clips_whose_jobs_take_each_others_names_follow_them(desk: Desk, names: dict[str, str]) -> None:
+    def write(ids: dict[str, str]) -> None:
+        jobs = [{"id": ids[c], "image": f"https://example.com/{c}.png", "prompt": c} for c in "abc"]
+        defaults = {"model_name": "kling-v3"}
+        desk.write("m.yaml", json.dumps({"version": 1, "name": "m", "defaults": defaults, "jobs": jobs}))
+
+    write({"a": "a", "b": "b", "c": "c"})
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        was = {path: sha256(desk.folder / "clips" / path) for path in files(desk)}
+        write(names)
+        assert (desk.run("run", *QUICK, "m.yaml").code, creates(server)) == (0, 3)
+        now = {path: sha256(desk.folder / "clips" / path) for path in files(desk)}
+        assert now == {f"m/{names[c]}.mp4": was[f"m/{c}.mp4"] for c in "abc"}
+        assert set(homes(desk).values()) == now.keys()
+        lose_ledger(desk)
+        assert (desk.run("run", *QUICK, "m.yaml").code, creates(server)) == (0, 3)
+        assert {path: sha256(desk.folder / "clips" / path) for path in files(desk)} == now
 
 
 def test_a_foreign_file_in_the_way_of_a_name_is_not_overwritten(desk: Desk) -> None:

@@ -93,6 +93,7 @@ LAYERS = {
         "naming",
         "survey",
         "inventory",
+        "planning",
     ),
     "surface": (
         "settings",

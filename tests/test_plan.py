@@ -200,6 +200,35 @@ def test_the_same_clip_under_a_manifest_that_is_not_here_needs_a_decision() -> N
     assert renamed([named("hero")], [twin], accept_changes=True) == [(Action.CREATE, "m.hero.1")]
 
 
+def test_jobs_whose_names_moved_on_by_one_keep_their_clips() -> None:
+    """A list that counts its lines, and got a new first one."""
+    jobs = [job(digest, f"m.{number}")._replace(id=str(number)) for number, digest in enumerate("xabc", 1)]
+    rows = {
+        str(number): row(D, base=f"old.{number}", digest=digest) for number, digest in enumerate("abc", 1)
+    }
+    history = {("m", name, 1): [one] for name, one in rows.items()}
+    twins = {one.digest: [Twin(("m", name, 1), one)] for name, one in rows.items()}
+    manifest = Manifest("m.yaml", "m", jobs=jobs)
+
+    steps = list(plan([manifest], history, {}, twins))
+    renamed = [(Action.DONE, f"old.{number}") for number in (1, 2, 3)]
+    assert [(step.action, step.external_task_id) for step in steps] == [(Action.CHANGED, "old.1"), *renamed]
+    accepted = list(plan([manifest], history, {}, twins, accept_changes=True))
+    assert [(step.action, step.external_task_id) for step in accepted] == [(Action.CREATE, "m.1"), *renamed]
+
+
+def test_jobs_that_swapped_their_names_keep_their_clips() -> None:
+    jobs = [job(digest, f"m.{digest}")._replace(id=name) for name, digest in ("ab", "ba")]
+    rows = {name: row(D, base=f"old.{name}", digest=name) for name in "ab"}
+    history = {("m", name, 1): [one] for name, one in rows.items()}
+    twins = {name: [Twin(("m", name, 1), one)] for name, one in rows.items()}
+    steps = plan([Manifest("m.yaml", "m", jobs=jobs)], history, {}, twins)
+    assert [(step.action, step.external_task_id) for step in steps] == [
+        (Action.DONE, "old.b"),
+        (Action.DONE, "old.a"),
+    ]
+
+
 def test_two_jobs_of_one_content_are_two_clips_and_one_old_name_serves_one_of_them() -> None:
     there = Twin(("m", "a", 1), row(D, base="a"))
     assert renamed([named("a2"), named("a", "x")], [there])[0] == (Action.DONE, "a")
