@@ -58,6 +58,7 @@ def entry_line(record: Record, folder: str, api: str) -> str:
     line: dict[str, Any] = {
         "version": VERSION,
         "file": os.path.relpath(record.video_path, folder),
+        "belongs": os.path.relpath(record.output_path, folder),
         "sha256": record.video_sha256,
         "size": record.video_size,
         "api": api,
@@ -158,6 +159,7 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         if not sound or take < 1 or not TASK_ID.match(told["task_id"]) or not (name == base or retry):
             return None
         path = _below(output_dir, folder, told["file"])
+        belongs = _below(output_dir, folder, told["belongs"])
         if type(told["size"]) is not int:
             return None
         parts = [
@@ -171,7 +173,7 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
             **columns,
             canonical=text,
             state=State.DOWNLOADED,
-            output_path=path,
+            output_path=belongs,
             output_dir=output_dir,
             attempt=1,
             video_path=path,
@@ -201,10 +203,12 @@ def listing(folder: str) -> dict[str, int]:
     found = {}
     with os.scandir(folder) as several:
         for one in several:
-            with contextlib.suppress(OSError):
+            try:
                 there = one.stat()
-                if stat.S_ISREG(there.st_mode):
-                    found[one.name] = there.st_size
+            except OSError:  # a link that leads nowhere, or it has just gone
+                continue
+            if stat.S_ISREG(there.st_mode):
+                found[one.name] = there.st_size
     return found
 
 

@@ -147,7 +147,8 @@ class Names:
             row.external_task_id, row.state, "moved" if path is not None else "not_found", row.error_code,
             row.error_message, values=values, detail={"from": source, "to": path},
         )  # fmt: skip
-        row = await (self._ledger.moved(change) if last else self._ledger.apply(change))
+        done = last or path is None
+        row = await (self._ledger.moved(change) if done else self._ledger.apply(change))
         if path is not None and row.state is State.DOWNLOADED:
             await self._log.add(row)
             tell(logging.INFO, "moved", row, f"{source} -> {path}")

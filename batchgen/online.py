@@ -103,7 +103,8 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     await inventory.note_mounts(_output_dirs(manifests))
     tally, stops, ended = Tally(), list[BatchgenError](), False
 
-    choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
+    names = ("retry_failed", "accept_changes") if creating else ()
+    choices = {name: getattr(args, name) for name in names}
 
     async def settled() -> list[Step]:
         steps = tally.settle(inventory.found.applied(planned(manifests, ledger, **choices)))

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from batchgen import clips
@@ -15,6 +15,7 @@ from batchgen.plan import Action, Step
 from batchgen.records import Records
 from batchgen.transitions import CLIP_GONE, MAY_BE_PAID
 
+_CLAIMED = -1  # in the place of a file's size
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -59,10 +60,13 @@ class Survey:
         return None
 
 
-def survey(ledger: Records, manifests: Iterable[str]) -> Survey:
+def survey(ledger: Records, manifests: Collection[str]) -> Survey:
     """Look for the clips of these manifests' downloaded rows: each folder is listed once."""
     found, absent = Survey(), list[Shelved]()
     folders: dict[str, dict[str, int] | None] = {}
+    claimed: set[str] = (
+        set()
+    )  # files that two rows take for theirs: one's was deleted, and another's came there
     for name in manifests:
         for row in ledger.shelved(name):
             folder, _, file = row.video_path.rpartition("/")
@@ -71,18 +75,24 @@ def survey(ledger: Records, manifests: Iterable[str]) -> Survey:
             files = folders[folder]
             if files is None:
                 found.away[row.external_task_id] = row
-            elif (size := files.get(file)) is None or size != (row.video_size or size) or row.parts:
+            elif (size := files.get(file)) == _CLAIMED:
+                claimed.add(row.video_path)
+            elif size is None or size != (row.video_size or size) or row.parts:
                 if _is_there(row):
                     found.here.add(row.root)
                 else:
                     absent.append(row)
             else:
+                files[file] = _CLAIMED
                 found.here.add(row.root)
             plain = (
                 f"/{name}/{row.job_id}.mp4" if row.take == 1 else f"/{name}/{row.job_id}.take{row.take}.mp4"
             )
             if not row.output_path.endswith(plain):
                 found.odd.add(row.external_task_id)
+    for name in manifests if claimed else ():
+        rows = [row for row in ledger.shelved(name) if row.video_path in claimed]
+        absent += [row for row in rows if not clips.is_clip(row.video_path, row.video_sha256, row.video_size)]
     for row in absent:
         if row.root not in found.here and row.root not in found.offline:
             if (why := unmounted(ledger, row.root)) is not None:

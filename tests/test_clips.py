@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from batchgen import database
+from batchgen.ledger import Ledger
 from batchgen.lock import Lock
+from batchgen.models import Change, State
 from batchgen.records import Records
 from tests.program import Desk, Server, sandbox
 
@@ -545,6 +548,43 @@ def test_clips_whose_jobs_take_each_others_names_follow_them(desk: Desk, names: 
         lose_ledger(desk)
         assert (desk.run("run", *QUICK, "m.yaml").code, creates(server)) == (0, 3)
         assert {path: sha256(desk.folder / "clips" / path) for path in files(desk)} == now
+
+
+@pytest.mark.parametrize("command", ["run", "collect"])
+@pytest.mark.parametrize("moved", [False, True], ids=["not yet", "already"])
+def test_a_move_that_a_crash_cut_short_is_made_by_the_next_run(desk: Desk, command: str, moved: bool) -> None:
+    desk.write("m.yaml", manifest("a"))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        (name,) = homes(desk)
+        folder = desk.folder / "clips/m"
+        belongs = {"output_path": str(folder / "also.mp4"), "output_dir": str(desk.folder / "clips")}
+        with Ledger.open(str(ledger_path(desk)), origin=server.url) as ledger:
+            asyncio.run(ledger.rename([Change(name, State.DOWNLOADED, "renamed", values=belongs)]))
+        if moved:
+            (folder / "a.mp4").rename(folder / "also.mp4")
+            (folder / "a.mp4").write_bytes((folder / "also.mp4").read_bytes()[::-1])  # somebody's
+        desk.write("m.yaml", manifest("also"))
+        assert desk.run(command, *QUICK, *(["m.yaml"] if command == "run" else [])).code == 0
+        assert homes(desk) == {name: "m/also.mp4"}
+        assert files(desk) == {"m/also.mp4", *(["m/a.mp4"] if moved else [])}
+        with Records.read(str(ledger_path(desk))) as records:
+            assert records.moves() == []
+
+
+def test_a_clip_that_cant_be_moved_stays_in_the_ledger_and_is_tried_again(desk: Desk) -> None:
+    desk.write("m.yaml", changed("one", "a"))
+    with sandbox(desk.folder, *FAST) as server:
+        desk.against(server)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        desk.write("clips/m/superseded", "a file in the way")
+        desk.write("m.yaml", changed("two", "a"))
+        result = desk.run("run", "--accept-changes", *QUICK, "m.yaml")
+        assert (result.code, "stays at" in result.err) == (0, True)
+        assert len(homes(desk)) == len(files(desk)) == 2
+        (desk.folder / "clips/m/superseded").unlink()
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert set(homes(desk).values()) == files(desk) == {"m/a.mp4", "m/superseded/a.mp4"}
 
 
 def test_a_foreign_file_in_the_way_of_a_name_is_not_overwritten(desk: Desk) -> None:

@@ -16,6 +16,7 @@ from tests.torture import Scenario
         Scenario("named points", kills=0, cycles=1),
         Scenario("random moments and faults", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02, kills=8),
         Scenario("stuck and failing", rules=("task_never_ends=0.1", "task_fails_outage=0.3"), kills=4),
+        Scenario("lost ledgers and renames", kills=0, losses=4),
         Scenario("no lookups", ("--no-lookups", "--no-unique"), kills=3, lookups=False),
     ],
     ids=lambda scenario: scenario.name.replace(" ", "-"),

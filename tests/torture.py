@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchgen.sandbox.faults import FAULTS
-from tests import kills
+from tests import kills, losses
 from tests.evidence import Verdict
 from tests.kills import Stage
 from tests.program import sandbox
@@ -54,6 +54,7 @@ class Scenario:
     rules: tuple[str, ...] = ()
     kills: int = 30  # at random moments
     cycles: int = 0  # through all named points
+    losses: int = 0  # nights between which ledgers are lost, jobs renamed, clips moved; these alone
     lookups: bool = True
 
 
@@ -67,6 +68,7 @@ SCENARIOS = (
     Scenario("faults, ids not unique", ("--no-unique",), faults=0.02),
     Scenario("faults, lookups lag, ids not unique", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02),
     Scenario("faults, 4 slots, a neighbour", ("--slots", "4", "--neighbour", "3"), faults=0.02),
+    Scenario("lost and older ledgers, renames, moved clips", kills=0, losses=12),
     Scenario("stuck tasks", rules=("task_never_ends=0.15",), kills=15),
     Scenario(
         "a failing account",
@@ -107,24 +109,12 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
     verdict = stage.evidence.verdict
     try:
         with ExitStack() as stack:
-            stage.add_jobs(JOBS)
             options = (*TASKS, *scenario.server, "--seed", str(rng.randrange(10**6)))
             stage.serve(stack.enter_context(sandbox(folder, *options)))
-            if scenario.cycles:
-                kills.kill_the_first_creates(stage)
-                stage.run("run", "--max-jobs", "3", "m.yaml")
-            for _ in range(scenario.cycles):
-                for point in rng.sample(kills.POINTS, len(kills.POINTS)):
-                    kills.kill_at(stage, point, lookups=scenario.lookups)
-            stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()), *scenario.rules)
-            wanted = stage.kills + scenario.kills
-            for _ in range(4 * scenario.kills):
-                if stage.kills < wanted:
-                    kills.kill_at_random(stage)
-            assert stage.kills >= wanted, f"only {stage.kills} of {wanted} kills: the runs end by themselves"
-            if "task_never_ends" in "".join(scenario.rules):
-                leave_the_stuck(stage)
-            end_in_peace(stage, lookups=scenario.lookups)
+            if scenario.losses:
+                losses.play(stage, scenario.losses)
+            else:
+                torment(stage, scenario)
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
         verdict.violations.append(f"{type(error).__name__}: {error}")
     return Outcome(
@@ -138,6 +128,26 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
         stage.points,
         stage.missed,
     )
+
+
+def torment(stage: Stage, scenario: Scenario) -> None:
+    """Kill it at the named points and at random moments, then let it end in peace."""
+    stage.add_jobs(JOBS)
+    if scenario.cycles:
+        kills.kill_the_first_creates(stage)
+        stage.run("run", "--max-jobs", "3", "m.yaml")
+    for _ in range(scenario.cycles):
+        for point in stage.rng.sample(kills.POINTS, len(kills.POINTS)):
+            kills.kill_at(stage, point, lookups=scenario.lookups)
+    stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()), *scenario.rules)
+    wanted = stage.kills + scenario.kills
+    for _ in range(4 * scenario.kills):
+        if stage.kills < wanted:
+            kills.kill_at_random(stage)
+    assert stage.kills >= wanted, f"only {stage.kills} of {wanted} kills: the runs end by themselves"
+    if "task_never_ends" in "".join(scenario.rules):
+        leave_the_stuck(stage)
+    end_in_peace(stage, lookups=scenario.lookups)
 
 
 def leave_the_stuck(stage: Stage) -> None:
