@@ -103,8 +103,9 @@ class Inventory:
             and (digests is None or one.row.digest in digests)
             and self._lacks(one.row)
         ]
-        for entry in told.values():
-            await self._catch_up(entry.row)
+        moved = [change for one in told.values() if (change := await self._caught_up(one.row)) is not None]
+        if moved:
+            await self._ledger.rename(moved)  # all at once: they may have each other's names
         verified = await asyncio.to_thread(lambda: list(_verified(wanted, output_dir)))
         adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
         if adopted:
@@ -134,24 +135,21 @@ class Inventory:
         ended = known.state in (State.DOWNLOADED, State.FAILED)
         return not ended and known.task_id in (None, row.task_id)
 
-    async def _catch_up(self, row: Record) -> None:
-        """An older ledger learns where a clip was moved since."""
+    async def _caught_up(self, row: Record) -> Change | None:
+        """What an older ledger has to learn about where a clip was moved since."""
         known = self._ledger.record(row.external_task_id)
         if known is None or known.state is not State.DOWNLOADED or known.video_sha256 != row.video_sha256:
-            return
+            return None
         if known.video_path == row.video_path:
-            return
+            return None
         paths = (known.video_path or "", row.video_path or "")
         at_old, at_new = await asyncio.to_thread(
             lambda: [clips.is_clip(one, row.video_sha256 or "") for one in paths]
         )
         if at_old or not at_new:
-            return
+            return None
         values = {name: getattr(row, name) for name in ("video_path", "output_path", "output_dir", "parts")}
-        detail = {"from": known.video_path}
-        await self._ledger.apply(
-            Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values, detail=detail)
-        )
+        return Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values)
 
     async def _adopt(self, row: Record) -> Record | None:
         values = {name: getattr(row, name) for name in _OF_A_CLIP}
