@@ -79,7 +79,9 @@ def _from_file(path: str, variable: str) -> str:
         with open(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode) and mode & stat.S_IROTH and variable == KEY_FILE_VARIABLE:
-                log.warning("%s can be read by every user of this machine; chmod 600 ends that", named)
+                # Where nobody looks it is in the log file alone: a night that goes well makes no mail.
+                level = logging.WARNING if os.isatty(2) else logging.INFO
+                log.log(level, "%s can be read by every user of this machine; chmod 600 ends that", named)
             return _text(file.read(LONGEST_KEY))
     except OSError as error:
         raise UsageError(f"{named} can't be read: {error.strerror}") from None

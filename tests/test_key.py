@@ -19,7 +19,8 @@ from batchgen.api import Api
 from batchgen.errors import ApiError, UsageError
 from batchgen.keys import api_key
 from batchgen.sandbox.video import clip
-from tests.program import ENDS, KEY, Desk, sandbox
+from tests.program import ENDS, KEY, Desk, Result, sandbox
+from tests.terminal import on_a_terminal, read
 from tests.wire import PATH, Heard, answer, made, request, saying, served, wire
 
 ODD_KEY = 'sk-Canary+5f0e/1d=="\\key'  # with all that JSON, quotes and URLs spell in other ways
@@ -310,16 +311,21 @@ def test_a_command_that_never_ends_is_ended(command: str, monkeypatch: pytest.Mo
         api_key({"POWERTOKENS_API_KEY_COMMAND": command})
 
 
-def test_a_key_file_that_others_can_read_gets_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 0), (0o604, 1), (0o644, 1)])
+def test_a_key_file_that_others_can_read_gets_a_warning_and_no_mail(
+    desk: Desk, mode: int, warned: int
 ) -> None:
-    file = tmp_path / "key"
-    file.write_text(KEY)
-    for mode in (0o600, 0o640, 0o604):
-        file.chmod(mode)
-        assert api_key({"POWERTOKENS_API_KEY_FILE": str(file)}) == KEY
-    (said,) = caplog.messages
-    assert str(file) in said and "chmod 600" in said
+    """On a terminal, and in the log file everywhere; a run from cron that goes well prints nothing."""
+    file = desk.write("key", KEY)
+    file.chmod(mode)
+    desk.write("m.yaml", urls(1))
+    said = f"{file} (POWERTOKENS_API_KEY_FILE) can be read by every user of this machine; chmod 600 ends that"
+    with sandbox(desk.folder, "--task-seconds", "0") as server:
+        desk.env |= {"POWERTOKENS_API_BASE": server.url, "POWERTOKENS_API_KEY_FILE": str(file)}
+        assert desk.run("run", *QUICK, "--log-file", "log", "m.yaml") == Result(0, "", "")
+        assert (desk.folder / "log").read_text().count(said) == warned
+        code, sent = on_a_terminal([*desk.program, "collect"], cwd=desk.folder, env=desk.env)
+        assert (code, read(sent).replace("\n", "").count(said)) == (0, warned)
 
 
 def test_a_process_that_holds_the_key_leaves_no_core_dump_and_is_read_by_no_other() -> None:
