@@ -95,12 +95,18 @@ def decide(
         )
     failed = [row.error_code for row in mine if row.state is State.FAILED]
     counted = sum(code not in EXCUSED for code in failed)
-    refused = failed.count(Cause.CONTENT)
-    if (counted >= MAX_TASKS or refused >= MAX_REFUSED) and not retry_failed:
+    if not may_retry(failed) and not retry_failed:
         return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {counted} times")
     if newest.error_code in EXCUSED:
         return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
     return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
+
+
+def may_retry(failed: Sequence[str | None]) -> bool:
+    """Whether a job whose tasks failed with these causes gets another one by itself."""
+    return (
+        sum(code not in EXCUSED for code in failed) < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED
+    )
 
 
 def plan(

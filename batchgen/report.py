@@ -13,21 +13,35 @@ from batchgen.tally import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out
 
+_HOME = "Paid. The next run, or `batchgen collect`, brings the clips home at no cost."
+
 #: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
 ADVICE: Mapping[str, tuple[str, str]] = {
     "downloaded": ("done", ""),
-    "submitted": ("running", "Paid; run again, or `batchgen collect`, to bring the clips home at no cost."),
-    "succeeded": (
-        "not yet home",
-        "Paid; run again, or `batchgen collect`, to bring the clips home at no cost.",
+    "submitted": ("running", _HOME),
+    "succeeded": ("not yet home", _HOME),
+    "pending": ("not created", "The next run of their manifests creates them."),
+    "failed": (
+        "failed",
+        (
+            "May be charged. Change the job, or run with --retry-failed, which pays for another task;"
+            " `batchgen resolve JOB --abandon` gives it up."
+        ),
     ),
-    "pending": ("not created", "The next run creates them."),
-    "failed": ("failed", "Change the job, or run with --retry-failed, which pays for another task."),
-    "rejected": ("refused", "Nothing was paid. Change the job; it is sent again once it has changed."),
-    "unusable": ("image refused", "Nothing was paid. Replace the image and run again."),
+    "rejected": (
+        "refused",
+        (
+            "Nothing was paid. Change the job, and the next run sends it again, or run with --retry-failed to send it as it"
+            " is; `batchgen resolve JOB --abandon` gives it up."
+        ),
+    ),
+    "unusable": (
+        "image refused",
+        "Nothing was sent. Replace the image; or leave it out with `skip: true`, or `batchgen resolve JOB --abandon`.",
+    ),
     "waiting": (
         "still being copied",
-        "Nothing was paid. The next run takes it, if its image is whole by then.",
+        "Nothing was sent. The next run takes it, if its image is whole by then.",
     ),
     "unknown": (
         "unknown",
@@ -35,7 +49,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "changed": (
         "changed",
-        "The clip as it was is paid. Undo the change to keep it; `take: 2` or --accept-changes pays for another.",
+        (
+            "The clip as it was is paid, or may be. Undo the change to keep it; another `take`, or --accept-changes, pays for"
+            " another clip."
+        ),
     ),
     "unrecorded": (
         "unrecorded",
@@ -43,7 +60,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "vanished": (
         "vanished",
-        "Paid, but the API no longer has the task or its clip: ask its support; `batchgen resolve JOB --abandon` ends it.",
+        (
+            "Paid, but the API no longer has the task or its clip. Ask its support; where that can't help,"
+            " `batchgen resolve JOB --abandon` ends it."
+        ),
     ),
     "abandoned": ("given up", ""),
 }
@@ -86,7 +106,7 @@ def run_text(
             yield f"  {tally.buckets[bucket]:>7,}  {word}"
     if tally.others.total():
         parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
-        yield f"  of earlier runs, not in these manifests: {parts}"
+        yield f"  of earlier runs, not among these jobs: {parts}"
     for stop in stops:
         yield f"stopped: {_cause(stop)}" + (f". {stop.advice}" if stop.advice else "")
     present = tally.buckets + tally.others

@@ -16,12 +16,20 @@ from batchgen.job_names import Name
 from batchgen.job_names import rows as job_rows
 from batchgen.models import Event, Record, State, Unusable
 from batchgen.output import Output
+from batchgen.plan import may_retry
 from batchgen.records import OPEN, Records
 
 #: The lists of what needs somebody, in this order.
-_KINDS = ["unknown", "failed", "rejected", "unusable", "pending", "succeeded", "submitting", "submitted"]
+_KINDS = (
+    *("unknown", "failed", "rejected", "unusable"),  # these wait for a person
+    *("retry", "pending", "succeeded", "submitting", "submitted"),  # and these for a run
+)
 _WORDS: Mapping[str, tuple[str, str]] = {
     **report.ADVICE,
+    "retry": (
+        "failed, to be tried again",
+        "May be charged. The next run of their manifests pays for another task.",
+    ),
     "submitting": (
         "being created",
         "By a run that is on; what a run left that was killed, the next one asks the API for.",
@@ -51,10 +59,17 @@ def waiting(ledger: Records) -> Iterator[Waiting]:
     for row, since in ledger.waiting():
         name = Name(row.manifest, row.job_id, row.take)
         if name not in refused or row.state in OPEN:  # else its image is the last word
-            yield Waiting(row.state.value, name, since, row.error_message, row)
+            kind = "retry" if row.state is State.FAILED and _may_retry(ledger, row) else row.state.value
+            yield Waiting(kind, name, since, row.error_message, row)
     for key, one in refused.items():
         if one.given_up is None:
             yield Waiting("unusable", Name(*key), one.since, one.text)
+
+
+def _may_retry(ledger: Records, row: Record) -> bool:
+    """Whether a run pays for another task of a job whose last one failed."""
+    series = [one for one in ledger.series(row.base_id) if one.digest == row.digest]
+    return may_retry([one.error_code for one in series if one.state is State.FAILED])
 
 
 def status(args: argparse.Namespace, out: Output) -> int:
@@ -117,7 +132,7 @@ def status_text(
     yield f"{path}: {report.counted(sum(counts.values()), 'task')}"
     for state in State:
         if count := counts.get(state):
-            past = count - len(lists.get(state, ()))
+            past = count - len(lists.get(state, ())) - (state is State.FAILED) * len(lists.get("retry", ()))
             yield f"  {count:>7,}  {state}" + (
                 f" ({past:,} {_PAST[state]})" if past > 0 and state in _PAST else ""
             )

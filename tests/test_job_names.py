@@ -287,7 +287,7 @@ def test_status_lists_what_needs_somebody_and_counts_the_rest(tmp_path: Path) ->
     desk = with_rows(
         tmp_path,
         (tote, FAILED), (retry(tote, 2), FAILED), (retry(tote, 3), DONE),  # done in the end
-        (mug, FAILED), (retry(mug, 2), FAILED),  # failed as the last word
+        (mug, FAILED), (retry(mug, 2), FAILED), (retry(mug, 3), FAILED),  # failed as the last word
         (old, REFUSED), (record("m", "cap", "new", digest="e"), ACCEPTED),  # changed, and runs
         (record("m", "hat"), REFUSED),
         (record("m", "bag"), UNKNOWN),
@@ -296,7 +296,7 @@ def test_status_lists_what_needs_somebody_and_counts_the_rest(tmp_path: Path) ->
     result = desk.run("status")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert "        4  failed (3 tried again since, or given up)" in lines
+    assert "        5  failed (4 tried again since, or given up)" in lines
     assert "        2  rejected (1 changed since, or given up)" in lines
     listed = [line.split(",")[0].strip() for line in lines if line.startswith("  m/")]
     assert listed == ["m/bag", "m/mug", "m/hat", "m/tie", "m/cap"]
@@ -306,14 +306,31 @@ def test_status_lists_what_needs_somebody_and_counts_the_rest(tmp_path: Path) ->
     assert next(line for line in lines if "m/mug" in line).endswith(" s: failed it is")
     told = desk.run("status", "--json").json
     assert [one["external_task_id"] for one in told["attention"]] == [
-        "m.mug.1~2",
+        "m.mug.1~3",
         "new",
         "m.hat.1",
         "m.bag.1",
         "m.tie.1",
     ]
     assert all(one["advice"] and one["since"].startswith("20") for one in told["attention"])
-    assert len(told["open"]) == 9
+    assert len(told["open"]) == 10
+
+
+def test_what_failed_is_told_by_whether_the_next_run_pays_for_it_again(tmp_path: Path) -> None:
+    often, once, blamed = record("m", "often"), record("m", "once"), record("m", "account")
+    desk = with_rows(
+        tmp_path,
+        (often, FAILED), (retry(often, 2), FAILED), (retry(often, 3), FAILED),
+        (once, FAILED), (record("m", "changed", "old"), FAILED), (blamed, FAILED),
+    )  # fmt: skip
+    told = {one["job_id"]: one for one in desk.run("status", "--json").json["attention"]}
+    assert {name: one["kind"] for name, one in told.items()} == {
+        "often": "failed", "once": "retry", "changed": "retry", "account": "retry"
+    }  # fmt: skip
+    assert "--retry-failed" in told["often"]["advice"] and "--retry-failed" not in told["once"]["advice"]
+    text = desk.run("status").out
+    assert "6  failed (2 tried again since, or given up)" in text
+    assert text.index("m/often") < text.index("to be tried again") < text.index("m/once")
 
 
 def test_a_refusal_after_a_clip_that_is_done_is_the_last_word(tmp_path: Path) -> None:
