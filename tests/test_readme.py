@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from batchgen import __version__, errors, keys, manifest, options, report, settings
+from batchgen import __version__, errors, keys, manifest, options, report, settings, transport
 from batchgen.cli import main
 from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
@@ -254,7 +254,8 @@ def test_the_variables_that_are_read_are_named() -> None:
     named = set(re.findall(r"`([A-Z_]+)`", section(README, "Options")))
     modules = vars(settings) | vars(keys)
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
-    assert named == constants | {"XDG_STATE_HOME", "NO_COLOR"}
+    of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
+    assert named == constants | of_others | {"XDG_STATE_HOME", "NO_COLOR"}
     assert f"`{keys.CREDENTIAL}`" in README and settings.DEFAULT_BASE_URL in README
 
 
