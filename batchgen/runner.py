@@ -60,7 +60,7 @@ class Runner:
     @property
     def finished(self) -> int:
         """Those of them that have ended for this run."""
-        return self.tally.buckets.total() + self.tally.others.total()
+        return self.tally.finished
 
     def end(self, reason: BatchgenError) -> None:
         """End early: no new creates, a few seconds for requests in flight, everything else stops where it is safe."""

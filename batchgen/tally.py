@@ -50,6 +50,12 @@ class Tally:
     created: Counter[str] = field(default_factory=Counter)
     failed_tasks: int = 0
 
+    @property
+    def finished(self) -> int:
+        """How many have ended for this run; a job whose image can't be sent was none for it to begin with."""
+        ended = self.buckets.total() + self.others.total()
+        return ended - self.buckets["unusable"] - self.buckets["waiting"]
+
     def settle(self, steps: Iterable[Step]) -> list[Step]:
         """Count the steps that nothing is done about, and return the others."""
         left = []

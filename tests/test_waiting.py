@@ -10,7 +10,9 @@ import pytest
 
 from batchgen import images, manifest
 from batchgen.models import ImageFile, Manifest
+from batchgen.plan import plan
 from batchgen.sources import FRESH
+from batchgen.tally import Tally
 from tests.pictures import make_jpeg, make_png
 from tests.program import Desk, sandbox
 
@@ -132,3 +134,16 @@ def test_a_night_in_which_something_is_copied_ends_well_and_the_next_takes_it(tm
         desk.write("in/half.png", whole)
         assert desk.run("run", "--poll-interval", "0.05", "night.yaml").code == 0
         assert len(server.accepted()) == 2
+
+
+def test_pictures_that_cannot_be_sent_are_no_progress() -> None:
+    put("cut.png", HALVES["cut.png"], age=3)
+    put("old.png", HALVES["cut.png"], age=86_400)
+    put("whole.png", make_png(seed=1))
+    tally = Tally()
+    left = tally.settle(plan([read()], {}, {}, {}))
+    assert [step.job.id for step in left] == ["whole"]
+    assert (tally.buckets["waiting"], tally.buckets["unusable"]) == (1, 1)
+    assert tally.finished == 0
+    tally.buckets["downloaded"] += 1
+    assert tally.finished == 1
