@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Emoji, whose parts are held together by what is invisible elsewhere.
-_SYMBOL = r"[\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]*"
+_SYMBOL = r"[\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]?"
 _EMOJI = re.compile(
     rf"{_SYMBOL}(?:\u200d{_SYMBOL})*|[0-9#*]\ufe0f\u20e3|[\xa9\xae\u203c\u2049\u2122\u2139]\ufe0f"
 )

@@ -50,6 +50,12 @@ def test_what_can_be_seen_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
 
+def test_emoji_hide_nothing_beside_them() -> None:
+    heart, pilot = "\u2764\ufe0f", "👩\u200d🚀"
+    hidden = f"a\u200b{pilot}\u200d\u200b{heart}\ufe0f\u202e"
+    assert visible(hidden) == rf"a\u200b{pilot}\u200d\u200b{heart}\ufe0f\u202e"
+
+
 @given(st.text())
 def test_what_is_shown_means_the_same_and_is_shown_the_same(text: str) -> None:
     escaped = visible(text)

@@ -163,15 +163,15 @@ def test_a_row_of_an_earlier_version_in_another_spelling_is_this_job_s_own(tmp_p
     desk = Desk(tmp_path)
     desk.write("inbox/x.png", make_png())
     inline = f"  - {{id: '{NFC}', image: inbox/x.png, prompt: '{NFD}, {NFD}.png, inbox'}}\n"
-    desk.write("night.yaml", HEAD + inline)
+    desk.write("night.yaml", HEAD.replace("night", NFC) + inline)
     with sandbox(tmp_path, "--task-seconds", "0.05-0.1") as server:
         desk.against(server)
         assert desk.run("run", *QUICK, "night.yaml").code == 0
         with sqlite3.connect(tmp_path / "home/.local/state/batchgen/ledger.db") as ledger:
-            assert ledger.execute("UPDATE tasks SET job_id = ?", (NFD,)).rowcount == 1
+            assert ledger.execute("UPDATE tasks SET job_id = ?, manifest = ?", (NFD, NFD)).rowcount == 1
         ledger.close()
         (tmp_path / "inbox/x.png").rename(tmp_path / f"inbox/{NFD}.png")
-        desk.write("night.yaml", HEAD + FORMS)
+        desk.write("night.yaml", HEAD.replace("night", NFC) + FORMS)
         for options in ((), ("--accept-changes",)):
             again = desk.run("run", *QUICK, *options, "night.yaml")
             assert (again.code, again.err) == (0, "")
