@@ -31,7 +31,7 @@ MOST_LOOKS: Final = 50  # folders below that are listed only to say what lies th
 class Image(NamedTuple):
     """A file that an entry takes: the way to it with a slash at its end, its name, and the names of its sidecars.
 
-    ``trouble`` says why it makes no job, ``waits`` why it makes none yet.
+    ``trouble`` says why it makes no job, ``waits`` names the mark of a download that lies beside it.
     """
 
     below: str
@@ -95,8 +95,7 @@ def look(root: str, match: str | None) -> Found:
         found.orphans.extend(below + name for name in pairs.orphans)
         for name in taken:
             beside, trouble = pairs.beside.get(name, ()), pairs.trouble.get(name, "")
-            waits = f"{unfinished[name]} lies beside it" if name in unfinished else ""
-            found.images.append(Image(below, name, beside, trouble, waits))
+            found.images.append(Image(below, name, beside, trouble, unfinished.get(name, "")))
     for folder in sorted(unseen)[:MOST_LOOKS]:
         found.deeper.extend(_pictures_in(folder))
     if accents:
@@ -150,7 +149,7 @@ def drafts(number: int, path: str, shown: str, images: list[Image]) -> Iterator[
         sidecar: Document | None = None
         prompt_file: str | None = None
         problems: list[Problem] = []
-        for text in () if trouble or waits else beside:
+        for text in () if trouble else beside:
             file = os.path.join(shown, below + text)
             try:
                 data = sidecars.read(f"{path}/{below}{text}")

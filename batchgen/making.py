@@ -11,7 +11,7 @@ from batchgen import names, rules, schema
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.models import ImageFile, Job
-from batchgen.origins import Draft
+from batchgen.origins import Draft, beside
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.request import canonical, digest, external_task_id, image_values
 from batchgen.schema import Finding
@@ -85,9 +85,11 @@ class Maker:
             return Made(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
             )
-        if draft.trouble or draft.waits:
-            text = draft.trouble or f"{draft.waits}, so it is still on its way"
-            return Made(draft.id, 1, None, [], [Finding(("image",), text)], waits=not draft.trouble)
+        if draft.trouble:
+            return Made(draft.id, 1, None, [], [Finding(("image",), draft.trouble)])
+        if draft.waits and file is not None and self.sources.is_recent(beside(file, draft.waits)):
+            text = f"{draft.waits} lies beside it"
+            return Made(draft.id, 1, None, [], [Finding(("image",), text)], waits=True)
         request = {**shared.fields, **own}
         if request.get("skip") is False:
             del request["skip"]

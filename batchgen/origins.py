@@ -113,7 +113,7 @@ class Draft(NamedTuple):
     """A job before it is checked: the fields that are its own, and who it is.
 
     ``id`` is the one it has where no field gives it one; ``file`` is the absolute path of a folder's image.
-    ``trouble`` says why it can't be made, ``waits`` why not yet.
+    ``trouble`` says why it can't be made, ``waits`` names the mark of a download that lies beside the image.
     """
 
     origin: Origin

@@ -27,6 +27,7 @@ _SURELY_BASE64 = (
 )
 Entry = TypeVar("Entry")
 FRESH = 60.0  # seconds since it was written in which a file that isn't whole may still be copied
+DAY = 86_400.0  # seconds
 LARGE = 1 << 20  # bytes of an image that is worth another thread
 CORES = min(os.cpu_count() or 1, 8)  # more than that wait for the disk
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
@@ -67,6 +68,13 @@ class Sources:
         if not isinstance(error, Unfinished):
             return False
         return error.changed == math.inf or abs(self._now - error.changed) < FRESH
+
+    def is_recent(self, path: str) -> bool:
+        """Whether the file was written in the last day: an older mark of a download is forgotten."""
+        try:
+            return abs(self._now - os.stat(path).st_mtime) < DAY
+        except OSError:
+            return False
 
     def grown(self) -> set[str]:
         """The paths of images that were whole, and that somebody has written to since."""

@@ -13,6 +13,8 @@ from batchgen import folders
 from batchgen.globs import Glob, match_error
 from batchgen.models import Problem
 from batchgen.origins import Draft
+from tests.pictures import make_png
+from tests.program import Desk
 
 
 def drafts_of(found: Iterator[Draft | Problem]) -> list[Draft]:
@@ -311,3 +313,15 @@ def test_what_only_looks_like_it_is_a_picture(tmp_path: Path, name: str) -> None
 def test_who_spells_a_leftover_s_name_out_means_it(tmp_path: Path) -> None:
     make(tmp_path, "@eaDir/a.png")
     assert folder(tmp_path, "@eaDir/*.png") == ["@eaDir/a"]
+
+
+def test_leftovers_are_counted_where_somebody_asks(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    text = "version: 1\ndefaults: {model_name: kling-v3, prompt: x}\njobs:\n  - {folder: in, match: '**'}\n"
+    desk.write("night.yaml", text)
+    for name in ("a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "sub/@eaDir/b.jpg", "Thumbs.db"):
+        desk.write(f"in/{name}", make_png())
+    quiet, told = desk.run("validate", "night.yaml"), desk.run("validate", "-v", "night.yaml")
+    assert quiet.out == told.out == "1 manifest, 1 job: no problems\n"
+    assert quiet.err == ""
+    assert told.err.endswith("in: passed over 3 leftovers of programs: @eaDir, Thumbs.db\n")

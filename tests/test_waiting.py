@@ -116,6 +116,12 @@ def test_what_a_download_s_mark_lies_beside_waits(mark: str) -> None:
     assert f"a.png{mark} lies beside it" in found.unusable[0].problem.text
 
 
+def test_a_mark_that_was_forgotten_holds_nothing_back() -> None:
+    put("a.png", make_png())
+    put("a.png.part", b"", age=2 * 86_400)
+    assert [job.id for job in read().jobs] == ["a"]
+
+
 def test_a_night_in_which_something_is_copied_ends_well_and_the_next_takes_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.write("in/whole.png", make_png())
