@@ -96,18 +96,18 @@ WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
             r"风控|审核|敏感|违规|违反|不合规|不符合|涉黄|涉政|色情|版权|侵权|肖像|人脸|图片|图像|提示词|参数",
         ),
     ),
-    (  # what is said in politeness after any other reason
+    (  # what is said in politeness after any other reason, and of a task that nobody came to
         Cause.SERVICE,
-        (r"\b(?:try|retry) (?:again )?later|\btemporar\w+|\bunavailable\b|稍后|重试|繁忙",),
+        (r"\b(?:try|retry) (?:again )?later|\btemporar\w+|\bunavailable\b|\bexpired\b|稍后|重试|繁忙",),
     ),
 )
 
 _WORDS = tuple((cause, re.compile("|".join(words), re.IGNORECASE)) for cause, words in WORDS)
 
 
-def cause_of(message: str) -> Cause:
-    """Whose fault it is that a task failed with this ``task_status_msg``."""
-    text = " ".join(re.sub(r"[_\-]", " ", message).split())
+def cause_of(message: str, status: str = "") -> Cause:
+    """Whose fault it is that a task failed with this ``task_status_msg``; without one, its ``task_status`` says it."""
+    text = " ".join(re.sub(r"[_\-]", " ", message or status).split())
     return next((cause for cause, words in _WORDS if words.search(text)), Cause.UNKNOWN)
 
 

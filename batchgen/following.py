@@ -140,7 +140,7 @@ class Follower:
         }
         if view.status == "failed":
             text = view.message or "the API gave no reason"
-            cause = cause_of(view.message)
+            cause = cause_of(view.message, view.raw_status)
             tell(logging.INFO, "task_failed", record, text)
             record = await write(
                 self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,

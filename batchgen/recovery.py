@@ -115,7 +115,13 @@ def _recovered(name: str, view: TaskView) -> Change:
     if view.status == "failed":
         text = view.message or "the API gave no reason"
         return Change(
-            name, State.FAILED, "recovered", cause_of(view.message).value, text, view.request_id, ended
+            name,
+            State.FAILED,
+            "recovered",
+            cause_of(view.message, view.raw_status).value,
+            text,
+            view.request_id,
+            ended,
         )
     if view.status == "succeed" and view.video_url and len(view.clips) == 1:
         found = {**ended, "video_url": view.video_url}

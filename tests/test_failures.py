@@ -76,6 +76,20 @@ def test_the_words_say_whose_fault_it_is_in_any_case(cause: Cause, message: str)
     assert {cause_of(message), cause_of(message.upper()), cause_of(f"  {message}\n")} == {cause}
 
 
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        ("expired", Cause.SERVICE),
+        ("TIMED_OUT", Cause.SERVICE),
+        ("failed", Cause.UNKNOWN),
+        ("cancelled", Cause.UNKNOWN),
+    ],
+)
+def test_without_a_message_the_status_says_it(status: str, cause: Cause) -> None:
+    assert cause_of("", status) is cause
+    assert cause_of("余额不足", status) is Cause.ACCOUNT
+
+
 @given(st.text())
 def test_any_words_have_a_cause(message: str) -> None:
     assert cause_of(message) in Cause

@@ -118,6 +118,19 @@ def test_a_slot_that_somebody_else_has_meanwhile_is_waited_for(stuck: tuple[Desk
     assert sorted(states(desk)) == ["downloaded"] * 3 + ["submitted"]
 
 
+def test_a_wary_run_tries_a_job_beside_it(stuck: tuple[Desk, Server]) -> None:
+    """The night before was stopped by its failures, and the task that never ends is no reason to wait."""
+    desk, server = stuck
+    assert desk.run("collect", *PACE).code == 4
+    with ledger(desk) as connection:
+        connection.execute("INSERT INTO notes VALUES ('tasks_fail', 'yes')")
+    write_jobs(desk, 8)
+    assert desk.run("run", *PACE, "m.yaml").code == 4
+    assert sorted(states(desk)) == ["downloaded"] * 7 + ["submitted"]
+    first, second, *_ = [entry for entry in server.entries() if entry.kind == "create"][3:]
+    assert second.at > first.at + 0.05, "the first one has ended"
+
+
 def test_where_it_has_the_only_slot_the_run_leaves_and_says_so(stuck: tuple[Desk, Server]) -> None:
     desk, server = stuck
     assert desk.run("collect", *PACE).code == 4
