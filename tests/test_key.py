@@ -24,7 +24,7 @@ from tests.terminal import on_a_terminal, read
 from tests.wire import PATH, Heard, answer, made, request, saying, served, wire
 
 ODD_KEY = 'sk-Canary+5f0e/1d=="\\key'  # with all that JSON, quotes and URLs spell in other ways
-QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
+QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1", "--retry-wait", "0.1")
 
 
 @pytest.fixture
