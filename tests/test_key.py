@@ -24,6 +24,7 @@ from tests.terminal import on_a_terminal, read
 from tests.wire import PATH, Heard, answer, made, request, saying, served, wire
 
 ODD_KEY = 'sk-Canary+5f0e/1d=="\\key'  # with all that JSON, quotes and URLs spell in other ways
+TYPED = "canary-typed-51bd"  # in command lines of tests, where others look for KEY and must not find it
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1", "--retry-wait", "0.1")
 
 
@@ -273,10 +274,10 @@ def test_a_key_may_come_from_a_command_that_runs_without_a_shell(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script = tmp_path / "my store"
-    script.write_text(f"#!/bin/sh\necho unlocking >&2\n[ \"$1\" = '$(id);*' ] && echo {KEY}\n")
+    script.write_text(f"#!/bin/sh\necho unlocking >&2\n[ \"$1\" = '$(id);*' ] && echo {TYPED}\n")
     script.chmod(0o700)
     place = {"POWERTOKENS_API_KEY_COMMAND": f"'{script}' '$(id);*'"}
-    assert api_key(place) == KEY
+    assert api_key(place) == TYPED
     assert api_key({"POWERTOKENS_API_KEY": "k", **place}) == "k"
     out, err = capfd.readouterr()
     assert (out, err) == ("", "unlocking\n")  # what it says is for the user, what it prints isn't
@@ -285,25 +286,25 @@ def test_a_key_may_come_from_a_command_that_runs_without_a_shell(
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (f"sh -c 'echo {KEY}; exit 3'", "failed with exit code 3"),
-        (f"sh -c 'echo {KEY}; kill -9 $$'", "failed with signal 9"),
-        (f"sh -c 'while :; do echo {KEY}; done'", "prints more than a key"),
-        (f"echo {KEY} more", "more than the key"),
+        (f"sh -c 'echo {TYPED}; exit 3'", "failed with exit code 3"),
+        (f"sh -c 'echo {TYPED}; kill -9 $$'", "failed with signal 9"),
+        (f"sh -c 'while :; do echo {TYPED}; done'", "prints more than a key"),
+        (f"echo {TYPED} more", "more than the key"),
         ("true", "is empty"),
-        (KEY, "can't be run"),
-        (f"/nowhere/{KEY}", "can't be run"),
-        (f"'{KEY}", "a quote that is never closed"),
+        (TYPED, "can't be run"),
+        (f"/nowhere/{TYPED}", "can't be run"),
+        (f"'{TYPED}", "a quote that is never closed"),
         ("''", "can't be run"),
     ],
 )
 def test_a_command_that_gives_no_key_is_named_by_its_variable_alone(command: str, why: str) -> None:
     with pytest.raises(UsageError, match=why) as caught:
         api_key({"POWERTOKENS_API_KEY_COMMAND": command})
-    assert KEY not in told(caught.value)
+    assert TYPED not in told(caught.value)
 
 
 @pytest.mark.parametrize(
-    "command", ["sleep 60", f"sh -c 'echo {KEY}; exec sleep 60'", "sh -c 'exec >&-; sleep 60'"]
+    "command", ["sleep 60", f"sh -c 'echo {TYPED}; exec sleep 60'", "sh -c 'exec >&-; sleep 60'"]
 )
 def test_a_command_that_never_ends_is_ended(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchgen.keys.COMMAND_ENDS", 0.2)
@@ -343,7 +344,7 @@ def test_every_command_that_holds_the_key_keeps_out_of_core_dumps(desk: Desk) ->
     if not before[1]:
         pytest.skip("this machine allows no core dumps: there is nothing to keep out of")
     desk.write("m.yaml", urls(1))
-    desk.env["POWERTOKENS_API_KEY_COMMAND"] = f"sh -c 'ulimit -c >> limits; echo {KEY}'"
+    desk.env["POWERTOKENS_API_KEY_COMMAND"] = f"sh -c 'ulimit -c >> limits; echo {TYPED}'"
     resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
     try:
         with sandbox(desk.folder, "--task-seconds", "0") as server:
