@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import UNCLEAR, Creates, write
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
@@ -113,10 +114,14 @@ class Lives:
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.changed.set()
-        return "nobody can tell whether its create was accepted, so it is not sent again" + (
-            ""
-            if self.asker.lookups_proven
-            else " (this API has not been seen to find a task by its external_task_id)"
+        text = "nobody can tell whether its create was accepted, so it is not sent again"
+        if self.asker.lookups_proven:
+            return text
+        name = record.external_task_id
+        return (
+            f"{text} (this API has not been seen to find a task by its external_task_id). Look for {name} in the vendor's"
+            f" console: where it is, `{command('resolve', name, options='--task-id T')}` follows it; only where it certainly"
+            f" is not, `{command('resolve', name, options='--not-created')}` has the next run create it, and pay"
         )
 
     def _others(self) -> bool:
@@ -125,7 +130,8 @@ class Lives:
             return False
         now = asyncio.get_running_loop().time()
         late = self.pool.late(now)
-        return self.pool.slots.creating > 0 or any(
+        starting = self.pool.slots.creating > 0 or (self.pool.has_pending and not self.pool.full)
+        return starting or any(
             work.watch is None or not work.watch.overdue(now, late=late) for work in self.following
         )
 

@@ -1,0 +1,200 @@
+"""A page in the API's place, and an API that can't be reached: what goes out, what is said, and how it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from batchgen.sandbox.video import clip
+from tests import wire
+from tests.program import ENDS, Desk, Result, sandbox
+from tests.terminal import on_a_terminal, read
+
+PAGE = b"<html><head><title>Back soon</title></head><body><h1>We are fixing it</h1></body></html>"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def write_jobs(desk: Desk, count: int) -> None:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)]
+    manifest = {"version": 1, "name": "m", "output_dir": "clips", "defaults": {"model_name": "kling-v3"}}
+    desk.write("m.yaml", json.dumps({**manifest, "jobs": jobs}))
+
+
+class Host:
+    """An API that can be replaced by a page; ``creates`` are the ids that it was asked to create, in order."""
+
+    def __init__(self, *, makes: bool = False) -> None:
+        self.down = True
+        self.makes = makes  # tasks behind the page
+        self.creates: list[str] = []
+        self.tasks: dict[str, str] = {}
+        self.pages = 0
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heard = await wire.request(reader)
+            name = heard.path.rpartition("/")[2]
+            if name.endswith(".mp4"):
+                writer.write(wire.answer(clip(name.removesuffix(".mp4"))))
+                continue
+            if heard.method == "POST":
+                name = json.loads(heard.body)["external_task_id"]
+                self.creates.append(name)
+                if not self.down or self.makes:
+                    self.tasks[f"t{len(self.tasks)}"] = name
+            if self.down:
+                self.pages += 1
+                writer.write(wire.answer(PAGE, Content_Type="text/html"))
+                continue
+            task = next((one for one, external in self.tasks.items() if name in (one, external)), "")
+            if not task:
+                writer.write(wire.answer({"code": 1203, "message": "no such task"}, 404))
+                continue
+            videos = [{"url": f"http://{heard.headers['host']}/{task}.mp4"}]
+            ended = {"task_status": "succeed", "task_result": {"videos": videos}}
+            writer.write(wire.made(task, task_info={"external_task_id": self.tasks[task]}, **ended))
+
+
+def night(desk: Desk, url: str, *options: str) -> Result:
+    desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": "k"}
+    return desk.run(
+        "run", "--timeout", "0.5", "--settle", "0.5", "--poll-interval", "0.05", *options, "m.yaml"
+    )
+
+
+@pytest.mark.parametrize("makes", [False, True], ids=["nothing was made", "tasks were made"])
+def test_a_page_to_everything_leaves_one_job_uncertain_and_the_next_healthy_night_heals_it(
+    desk: Desk, makes: bool
+) -> None:
+    host = Host(makes=makes)
+    write_jobs(desk, 12)
+    with wire.served(host.play) as url:
+        first = night(desk, url)
+        assert first.code == 4, first.err
+        assert len(host.creates) == 1, "nothing goes out before the API answers as itself"
+        assert host.pages >= 3
+        states = [row["state"] for row in desk.export()]
+        assert states.count("unknown") == 1
+        assert "Back soon: We are fixing it" in first.err
+        assert "1 may have been created (up to $0.42)" in first.err
+        assert "0 created for" not in first.err
+        host.down = False
+        healthy = [night(desk, url) for _ in range(2)]
+        assert healthy[-1].code == 0, healthy
+    assert len(host.creates) == 12 + (not makes)
+    assert sorted(host.tasks.values()) == sorted(set(host.creates))
+    assert [row["state"] for row in desk.export()] == ["downloaded"] * 12
+
+
+def test_a_page_for_a_while_stops_nothing(desk: Desk) -> None:
+    host = Host()
+    write_jobs(desk, 4)
+    with wire.served(host.play) as url:
+        up = threading.Timer(1.5, lambda: setattr(host, "down", False))
+        up.start()
+        ended = night(desk, url, "--timeout", "5")
+        up.join(ENDS)
+        assert ended.code in (0, 5), ended.err
+        assert night(desk, url).code == 0
+    assert [row["state"] for row in desk.export()] == ["downloaded"] * 4
+    assert len(host.creates) <= 5
+
+
+def test_where_unknowns_are_all_there_is_the_message_says_what_a_person_must_do_and_what_it_means(
+    desk: Desk,
+) -> None:
+    host = Host()
+    write_jobs(desk, 1)
+    with wire.served(host.play) as url:
+        assert night(desk, url).code in (4, 5)
+        host.down = False
+        second = night(desk, url)
+        assert second.code == 5
+        (row,) = desk.export()
+        name = row["external_task_id"]
+        for choice in ("--task-id T` follows it", "--not-created` has the next run create it, and pay"):
+            assert f"batchgen resolve {name} {choice}" in second.err
+        assert desk.run("resolve", name, "--not-created").code == 0
+        assert night(desk, url).code == 0
+    assert host.creates == [name, name]
+    assert list(host.tasks.values()) == [name]
+
+
+# -- an API that can't be reached ----------------------------------------------------------------------------------
+
+
+def shown(desk: Desk, url: str, *, until: str, options: tuple[str, ...] = ()) -> tuple[float, str]:
+    """Run on a terminal until a word is shown; the seconds that took since the first sign of life, and all of it."""
+    env = {**desk.env, "POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": "k"}
+    times: list[float] = []
+    first: list[float] = []
+
+    def more(text: str) -> None:
+        first.append(time.monotonic())
+        if until in text and not times:
+            times.append(time.monotonic())
+
+    command = [sys.executable, "-m", "batchgen", "run", "--timeout", "0.4", *options, "m.yaml"]
+    _, text = on_a_terminal(command, cwd=desk.folder, env=env, more=more)
+    assert times, text
+    return times[0] - first[0], read(text)
+
+
+def test_a_terminal_is_told_within_two_seconds_that_nobody_listens_there_and_once(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    took, text = shown(
+        desk, f"http://127.0.0.1:{port}", until="can't be reached since", options=("--log-file", "run.log")
+    )
+    assert took < 2
+    assert text.count("can't be reached since") == 1
+    assert f"can't connect to 127.0.0.1:{port}: Connect" in text
+    assert (desk.folder / "run.log").read_text().count("can't be reached since") == 1
+
+
+def test_a_terminal_is_told_within_two_seconds_of_a_host_that_takes_connections_and_says_nothing(
+    desk: Desk,
+) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    write_jobs(desk, 1)
+    with wire.served(play) as url:
+        took, text = shown(
+            desk,
+            url,
+            until="can't be reached since",
+            options=("--timeout", "3", "--no-progress", "--deadline", "1s"),
+        )
+    assert took < 2.5
+    assert "no answer for 1 s" in text
+
+
+def test_away_from_a_terminal_a_network_that_comes_back_is_no_reason_for_a_mail(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    desk.env |= {"POWERTOKENS_API_BASE": f"http://127.0.0.1:{port}", "POWERTOKENS_API_KEY": "k"}
+    process = desk.start(
+        "run", "--timeout", "9", "--poll-interval", "0.05", "--log-file", "run.log", "m.yaml"
+    )
+    log = desk.folder / "run.log"
+    end = time.monotonic() + ENDS
+    while not (log.exists() and "can't be reached since" in log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    with sandbox(desk.folder, "--task-seconds", "0.1", "--port", str(port)):
+        assert desk.finish(process) == Result(0, "", "")
+    assert "the API answers again, after" in log.read_text()
