@@ -42,7 +42,6 @@ log = logging.getLogger("batchgen")
 UNCLEAR = 8  # times in a row that creates got unclear answers before creating is stopped
 ASKS = 3  # questions about one id, right before its create, before it is left for another time
 TRIES = 2  # such times before it is left to the next run
-TAKEN = (1200, 1201)  # codes that may mean that an external_task_id is not unique
 
 
 class Creates:
@@ -96,7 +95,7 @@ class Creates:
                 self._made.add(made.task_id)
             except (ApiError, ImageError) as raised:
                 error: ApiError | ImageError = raised
-                if isinstance(raised, Refused) and raised.code in TAKEN:
+                if isinstance(raised, Refused) and raised.kind == "parameters":
                     work.taken = uncertain or "external_task_id" in str(raised)
                     if work.taken:
                         text = f"its id may be taken: {raised}"

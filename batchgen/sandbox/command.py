@@ -81,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="call back this receiver on this machine; may be given more than once (default: none)",
     )
+    parser.add_argument(
+        "--dialect",
+        choices=("vendor", "wrapped", "flat", "video"),
+        default="vendor",
+        help="answer as gateways do (default: %(default)s)",
+    )
     parser.add_argument("--journal", metavar="FILE", help="append every request to FILE as JSON Lines")
 
 
@@ -125,6 +131,7 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
         neighbour=arguments.neighbour,
         callbacks=receivers,
         journal=arguments.journal,
+        dialect=arguments.dialect,
     )
     try:
         asyncio.run(_serve(config, arguments.host, arguments.port, announce))

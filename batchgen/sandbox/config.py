@@ -20,6 +20,7 @@ class Config:
     ``key``: the bearer key to ask for; None takes any. ``neighbour``: up to so many slots are held by somebody else,
     another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
     ``callbacks``: the receivers that may be called back; ``webhook_secret``: ``whsec_...``, signs what they get.
+    ``dialect``: a name of :data:`batchgen.sandbox.dialects.DIALECTS`.
     """
 
     slots: int | None = None
@@ -37,3 +38,4 @@ class Config:
     drip: float = 0.05
     callbacks: frozenset[Address] = frozenset()
     webhook_secret: str | None = None
+    dialect: str = "vendor"

@@ -14,6 +14,7 @@ from batchgen.sandbox import checks, video
 from batchgen.sandbox.callbacks import Callbacks
 from batchgen.sandbox.checks import Order
 from batchgen.sandbox.config import Config
+from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
 from batchgen.sandbox.faults import Dice, Fault, Moment
 from batchgen.sandbox.journal import Entry, Journal, Kind
@@ -31,6 +32,7 @@ class Api:
         self.account = Account(config, clock)
         self.journal = Journal(config.journal)
         self.dice = Dice(config.seed, config.faults)
+        self._speak = DIALECTS[config.dialect].speak
         self.base_url = ""
         self.elsewhere = ""
         self.held = 0  # requests that a fault keeps waiting
@@ -112,7 +114,7 @@ class Api:
         self._callbacks.follow(task)
         if fault and (response := await self._play(fault, request, document)) is not None:
             return response
-        return answer(document)
+        return self._answer(request, document)
 
     async def query(self, request: web.Request) -> web.StreamResponse:
         if code := self._unauthorized(request):
@@ -134,7 +136,7 @@ class Api:
             return self.refuse(request, "query", 1203)
         if not fault:
             self._note("query", request, task=task, code=0, status=200, message=status)
-        return answer(document)
+        return self._answer(request, document)
 
     async def video(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -191,7 +193,11 @@ class Api:
         status, text = CODES[code]
         document = envelope(code, message or text, None, self._request_id)
         self._note(kind, request, order=order, code=code, status=status, message=message or text)
-        return answer(document, status)
+        return self._answer(request, document, status)
+
+    def _answer(self, request: web.Request, document: Document, status: int = 200) -> web.Response:
+        """What the vendor would answer, in the dialect of the settings."""
+        return answer(*self._speak(document, status, request.method == "GET"))
 
     async def _play(
         self, fault: Fault, request: web.Request, document: Document | None = None, content: bytes = b""
@@ -200,7 +206,7 @@ class Api:
             return None
         document = document or {"request_id": f"sandbox-{len(self.journal)}"}
         return await fault.reply.send(
-            Exchange(request, self.elsewhere, self.config.drip, self._hold, document, content)
+            Exchange(request, self.elsewhere, self.config.drip, self._hold, document, content, self._speak)
         )
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from yarl import URL
 
+from batchgen.sandbox.dialects import DIALECTS, Speak
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
 
 _PAGE = (
@@ -37,6 +38,12 @@ class Exchange:
     hold: Callable[[], Awaitable[None]]
     document: Document = field(default_factory=dict)
     content: bytes = b""
+    speak: Speak = DIALECTS["vendor"].speak
+
+    def answer(self, document: Document, status: int = 200, **headers: str) -> web.Response:
+        """What the vendor would answer, in the dialect that is spoken."""
+        said, http = self.speak(document, status, self.request.method == "GET")
+        return answer(said, http, **headers)
 
 
 Send = Callable[[Exchange], Awaitable[web.StreamResponse | None]]  # None: go on as if nothing had happened
@@ -56,7 +63,7 @@ def coded(code: int, *, status: int | None = None, message: str = "", **headers:
     http = status if status is not None else CODES[code][0]
 
     async def send(x: Exchange) -> web.StreamResponse:
-        return answer(envelope(code, message, None, x.document.get("request_id", "")), http, **headers)
+        return x.answer(envelope(code, message, None, x.document.get("request_id", "")), http, **headers)
 
     return Reply(send, http, code)
 
@@ -81,7 +88,7 @@ def altered(change: Callable[[Document], Document], code: int | None = 0) -> Rep
     """The honest answer, changed."""
 
     async def send(x: Exchange) -> web.StreamResponse:
-        return answer(change(copy.deepcopy(x.document)))
+        return x.answer(change(copy.deepcopy(x.document)))
 
     return Reply(send, 200, code)
 
@@ -90,7 +97,7 @@ def rewritten(change: Callable[[bytes], bytes]) -> Reply:
     """The honest answer's bytes, changed."""
 
     async def send(x: Exchange) -> web.StreamResponse:
-        honest = answer(x.document).body
+        honest = x.answer(x.document).body
         assert isinstance(honest, bytes)
         return web.Response(body=change(honest), content_type="application/json", charset="utf-8")
 
@@ -132,7 +139,7 @@ async def _stall(x: Exchange) -> None:
 
 
 async def _half(x: Exchange) -> web.StreamResponse:
-    body = x.content or answer(x.document).body
+    body = x.content or x.answer(x.document).body
     assert isinstance(body, bytes)
     return await _begin(x, body, end=_hang_up_softly)
 
@@ -160,7 +167,7 @@ async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[N
 async def _slow(x: Exchange) -> web.StreamResponse:
     response = web.StreamResponse()
     response.content_type = "application/json"
-    body = answer(x.document).body
+    body = x.answer(x.document).body
     assert isinstance(body, bytes)
     response.content_length = len(body)
     await response.prepare(x.request)
@@ -180,7 +187,7 @@ async def _endless(x: Exchange) -> web.StreamResponse:
 
 
 async def _bomb(x: Exchange) -> web.StreamResponse:
-    honest = answer(x.document).body
+    honest = x.answer(x.document).body
     assert isinstance(honest, bytes)
 
     def pack() -> bytes:
@@ -223,7 +230,7 @@ async def _moved_clip(x: Exchange) -> web.StreamResponse:
     document = copy.deepcopy(x.document)
     for video in document["data"]["task_result"]["videos"]:
         video["url"] = x.elsewhere + URL(video["url"]).path
-    return answer(document)
+    return x.answer(document)
 
 
 def content(change: Callable[[bytes], bytes]) -> Reply:
