@@ -176,7 +176,7 @@ def test_a_terminal_is_told_within_two_seconds_of_a_host_that_takes_connections_
             desk,
             url,
             until="can't be reached since",
-            options=("--timeout", "3", "--no-progress", "--deadline", "1s"),
+            options=("--timeout", "1.4"),
         )
     assert took < 2.5
     assert "no answer for 1 s" in text
