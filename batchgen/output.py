@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchgen.errors import UsageError
@@ -142,6 +143,17 @@ def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "ba
 def plain(text: str) -> str:
     """The text without what can't be seen, moves a terminal's cursor or turns its writing round, in JSON's escapes."""
     return visible(text)
+
+
+def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
+    """The text in lines of a width, the ones after the first indented; in one line where there is no width."""
+    if width is None or len(text) <= width:
+        return [text]
+    first = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text.lstrip(), max(width, 20), initial_indent=first, subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchgen.job_names import Name
 from batchgen.models import Job, Problem
-from batchgen.output import plain
+from batchgen.output import folded, plain
 from batchgen.plan import PAYS, Action, Step, image_name
 from batchgen.prices import is_floor
 from batchgen.report import counted, problem_object
@@ -49,12 +49,12 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
         floors += pays and isinstance(step.job, Job) and is_floor(step.job.request)
         price = f"${step.cost:.2f}" if pays else ""
         name = Name(step.job.manifest, step.job.id, step.job.take)
-        yield f"{step.action:<9} {price:>8}  {name}  ({step.reason})"
+        yield from folded(f"{step.action:<9} {price:>8}  {name}  ({step.reason})", width, indent=6)
         if isinstance(step.job, Job) and (pays or verbose):
             yield _bought(step.job, None if verbose else width)
     for action in Action:
         if counts[action]:
-            yield f"  {action}: {LEGEND[action]}"
+            yield from folded(f"  {action}: {LEGEND[action]}", width, indent=6)
     if floors:
         yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"

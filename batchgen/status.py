@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from batchgen import report, settings
@@ -15,7 +14,7 @@ from batchgen.export import export_row, iso
 from batchgen.job_names import Name
 from batchgen.job_names import rows as job_rows
 from batchgen.models import Event, Record, State, Unusable
-from batchgen.output import Output
+from batchgen.output import Output, folded
 from batchgen.plan import may_retry
 from batchgen.records import OPEN, Records
 
@@ -218,14 +217,3 @@ def lasting(seconds: float) -> str:
         if seconds < until:
             return f"{max(seconds, 0) // size:.0f} {unit}"
     return f"{seconds // 86400:,.0f} days"
-
-
-def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
-    """The text in lines of a width, the ones after the first indented; in one line where there is no width."""
-    if width is None or len(text) <= width:
-        return [text]
-    first = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(
-        text.lstrip(), max(width, 20), initial_indent=first, subsequent_indent=" " * indent, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,14 @@ def shown(desk: Desk, columns: int, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_on_a_terminal_what_is_bought_is_cut_to_its_width(desk: Desk, columns: int) -> None:
-    lines = [line for line in shown(desk, columns) if line.startswith("    ")]
+    lines = [line for line in shown(desk, columns) if re.match(r" {4}\S", line)]
     assert len(lines) == 5  # not for the job that buys nothing
     assert lines[0].startswith("    hero.png, pro, 5 s, sound: A very") and lines[0].endswith("...")
     assert lines[1].startswith("    far.png, std, 10 s: 猫猫") and lines[1].endswith("...")
     assert all(len(line) + line.count("猫") <= columns for line in lines)
     assert LONG in " ".join(shown(desk, columns, "-v"))
+    text = " ".join(line.strip() for line in shown(desk, columns))  # what is longer is folded
+    assert re.search(r"unusable +m/bad +\(no such file: \S+gone\.png \(m\.yaml:1:\d+\)\)", text), text
 
 
 def test_elsewhere_it_is_whole_and_a_line_for_each_job(desk: Desk) -> None:
