@@ -265,7 +265,8 @@ class Ledger(Records):
             columns["output_key"] = _path_key(row.output_path) if holds else None
             self._execute(_update(tuple(columns)), (*columns.values(), number))
             moving = self._execute("SELECT 1 FROM moves WHERE task = ?", (number,)).fetchone()
-            if row.video_path != row.output_path and (moving or row.video_path == before.output_path):
+            ours = row.video_path in (before.output_path, change.values.get("output_path"))
+            if row.video_path != row.output_path and (moving or ours):
                 self._execute("INSERT OR REPLACE INTO moves VALUES (?, ?)", (number, row.output_path))
             told = _json({"from": before.output_path, "to": row.output_path})
             self._log(number, before.state, change, told, at)
