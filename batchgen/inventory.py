@@ -158,12 +158,17 @@ class Inventory:
         try:
             if known is not None and known.task_id is not None:
                 return await self._ledger.apply(change)
-            return await self._ledger.adopt(row, change)
+            kept = await self._ledger.adopt(row, change)
         except LedgerLost:
             raise
         except LedgerError as error:  # of this clip alone
             log.info("%s", error)
             return None
+        if kept.output_path != row.output_path == row.video_path:  # another row's clip belongs there
+            belongs = {"output_path": row.output_path, "output_dir": row.root}
+            renamed = Change(row.external_task_id, State.DOWNLOADED, "renamed", values=belongs)
+            (kept,) = await self._ledger.rename([renamed])
+        return kept
 
     # -- clips that aren't where they were ----------------------------------------------------------------------
 
