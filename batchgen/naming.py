@@ -58,18 +58,21 @@ class Names:
             if record.output_path != target and known:
                 targets[record.external_task_id] = (record, target)
         replaced: dict[str, Record] = {}
-        settled = False
-        while not settled:
-            settled, replaced = True, {}
-            for name, (record, target) in list(targets.items()):
-                holder = self._ledger.holder(target)
-                if holder is None or holder.external_task_id in targets:
-                    continue
-                if record.state is State.DOWNLOADED and self._is_replaced(holder, target):
-                    replaced[holder.external_task_id] = holder
-                else:
-                    del targets[name]
-                    settled = False
+        waits: dict[str, list[str]] = {}  # a row that has to give up its name -> those that want it
+        unsettled = list(targets)
+        while unsettled:
+            name = unsettled.pop()
+            record, target = targets[name]
+            holder = self._ledger.holder(target)
+            if holder is None:
+                continue
+            if holder.external_task_id in targets:
+                waits.setdefault(holder.external_task_id, []).append(name)
+            elif record.state is State.DOWNLOADED and self._is_replaced(holder, target):
+                replaced[holder.external_task_id] = holder
+            else:  # it keeps its name, so that nobody gets that
+                del targets[name]
+                unsettled += waits.pop(name, [])
         changes = [
             Change(
                 name, holder.state, "superseded", values=_belongs(superseded_path(holder.output_path), holder)
@@ -101,35 +104,37 @@ class Names:
             await self._finish(offline)
 
     async def _finish(self, offline: Iterable[str] = ()) -> None:
-        """Move the files whose new names are written down."""
+        """Move the files whose new names are written down, each after the one that has the name it is to get."""
         unreachable = set(offline)
-        pending = [(row, target) for row, target in self._ledger.moves() if row.root not in unreachable]
-        stuck: set[str] = (
-            set()
-        )  # files that can't be moved: what is to have their names waits for another run
+        pending = {
+            row.external_task_id: (row, target)
+            for row, target in self._ledger.moves()
+            if row.root not in unreachable
+        }
+        holders = {str(row.video_path): name for name, (row, _) in pending.items()}
+        stuck: set[str] = set()  # paths of files that can't be moved: who is to have their names waits, too
         while pending:
-            left = []
-            for row, target in pending:
-                if target in stuck:
-                    stuck.add(str(row.video_path))
-                elif any(
-                    target == other.video_path for other, _ in pending if other is not row
-                ) and os.path.lexists(target):
-                    left.append((row, target))
-                elif not await self._move(row, target):
-                    stuck.add(str(row.video_path))
-            if len(left) == len(pending):  # they wait for each other: one steps aside
-                row, target = left.pop(0)
-                aside = list(clips.names(target, row.video_sha256 or ""))[-1]
-                if await self._move(row, aside, last=False):
-                    left += [
-                        move
-                        for move in self._ledger.moves()
-                        if move[0].external_task_id == row.external_task_id
-                    ]
+            way = {next(iter(pending)): None}  # rows, each before the one that has to be moved first
+            while way:
+                name = next(reversed(way))
+                row, target = pending[name]
+                holder = holders.get(target, name)
+                held = holder != name and holder in pending and pending[holder][0].video_path == target
+                if held and os.path.lexists(target):
+                    if holder not in way:
+                        way[holder] = None
+                        continue
+                    path = list(clips.names(target, row.video_sha256 or ""))[-1]  # a circle: it steps aside
                 else:
+                    path = target
+                del way[name]
+                if path in stuck or not await self._move(row, path, last=path == target):
                     stuck.add(str(row.video_path))
-            pending = left
+                elif path != target and (aside := self._ledger.record(name)) is not None:
+                    if aside.video_path != row.video_path:
+                        pending[name] = (aside, target)
+                        continue
+                del pending[name]
 
     async def _move(self, row: Record, target: str, *, last: bool = True) -> bool:
         """Move one clip; False where it can't be. ``last``: it is where it was meant to go then."""
