@@ -12,16 +12,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, NoReturn
 
 from batchgen import codes, fields
 from batchgen import task_shapes as shapes
+from batchgen.bodies import retry_after
 from batchgen.codes import CODES, PAGES, STATUSES
 from batchgen.errors import AccountStop, ApiError, MaybeAccepted, NotFound, Throttled, UnknownCode
 from batchgen.models import TaskView
-
-LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,7 @@ def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoRetur
         text[:1000],
         code=told.code if code is not None else f"HTTP {status}",
         request_id=told.request_id,
-        retry_after=_seconds(answer.retry_after, answer.date),
+        retry_after=retry_after(answer.retry_after, answer.date),
         kind=cause,
     )
 
@@ -221,19 +219,6 @@ def _code(value: object) -> int | str | None:
         return 0 if number == 200 else number
     found = codes.word(value[:100]) if isinstance(value, str) else ""
     return 0 if found in codes.GOOD else found or None
-
-
-def _seconds(value: str | None, now: float) -> float | None:
-    """``Retry-After`` in seconds, at most an hour: a number, or a date as seen from ``now``."""
-    if not value:
-        return None
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value.strip()):
-        return min(float(value), LONGEST_WAIT)
-    try:
-        wait = parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), LONGEST_WAIT)
 
 
 def _first_line(answer: Answer) -> str:

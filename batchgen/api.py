@@ -15,10 +15,8 @@ import select
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +29,7 @@ from yarl import URL
 
 from batchgen import __version__, transport
 from batchgen.answers import Accepted, Answer, read_create, read_query
+from batchgen.bodies import answered_at, unpacked
 from batchgen.credentials import Credentials
 from batchgen.endpoint import origin
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
@@ -255,8 +254,8 @@ class Api:
             if not complete:
                 response.close()
             elif packing := response.headers.get("Content-Encoding"):  # although nobody asked for it
-                unpacked = _unpacked(body, packing)
-                body, complete = (body, False) if unpacked is None else (unpacked, True)
+                plain = unpacked(body, packing, largest=LARGEST_ANSWER)
+                body, complete = (body, False) if plain is None else (plain, True)
             location = response.headers.get("Location", "")
             return Answer(
                 response.status,
@@ -264,7 +263,7 @@ class Api:
                 response.headers.get("Retry-After"),
                 self.credentials.masked(location.encode("utf-8", "replace")).decode() or None,
                 complete,
-                _moment(response.headers.get("Date")),
+                answered_at(response.headers) or time.time(),
             )
 
     def _reason(self, error: BaseException) -> str:
@@ -298,33 +297,3 @@ class Api:
 def _why(error: OSError) -> str:
     """The system's words for it, without its numbers."""
     return error.strerror or os.strerror(error.errno or 0) if error.errno else str(error)
-
-
-def _unpacked(body: bytes, packing: str) -> bytes | None:
-    """A body as it was before it was packed; None where that can't be told, or is larger than anybody should read."""
-    for method in reversed([one.strip().lower() for one in packing.split(",")]):
-        if method in ("", "identity"):
-            continue
-        if method not in ("gzip", "x-gzip", "deflate"):
-            return None
-        for window in (47, -15):  # gzip or zlib; deflate without its head, as some send it
-            unpacker = zlib.decompressobj(window)
-            try:
-                unpacked = unpacker.decompress(body, LARGEST_ANSWER)
-            except zlib.error:
-                continue
-            if not unpacker.eof or unpacker.unconsumed_tail:
-                return None
-            body = unpacked
-            break
-        else:
-            return None
-    return body
-
-
-def _moment(header: str | None) -> float:
-    """When the server says it is, which its Retry-After counts from; else when it is here."""
-    try:
-        return parsedate_to_datetime(header or "").timestamp()
-    except (ValueError, OverflowError):
-        return time.time()

@@ -11,9 +11,11 @@ import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 WINDOW = 1 << 20  # bytes that a packed piece is unpacked by at once
+LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
 
 #: Names of digests, as headers spell them, in small letters.
 ALGORITHMS: Mapping[str, str] = {
@@ -85,10 +87,47 @@ def _hex(value: str, size: int) -> str | None:
     return raw.hex() if len(raw) == size else None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a host asks to be left alone; its date form is left to our own waiting."""
-    value = headers.get("Retry-After", "").strip()
-    return float(value) if re.fullmatch(r"\d{1,6}", value) else None
+def retry_after(value: str | None, now: float) -> float | None:
+    """``Retry-After`` in seconds, at most an hour: a number, or a date as seen from ``now`` (Unix seconds)."""
+    if not value:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value.strip()):
+        return min(float(value), LONGEST_WAIT)
+    try:
+        wait = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, 0.0), LONGEST_WAIT)
+
+
+def answered_at(headers: Mapping[str, str]) -> float | None:
+    """When the server says that it answered (Unix seconds), which its Retry-After counts from."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def unpacked(body: bytes, packing: str, *, largest: int) -> bytes | None:
+    """A body as it was before it was packed as its headers say; None where that can't be told, or it is larger."""
+    for method in reversed([one.strip().lower() for one in packing.split(",")]):
+        if method in ("", "identity"):
+            continue
+        if method not in ("gzip", "x-gzip", "deflate"):
+            return None
+        for window in (47, -15):  # gzip or zlib; deflate without its head, as some send it
+            stream = zlib.decompressobj(window)
+            try:
+                plain = stream.decompress(body, largest)
+            except zlib.error:
+                continue
+            if not stream.eof or stream.unconsumed_tail:
+                return None
+            body = plain
+            break
+        else:
+            return None
+    return body
 
 
 def unpacker(

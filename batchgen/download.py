@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from batchgen import __version__, addresses, transport
-from batchgen.bodies import retry_after
+from batchgen.bodies import answered_at, retry_after
 from batchgen.errors import DownloadError, UsageError
 from batchgen.fields import in_a_line
 from batchgen.partfile import PartFile
@@ -128,7 +129,8 @@ class Downloads:
             if status not in WITH_BYTES:
                 transfer.missed()
                 reason = f"the clip's host answered HTTP {status}"
-                raise DownloadError(reason, gone=status in GONE, retry_after=retry_after(headers))
+                asked = retry_after(headers.get("Retry-After"), answered_at(headers) or time.time())
+                raise DownloadError(reason, gone=status in GONE, retry_after=asked)
             transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
             came, due = 0, LEAST
             async for piece in response.content.iter_chunked(PIECE):

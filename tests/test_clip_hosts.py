@@ -651,6 +651,18 @@ def test_a_host_that_sends_the_same_piece_for_ever_is_left(tmp_path: Path) -> No
     assert len(heard) <= 4
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("2.5", 2.5), ("Wed, 15 Nov 2023 00:00:30 GMT", 30.0), ("soon", None)],
+)
+def test_how_long_a_host_wants_to_be_left_alone_is_read_in_both_forms(
+    header: str, seconds: float | None, tmp_path: Path
+) -> None:
+    busy = answer(b"", 503, Retry_After=header, Date="Wed, 15 Nov 2023 00:00:00 GMT")
+    end = bring(lambda _: busy, tmp_path / "a.mp4")
+    assert isinstance(end, DownloadError) and end.retry_after == seconds
+
+
 def test_a_host_that_takes_no_questions_for_pieces_is_asked_for_none(tmp_path: Path) -> None:
     heard: list[Heard] = []
 
