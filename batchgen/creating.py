@@ -141,7 +141,7 @@ class Creates:
                 return None
             if self._pool.closed:
                 return view
-            await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, 1.0)))
+            await asyncio.sleep(backoff(turn, self._rng))
         return view if self._asker.lookups_proven else None  # where lookups don't work, nothing can tell
 
     def _put_off(self, work: Work, error: ApiError | None) -> str:

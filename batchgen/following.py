@@ -23,13 +23,12 @@ from batchgen.models import Record, State, TaskView
 from batchgen.pacing import Lengths, Waits, align_to_tick, backoff
 from batchgen.pool import Pool, Watch, Work
 from batchgen.reach import UNREACHABLE
-from batchgen.retrieval import addresses
+from batchgen.retrieval import KEPT, addresses
 
 ASKS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
 ABSENT = 5  # answers of "no such task" in one run before it is left to the next
 GONE_AFTER = 3 * 86400.0  # seconds of nothing else, in more than one run, before a task is taken to be gone
-FORGOTTEN = 30 * 86400.0  # seconds after which the API deletes results
 TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
 
 
@@ -209,7 +208,7 @@ class Follower:
         since = denials[-1].at
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
         said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {_words(self._clock() - since)}"
-        if age < FORGOTTEN and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
+        if age < KEPT and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
             return f"{said}; the next run asks again"
         work.bucket = "vanished"
         return (

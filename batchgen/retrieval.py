@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DOWNLOADS = 4  # in flight at once
 TRIES = 4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
 PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
-KEPT = 30 * 86400.0  # seconds after its end in which a task's clip must still be there
+KEPT = 30 * 86400.0  # seconds after which the API deletes results
 LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 
 
@@ -99,8 +99,7 @@ class Retrieval:
 
     async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
         """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
-        age = time.time() - (record.finished_at or record.submitted_at or record.created_at)
-        if error.gone and way.asked and age > KEPT:
+        if error.gone and way.asked and (age := _age(record)) > KEPT:
             if record.video_sha256 is not None:
                 return await self._lost(work, record)
             work.bucket = "vanished"
@@ -152,13 +151,13 @@ class Retrieval:
         try:
             view = await self._asker.ask(record.task_id or "")
         except ApiError as error:
-            if isinstance(error, NotFound) and self._is_old(record):
+            if isinstance(error, NotFound) and _age(record) > KEPT:
                 return await self._lost(work, record)
             work.bucket = State.SUCCEEDED.value
             return f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
         values = addresses(record, view)
         if not values:
-            if self._is_old(record):
+            if _age(record) > KEPT:
                 return await self._lost(work, record)
             work.bucket = State.SUCCEEDED.value
             return f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
@@ -176,11 +175,6 @@ class Retrieval:
         )
         work.bucket = "vanished"
         return f"{text}; a copy that is put back there is found by the next run. Nothing is paid or asked for again"
-
-    @staticmethod
-    def _is_old(record: Record) -> bool:
-        """Whether the API may have deleted the clip by now."""
-        return time.time() - (record.finished_at or record.created_at) > KEPT
 
     async def _ask_anew(self, record: Record, way: _Way) -> Record:
         """Addresses expire: ask for the task's present ones."""
@@ -243,6 +237,11 @@ def links(record: Record) -> list[ClipLink]:
     """Where a row's files are, the clip itself first."""
     parts = json.loads(record.parts) if record.parts else []
     return [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
+
+
+def _age(record: Record) -> float:
+    """Seconds since its task ended, as far as that is known."""
+    return time.time() - (record.finished_at or record.submitted_at or record.created_at)
 
 
 def part_path(path: str, part: str) -> str:
