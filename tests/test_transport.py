@@ -393,6 +393,7 @@ def test_an_answer_that_is_packed_although_nobody_asked_is_read(
         (gzip.compress(GOOD), "gzip, br"),
         (gzip.compress(GOOD), "nonsense\t"),
     ],
+    ids=["not packed", "cut", "too large", "brotli", "zstd", "gzip, br", "nonsense"],
 )
 def test_what_can_not_be_unpacked_proves_nothing(body: bytes, name: str) -> None:
     error = ask(wire.answer(body, Content_Encoding=name))
