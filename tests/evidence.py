@@ -13,8 +13,7 @@ from urllib.parse import unquote
 
 from batchgen.models import Event, Record, State
 from batchgen.records import Records
-from batchgen.sandbox.journal import Entry
-from batchgen.sandbox.video import clip
+from batchgen.sandbox.journal import Entry, parse
 
 #: A create may be sent out of these alone.
 FREE = (State.PENDING, State.REJECTED)
@@ -57,8 +56,7 @@ class Evidence:
                 if not line.endswith(b"\n"):  # it is being written
                     break
                 self._read += len(line)
-                one = json.loads(line)
-                self.entries.append(Entry(**{**one, "ignored": tuple(one["ignored"])}))
+                self.entries.append(parse(line))
         return self.entries
 
     def rows(self) -> dict[str, Record]:
@@ -142,6 +140,14 @@ class Evidence:
                 content = Path(row["video_path"]).read_bytes() if Path(row["video_path"]).exists() else b""
                 if hashlib.sha256(content).hexdigest() != row["video_sha256"]:
                     verdict.violations.append(f"rule 4: {row['video_path']} is not what the export says")
+        here = set(digests(self.clips).values())
+        for entry in accepted:
+            away = [file for file in entry.clips if file not in here]
+            if away and entry.external_task_id not in undecided:
+                verdict.lost += 1
+                verdict.violations.append(
+                    f"lost: {len(away)} of {len(entry.clips)} files of {entry.external_task_id} are not at home"
+                )
         verdict.violations += [f"left behind: {part}" for part in self.clips.rglob("*.part")]
         return verdict
 
@@ -197,18 +203,26 @@ def nothing_is_sent_again(entries: Sequence[Entry], events: Mapping[str, Sequenc
 def what_is_here_is_whole(entries: Sequence[Entry], rows: Mapping[str, Record], clips: Path) -> list[str]:
     """Rule 4: a clip that the ledger calls downloaded is there, and whatever has a clip's name is complete."""
     found = []
+    paid = {entry.task_id: entry.clips for entry in entries if entry.accepted}
+    here = digests(clips)
     for row in rows.values():
         if row.state is State.DOWNLOADED:
-            path = Path(row.video_path or "")
-            if not path.is_file() or path.read_bytes() != clip(row.task_id or ""):
-                found.append(f"rule 4: {row.external_task_id} is downloaded, and {path} is not its clip")
-    whole = {clip(entry.task_id or "") for entry in entries if entry.accepted}
-    found += [
-        f"rule 4: {path} is no complete clip"
-        for path in clips.rglob("*.mp4")
-        if path.is_file() and path.read_bytes() not in whole
-    ]
+            parts = [part["path"] for part in json.loads(row.parts or "[]")]
+            paths = [Path(path or "") for path in (row.video_path, *parts)]
+            if tuple(here.get(path) for path in paths) != paid.get(row.task_id):
+                found.append(
+                    f"rule 4: {row.external_task_id} is downloaded, and {', '.join(map(str, paths))} is not its clip"
+                )
+    whole = {file for files in paid.values() for file in files}
+    found += [f"rule 4: {path} is no complete clip" for path, digest in here.items() if digest not in whole]
     return found
+
+
+def digests(clips: Path) -> dict[Path, str]:
+    """The SHA-256 of every file that has a clip's name."""
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() for path in clips.rglob("*.mp4") if path.is_file()
+    }
 
 
 def history_only_grows(

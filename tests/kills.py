@@ -20,10 +20,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from batchgen.models import State
 from batchgen.records import Records
 from batchgen.sandbox.faults import FAULTS, Moment
+from batchgen.sandbox.hosts import GOOD_FOR, HOSTS
 from batchgen.sandbox.journal import Entry
 from tests.evidence import Evidence
 from tests.pictures import make_png
@@ -49,7 +51,7 @@ class Stage:
         limited = ("/bin/sh", "-c", 'ulimit -f 131072 && exec "$0" "$@"', sys.executable, "-m", "batchgen")
         self.desk = Desk(folder, program=limited)
         self.rng = rng
-        self.jobs: list[dict[str, str]] = []
+        self.jobs: list[dict[str, Any]] = []
         self.kills = self.runs = 0
         self.points: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
@@ -65,13 +67,15 @@ class Stage:
 
     def add_jobs(self, count: int, *, large: bool = False) -> str:
         """Put new jobs before all others, one in three with a local image. Returns the first one's id."""
-        new: list[dict[str, str]] = []
+        new: list[dict[str, Any]] = []
         for number in range(len(self.jobs), len(self.jobs) + count):
-            job = {
+            job: dict[str, Any] = {
                 "id": f"j{number}",
                 "prompt": f"Clip {number}",
                 "image": f"https://example.com/{number}.png",
             }
+            if number % 5 == 4:
+                job["watermark_info"] = {"enabled": True}
             if large or number % 3 == 0:
                 job["image"] = f"images/{number}.png"
                 self.desk.write(job["image"], padded_png(number, LARGE if large else 0))
@@ -81,7 +85,7 @@ class Stage:
             "version": 1, "name": "m", "output_dir": "clips", "defaults": {"model_name": "kling-v3"}, "jobs": self.jobs,
         }  # fmt: skip
         self.desk.write("m.yaml", json.dumps(manifest))
-        return new[0]["id"]
+        return str(new[0]["id"])
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         self.runs += 1
@@ -280,6 +284,25 @@ def in_the_middle_of_the_clip(stage: Stage) -> None:
         run.until(lambda: any(stage.evidence.clips.rglob("*.part")))
 
 
+def between_two_files_of_a_clip(stage: Stage) -> None:
+    """One has its name and the other is on its way; of neither is anything recorded."""
+    job = stage.add_jobs(1)
+    stage.fault("clip_several@1", "video_stall@2")
+    with stage.running() as run:
+        run.until(lambda: run.struck("video_stall"))
+        run.until(lambda: any(path.stem == job for path in stage.evidence.clips.rglob("*.mp4")))
+
+
+def before_its_address_expires(stage: Stage) -> None:
+    """What the next run finds in the ledger is an address that nobody takes any more."""
+    stage.add_jobs(1)
+    stage.fault("clip_signed@1", "video_stall@1")
+    with stage.running() as run:
+        run.until(lambda: run.struck("video_stall"))
+        stage.kill(run.program)
+        time.sleep(GOOD_FOR)
+
+
 def renamed_and_not_recorded(stage: Stage) -> None:
     """The clip has its name and the ledger can't say so. A first fetch fails, to have the time to lock the ledger."""
     job = stage.add_jobs(1)
@@ -304,12 +327,15 @@ POINTS: tuple[Callable[[Stage], None], ...] = (
     task_id_recorded,
     while_polling,
     in_the_middle_of_the_clip,
+    between_two_files_of_a_clip,
+    before_its_address_expires,
     renamed_and_not_recorded,
 )
 
 
-def kill_at(stage: Stage, point: Callable[[Stage], None], *, lookups: bool) -> None:
-    """Bring the program to a point, kill it there, and let `collect` take up what is open."""
+def kill_at(stage: Stage, point: Callable[[Stage], None], *, lookups: bool) -> bool:
+    """Bring the program to a point, kill it there, and let `collect` take up what is open. Returns whether it got there."""
+    missed = stage.missed[point.__name__]
     try:
         point(stage)
         stage.points[point.__name__] += 1
@@ -325,6 +351,7 @@ def kill_at(stage: Stage, point: Callable[[Stage], None], *, lookups: bool) -> N
             f"after {point.__name__}: collect said {collected.code}: {collected.err}"
         )
     stage.evidence.look(f"{point.__name__} and collect")
+    return stage.missed[point.__name__] == missed
 
 
 def kill_the_first_creates(stage: Stage) -> None:
@@ -371,6 +398,11 @@ def kill_at_random(stage: Stage) -> None:
 def mixed_faults(probability: float) -> list[str]:
     """Every fault there is, each with this probability."""
     return [f"{fault.name}={probability}" for fault in FAULTS.values() if fault.moment not in UNSTRUCK]
+
+
+def clip_hosts(probability: float) -> list[str]:
+    """Every kind of host that a clip can have, each with this probability."""
+    return [f"{name}={probability}" for name in HOSTS]
 
 
 def padded_png(seed: int, size: int) -> bytes:

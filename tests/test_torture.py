@@ -15,6 +15,8 @@ from tests.torture import Scenario
     [
         Scenario("named points", kills=0, cycles=1),
         Scenario("random moments and faults", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02, kills=8),
+        Scenario("clip hosts", rules=tuple(kills.clip_hosts(0.08)), kills=4),
+        Scenario("a gateway", ("--dialect", "flat"), rules=("task_fails_unsaid=0.2",), kills=3),
         Scenario("stuck and failing", rules=("task_never_ends=0.1", "task_fails_outage=0.3"), kills=4),
         Scenario("lost ledgers and renames", kills=0, losses=4),
         Scenario("no lookups", ("--no-lookups", "--no-unique"), kills=3, lookups=False),
@@ -28,4 +30,5 @@ def test_nothing_is_paid_twice_or_lost_however_often_the_program_is_killed(
     assert outcome.verdict.violations == []
     assert outcome.verdict.duplicates == outcome.verdict.lost == outcome.verdict.unresolved == 0
     assert outcome.kills >= scenario.kills + scenario.cycles * len(kills.POINTS)
+    assert not scenario.cycles or {point.__name__ for point in kills.POINTS} <= outcome.points.keys()
     assert outcome.verdict.accepts > 0

@@ -30,14 +30,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchgen.sandbox.faults import FAULTS
+from batchgen.sandbox.faults import FAULTS, Moment
 from tests import kills, losses
 from tests.evidence import Verdict
 from tests.kills import Stage
 from tests.program import sandbox
 
 JOBS = 24  # at the start of a scenario; more are added where a kill needs one
+REACHES = 3  # tries to bring the program to a named point
 LAST_RUNS = 8  # runs without faults in which everything must come to its end
+VIDEOS = [fault.name for fault in FAULTS.values() if fault.moment is Moment.FETCHED]
 TASKS = ("--task-seconds", "0.05-0.3")
 
 
@@ -72,6 +74,10 @@ SCENARIOS = (
     Scenario("gateway, wrapped", ("--dialect", "wrapped"), cycles=1),  # no answer names an external_task_id
     Scenario("gateway, flat, ids not unique", ("--dialect", "flat", "--no-unique"), faults=0.02),
     Scenario("gateway, video", ("--dialect", "video", "--lookup-lag", "0.9"), faults=0.02),
+    Scenario("clip hosts", rules=tuple(kills.clip_hosts(0.08))),
+    Scenario(
+        "clip hosts, faults", rules=(*kills.clip_hosts(0.06), *(f"{name}=0.1" for name in VIDEOS)), kills=20
+    ),
     Scenario("stuck tasks", rules=("task_never_ends=0.15",), kills=15),
     Scenario(
         "a failing account",
@@ -141,7 +147,9 @@ def torment(stage: Stage, scenario: Scenario) -> None:
         stage.run("run", "--max-jobs", "3", "m.yaml")
     for _ in range(scenario.cycles):
         for point in stage.rng.sample(kills.POINTS, len(kills.POINTS)):
-            kills.kill_at(stage, point, lookups=scenario.lookups)
+            for _ in range(REACHES):
+                if kills.kill_at(stage, point, lookups=scenario.lookups):
+                    break
     stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()), *scenario.rules)
     wanted = stage.kills + scenario.kills
     for _ in range(4 * scenario.kills):

@@ -95,7 +95,8 @@ def _task(document: Document, words: Mapping[str, str]) -> Document:
         "external": info.get("external_task_id") if isinstance(info, dict) else None,
     }
     told |= {"task_id": data["task_id"]} if "task_id" in data else {}
-    return told | ({"url": videos[0].get("url")} if videos else {})
+    urls = [video.get(name) for video in videos or () for name in ("url", "watermark_url") if video.get(name)]
+    return told | ({"url": urls[0]} if urls else {})
 
 
 DIALECTS: Mapping[str, Dialect] = {

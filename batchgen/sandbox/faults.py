@@ -15,6 +15,7 @@ from enum import Enum
 from batchgen.sandbox import replies
 from batchgen.sandbox.chance import draw
 from batchgen.sandbox.envelope import Document
+from batchgen.sandbox.hosts import HOSTS
 from batchgen.sandbox.replies import Reply, altered, coded, gateway, html, rewritten
 
 
@@ -80,7 +81,7 @@ def _unfinished(status: str) -> Reply:
 def _url(address: str) -> Reply:
     def change(document: Document) -> Document:
         for video in document["data"]["task_result"]["videos"]:
-            video["url"] = address
+            video |= {name: address for name in ("url", "watermark_url") if name in video}
         return document
 
     return altered(change)
@@ -155,6 +156,7 @@ _ALL = (
     Fault("task_fails_outage", Moment.BORN, "the task ends failed for an outage"),
     Fault("task_fails_unsaid", Moment.BORN, "the task ends failed, and nobody says why"),
     Fault("task_never_ends", Moment.BORN, "the task runs for ever"),
+    *(Fault(name, Moment.BORN, text) for name, text in HOSTS.items()),
     # queries
     Fault("query_500", _Q, "5000", coded(5000)),
     Fault("query_503", _Q, "5001", coded(5001)),

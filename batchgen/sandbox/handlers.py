@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,16 @@ from typing import Any
 
 from aiohttp import web
 
-from batchgen.sandbox import checks, video
+from batchgen.sandbox import checks, hosts
 from batchgen.sandbox.callbacks import Callbacks
 from batchgen.sandbox.checks import Order
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
 from batchgen.sandbox.faults import Dice, Fault, Moment
+from batchgen.sandbox.hosts import HOSTS
 from batchgen.sandbox.journal import Entry, Journal, Kind
-from batchgen.sandbox.replies import Exchange
+from batchgen.sandbox.replies import Exchange, broken_off
 from batchgen.sandbox.tasks import FAILURES, Account, Task
 
 _LARGE = 2**20  # bodies from here on are read beside the event loop
@@ -103,7 +105,12 @@ class Api:
             return self.refuse(request, "create", 1303, "", order)
         born = self.dice.strike(Moment.BORN)
         name = born.name if born else ""
-        task = self.account.make(order, failure=FAILURES.get(name, ""), endless=name == "task_never_ends")
+        task = self.account.make(
+            order,
+            failure=FAILURES.get(name, ""),
+            endless=name == "task_never_ends",
+            host=name if name in HOSTS else "",
+        )
         fault = self.dice.strike(Moment.MADE)
         document = envelope(0, "", self.account.created(task), self._request_id)
         note: dict[str, Any] = {"order": order, "task": task, "accepted": True}
@@ -140,28 +147,42 @@ class Api:
 
     async def video(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        task = self.account.task(name.removesuffix("-watermark"))
+        task = self.account.task(hosts.task_of(name))
         if task is None or task.status(self.account.now) != "succeed":
             self._note("video", request, status=404)
             return web.Response(status=404, text="no such clip")
-        content = video.clip(name)
         if fault := self.dice.strike(Moment.FETCHED):
             self._note("video", request, task=task, fault=fault)
-            if (response := await self._play(fault, request, content=content)) is not None:
-                return response
-        else:
-            self._note("video", request, task=task, status=200)
-        return web.Response(body=content, content_type="video/mp4")
+            played = await self._play(fault, request, content=hosts.content(task, name))
+            if played is not None:
+                return played
+        return await self._give(request, task, name, kind="video")
 
     async def abroad(self, request: web.Request) -> web.StreamResponse:
         """The other host: it has the clips and nothing else."""
         name = request.path.removeprefix("/videos/").removesuffix(".mp4")
-        task = self.account.task(name) if request.method == "GET" else None
-        status = 200 if task else 403
-        self._note("elsewhere", request, task=task, status=status)
+        task = self.account.task(hosts.task_of(name)) if request.method == "GET" else None
         if task:
-            return web.Response(body=video.clip(name), content_type="video/mp4")
-        return web.Response(status=status, text="not here")
+            return await self._give(request, task, name, kind="elsewhere")
+        self._note("elsewhere", request, status=403)
+        return web.Response(status=403, text="not here")
+
+    async def _give(self, request: web.Request, task: Task, name: str, *, kind: Kind) -> web.StreamResponse:
+        response, breaks = hosts.give(
+            task,
+            name,
+            request,
+            self.account.now,
+            elsewhere=self.elsewhere if kind == "video" else "",
+            authorized=not self._unauthorized(request),
+        )
+        self._note(kind, request, task=task, status=response.status)
+        return response if breaks is None else await broken_off(request, response, breaks)
+
+    def _files(self, task: Task) -> tuple[str, ...]:
+        """The digests of a task's files, as far as the dialect has words for them."""
+        names = hosts.files(task)[: None if self.config.dialect == "vendor" else 1]
+        return tuple(hashlib.sha256(hosts.content(task, name)).hexdigest() for name in names)
 
     def _describe(self, task: Task) -> Document:
         return self.account.described(task, self.base_url)
@@ -252,5 +273,6 @@ class Api:
                 fields=order.fields,
                 ignored=order.ignored,
                 authorized="Authorization" in request.headers if request else False,
+                clips=self._files(task) if accepted and task else (),
             )
         )

@@ -22,7 +22,8 @@ class Entry:
     answered. ``code`` and ``status`` are what was answered; None where no such thing was. ``running`` is the number
     of slots in use afterwards. ``images`` holds SHA-256 and size of every image's decoded bytes, by field;
     ``fields`` the request without image data. ``authorized`` tells whether an Authorization header was there;
-    its value is never kept.
+    its value is never kept. ``clips`` has the SHA-256 of every file that a new task's answer will name, the clip itself
+    first.
     """
 
     seq: int
@@ -43,6 +44,7 @@ class Entry:
     fields: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     authorized: bool = False
+    clips: tuple[str, ...] = ()
 
 
 class Journal:
@@ -104,4 +106,10 @@ def load(path: str | Path) -> list[Entry]:
     """The entries in a journal file; a last line that a kill cut short is left out."""
     with Path(path).open(encoding="utf-8") as file:
         lines = [line for line in file if line.endswith("\n")]
-    return [Entry(**{**(one := json.loads(line)), "ignored": tuple(one["ignored"])}) for line in lines]
+    return [parse(line) for line in lines]
+
+
+def parse(line: str | bytes) -> Entry:
+    """The entry in a journal's line."""
+    one = json.loads(line)
+    return Entry(**{**one, "ignored": tuple(one["ignored"]), "clips": tuple(one["clips"])})

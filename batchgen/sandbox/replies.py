@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 import socket
 import struct
 import zlib
@@ -11,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from yarl import URL
 
 from batchgen.sandbox.dialects import DIALECTS, Speak
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
@@ -108,7 +108,7 @@ def redirect(status: int) -> Reply:
     """To the same path of another host."""
 
     async def send(x: Exchange) -> web.StreamResponse:
-        return web.Response(status=status, headers={"Location": x.elsewhere + x.request.path_qs})
+        return web.Response(status=status, headers={"Location": x.elsewhere + x.request.raw_path})
 
     return Reply(send, status)
 
@@ -161,6 +161,17 @@ async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[N
     await response.prepare(x.request)
     await response.write(body[: len(body) // 2])
     await end(x)
+    return response
+
+
+async def broken_off(request: web.Request, whole: web.Response, count: int) -> web.StreamResponse:
+    """Announce all of an answer, send the first ``count`` bytes of its body, then hang up."""
+    assert isinstance(whole.body, bytes)
+    response = web.StreamResponse(status=whole.status, headers=whole.headers)
+    response.content_length = len(whole.body)
+    await response.prepare(request)
+    await response.write(whole.body[:count])
+    _hang_up(request, hard=False)
     return response
 
 
@@ -229,7 +240,10 @@ async def _half_then_reset(x: Exchange) -> web.StreamResponse:
 async def _moved_clip(x: Exchange) -> web.StreamResponse:
     document = copy.deepcopy(x.document)
     for video in document["data"]["task_result"]["videos"]:
-        video["url"] = x.elsewhere + URL(video["url"]).path
+        for name in {"url", "watermark_url"} & video.keys():
+            if video[name]:
+                target = re.sub(r"^(https?:)?//[^/]*/|^/", "", video[name].strip())
+                video[name] = f"{x.elsewhere}/{target}"
     return x.answer(document)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchgen.sandbox import hosts
 from batchgen.sandbox.chance import draw
 from batchgen.sandbox.checks import Order
 from batchgen.sandbox.config import Config
@@ -36,6 +37,7 @@ class Task:
     started: float
     ends: float
     failure: str = ""
+    host: str = ""  # a name of hosts.HOSTS
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # set where it is ended before its time
 
     @property
@@ -103,7 +105,7 @@ class Account:
     def taken(self, external_task_id: str | None) -> bool:
         return external_task_id is not None and external_task_id in self._named
 
-    def make(self, order: Order, *, failure: str = "", endless: bool = False) -> Task:
+    def make(self, order: Order, *, failure: str = "", endless: bool = False, host: str = "") -> Task:
         """A new task, running from now on."""
         number = len(self._tasks) + 1
         low, high = self._config.task_seconds
@@ -117,6 +119,7 @@ class Account:
             started=self.now,
             ends=math.inf if endless else self.now + length,
             failure=order.doom or failure,
+            host=host,
         )
         self._tasks[task.id] = task
         heapq.heappush(self._ends, (task.ends, task.id))
@@ -175,11 +178,7 @@ class Account:
             data["final_unit_deduction"] = "0"
         elif status == "succeed":
             fields = task.order.fields
-            url = f"{base_url}/videos/{task.id}"
-            video = {"id": f"v{task.id}", "url": f"{url}.mp4", "duration": task.seconds}
-            if fields.get("watermark_info", {}).get("enabled"):
-                video["watermark_url"] = f"{url}-watermark.mp4"
             rate = _UNITS[fields.get("mode", "std")][fields.get("sound") == "on"]
             data["final_unit_deduction"] = f"{rate * int(task.seconds):g}"
-            data["task_result"] = {"videos": [video]}
+            data["task_result"] = {"videos": hosts.videos(task, base_url, now)}
         return data

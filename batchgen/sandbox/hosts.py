@@ -1,0 +1,166 @@
+"""The hosts of clips: which files a task's clip has, where they are said to be, and what their host does with a request.
+
+A host is named as the fault that gives a task's clip to it; a task without one has its clip at a host of no surprises.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiohttp import web
+
+from batchgen.sandbox import video
+
+if TYPE_CHECKING:
+    from batchgen.sandbox.tasks import Task
+
+LATE = 2.0  # seconds after a task's end in which its file is not there yet
+GOOD_FOR = 1.5  # seconds that a signed address is taken
+LARGE = 250_000  # bytes of a clip whose download breaks off
+BREAKS = 150_000  # bytes after which it does
+
+HOSTS = {
+    "clip_late": f"its host has the file {LATE:g} s after the task's end; until then 404, 403, 410 or 503",
+    "clip_signed": f"its address is signed over its exact bytes and good for {GOOD_FOR:g} s; each answer has a new one",
+    "clip_redirect": "its address leads to a signed one on another host",
+    "clip_key": "its host wants the API's key",
+    "clip_breaks": f"its downloads break off after {BREAKS:,} bytes and can be gone on with, at a new signed address",
+    "clip_packed": "its host packs it with gzip, though nobody asks for that",
+    "clip_tail": "three stray bytes follow its last box",
+    "clip_odd": "its last box is shorter than it says",
+    "clip_several": "its result has two files, after an empty entry",
+    "clip_watermark": "its result has no url, but a watermark_url",
+    "clip_relative": "its address is relative, or ends with a line break",
+}
+_STATUSES = (404, 403, 410, 503)  # of a file that isn't there yet
+_SIGNED = ("clip_signed", "clip_breaks")
+_SPELT = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # what is the same to many, and not to who signed it
+
+
+class Given(NamedTuple):
+    """An answer to a request for a file; ``breaks``: how many bytes of it come, None for all."""
+
+    response: web.Response
+    breaks: int | None = None
+
+
+def files(task: Task) -> list[str]:
+    """The names of the files that a task's clip has, the clip itself first; none where the task fails."""
+    return [] if task.failure else [name for pair in _entries(task) for name in pair if name]
+
+
+def task_of(name: str) -> str:
+    """The id of the task whose file it is."""
+    return name.partition("-")[0]
+
+
+def content(task: Task, name: str) -> bytes:
+    """A file's bytes."""
+    whole = video.clip(name)
+    if task.host == "clip_breaks":
+        size = LARGE - len(whole)
+        return whole + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
+    tails = {"clip_tail": bytes(3), "clip_odd": (4096).to_bytes(4, "big") + b"free" + bytes(40)}
+    return whole + tails.get(task.host, b"")
+
+
+def videos(task: Task, base_url: str, now: float) -> list[dict[str, Any]]:
+    """``task_result.videos`` of a query's answer."""
+    found: list[dict[str, Any]] = []
+    for number, (plain, marked) in enumerate(_entries(task), 1):
+        entry = {"id": f"v{task.id}" if number == 1 else f"v{task.id}-{number}"}
+        entry["url"] = _address(task, plain, base_url, now) if plain else ""
+        entry["duration"] = task.seconds
+        if marked:
+            entry["watermark_url"] = _address(task, marked, base_url, now)
+        found.append(entry)
+    return found
+
+
+def give(
+    task: Task, name: str, request: web.Request, now: float, *, elsewhere: str, authorized: bool
+) -> Given:
+    """What a task's host does with a request for one of its files; ``elsewhere`` is "" where it is that other host."""
+    if task.host == "clip_late" and now < task.ends + LATE:
+        return _no(_STATUSES[int(task.id) % len(_STATUSES)])
+    if task.host == "clip_redirect" and elsewhere:
+        target = _signed(_path(name), now + GOOD_FOR)
+        return Given(web.Response(status=302, headers={"Location": elsewhere + target}))
+    if task.host in (*_SIGNED, "clip_redirect") and not _holds(request.raw_path, now):
+        return _no(403)
+    if task.host == "clip_key" and elsewhere and not authorized:
+        return _no(401)
+    whole = content(task, name)
+    if task.host == "clip_packed":
+        return Given(_video(gzip.compress(whole), {"Content-Encoding": "gzip"}))
+    return _piece(whole, request) if task.host == "clip_breaks" else Given(_video(whole, {}))
+
+
+def _entries(task: Task) -> list[tuple[str, str]]:
+    """The entries of a result: the names of its clip and of its watermarked clip, "" where there is none."""
+    asked = task.order.fields.get("watermark_info", {}).get("enabled")
+    if task.host == "clip_watermark":
+        return [("", f"{task.id}-watermark")]
+    names = [task.id, f"{task.id}-2"] if task.host == "clip_several" else [task.id]
+    pairs = [(name, f"{name}-watermark" if asked else "") for name in names]
+    return [("", ""), *pairs] if task.host == "clip_several" else pairs
+
+
+def _address(task: Task, name: str, base_url: str, now: float) -> str:
+    path = _path(name)
+    if task.host in _SIGNED:
+        return base_url + _signed(path, now + GOOD_FOR)
+    if task.host == "clip_relative":
+        network = base_url.partition(":")[2]
+        return (path, path[1:], f"{network}{path}", f" {base_url}{path}\r\n")[int(task.id) % 4]
+    return base_url + path
+
+
+def _path(name: str) -> str:
+    return f"/videos/{name}.mp4"
+
+
+def _signed(path: str, until: float) -> str:
+    target = f"{path.removesuffix('mp4')}%6dp4?{_SPELT}&Expires={until:.3f}"
+    return f"{target}&Signature={_signature(target)}"
+
+
+def _holds(target: str, now: float) -> bool:
+    """Whether a request's target has a signature over its bytes, and hasn't expired."""
+    signed, _, signature = target.rpartition("&Signature=")
+    until = re.search(r"&Expires=([0-9.]+)$", signed)
+    return until is not None and hmac.compare_digest(signature, _signature(signed)) and now <= float(until[1])
+
+
+def _signature(target: str) -> str:
+    code = base64.b64encode(hmac.digest(b"of the clips' host", target.encode(), "sha256")).decode()
+    return code.replace("+", "~").replace("/", "%2F").replace("=", "%3d")
+
+
+def _piece(whole: bytes, request: web.Request) -> Given:
+    """The file from where it was asked for, as far as it comes."""
+    tag = f'"{hashlib.sha256(whole).hexdigest()[:16]}"'
+    headers = {"ETag": tag, "Accept-Ranges": "bytes"}
+    asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+    if asked is None or request.headers.get("If-Range", tag) != tag:
+        return Given(_video(whole, headers), BREAKS)
+    start = int(asked[1])
+    if start >= len(whole):
+        return _no(416)
+    headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
+    left = whole[start:]
+    return Given(_video(left, headers, 206), BREAKS if len(left) > BREAKS else None)
+
+
+def _video(body: bytes, headers: Mapping[str, str], status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="video/mp4", headers=headers)
+
+
+def _no(status: int) -> Given:
+    return Given(web.Response(text="<Error/>", status=status, content_type="application/xml"))
