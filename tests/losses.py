@@ -16,7 +16,12 @@ from tests.evidence import digests
 from tests.kills import Stage, clip_hosts
 
 RUNS = 6  # without kills, in which everything must come home
-ENDS = (0, 4, 5)  # 4 and 5: the ledger is new, and the API has tasks that it hasn't
+ENDS = (
+    0,
+    1,
+    4,
+    5,
+)  # 1: a clip's host is late; 4 and 5: the ledger is new, and the API has tasks that it hasn't
 
 
 class Losses:
@@ -104,11 +109,13 @@ class Losses:
 
     def judge(self, when: str) -> None:
         made: dict[int, list[tuple[str, ...]]] = {}  # the digests of each task's files
-        for entry in self.stage.evidence.catch_up():
+        entries = self.stage.evidence.catch_up()
+        for entry in entries:
             if entry.accepted:
                 content = int(str(entry.fields["prompt"]).removeprefix("Clip "))
                 made.setdefault(content, []).append(entry.clips)
         verdict = self.stage.evidence.verdict
+        verdict.faults = Counter(entry.fault for entry in entries if entry.fault)
         verdict.accepts = sum(map(len, made.values()))
         verdict.duplicates = sum(len(tasks) - 1 for tasks in made.values())
         found = [
