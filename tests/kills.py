@@ -24,8 +24,8 @@ from typing import Any
 
 from batchgen.models import State
 from batchgen.records import Records
-from batchgen.sandbox.faults import FAULTS, Moment
-from batchgen.sandbox.hosts import GOOD_FOR, HOSTS
+from batchgen.sandbox.faults import FAULTS, HOSTS, Moment
+from batchgen.sandbox.hosts import GOOD_FOR
 from batchgen.sandbox.journal import Entry
 from tests.evidence import Evidence
 from tests.pictures import make_png

@@ -15,7 +15,6 @@ from enum import Enum
 from batchgen.sandbox import replies
 from batchgen.sandbox.chance import draw
 from batchgen.sandbox.envelope import Document
-from batchgen.sandbox.hosts import HOSTS
 from batchgen.sandbox.replies import Reply, altered, coded, gateway, html, rewritten
 
 
@@ -156,7 +155,18 @@ _ALL = (
     Fault("task_fails_outage", Moment.BORN, "the task ends failed for an outage"),
     Fault("task_fails_unsaid", Moment.BORN, "the task ends failed, and nobody says why"),
     Fault("task_never_ends", Moment.BORN, "the task runs for ever"),
-    *(Fault(name, Moment.BORN, text) for name, text in HOSTS.items()),
+    # tasks whose clip is at a host of its own kind
+    Fault("clip_late", Moment.BORN, "for two seconds after the task's end, its clip's host answers 404, 403, 410 or 503"),
+    Fault("clip_signed", Moment.BORN, "the clip's address is signed over its exact bytes and soon expires; each answer has a new one"),
+    Fault("clip_redirect", Moment.BORN, "the clip's address leads to a signed one on another host"),
+    Fault("clip_key", Moment.BORN, "the clip's host wants the API's key"),
+    Fault("clip_breaks", Moment.BORN, "the clip's downloads break off, and can be gone on with at a new signed address"),
+    Fault("clip_packed", Moment.BORN, "the clip's host packs it with gzip, though nobody asks for that"),
+    Fault("clip_tail", Moment.BORN, "three stray bytes follow the clip's last box"),
+    Fault("clip_odd", Moment.BORN, "the clip's last box is shorter than it says"),
+    Fault("clip_several", Moment.BORN, "the result has two files, after an empty entry"),
+    Fault("clip_watermark", Moment.BORN, "the result has no url, but a watermark_url"),
+    Fault("clip_relative", Moment.BORN, "the clip's address is relative, or ends with a line break"),
     # queries
     Fault("query_500", _Q, "5000", coded(5000)),
     Fault("query_503", _Q, "5001", coded(5001)),
@@ -197,6 +207,7 @@ _ALL = (
     Fault("callback_twice", Moment.CALLED, "is sent twice"),
 )  # fmt: skip
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
+HOSTS = tuple(name for name in FAULTS if name.startswith("clip_"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from batchgen.sandbox.checks import Order
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
-from batchgen.sandbox.faults import Dice, Fault, Moment
-from batchgen.sandbox.hosts import HOSTS
+from batchgen.sandbox.faults import HOSTS, Dice, Fault, Moment
 from batchgen.sandbox.journal import Entry, Journal, Kind
 from batchgen.sandbox.replies import Exchange, broken_off
 from batchgen.sandbox.tasks import FAILURES, Account, Task
@@ -185,7 +184,10 @@ class Api:
         return tuple(hashlib.sha256(hosts.content(task, name)).hexdigest() for name in names)
 
     def _describe(self, task: Task) -> Document:
-        return self.account.described(task, self.base_url)
+        data = self.account.described(task)
+        if data["task_status"] == "succeed":
+            data["task_result"] = {"videos": hosts.videos(task, self.base_url, self.account.now)}
+        return data
 
     def _unauthorized(self, request: web.Request) -> int:
         """0, or the code that the Authorization header deserves."""

@@ -11,33 +11,18 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from batchgen.sandbox import video
-
-if TYPE_CHECKING:
-    from batchgen.sandbox.tasks import Task
+from batchgen.sandbox.tasks import Task
 
 LATE = 2.0  # seconds after a task's end in which its file is not there yet
 GOOD_FOR = 1.5  # seconds that a signed address is taken
 LARGE = 250_000  # bytes of a clip whose download breaks off
 BREAKS = 150_000  # bytes after which it does
 
-HOSTS = {
-    "clip_late": f"its host has the file {LATE:g} s after the task's end; until then 404, 403, 410 or 503",
-    "clip_signed": f"its address is signed over its exact bytes and good for {GOOD_FOR:g} s; each answer has a new one",
-    "clip_redirect": "its address leads to a signed one on another host",
-    "clip_key": "its host wants the API's key",
-    "clip_breaks": f"its downloads break off after {BREAKS:,} bytes and can be gone on with, at a new signed address",
-    "clip_packed": "its host packs it with gzip, though nobody asks for that",
-    "clip_tail": "three stray bytes follow its last box",
-    "clip_odd": "its last box is shorter than it says",
-    "clip_several": "its result has two files, after an empty entry",
-    "clip_watermark": "its result has no url, but a watermark_url",
-    "clip_relative": "its address is relative, or ends with a line break",
-}
 _STATUSES = (404, 403, 410, 503)  # of a file that isn't there yet
 _SIGNED = ("clip_signed", "clip_breaks")
 _SPELT = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # what is the same to many, and not to who signed it

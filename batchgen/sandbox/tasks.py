@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchgen.sandbox import hosts
 from batchgen.sandbox.chance import draw
 from batchgen.sandbox.checks import Order
 from batchgen.sandbox.config import Config
@@ -37,7 +36,7 @@ class Task:
     started: float
     ends: float
     failure: str = ""
-    host: str = ""  # a name of hosts.HOSTS
+    host: str = ""  # a name of faults.HOSTS
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # set where it is ended before its time
 
     @property
@@ -164,8 +163,8 @@ class Account:
             "updated_at": born,
         }
 
-    def described(self, task: Task, base_url: str) -> dict[str, Any]:
-        """``data`` of a query's answer, as things stand now."""
+    def described(self, task: Task) -> dict[str, Any]:
+        """``data`` of a query's answer, as things stand now, without its result."""
         now = self.now
         status = task.status(now)
         since = {"submitted": task.started, "processing": task.processing_from}.get(status, task.ends)
@@ -180,5 +179,4 @@ class Account:
             fields = task.order.fields
             rate = _UNITS[fields.get("mode", "std")][fields.get("sound") == "on"]
             data["final_unit_deduction"] = f"{rate * int(task.seconds):g}"
-            data["task_result"] = {"videos": hosts.videos(task, base_url, now)}
         return data
