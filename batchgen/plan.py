@@ -16,6 +16,9 @@ from batchgen.transitions import ABANDONED, MAY_BE_PAID
 
 MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose
 MAX_REFUSED = 2  # the same where the API blames what was sent: nobody pays for the same words three times
+MAX_ANY = (
+    8  # the same for whatever reason: the words that blame a service may be wrong, and every task is paid
+)
 SUPERSEDED = "superseded"  # the folder beside the clips for those that others have replaced
 
 
@@ -96,7 +99,7 @@ def decide(
     failed = [row.error_code for row in mine if row.state is State.FAILED]
     counted = sum(code not in EXCUSED for code in failed)
     if not may_retry(failed) and not retry_failed:
-        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {counted} times")
+        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {len(failed)} times")
     if newest.error_code in EXCUSED:
         return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
     return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
@@ -104,9 +107,8 @@ def decide(
 
 def may_retry(failed: Sequence[str | None]) -> bool:
     """Whether a job whose tasks failed with these causes gets another one by itself."""
-    return (
-        sum(code not in EXCUSED for code in failed) < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED
-    )
+    counted = sum(code not in EXCUSED for code in failed)
+    return counted < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED and len(failed) < MAX_ANY
 
 
 def plan(
@@ -244,6 +246,13 @@ def superseded_path(path: str) -> str:
 def next_id(base_id: str, external_task_id: str) -> str:
     """The id of the try after ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
     return f"{base_id}~{_number(base_id, external_task_id) + 1}"
+
+
+def tries(step: Step | None) -> int:
+    """Which of its job's tasks a step is about: 1, 2, ..."""
+    if step is None or not isinstance(step.job, Job):
+        return 1
+    return _number(step.job.external_task_id, step.external_task_id)
 
 
 def _pays(job: Job, action: Action, external_task_id: str, reason: str) -> Step:

@@ -18,7 +18,7 @@ from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.failures import Breaker
 from batchgen.models import Record
 from batchgen.pacing import Slots, backoff
-from batchgen.plan import Step
+from batchgen.plan import Step, tries
 
 FULLS = 8  # refusals in a row, some two minutes, before slots that nothing of ours will free are waited for no more
 
@@ -252,13 +252,16 @@ class Pool:
                 self._affordable(lane, lane.resting[0][2])  # where it never will be, nobody waits for it
         if now < max(self._paused_until, self._full_until) or self.slots.creating >= self.limits.concurrency:
             return None
-        if overdue:
-            if not self.slots.probe_free or self._fulls >= FULLS:
-                return None
-        elif not self.slots.free or (self.breaker.wary and self.slots.running + self.slots.creating):
+        if overdue and (not self.slots.probe_free or self._fulls >= FULLS):
             return None
-        for lane in self.lanes:
-            if self.closed is None and lane.waiting and lane.open and self._affordable(lane):
+        wary = self.breaker.wary and self.slots.running + self.slots.creating > 0
+        if not overdue and (wary or not self.slots.free):
+            return None
+        lanes = [lane for lane in self.lanes if lane.waiting]
+        if self.breaker.wary:
+            lanes.sort(key=lambda lane: tries((lane.again or lane.queue)[0].step))
+        for lane in lanes:
+            if self.closed is None and lane.open and self._affordable(lane):
                 work = (lane.again or lane.queue).popleft()
                 self._take(work, now)
                 return work

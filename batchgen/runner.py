@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from batchgen.inventory import Inventory
 from batchgen.life import Lives
 from batchgen.models import Record, State
 from batchgen.pacing import Waits
-from batchgen.plan import PAYS, Step
+from batchgen.plan import PAYS, Step, tries
 from batchgen.pool import Lane, Pool, Work
 from batchgen.tally import Ending, Tally
 
@@ -82,6 +83,8 @@ class Runner:
                 lane.queue.append(Work(lane, step))
             else:
                 planned[step.external_task_id] = step
+        for lane in lanes.values():  # those that fail every night must not stop a run before the others' turn
+            lane.queue = deque(sorted(lane.queue, key=lambda work: tries(work.step)))
         for record in open_records:
             planned_step = planned.pop(record.external_task_id, None)
             name = planned_step.job.manifest if planned_step is not None else record.manifest

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.plan import MAX_ANY, MAX_TASKS
 from batchgen.sandbox.journal import Entry
 from tests.program import Desk, Server, sandbox, until
 
@@ -78,7 +79,7 @@ def test_three_jobs_that_all_fail_cost_five_tasks_and_not_nine(desk: Desk) -> No
 
 
 def test_one_job_that_fails_alone_stops_nothing(desk: Desk) -> None:
-    write_jobs(desk, 12)
+    write_jobs(desk, 2)
     with sandbox(desk.folder, *TASKS) as server:
         desk.against(server)
         assert desk.run("run", "--max-jobs", "1", *PACE, "m.yaml").code == 4
@@ -86,9 +87,10 @@ def test_one_job_that_fails_alone_stops_nothing(desk: Desk) -> None:
         for _ in range(2):  # the same job, again and again
             assert desk.run("run", "--max-jobs", "1", *SOON, *PACE, "m.yaml").code == 4
             server.ask("faults", {"clear": True, "add": ["task_fails_unsaid@1"]})
+        write_jobs(desk, 12)
         result = desk.run("run", *SOON, *PACE, "m.yaml")
         assert "in a row" not in result.err
-        assert states(desk).count("downloaded") == 11
+        assert states(desk).count("downloaded") == 12
 
 
 def test_what_the_api_blames_on_the_picture_is_paid_twice_and_not_three_times(desk: Desk) -> None:
@@ -104,9 +106,7 @@ def test_what_the_api_blames_on_the_picture_is_paid_twice_and_not_three_times(de
         assert {row["error_code"] for row in desk.export()} == {"failed_content"}
 
 
-def test_what_failed_for_no_fault_of_the_job_is_tried_once_a_night_after_the_first_and_never_given_up(
-    desk: Desk,
-) -> None:
+def test_what_failed_for_no_fault_of_the_job_is_tried_once_a_night_after_the_first(desk: Desk) -> None:
     write_jobs(desk, 1)
     with sandbox(desk.folder, *TASKS, "--fault", "task_fails_outage=1") as server:
         desk.against(server)
@@ -121,6 +121,42 @@ def test_what_failed_for_no_fault_of_the_job_is_tried_once_a_night_after_the_fir
         server.ask("faults", {"clear": True})
         assert desk.run("run", *PACE, "m.yaml").code == 0
         assert states(desk) == ["failed"] * 6 + ["downloaded"]
+
+
+def test_words_that_blame_the_service_every_night_are_not_paid_for_ever(desk: Desk) -> None:
+    write_jobs(desk, 1)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_outage=1") as server:
+        desk.against(server)
+        for _ in range(MAX_ANY - MAX_TASKS):
+            assert desk.run("run", *SOON, *PACE, "m.yaml").code == 4
+        night = desk.run("run", *SOON, *PACE, "m.yaml")
+        assert (night.code, len(creates(server))) == (1, MAX_ANY)
+        plan = desk.run("plan", "m.yaml").out
+        assert f"its task failed {MAX_ANY} times" in plan
+        server.ask("faults", {"clear": True})
+        assert desk.run("run", "--retry-failed", *PACE, "m.yaml").code == 0
+        assert states(desk) == ["failed"] * MAX_ANY + ["downloaded"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "paths", "first"), [(4, ["m.yaml"], "m.j3"), (3, ["m.yaml", "z.yaml"], "z.j0")]
+)
+def test_jobs_that_fail_every_night_hold_up_no_others(
+    desk: Desk, jobs: int, paths: list[str], first: str
+) -> None:
+    write_jobs(desk, 3)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_outage=1") as server:
+        desk.against(server)
+        assert desk.run("run", *SOON, *PACE, "m.yaml").code == 4  # and leaves word that tasks fail
+        before = len(creates(server))
+        server.ask(
+            "faults", {"clear": True, "add": [f"task_fails_outage@{','.join(map(str, range(7, 99)))}"]}
+        )
+        write_jobs(desk, jobs)
+        other = (desk.folder / "m.yaml").read_text().replace("example.com", "example.org")
+        desk.write("z.yaml", other)
+        desk.run("run", *SOON, *PACE, *paths)
+        assert (creates(server)[before].external_task_id or "").startswith(first)
 
 
 def test_a_retry_waits_longer_each_time_and_holds_no_slot_meanwhile(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from batchgen import __version__, errors, keys, manifest, options, report, setti
 from batchgen.cli import main
 from batchgen.export import EXPORT_FIELDS
 from batchgen.models import State
-from batchgen.plan import MAX_REFUSED, MAX_TASKS
+from batchgen.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
 from batchgen.prices import MILLS_PER_SECOND, READ_ON
 from batchgen.schema import load
 from batchgen.tally import Tally
@@ -331,6 +331,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     sizes = f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
     assert sizes in text
     assert (MAX_TASKS, MAX_REFUSED) == (3, 2) and "up to three tasks in all, or two" in text
+    assert MAX_ANY == 8 and "up to eight tasks in all" in text
     assert UNREACHABLE == 10 and "for ten times `--timeout`" in text
 
 
