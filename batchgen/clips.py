@@ -64,7 +64,7 @@ def entry_line(record: Record, folder: str, api: str) -> str:
         "api": api,
     }
     line |= {name: getattr(record, name) for name in (*_NEEDED, *_OPTIONAL)}
-    line |= {name: _iso(getattr(record, name)) for name in _TIMES}
+    line |= {name: iso(getattr(record, name)) for name in _TIMES}
     parts = json.loads(record.parts) if record.parts else []
     line["parts"] = [
         {**one, "path": one.get("path") and os.path.relpath(one["path"], folder)} for one in parts
@@ -287,10 +287,15 @@ def _sync(folder: str) -> None:
         os.close(descriptor)
 
 
-def _iso(seconds: float | None) -> str | None:
+def iso(seconds: float | None) -> str | None:
+    """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for none, and for what no calendar has."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        time = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _seconds(text: Any) -> float | None:

@@ -216,20 +216,8 @@ NO_TASK_PHRASES = {
 #: Statuses that such a message is believed with.
 NO_TASK_STATUSES = {200, 400, 404}
 _IDLE = {
-    "the",
-    "this",
-    "that",
-    "a",
-    "your",
-    "requested",
-    "specified",
-    "given",
-    "with",
-    "for",
-    "of",
-    "id",
-    "error",
-}
+    "the", "this", "that", "a", "your", "requested", "specified", "given", "with", "for", "of", "id", "error",
+}  # fmt: skip
 #: What else can be missing: then nothing is said about the task.
 _OTHERS = {
     "model", "models", "channel", "channels", "user", "users", "account", "token", "group", "route", "url",

@@ -20,7 +20,7 @@ from yarl import URL
 from batchgen import __version__, addresses, transport
 from batchgen.bodies import answered_at, retry_after
 from batchgen.errors import DownloadError, UsageError
-from batchgen.fields import in_a_line
+from batchgen.fields import in_a_line, short
 from batchgen.partfile import PartFile
 from batchgen.transfer import Changed, Clip, Transfer
 
@@ -154,7 +154,7 @@ class Downloads:
         hops = 0
         while True:
             if (where := _url(url)) is None:
-                raise DownloadError(f"the clip's address can't be used: {_shown(url)}")
+                raise DownloadError(f"the clip's address can't be used: {short(url)}")
             ours = ours and bool(self._lend(url))
             try:
                 way = transport.way(url)
@@ -169,7 +169,7 @@ class Downloads:
                     target = addresses.resolve(url, location.strip())
                     if target is None:
                         raise DownloadError(
-                            f"the clip's host redirects to {_shown(location)}, which is no address"
+                            f"the clip's host redirects to {short(location)}, which is no address"
                         )
                     if hops > HOPS:
                         raise DownloadError("the clip's host redirects without an end")
@@ -204,7 +204,3 @@ def _url(url: str) -> URL | None:
         return URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
     except ValueError:
         return None
-
-
-def _shown(url: str) -> str:
-    return repr(url if len(url) <= 80 else url[:77] + "...")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from batchgen.clips import iso
 from batchgen.models import Record, State
 from batchgen.request import asked
 from batchgen.transitions import ABANDONED
@@ -105,14 +105,3 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
         text = value.replace('"', '""')
         return f'="{text}"'
     return value
-
-
-def iso(seconds: float | None) -> str | None:
-    """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for none, and for what no calendar has."""
-    if seconds is None:
-        return None
-    try:
-        time = datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,7 +20,7 @@ from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, No
 from batchgen.failures import Cause, cause_of
 from batchgen.ledger import Ledger
 from batchgen.models import Record, State, TaskView
-from batchgen.pacing import Lengths, Waits, align_to_tick, backoff
+from batchgen.pacing import Lengths, Waits, align_to_tick, backoff, lasting
 from batchgen.pool import Pool, Watch, Work
 from batchgen.reach import UNREACHABLE
 from batchgen.retrieval import KEPT, addresses
@@ -188,10 +188,10 @@ class Follower:
         usual = (
             ""
             if longest is None
-            else f" (of its kind, {record.kind}, none took longer than {_words(longest)})"
+            else f" (of its kind, {record.kind}, none took longer than {lasting(longest)})"
         )
         return (
-            f"its task {record.task_id} has run for {_words(age)}{usual} and answered {before + watch.answers} times that it"
+            f"its task {record.task_id} has run for {lasting(age)}{usual} and answered {before + watch.answers} times that it"
             f" hasn't ended, the last time {watch.status!r}; the next run asks again and doesn't wait for it"
         )
 
@@ -207,7 +207,7 @@ class Follower:
         denials = list(itertools.takewhile(lambda event: event.event == "not_found", history))
         since = denials[-1].at
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
-        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {_words(self._clock() - since)}"
+        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._clock() - since)}"
         if age < KEPT and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
             return f"{said}; the next run asks again"
         work.bucket = "vanished"
@@ -229,12 +229,3 @@ def _length(view: TaskView, age: float) -> float:
     if view.created_at is None or view.updated_at is None:
         return age
     return min(max(view.updated_at - view.created_at, 0.0), age) or age
-
-
-def _words(seconds: float) -> str:
-    """A length of time for people: ``40 s``, ``12 min``, ``5 h``, ``3 days``."""
-    for unit, word in ((172800.0, "days"), (7200.0, "h"), (120.0, "min")):
-        if seconds >= unit:
-            size = {"days": 86400.0, "h": 3600.0, "min": 60.0}[word]
-            return f"{seconds / size:.0f} {word}"
-    return f"{seconds:.0f} s"

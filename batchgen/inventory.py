@@ -36,7 +36,7 @@ class Inventory:
     """The clips of one run's ledger on disk."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger = self._ledger = ledger
+        self.ledger = ledger
         self.found = Survey()
         self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
         self.log = ClipLog(ledger)
@@ -55,7 +55,7 @@ class Inventory:
         values = {**columns, "error_message": None}  # the note is history
         name, message = record.external_task_id, note or None
         change = Change(name, State.DOWNLOADED, "downloaded", None, message, values=values, detail=detail)
-        return await self.names.take(await self._ledger.apply(change), job)
+        return await self.names.take(await self.ledger.apply(change), job)
 
     # -- clips that the ledger hasn't ---------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Inventory:
         ]
         moved = [change for one in told.values() if (change := await self._caught_up(one.row)) is not None]
         if moved:
-            await self._ledger.rename(moved)  # all at once: they may have each other's names
+            await self.ledger.rename(moved)  # all at once: they may have each other's names
         verified = await asyncio.to_thread(lambda: list(_verified(wanted, output_dir)))
         adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
         if adopted:
@@ -116,7 +116,7 @@ class Inventory:
             )  # fmt: skip
         if digests is None:
             self.log.seen(folder, size)
-            rows = self._ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
+            rows = self.ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
             missing = [  # they came home before lines were written
                 row
                 for row in rows
@@ -129,15 +129,15 @@ class Inventory:
 
     def _lacks(self, row: Record) -> bool:
         """Whether the ledger doesn't have this clip, and nothing in it speaks against it."""
-        known = self._ledger.record(row.external_task_id)
+        known = self.ledger.record(row.external_task_id)
         if known is None:
-            return not self._ledger.with_task(row.task_id or "")
+            return not self.ledger.with_task(row.task_id or "")
         ended = known.state in (State.DOWNLOADED, State.FAILED)
         return not ended and known.task_id in (None, row.task_id)
 
     async def _caught_up(self, row: Record) -> Change | None:
         """What an older ledger has to learn about where a clip was moved since."""
-        known = self._ledger.record(row.external_task_id)
+        known = self.ledger.record(row.external_task_id)
         if known is None or known.state is not State.DOWNLOADED or known.video_sha256 != row.video_sha256:
             return None
         if known.video_path == row.video_path:
@@ -154,11 +154,11 @@ class Inventory:
     async def _adopt(self, row: Record) -> Record | None:
         values = {name: getattr(row, name) for name in _OF_A_CLIP}
         change = Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values)
-        known = self._ledger.record(row.external_task_id)
+        known = self.ledger.record(row.external_task_id)
         try:
             if known is not None and known.task_id is not None:
-                return await self._ledger.apply(change)
-            kept = await self._ledger.adopt(row, change)
+                return await self.ledger.apply(change)
+            kept = await self.ledger.adopt(row, change)
         except LedgerLost:
             raise
         except LedgerError as error:  # of this clip alone
@@ -167,7 +167,7 @@ class Inventory:
         if kept.output_path != row.output_path == row.video_path:  # another row's clip belongs there
             belongs = {"output_path": row.output_path, "output_dir": row.root}
             renamed = Change(row.external_task_id, State.DOWNLOADED, "renamed", values=belongs)
-            (kept,) = await self._ledger.rename([renamed])
+            (kept,) = await self.ledger.rename([renamed])
         return kept
 
     # -- clips that aren't where they were ----------------------------------------------------------------------
@@ -177,10 +177,10 @@ class Inventory:
 
         ``output_dirs`` are the output folders that the manifests name now.
         """
-        unreachable = {row.root for row, _ in self._ledger.moves() if unmounted(self._ledger, row.root)}
+        unreachable = {row.root for row, _ in self.ledger.moves() if unmounted(self.ledger, row.root)}
         await self.names.finish(unreachable)
         folders = sorted(set(output_dirs))
-        found = self.found = await asyncio.to_thread(survey, self._ledger, list(manifests))
+        found = self.found = await asyncio.to_thread(survey, self.ledger, list(manifests))
         for folder in folders:
             if any(map(clips.size, _folders(folder))):
                 found.here.add(folder)
@@ -204,7 +204,7 @@ class Inventory:
                 there = os.path.relpath(row.output_path, row.root)
                 values |= {"output_path": os.path.join(root, there), "output_dir": root}
             detail = {"from": row.video_path}
-            record = await self._ledger.apply(
+            record = await self.ledger.apply(
                 Change(name, State.DOWNLOADED, "found_on_disk", values=values, detail=detail)
             )
             await self.log.add(record)
@@ -217,7 +217,7 @@ class Inventory:
         found = self.found
         wanted: list[tuple[Record, Job | None]] = []
         for step in found.misnamed:
-            record = self._ledger.record(step.external_task_id)
+            record = self.ledger.record(step.external_task_id)
             if record is None or record.root in found.offline or record.external_task_id in found.missing:
                 continue
             if isinstance(step.job, Job):
@@ -228,7 +228,7 @@ class Inventory:
     def unwritable(self, one: Manifest) -> EndedEarly | None:
         """Why clips of this manifest could not be written; found out before they are paid for."""
         for folder in sorted({job.output_dir for job in one.jobs}):
-            if (why := unmounted(self._ledger, folder)) is not None:
+            if (why := unmounted(self.ledger, folder)) is not None:
                 return EndedEarly(f"{one.name}: {why}", kind="unmounted")
             try:
                 os.makedirs(folder, exist_ok=True)
@@ -241,16 +241,16 @@ class Inventory:
     async def note_mounts(self, output_dirs: Iterable[str]) -> None:
         """Remember on which mounted disks the output folders lie that are there."""
         for folder in output_dirs:
-            there = folder in self.found.here or unmounted(self._ledger, folder) is None
+            there = folder in self.found.here or unmounted(self.ledger, folder) is None
             if there and os.path.isdir(folder):
                 mount = clips.mount_point(folder)
-                if self._ledger.note(f"mount:{folder}") != mount:
-                    await self._ledger.set_note(f"mount:{folder}", mount)
+                if self.ledger.note(f"mount:{folder}") != mount:
+                    await self.ledger.set_note(f"mount:{folder}", mount)
 
     def missing(self) -> Iterator[Record]:
         """The rows whose clips have to be fetched again."""
         for name in self.found.missing:
-            record = self._ledger.record(name)
+            record = self.ledger.record(name)
             if record is not None and record.state is State.DOWNLOADED:
                 yield record
 

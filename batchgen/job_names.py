@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from batchgen.errors import UsageError
 from batchgen.models import Record
+from batchgen.names import composed
 from batchgen.records import Records
 
 LISTED = 10  # names that a message shows
@@ -49,8 +49,8 @@ class Match(NamedTuple):
 
 def match(text: str, names: Iterable[Name]) -> Match:
     """Which of these names are meant. Accents count the same in both spellings that file systems give them."""
-    spelt = [(name, _composed(f"{name.manifest}/{name.job_id}")) for name in names]
-    text = _composed(text)
+    spelt = [(name, composed(f"{name.manifest}/{name.job_id}")) for name in names]
+    text = composed(text)
     with_take = _TAKE.fullmatch(text)
     readings: list[tuple[str, int | None]] = [(text, None)]
     readings += [(with_take[1], int(with_take[2]))] if with_take else []
@@ -86,12 +86,12 @@ def rows(ledger: Records, text: str, *, many: bool) -> dict[Name, list[Record]]:
 
 def near(text: str, names: Iterable[Name]) -> list[str]:
     """Names that may have been meant, the likeliest first."""
-    text = _composed(text).strip().strip("/").casefold()
+    text = composed(text).strip().strip("/").casefold()
     texts: dict[str, list[str]] = {}  # what is compared -> full names
     for name in list(names)[:SEARCHED]:
         full = str(name._replace(take=1))
         for part in (full, name.job_id, name.job_id.rpartition("/")[2]):
-            texts.setdefault(_composed(part).casefold(), []).append(full)
+            texts.setdefault(composed(part).casefold(), []).append(full)
     likely = difflib.get_close_matches(text, texts, LISTED, 0.7)
     likely += [part for part in texts if text and text in part]
     return list(dict.fromkeys(full for part in likely for full in texts[part]))[:LISTED]
@@ -99,8 +99,8 @@ def near(text: str, names: Iterable[Name]) -> list[str]:
 
 def _nothing(path: str, text: str, names: Sequence[Name]) -> str:
     said = f"no job in the ledger {path} goes by {text!r}"
-    wanted = _composed(text).strip("/")
-    if any(_composed(name.manifest) == wanted for name in names):
+    wanted = composed(text).strip("/")
+    if any(composed(name.manifest) == wanted for name in names):
         return f"{said}; '{text.strip('/')}/*' names the jobs of that manifest"
     if likely := near(text, names):
         return "\n".join([f"{said}; near it:", *(f"  {name}" for name in likely)])
@@ -119,7 +119,3 @@ def _fits_glob(wanted: str) -> Callable[[str], bool]:
     """``*`` stands for anything, ``/`` too."""
     pattern = re.compile(rf"(?s:.*/)?{fnmatch.translate(wanted)}")
     return lambda full: pattern.match(full) is not None
-
-
-def _composed(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)

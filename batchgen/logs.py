@@ -12,7 +12,7 @@ from io import TextIOWrapper
 
 from batchgen import files
 from batchgen.errors import UsageError
-from batchgen.output import plain
+from batchgen.escapes import visible
 from batchgen.reach import NOTICE
 
 log = logging.getLogger("batchgen")
@@ -22,7 +22,7 @@ class _Lines(logging.Formatter):
     """A line for each thing, whatever is in the names of files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record))
+        return visible(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -33,7 +33,7 @@ class _JsonLines(logging.Formatter):
         for name in ("action", "external_task_id"):
             if (value := getattr(record, name, None)) is not None:
                 line[name] = value
-        return plain(json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False))
+        return visible(json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False))
 
 
 class _LogFile(logging.FileHandler):

@@ -49,12 +49,14 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Data, line by line. Raises BrokenPipeError where nobody reads on."""
         paint = self._coloured(sys.stdout)
-        for line in map(plain, lines):
+        for line in map(visible, lines):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
 
     def document(self, value: dict[str, Any]) -> None:
         """The one object of ``--json``."""
-        text = plain(json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str))
+        text = visible(
+            json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
+        )
         with quiet_pipe():
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
@@ -63,7 +65,7 @@ class Output:
         """Write to stderr; that nobody listens there is no reason to fail."""
         try:
             paint = self._coloured(sys.stderr)
-            for line in map(plain, map(str, lines)):
+            for line in map(visible, map(str, lines)):
                 print(_painted(line) if paint else line, file=sys.stderr)
             sys.stderr.flush()
         except OSError:
@@ -138,11 +140,6 @@ def open_streams() -> None:
 def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "backslashreplace") -> None:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=encoding, errors=errors)
-
-
-def plain(text: str) -> str:
-    """The text without what can't be seen, moves a terminal's cursor or turns its writing round, in JSON's escapes."""
-    return visible(text)
 
 
 def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:

@@ -82,6 +82,14 @@ def align_to_tick(now: float, wait: float) -> float:
     return wait if wait < TICK else math.ceil((now + wait) / TICK) * TICK - now
 
 
+def lasting(seconds: float) -> str:
+    """A time of that length in the unit that says most: ``50 s``, ``12 min``, ``7 h``, ``3 days``."""
+    for unit, size, until in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600)):
+        if seconds < until:
+            return f"{max(seconds, 0) // size:.0f} {unit}"
+    return f"{seconds // 86400:,.0f} days"
+
+
 class Slots:
     """How many tasks may run. ``told`` is the user's limit; None means that it is learned.
 

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from batchgen.escapes import visible
 from batchgen.job_names import Name
 from batchgen.models import Job, Problem
-from batchgen.output import folded, plain
+from batchgen.output import folded
 from batchgen.plan import PAYS, Action, Step, image_name
 from batchgen.prices import is_floor
 from batchgen.report import counted, problem_object
@@ -100,13 +101,13 @@ def _bought(job: Job, width: int | None) -> str:
     wanted = asked(job.request)
     sound = ", sound" if wanted["sound"] == "on" else ""
     how = f", {wanted['mode']}, {wanted['duration']} s{sound}: "
-    prompt = plain(" ".join((wanted["prompt"] or "no prompt").split()))
+    prompt = visible(" ".join((wanted["prompt"] or "no prompt").split()))
     image = image_name(job.request) or "Base64"
     if width is None:
         here = os.path.join(os.getcwd(), "")
-        return f"    {plain(image.removeprefix(here))}{how}{prompt}"
+        return f"    {visible(image.removeprefix(here))}{how}{prompt}"
     file = os.path.basename(image.partition("?")[0] if is_url(image) else image) or image
-    return cut(f"    {plain(file)}{how}{prompt}", width)
+    return cut(f"    {visible(file)}{how}{prompt}", width)
 
 
 def cut(text: str, width: int) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from batchgen import report, settings
+from batchgen.clips import iso
 from batchgen.errors import cited
-from batchgen.export import export_row, iso
+from batchgen.export import export_row
 from batchgen.job_names import Name
 from batchgen.job_names import rows as job_rows
 from batchgen.models import Event, Record, State, Unusable
 from batchgen.output import Output, folded
+from batchgen.pacing import lasting
 from batchgen.plan import may_retry
 from batchgen.records import OPEN, Records
 
@@ -209,11 +211,3 @@ def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[st
         parts += [f"request id {event.request_id}"] if event.request_id else []
         parts += [f"{name} {value}" for name, value in event.detail.items()]
         yield "  ".join(parts)
-
-
-def lasting(seconds: float) -> str:
-    """A time of that length in the unit that says most: ``50 s``, ``12 min``, ``7 h``, ``3 days``."""
-    for unit, size, until in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600)):
-        if seconds < until:
-            return f"{max(seconds, 0) // size:.0f} {unit}"
-    return f"{seconds // 86400:,.0f} days"

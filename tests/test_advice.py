@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchgen.advice import command, quoted
 from batchgen.cli import COMMANDS
-from batchgen.output import plain
+from batchgen.escapes import visible
 from tests.documents import PACKAGE
 from tests.program import KEY, Desk, sandbox
 
@@ -47,7 +47,7 @@ BASH = shutil.which("bash")
 @pytest.mark.skipif(BASH is None, reason="pastes into bash, which isn't installed")
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_pasted_arrives_and_nothing_else_is_run(text: str, tmp_path: Path) -> None:
-    shown = plain(command("resolve", text, options="--abandon"))  # as a terminal shows it
+    shown = visible(command("resolve", text, options="--abandon"))  # as a terminal shows it
     script = f"batchgen() {{ printf '%s\\0' \"$@\"; }}\n{shown}\n"
     done = subprocess.run([str(BASH), "-c", script], capture_output=True, cwd=tmp_path, check=True)
     assert done.stdout.split(b"\0") == [
@@ -62,7 +62,7 @@ def test_what_is_pasted_arrives_and_nothing_else_is_run(text: str, tmp_path: Pat
 @given(st.text(st.characters(exclude_characters="\0"), max_size=20))
 def test_a_command_is_one_visible_line(text: str) -> None:
     shown = command("resolve", text, options="--abandon")
-    assert plain(shown) == shown and "\n" not in shown
+    assert visible(shown) == shown and "\n" not in shown
     assert quoted(text) in shown
 
 
