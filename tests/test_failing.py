@@ -160,20 +160,19 @@ def test_jobs_that_fail_every_night_hold_up_no_others(
 
 
 def test_a_retry_waits_longer_each_time_and_holds_no_slot_meanwhile(desk: Desk) -> None:
-    write_jobs(desk, 3)
-    with sandbox(desk.folder, "--task-seconds", "0.1-0.1", "--fault", "task_fails_unsaid@1,4") as server:
+    write_jobs(desk, 2)
+    with sandbox(desk.folder, "--task-seconds", "0.1-0.1", "--fault", "task_fails_unsaid@1,3") as server:
         desk.against(server)
         options = ("--max-running", "1", "--concurrency", "1", "--retry-wait", "1.5s")
         assert desk.run("run", *options, *PACE, "m.yaml").code == 0
-        first, second, third, again, last = creates(server)
+        first, other, again, last = creates(server)
         assert (again.external_task_id, last.external_task_id) == (
             f"{first.external_task_id}~2",
             f"{first.external_task_id}~3",
         )
-        assert third.at - first.at < 1.5, "the others had the slot meanwhile"
+        assert other.at < again.at, "it had the slot meanwhile"
         assert again.at - first.at >= 1.5
         assert last.at - again.at >= 3.0
-        assert second.at < third.at
 
 
 @pytest.mark.parametrize(

