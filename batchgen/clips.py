@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from batchgen.models import TASK_ID, Record, State
+from batchgen.models import TASK_ID, Record, Shelved, State
 from batchgen.request import canonical_text, digest
 
 NAME = "clips.jsonl"
@@ -247,6 +247,27 @@ def mount_point(path: str) -> str:
     while not os.path.ismount(path):
         path = os.path.dirname(path)
     return path
+
+
+class File(NamedTuple):
+    """A file of a clip; ``size`` in bytes, None where it isn't known."""
+
+    path: str
+    sha256: str
+    size: int | None
+
+
+def files(row: Record | Shelved) -> list[File]:
+    """The files of a downloaded row, the clip itself first."""
+    parts = json.loads(row.parts) if row.parts else []
+    further = [File(one["path"], str(one.get("sha256")), None) for one in parts if one.get("path")]
+    return [File(row.video_path or "", row.video_sha256 or "", row.video_size), *further]
+
+
+def absent(row: Record | Shelved) -> str:
+    """The first file of a downloaded row that isn't where it was; the clip itself where all are."""
+    there = [one.path for one in files(row)]
+    return next((path for path in there if not os.path.exists(path)), there[0])
 
 
 # -- moves ----------------------------------------------------------------------------------------------------

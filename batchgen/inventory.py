@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from batchgen import clips
 from batchgen.cliplog import ClipLog
@@ -197,20 +197,26 @@ class Inventory:
         roots = {row.root for row in absent.values()} | set(output_dirs)
         where = sorted(roots - found.offline.keys())
         places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set())))
-        for row, path, root in places:
-            name = row.external_task_id
-            values = {"video_path": path}
-            if root != row.root:  # the whole folder was moved
-                there = os.path.relpath(row.output_path, row.root)
-                values |= {"output_path": os.path.join(root, there), "output_dir": root}
-            detail = {"from": row.video_path}
+        for row, there in places:
+            if not there.whole:
+                continue
+            name, path = row.external_task_id, there.path
+            values = {"video_path": path, "parts": there.parts}
+            if there.root != row.root:  # the whole folder was moved
+                belongs = os.path.relpath(row.output_path, row.root)
+                values |= {"output_path": os.path.join(there.root, belongs), "output_dir": there.root}
+            detail, was = {"from": row.video_path}, clips.absent(row)
             record = await self.ledger.apply(
                 Change(name, State.DOWNLOADED, "found_on_disk", values=values, detail=detail)
             )
             await self.log.add(record)
             found.missing.pop(name, None)
             found.away.pop(name, None)
-            tell(logging.INFO, "found_on_disk", record, f"{row.video_path} is at {path} now")
+            now = {
+                one.path: other.path
+                for one, other in zip(clips.files(row), clips.files(record), strict=False)
+            }
+            tell(logging.INFO, "found_on_disk", record, f"{was} is at {now.get(was, path)} now")
 
     async def place(self) -> None:
         """Give the clips of renamed jobs, and of those that were replaced and are wanted again, their plain names."""
@@ -264,32 +270,37 @@ def _folders(output_dir: str) -> list[str]:
         return []
 
 
+class _Found(NamedTuple):
+    """Where the bytes of a row's clip are, below the folder ``root``; ``whole``: all its further files are, too."""
+
+    path: str
+    root: str
+    parts: str | None
+    whole: bool
+
+
 def _verified(rows: Sequence[Record], output_dir: str) -> Iterator[Record]:
-    """The rows whose clips are on disk, with where they are: under their names, or found by their digests."""
-    astray = []
+    """The rows whose clips are on disk, with where they are: under their names, or found by their digests.
+
+    A further file that isn't there is named all the same: it was paid, and is fetched again.
+    """
+    astray, taken = [], set[str]()
     for row in rows:
-        if clips.is_clip(row.video_path or "", row.video_sha256 or "", row.video_size):
-            yield _with_parts(row)
+        files = clips.files(row)
+        if all(clips.is_clip(one.path, one.sha256, one.size) for one in files):
+            taken |= {one.path for one in files}
+            yield row
         else:
             astray.append(row)
-    if astray:
-        taken = {row.video_path for row in rows} - {row.video_path for row in astray}
-        for row, path, _ in _match(astray, [output_dir], taken):
-            yield _with_parts(row._replace(video_path=path))
-
-
-def _with_parts(row: Record) -> Record:
-    """The row with those further files that are there."""
-    parts = json.loads(row.parts) if row.parts else []
-    there = [one for one in parts if one["path"] and clips.is_clip(one["path"], str(one.get("sha256")))]
-    return row._replace(parts=json.dumps(there) if there else None)
+    for row, found in _match(astray, [output_dir], taken) if astray else ():
+        yield row._replace(video_path=found.path, parts=found.parts)
 
 
 def _match(
-    rows: Sequence[_Row], roots: Sequence[str], taken: set[str | None]
-) -> Iterator[tuple[_Row, str, str]]:
-    """Files below ``roots`` with the bytes of these rows' clips, each once, and their root; of some rows there is none."""
-    sizes = {row.video_size for row in rows}
+    rows: Sequence[_Row], roots: Sequence[str], taken: Container[str]
+) -> Iterator[tuple[_Row, _Found]]:
+    """Files below ``roots`` with the bytes of these rows' clips, each once; of some rows there is none."""
+    sizes = {one.size for row in rows for one in clips.files(row)}
     by_size: dict[int | None, list[tuple[str, str]]] = {}
     for root in roots:
         for path, size in clips.below(root):
@@ -297,11 +308,24 @@ def _match(
                 for key in {size, None} & sizes:
                     by_size.setdefault(key, []).append((path, root))
     used = set[str]()
-    for row in rows:
-        name = os.path.basename(row.video_path or "")
-        alike = by_size.get(row.video_size, [])
-        for path, root in sorted(alike, key=lambda one: os.path.basename(one[0]) != name):
-            if path not in used and clips.is_clip(path, row.video_sha256 or "", row.video_size):
+
+    def find(file: clips.File) -> tuple[str, str] | None:
+        name = os.path.basename(file.path)
+        alike = by_size.get(file.size, [])
+        for path, root in sorted(
+            alike, key=lambda one: (one[0] != file.path, os.path.basename(one[0]) != name)
+        ):
+            if path not in used and clips.is_clip(path, file.sha256, file.size):
                 used.add(path)
-                yield row, path, root
-                break
+                return path, root
+        return None
+
+    for row in rows:
+        clip, *further = clips.files(row)
+        if (place := find(clip)) is not None:
+            there = {file.path: find(file) for file in further}
+            parts = json.loads(row.parts) if row.parts else []
+            for one in parts:
+                if (found := there.get(one["path"])) is not None:
+                    one["path"] = found[0]
+            yield row, _Found(*place, json.dumps(parts) if parts else None, None not in there.values())

@@ -169,7 +169,7 @@ def _move_parts(row: Record, path: str) -> str:
     stem, suffix = os.path.splitext(path)
     parts = json.loads(row.parts or "[]")
     for one in parts:
-        if one.get("path"):
+        if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):
             target = f"{stem}.{one['part']}{suffix}"
             one["path"] = clips.move(one["path"], target, str(one["sha256"]), root=row.root) or one["path"]
     return json.dumps(parts)

@@ -14,6 +14,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from batchgen import clips
 from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import tell, write
@@ -147,7 +148,7 @@ class Retrieval:
 
     async def fetch_again(self, work: Work, record: Record) -> str:
         """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
-        where = f"its clip is no longer at {record.video_path}"
+        where = f"its clip is no longer at {clips.absent(record)}"
         try:
             view = await self._asker.ask(record.task_id or "")
         except ApiError as error:
@@ -169,7 +170,7 @@ class Retrieval:
 
     async def _lost(self, work: Work, record: Record) -> str:
         """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
-        text = f"its clip was at {record.video_path} and is no longer there, and the API has deleted it"
+        text = f"its clip was at {clips.absent(record)} and is no longer there, and the API has deleted it"
         work.record = await write(
             self._ledger, record, State.DOWNLOADED, "clip_gone", code=CLIP_GONE, message=text
         )

@@ -18,7 +18,7 @@ import pytest
 from batchgen.models import State
 from batchgen.records import Records
 from batchgen.sandbox.video import clip
-from tests.program import KEY, Desk
+from tests.program import KEY, Desk, Result, sandbox
 from tests.wire import PATH, Heard, answer, made, request, served
 
 SETTLE = 6  # seconds that a clip is waited for in this file
@@ -257,6 +257,57 @@ def test_files_that_are_others_in_a_later_answer_are_all_fetched(desk: Desk) -> 
     paths = {"": row.video_path} | {part["part"]: part["path"] for part in json.loads(row.parts)}
     contents = {part: Path(path).read_bytes() for part, path in paths.items()}
     assert contents == {"": clip("/1.mp4"), "part2": clip("/2.mp4"), "part3": clip("/3.mp4")}
+
+
+SEVERAL = ("--task-seconds", "0.05-0.1", "--fault", "clip_several=1")
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the ledger is there", "the ledger is lost"])
+@pytest.mark.parametrize("deleted", ["j1.part2.mp4", "j1.mp4"])
+def test_a_further_file_that_was_deleted_is_fetched_again_and_nothing_is_paid(
+    desk: Desk, deleted: str, lost: bool
+) -> None:
+    desk.write("m.yaml", jobs("j1"))
+    ledger = desk.folder / "home/.local/state/batchgen/ledger.db"
+    with sandbox(desk.folder, *SEVERAL) as server:
+        desk.against(server)
+        assert desk.run("run", *BRIEF, "m.yaml").code == 0
+        before = files(desk)
+        (desk.folder / "clips/m" / deleted).unlink()
+        if lost:
+            ledger.unlink()
+        again = desk.run("run", "-v", *BRIEF, "m.yaml")
+        assert again.code == 0, again.err
+        assert files(desk) == before
+        assert len(before) == 2
+        if not lost:
+            assert f"no longer at {desk.folder / 'clips/m' / deleted}: fetched again, at no cost" in again.err
+        requests = len(server.entries())
+        assert desk.run("run", *BRIEF, "m.yaml") == Result(0, "", "")
+        assert len(server.entries()) == requests
+        assert len(server.accepted()) == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the ledger is there", "the ledger is lost"])
+def test_a_further_file_that_was_moved_is_found_and_stays_there(desk: Desk, lost: bool) -> None:
+    desk.write("m.yaml", jobs("j1"))
+    with sandbox(desk.folder, *SEVERAL) as server:
+        desk.against(server)
+        assert desk.run("run", *BRIEF, "m.yaml").code == 0
+        moved = desk.folder / "clips/best/mine.mp4"
+        moved.parent.mkdir()
+        (desk.folder / "clips/m/j1.part2.mp4").rename(moved)
+        if lost:
+            (desk.folder / "home/.local/state/batchgen/ledger.db").unlink()
+        downloads = len([one for one in server.entries() if one.kind == "video"])
+        for name in ("j1", "j1", "renamed", "renamed"):
+            desk.write("m.yaml", jobs("j1").replace('"id": "j1"', f'"id": "{name}"'))
+            assert desk.run("run", *BRIEF, "m.yaml").code == 0
+        assert len([one for one in server.entries() if one.kind == "video"]) == downloads
+        assert len(server.accepted()) == 1
+    assert sorted(files(desk)) == ["mine.mp4", "renamed.mp4"]
+    (row,) = rows(desk)
+    assert [part["path"] for part in json.loads(row.parts)] == [str(moved)]
 
 
 # -- the key ----------------------------------------------------------------------------------------------------------
