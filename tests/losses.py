@@ -196,5 +196,5 @@ class Losses:
 
 def play(stage: Stage, cycles: int) -> None:
     """Nights with mishaps of all kinds, at a server that makes every clip, some at hosts of all kinds."""
-    stage.fault(*clip_hosts(0.04), "clip_several=0.15")
+    stage.fault(*clip_hosts(0.04), "clip_several=0.3")
     Losses(stage).play(cycles)

@@ -71,7 +71,9 @@ SCENARIOS = (
     Scenario("faults, lookups lag, ids not unique", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02),
     Scenario("faults, 4 slots, a neighbour", ("--slots", "4", "--neighbour", "3"), faults=0.02),
     Scenario("lost and older ledgers, renames, moved clips", kills=0, losses=12),
-    Scenario("gateway, wrapped", ("--dialect", "wrapped"), cycles=1),  # no answer names an external_task_id
+    Scenario(  # no answer names an external_task_id
+        "gateway, wrapped", ("--dialect", "wrapped"), rules=tuple(kills.clip_hosts(0.05)), cycles=1
+    ),
     Scenario("gateway, flat, ids not unique", ("--dialect", "flat", "--no-unique"), faults=0.02),
     Scenario("gateway, video", ("--dialect", "video", "--lookup-lag", "0.9"), faults=0.02),
     Scenario("clip hosts", rules=tuple(kills.clip_hosts(0.08))),
