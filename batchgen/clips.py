@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from batchgen.disk import leads_out, names_beside, sync_folder
+from batchgen.files import regular
 from batchgen.models import TASK_ID, Record, Shelved, State
 from batchgen.request import canonical_text, digest
 
@@ -90,7 +92,7 @@ def append(folder: str, lines: Iterable[str]) -> tuple[int, int]:
         os.fsync(descriptor)
         after = os.fstat(descriptor).st_size
     if not before:
-        _sync(folder)
+        sync_folder(folder)
     return before, after
 
 
@@ -215,17 +217,12 @@ def listing(folder: str) -> dict[str, int]:
 def is_clip(path: str, sha256: str, size: int | None = None) -> bool:
     """Whether the file at ``path`` has these bytes. ``size`` None: it isn't known."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(path, "rb", opener=regular) as file:
+            if size is not None and os.fstat(file.fileno()).st_size != size:
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except (OSError, ValueError):
         return False
-    with open(descriptor, "rb") as file:
-        there = os.fstat(descriptor)
-        if not stat.S_ISREG(there.st_mode) or (size is not None and there.st_size != size):
-            return False
-        try:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-        except OSError:
-            return False
 
 
 def below(output_dir: str) -> Iterator[tuple[str, int]]:
@@ -279,33 +276,19 @@ def move(source: str, target: str, sha256: str, *, root: str) -> str | None:
     Nothing is overwritten: where another file is at ``target``, the clip gets a name beside it. Raises OSError.
     """
     if not is_clip(source, sha256):  # it was moved before, or somebody put something else there
-        return next((path for path in names(target, sha256) if is_clip(path, sha256)), None)
+        return next((path for path in names_beside(target, sha256) if is_clip(path, sha256)), None)
     folder = os.path.dirname(target)
-    if not os.path.realpath(folder).startswith(f"{os.path.realpath(root).rstrip(os.sep)}{os.sep}"):
+    if leads_out(folder, root):
         raise OSError(0, f"it leads out of {root} through a symbolic link", folder)
     os.makedirs(folder, exist_ok=True)
-    for path in names(target, sha256):
+    for path in names_beside(target, sha256):
         if not os.path.lexists(path) or os.path.samefile(path, source):
             os.rename(source, path)
-            _sync(folder)
+            sync_folder(folder)
             if os.path.dirname(source) != folder:
-                _sync(os.path.dirname(source))
+                sync_folder(os.path.dirname(source))
             return path
     raise OSError(0, "no name near it is free", target)
-
-
-def names(target: str, sha256: str) -> Iterator[str]:
-    """The names that a clip may get, the best first."""
-    stem, suffix = os.path.splitext(target)
-    return (f"{stem}{tail}{suffix}" for tail in ("", f"-{sha256[:8]}", f"-{sha256}"))
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def iso(seconds: float | None) -> str | None:

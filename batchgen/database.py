@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from batchgen import integrity
+from batchgen.disk import sync_folder
 from batchgen.errors import LedgerError, LedgerOutdated
 
 APPLICATION_ID = int.from_bytes(b"bgen")
@@ -141,7 +142,7 @@ def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
             _migrate(connection, migrations)
             connection.execute("INSERT INTO meta VALUES ('origin', ?)", (origin,))
         os.rename(draft, path)
-        _sync_folder(os.path.dirname(path))
+        sync_folder(os.path.dirname(path))
     refuse_special(path)
     for file in (path, f"{path}-wal", f"{path}-shm"):
         with contextlib.suppress(FileNotFoundError):
@@ -351,11 +352,3 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

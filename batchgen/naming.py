@@ -16,9 +16,10 @@ from typing import Any
 from batchgen import clips
 from batchgen.cliplog import ClipLog
 from batchgen.creating import tell
+from batchgen.disk import names_beside
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State
-from batchgen.plan import clip_path, output_path, superseded_path
+from batchgen.plan import clip_path, output_path, part_path, superseded_path
 from batchgen.transitions import MAY_BE_PAID
 
 
@@ -124,7 +125,7 @@ class Names:
                     if holder not in way:
                         way[holder] = None
                         continue
-                    path = list(clips.names(target, row.video_sha256 or ""))[-1]  # a circle: it steps aside
+                    path = list(names_beside(target, row.video_sha256 or ""))[-1]  # a circle: it steps aside
                 else:
                     path = target
                 del way[name]
@@ -166,10 +167,9 @@ def _belongs(path: str, record: Record) -> dict[str, str]:
 
 def _move_parts(row: Record, path: str) -> str:
     """Move a clip's further files to beside it; returns the row's ``parts`` as they are then."""
-    stem, suffix = os.path.splitext(path)
     parts = json.loads(row.parts or "[]")
     for one in parts:
         if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):
-            target = f"{stem}.{one['part']}{suffix}"
+            target = part_path(path, str(one["part"]))
             one["path"] = clips.move(one["path"], target, str(one["sha256"]), root=row.root) or one["path"]
     return json.dumps(parts)

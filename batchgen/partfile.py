@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.disk import leads_out, names_beside, sync_folder
 from batchgen.errors import DownloadError
 from batchgen.files import regular
 
@@ -110,7 +111,7 @@ class PartFile:
         final = _free_name(self.target, self.sha256, self.size)
         os.replace(self.part, final)
         self._inode = None
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
         return str(final)
 
     @property
@@ -145,7 +146,7 @@ def _no_link(path: str, flags: int) -> int:
 
 def _inside(folder: Path, root: str) -> None:
     """Make ``folder``, unless a symbolic link on the way leads out of ``root``."""
-    if not folder.resolve().is_relative_to(Path(root).resolve()):
+    if leads_out(folder, root):
         raise DownloadError(
             f"{folder} leads out of {root} through a symbolic link; nothing was written there", local=True
         )
@@ -154,10 +155,9 @@ def _inside(folder: Path, root: str) -> None:
 
 def _free_name(target: Path, sha256: str, size: int) -> Path:
     """``target``, or a name beside it where another file has it already."""
-    for tail in ("", f"-{sha256[:8]}", f"-{sha256}"):
-        name = target.with_name(f"{target.stem}{tail}{target.suffix}")
-        if _free(name, sha256, size):
-            return name
+    for name in names_beside(str(target), sha256):
+        if _free(Path(name), sha256, size):
+            return Path(name)
     raise DownloadError(f"no name near {target} is free", local=True)
 
 
@@ -170,11 +170,3 @@ def _free(path: Path, sha256: str, size: int) -> bool:
         return False
     with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

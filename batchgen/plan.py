@@ -243,6 +243,12 @@ def superseded_path(path: str) -> str:
     return os.path.join(folder, SUPERSEDED, name)
 
 
+def part_path(path: str, part: str) -> str:
+    """Where a further file of the clip at ``path`` belongs: ``ID.part2.mp4`` beside ``ID.mp4``."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.{part}{suffix}" if part else path
+
+
 def next_id(base_id: str, external_task_id: str) -> str:
     """The id of the try after ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
     return f"{base_id}~{_number(base_id, external_task_id) + 1}"

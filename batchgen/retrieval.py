@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.pacing import backoff
-from batchgen.plan import output_path
+from batchgen.plan import output_path, part_path
 from batchgen.pool import Work
 from batchgen.survey import unmounted
 from batchgen.transitions import CLIP_GONE
@@ -243,9 +242,3 @@ def links(record: Record) -> list[ClipLink]:
 def _age(record: Record) -> float:
     """Seconds since its task ended, as far as that is known."""
     return time.time() - (record.finished_at or record.submitted_at or record.created_at)
-
-
-def part_path(path: str, part: str) -> str:
-    """Where a further file of the clip at ``path`` belongs: ``ID.part2.mp4`` beside ``ID.mp4``."""
-    stem, suffix = os.path.splitext(path)
-    return f"{stem}.{part}{suffix}" if part else path

@@ -69,6 +69,7 @@ LAYERS = {
         ),
     ),
     "footing": (
+        "disk",
         "lock",
         "integrity",
         "rows",
