@@ -49,6 +49,12 @@ class Mistake(NamedTuple):
     number: int = 0
 
 
+def surely_none(request: Mapping[str, Any]) -> bool:
+    """Whether a request without shots has neither a reference nor what is meant as one, nor a list of voices."""
+    prompt = request.get("prompt", "")
+    return "voice_list" not in request and isinstance(prompt, str) and _MAY_HOLD.search(prompt) is None
+
+
 def check(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with the references of ``request``, and a list of voices that they don't use."""
     found: list[Finding] = []
