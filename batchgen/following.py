@@ -95,7 +95,7 @@ class Follower:
                 self._pool.ended(work, watch.born + age)
                 self._changed.set()
                 no_url_since = no_url_since or now()
-                if now() - no_url_since > self._waits.timeout:
+                if now() - no_url_since > self._waits.settle:
                     return (
                         f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
                     )

@@ -164,7 +164,7 @@ class Retrieval:
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
         )
-        tell(logging.WARNING, "clip_missing", record, f"{where}: fetched again, at no cost")
+        tell(logging.INFO, "clip_missing", record, f"{where}: fetched again, at no cost")
         return ""
 
     async def _lost(self, work: Work, record: Record) -> str:

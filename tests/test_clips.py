@@ -347,6 +347,7 @@ def test_a_clip_that_is_no_longer_there_is_fetched_again_and_not_created(
         assert plan.startswith("download") and "fetched again at no cost" in plan and "about $0.00" in plan
         result = desk.run(command, *QUICK, *(["m.yaml"] if command == "run" else []))
         assert (result.code, creates(server), videos(server)) == (0, 1, 2)
+        assert result.err == ""  # nobody has to do anything
         (row,) = desk.export()
         assert sha256(Path(row["video_path"])) == row["video_sha256"]
         history = desk.run("status", "--json", row["external_task_id"]).json["tasks"][0]["history"]
