@@ -484,10 +484,11 @@ def test_what_a_power_cut_must_not_undo_is_synced_before_the_next_step(desk: Des
         assert run(desk).code == 0
     steps = [step for line in trace.read_text(errors="replace").splitlines() if (step := kind_of(line))]
     order = "".join(steps)
-    # W: ledger written, S: ledger synced, C: create sent, Q: query sent, P: clip synced, R: clip renamed, F: folder synced
+    # W: ledger written, S: ledger synced, C: create sent, Q: query sent, P: clip synced, R: clip renamed, F: folder synced,
+    # J: clips.jsonl synced
     assert re.search(r"WS+C", order), order  # 1: the intent before the first byte
     assert re.search(r"C(?!W*Q)W+S+Q", order), order  # 2: the task id before anything else
-    assert re.search(r"PRFW+S", order), order  # 4: the clip before the word of it
+    assert re.search(r"PRFJF?W+S", order), order  # 4: the clip and its line, before the word of them
 
 
 def kind_of(line: str) -> str:
@@ -501,6 +502,7 @@ def kind_of(line: str) -> str:
         ("P", r"f(data)?sync\(\d+<[^>]*\.part>"),
         ("R", r"rename(at2?)?\(.*\.part"),
         ("F", r"fsync\(\d+<[^>]*/clips/m>"),
+        ("J", r"f(data)?sync\(\d+<[^>]*clips\.jsonl>"),
     ):
         if re.search(pattern, line):
             return mark

@@ -29,7 +29,7 @@ def test_every_cell_is_what_was_published(sound: str, mode: str, per_second: flo
 
 
 def test_every_sound_and_mode_of_the_specification_has_a_price() -> None:
-    fields = schema.load("request")["properties"]
+    fields = schema.load("request")["$defs"]
     assert set(MILLS_PER_SECOND) == {
         (sound, mode) for sound in fields["sound"]["enum"] for mode in fields["mode"]["enum"]
     }
