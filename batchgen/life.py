@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import UNCLEAR, Creates, write
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
@@ -110,19 +109,12 @@ class Lives:
                     return ""
                 hopeless = not self._others() if isinstance(view, NotFound) else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
+                    said = view
                     break
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.changed.set()
-        text = "nobody can tell whether its create was accepted, so it is not sent again"
-        if self.asker.lookups_proven:
-            return text
-        name = record.external_task_id
-        return (
-            f"{text} (this API has not been seen to find a task by its external_task_id). Look for {name} in the vendor's"
-            f" console: where it is, `{command('resolve', name, options='--task-id T')}` follows it; only where it certainly"
-            f" is not, `{command('resolve', name, options='--not-created')}` has the next run create it, and pay"
-        )
+        return _unsettled(record, said, proven=self.asker.lookups_proven)
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
@@ -179,3 +171,14 @@ class Lives:
         if work.step.action in PAYS:
             work.record, work.again = None, True
         return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]
+
+
+def _unsettled(record: Record, said: BatchgenError, *, proven: bool) -> str:
+    """Why nobody can tell whether a create was accepted: what came of it, and what the API says of its task."""
+    sent = cited(record.error_message or "no answer", record.error_code, record.request_id)
+    text = f"nobody can tell whether its create was accepted: {sent}"
+    if not isinstance(said, NotFound):
+        return f"{text}; asked for its task, the API gave no clear answer either: {said}"
+    if proven:
+        return text
+    return f"{text}; the API finds no such task, which proves nothing: it has not been seen to find any by its id"

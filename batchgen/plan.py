@@ -89,7 +89,7 @@ def decide(
     if newest is None:
         return _pays(job, Action.CREATE, job.external_task_id, "new" if paid is None else "changed; accepted")
     if newest.state in (State.PENDING, State.REJECTED):
-        reason = "was never sent" if newest.state is State.PENDING else "refused before; sent again"
+        reason = "not created yet" if newest.state is State.PENDING else "refused before; sent again"
         return _pays(job, Action.CREATE, newest.external_task_id, reason)
     following = next_id(newest.base_id, newest.external_task_id)
     if newest.digest != job.digest:

@@ -20,7 +20,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "downloaded": ("done", ""),
     "submitted": ("running", _HOME),
     "succeeded": ("not yet home", _HOME),
-    "pending": ("not created", "The next run of their manifests creates them."),
+    "pending": (
+        "not created",
+        "The next run creates them. Where the account or the key is the reason, put it right first.",
+    ),
     "failed": (
         "failed",
         (
@@ -45,7 +48,12 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "unknown": (
         "unknown",
-        "May be paid: don't create it by other means. The next run asks again; `batchgen resolve JOB` takes your decision.",
+        (
+            "May be paid: don't create it by other means. The next run asks again. Where it stays unknown, look for its id in"
+            " the vendor's console; `batchgen resolve JOB` shows all that is known. Where it is there,"
+            " `batchgen resolve JOB --task-id T` follows it; only where it certainly is not,"
+            " `batchgen resolve JOB --not-created` has the next run create it, and pay."
+        ),
     ),
     "changed": (
         "changed",
@@ -70,7 +78,9 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 
 #: What is said of jobs that were not created where the reason is said above.
 AFTER_A_STOP = "The next run creates them, once what stopped this one is gone."
-
+#: The same where nothing has to be put right: what ended this run was a limit of its own, or a signal.
+AFTER_A_LIMIT = "The next run goes on with them."
+_LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "deadline", "signal"})
 
 #: What may have become of the creates of a run; their numbers sum to `created`.
 _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
@@ -117,7 +127,11 @@ def run_text(
         endings = by_bucket.get(bucket, [])
         if not advice or not present[bucket]:
             continue
-        yield f"{word}: {AFTER_A_STOP if bucket == 'pending' and stops else advice}"
+        if bucket == "pending" and stops:
+            limited = all(stop.kind in _LIMITS for stop in stops)
+            yield f"{word}: {AFTER_A_LIMIT if limited else AFTER_A_STOP}"
+        else:
+            yield f"{word}: {advice}"
         for ending in endings if verbose else endings[:SHOWN]:
             yield f"  {Name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
                 f" [{ending.external_task_id}]" if ending.external_task_id else ""

@@ -30,7 +30,7 @@ def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
     if parts:
         yield f"no entry takes these pictures: {', '.join(parts)}"
     if found.orphans:
-        yield f"beside no image of their name: {listed(found.orphans)}"
+        yield f"no image has the name of these texts, so that no job uses them: {listed(found.orphans)}"
 
 
 def _suffix(path: str) -> str:

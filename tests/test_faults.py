@@ -247,7 +247,9 @@ def test_without_lookups_an_uncertain_create_waits_for_a_person_and_nothing_said
         for pays in ("--retry-failed", "--accept-changes", "run again"):
             assert pays not in first.err
         before, _, _ = first.err.partition("--not-created")
-        assert before.endswith(f"only where it certainly is not, `batchgen resolve {name} ")
+        assert before.endswith("only where it certainly is not, `batchgen resolve JOB ")
+        assert first.err.count("--not-created") == 1  # said once, however many there are
+        assert "whether its create was accepted: no answer: " in first.err  # what came of it
         for options in ((), ("--retry-failed",), ("--accept-changes",)):
             again = run(desk, *options)
             assert again.code == 5

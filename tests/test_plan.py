@@ -82,7 +82,7 @@ def failed(error_code: str, number: int = 1) -> Brief:
         ),
         pytest.param([row(F), row(S, 2)], Action.FOLLOW, "e~2", id="second try runs"),
         pytest.param([row(F), row(D, 2)], Action.DONE, "e~2", id="second try is home"),
-        pytest.param([row(F), row(P, 2)], Action.CREATE, "e~2", id="second try was never sent"),
+        pytest.param([row(F), row(P, 2)], Action.CREATE, "e~2", id="second try was not created yet"),
         pytest.param([row(F), row(R, 2)], Action.REJECTED, "e~2", id="second try was refused"),
         pytest.param([row(D, base="old", digest="old")], Action.CHANGED, "old", id="changed since paid"),
         pytest.param(

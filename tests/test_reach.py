@@ -126,7 +126,8 @@ def test_where_unknowns_are_all_there_is_the_message_says_what_a_person_must_do_
         (row,) = desk.export()
         name = row["external_task_id"]
         for choice in ("--task-id T` follows it", "--not-created` has the next run create it, and pay"):
-            assert f"batchgen resolve {name} {choice}" in second.err
+            assert f"batchgen resolve JOB {choice}" in second.err
+        assert f"[{name}]" in second.err
         assert desk.run("resolve", name, "--not-created").code == 0
         assert night(desk, url).code == 0
     assert host.creates == [name, name]

@@ -98,6 +98,8 @@ def test_a_limit_is_told_with_what_it_was_and_what_would_do(
     assert (stop["code"], stop["request_id"]) == (None, None)
     assert does in stop["advice"]
     assert PAYS not in ended.err
+    mended = "The next run goes on with them." not in ended.err
+    assert ("once what stopped this one is gone" in ended.err) == mended == (kind == "output")
 
 
 def test_a_limit_that_kept_nothing_back_stopped_nothing(desk: Desk) -> None:
