@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchgen.errors import ApiError, BatchgenError, NeverSent, Throttled
 from batchgen.ledger import Ledger
-from batchgen.models import TaskView
+from batchgen.models import Record, TaskView
 from batchgen.reach import PAGE, Reach
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Asker:
         self._reach = Reach(timeout=timeout, give_up=give_up)
         self._flying = asyncio.Semaphore(QUERIES)
         self._quiet_until = 0.0
+        self._found: set[str] = set()  # known tasks that a lookup of this run has found
 
     async def ask(self, task_id: str) -> TaskView:
         """What the API says of the task. Raises what :meth:`Api.query` does, and where the answer is of another."""
@@ -106,6 +107,22 @@ class Asker:
                 await self._prove()
                 break
         return self.lookups_proven
+
+    async def would_find(self, record: Record) -> bool:
+        """Whether the API finds, with this key and still, what was made at about the time of an uncertain create.
+
+        With another account's key it finds nothing of this one's, and after a month nothing at all.
+        """
+        for known in self._ledger.known_beside(record.external_task_id, limit=3):
+            name = known.external_task_id
+            if name not in self._found:
+                with contextlib.suppress(ApiError):
+                    if (await self._ask(name)).task_id == known.task_id:
+                        self._found.add(name)
+            if name in self._found:
+                await self._prove()
+                return True
+        return False
 
     def quiet(self, seconds: float) -> None:
         """Ask nothing for a while."""

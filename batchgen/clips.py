@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ NAME = "clips.jsonl"
 VERSION = 1
 LONGEST = 1 << 20  # bytes of a line
 SUFFIX = ".mp4"
+_TRY = re.compile(r"~[1-9][0-9]{0,8}")
+_PART = re.compile(r"[a-z0-9.]{1,40}")
 
 # A line's fields that are a row's columns under the same name, with their types; the first ones are never null.
 _NEEDED: Mapping[str, type] = {
@@ -155,11 +158,15 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         sound = sound and all(
             told.get(name) is None or type(told[name]) in kinds for name, kinds in _OPTIONAL.items()
         )
-        base, name, take = told["base_id"], told["external_task_id"], told["take"]
-        number = name.removeprefix(f"{base}~")
-        retry = name != base and number != name and number.isascii() and number.isdigit()
-        if not sound or take < 1 or not TASK_ID.match(told["task_id"]) or not (name == base or retry):
+        if not sound or not 1 <= told["take"] < 1 << 31 or not TASK_ID.match(told["task_id"]):
             return None
+        base, name = told["base_id"], told["external_task_id"]
+        if name != base and not (name.startswith(base) and _TRY.fullmatch(name, len(base))):
+            return None
+        plain = f"{told['manifest']}/{told['job_id']}"  # a path below the output folder, as validation has it
+        if "\0" in plain + name or not {"", ".", ".."}.isdisjoint(plain.split("/")):
+            return None
+        (plain + name).encode()  # half of a surrogate pair is in no name
         path = _below(output_dir, folder, told["file"])
         belongs = _below(output_dir, folder, told["belongs"])
         if type(told["size"]) is not int:
@@ -167,6 +174,8 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         parts = [
             {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in told["parts"]
         ]
+        if not all(type(one["url"]) is str and _PART.fullmatch(one["part"]) for one in parts):
+            return None
         columns: dict[str, Any] = {name: told[name] for name in _NEEDED}
         columns |= {name: told.get(name) for name in _OPTIONAL}
         columns |= {name: _seconds(told.get(name)) for name in _TIMES}

@@ -98,7 +98,7 @@ class Lives:
                 if isinstance(view, TaskView):
                     await self.creates.adopt(work, record, view)
                     return ""
-                if isinstance(view, NotFound) and old_enough and await self.asker.lookups_work():
+                if isinstance(view, NotFound) and old_enough and await self.asker.would_find(record):
                     work.record = await write(
                         self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
@@ -107,7 +107,8 @@ class Lives:
                         return "refused as if its id were taken, and no task of that id can be found"
                     self._replan(work, work.record)
                     return ""
-                hopeless = not self._others() if isinstance(view, NotFound) else turn >= UNCLEAR
+                waits = isinstance(view, NotFound) and not self.asker.lookups_proven
+                hopeless = not self._others() if waits else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
                     said = view
                     break
@@ -118,8 +119,6 @@ class Lives:
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
-        if self.asker.lookups_proven:
-            return False
         now = asyncio.get_running_loop().time()
         late = self.pool.late(now)
         starting = self.pool.slots.creating > 0 or (self.pool.has_pending and not self.pool.full)
@@ -179,6 +178,9 @@ def _unsettled(record: Record, said: BatchgenError, *, proven: bool) -> str:
     text = f"nobody can tell whether its create was accepted: {sent}"
     if not isinstance(said, NotFound):
         return f"{text}; asked for its task, the API gave no clear answer either: {said}"
-    if proven:
-        return text
-    return f"{text}; the API finds no such task, which proves nothing: it has not been seen to find any by its id"
+    why = (
+        "with this key it finds none that was made at that time either"
+        if proven
+        else "it has not been seen to find any by its id"
+    )
+    return f"{text}; the API finds no such task, which proves nothing: {why}"

@@ -279,6 +279,15 @@ class Records:
         rows = self._rows(f"{_SELECT} WHERE id IN ({_marks(newest)}) ORDER BY id DESC", newest)
         return [to_record(row) for row in rows]
 
+    def known_beside(self, external_task_id: str, limit: int) -> list[Record]:
+        """The rows with a task that were made last before this one; where there are none, those that came next."""
+        where = f"{_SELECT} WHERE task_id IS NOT NULL AND id"
+        own = "(SELECT id FROM tasks WHERE external_task_id = ?)"
+        for order in (f"< {own} ORDER BY id DESC", f"> {own} ORDER BY id"):
+            if rows := self._rows(f"{where} {order} LIMIT ?", (external_task_id, limit)):
+                return [to_record(row) for row in rows]
+        return []
+
     def was_uncertain(self, external_task_id: str) -> Record | None:
         """The row, if it has no task and a create of it once had an unknown outcome: ask again before the next."""
         record = self.record(external_task_id)

@@ -245,6 +245,19 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "an odd time": spoil(lambda line: line.update(submitted_at="yesterday")),
     "a year without a calendar": spoil(lambda line: line.update(submitted_at=1e300)),
     "odd parts": spoil(lambda line: line.update(parts=[{"path": 5}])),
+    "a part outside": spoil(
+        lambda line: line.update(parts=[{"part": "/../../x", "url": "https://a.example/", "path": None}])
+    ),
+    "a part without an address": spoil(lambda line: line.update(parts=[{"part": "part2", "path": None}])),
+    "a job outside": spoil(lambda line: line.update(job_id="../../x")),
+    "a manifest outside": spoil(lambda line: line.update(manifest="..")),
+    "a job that is no name": spoil(lambda line: line.update(job_id="a\0b")),
+    "half a character": spoil(lambda line: line.update(job_id="a\ud800")),
+    "half a character in an id": spoil(
+        lambda line: line.update(base_id="a\ud800", external_task_id="a\ud800")
+    ),
+    "an endless number": spoil(lambda line: line.update(external_task_id=f"{line['base_id']}~{'9' * 5000}")),
+    "more takes than anybody counts": spoil(lambda line: line.update(take=10**30)),
     "null": lambda file: file.write_text("null\n[]\n5\n{}\n"),
 }
 

@@ -265,3 +265,23 @@ def test_a_refused_create_costs_nothing_in_the_export_and_an_unknown_one_its_est
         assert [row["cost_usd_estimate"] for row in desk.export()] == [0.0, 0.42, 0.42], (
             "it may have been paid"
         )
+
+
+def test_a_create_is_not_believed_lost_where_the_api_finds_nothing_of_its_time_any_more(desk: Desk) -> None:
+    """With another account's key it knows none of this one's tasks; after a month it has forgotten them all."""
+    pace = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.1")
+    write_jobs(desk, 2)
+    with sandbox(desk.folder, *TASKS, "--fault", "internal_before@1") as server:
+        desk.against(server)
+        assert desk.run("run", *pace, "m.yaml").code == 0
+        before = len(creates(server))
+        assert before == 3, "where its neighbour is found, what isn't there was not made"
+        server.ask("faults", {"clear": True, "add": ["internal_after=1", "query_not_found=1"]})
+        write_jobs(desk, 3)
+        night = desk.run("run", *pace, "m.yaml")
+        assert (night.code, len(creates(server)) - before) == (5, 1)
+        assert "with this key it finds none that was made at that time either" in night.err
+        server.ask("faults", {"clear": True})
+        assert desk.run("run", *pace, "m.yaml").code == 0
+        assert (states(desk), len(creates(server)) - before) == (["downloaded"] * 3, 1)
+        assert server.summary()["twice"] == []
