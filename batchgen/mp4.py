@@ -15,6 +15,8 @@ FIRST = frozenset({b"ftyp", b"styp", b"free", b"skip", b"wide", b"moov", b"mdat"
 
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*[<{]")
 
+_PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP", re.DOTALL)
+
 
 def is_page(start: bytes) -> bool:
     """Whether these first bytes are a text: what a host says instead of a clip. A video's have zeros in them."""
@@ -22,6 +24,11 @@ def is_page(start: bytes) -> bool:
         return True
     text = start.decode("utf-8", "ignore")
     return bool(text) and all(character.isprintable() or character.isspace() for character in text)
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether these first bytes are those of a still picture: a preview, whatever a status nobody knows may say."""
+    return _PICTURE.match(start) is not None
 
 
 def begins_with_a_box(start: bytes) -> bool:

@@ -169,7 +169,7 @@ class Transfer:
         self._unpacker = bodies.unpacker(self._headers, held, mp4.begins_with_a_box)
         self._unpack(held)
         start = self.part.read(mp4.START, 0)
-        if mp4.is_page(start):
+        if mp4.is_page(start) or mp4.is_picture(start):
             self.part.restart()
             raise DownloadError(f"what came is no MP4 video: it begins with {start[:40]!r}")
 

@@ -388,8 +388,19 @@ def test_an_odd_clip_that_comes_the_same_again_is_done_with_a_note(desk: Desk) -
         assert "the same bytes came" in str(ledger.events(row.external_task_id)[-1].detail["note"])
 
 
-def test_a_page_in_the_clips_place_is_asked_for_again_every_night(desk: Desk) -> None:
-    host = Host(fresh, lambda heard, before: answer(b"<html>sorry</html>"))
+@pytest.mark.parametrize(
+    "instead",
+    [
+        b"<html>sorry</html>",
+        b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(900),
+        b"\x89PNG\r\n\x1a\n" + bytes(900),
+        b"RIFF\x90\3\0\0WEBPVP8 " + bytes(900),
+    ],
+)
+def test_a_page_or_a_preview_in_the_clips_place_is_asked_for_again_every_night(
+    desk: Desk, instead: bytes
+) -> None:
+    host = Host(fresh, lambda heard, before: answer(instead))
     desk.write("m.yaml", jobs("j1"))
     with against(desk, host):
         assert desk.run("run", *BRIEF, "m.yaml").code == 1
