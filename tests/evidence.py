@@ -152,7 +152,7 @@ class Evidence:
         return verdict
 
 
-# -- the rules of DESIGN.md, "Rules that no code path breaks"; each gives its violations ---------------------
+# -- the ledger's rules that no code path breaks; each gives its violations ---------------------
 
 
 def intents_come_first(entries: Sequence[Entry], events: Mapping[str, Sequence[Event]]) -> list[str]:

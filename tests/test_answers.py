@@ -49,7 +49,7 @@ def test_an_accepted_create_gives_its_task_id() -> None:
     assert read_create(answer(accepted(task_info=None)), "e1") == Accepted("T1", "R1")
 
 
-# The table of PLATFORM.md, written again by hand: the code's own table is held to it.
+# The table of the API's codes, written again by hand: the code's own table is held to it.
 MEANINGS: dict[type[ApiError], set[int]] = {
     AccountStop: {1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1304},
     Refused: {1200, 1201, 1202, 1203, 1300, 1301},

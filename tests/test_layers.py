@@ -1,4 +1,4 @@
-"""The layers of DESIGN.md, held by reading the source: who may import whom, who talks to the world, how long a file is.
+"""The layers of ARCHITECTURE.md, held by reading the source: who may import whom, who talks to the world, how long a file is.
 
 Every module has its place in the table: a new file without one fails here until somebody has thought about it.
 """

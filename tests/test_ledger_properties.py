@@ -20,7 +20,7 @@ from batchgen.models import Change, Record, State
 
 ORIGIN = "https://api.example"
 
-# The rules, written down a second time, from DESIGN.md and the API's facts rather than from the code.
+# The rules, written down a second time, from the API's facts and what is promised rather than from the code.
 MAY_FOLLOW = {
     "pending": "rejected submitted",
     "submitting": "submitted rejected unknown pending",

@@ -99,7 +99,7 @@ MOVEMENT = {"type": "number", "minimum": -10, "maximum": 10}
 PIXEL = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 SECONDS = [str(second) for second in range(1, 16)]
 
-# Everything the schema may ask of a single value, from the page's prose as well, and from PLATFORM.md for the shapes
+# Everything the schema may ask of a single value, from the page's prose as well, and from the platform's own pages for the shapes
 # that the page leaves open. Where neither speaks: ids and numbers fit their type (int, long), nothing is empty.
 FACTS: dict[str, dict[str, Any]] = {
     "model_name": {"type": "string", "enum": ["kling-v3"], "required": True},
