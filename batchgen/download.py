@@ -183,6 +183,8 @@ class Downloads:
     def _reason(self, error: Exception) -> str:
         """What went wrong on the wire, in a line."""
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        if isinstance(error, aiohttp.ClientPayloadError):
+            text = "the answer is incomplete"
         text = self._masked(text.encode("utf-8", "replace")).decode()
         return in_a_line(text)[:300] or type(error).__name__
 

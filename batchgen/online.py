@@ -133,7 +133,7 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*map(report.warning_text, warned))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
-        out.say(*report.run_text(tally, why_not, pool.budget, verbose=args.verbose))
+        out.say(*report.run_text(tally, why_not, pool.budget, problems=len(problems), verbose=args.verbose))
         if skipped and args.verbose:
             out.say(f"{report.counted(skipped, 'job')} skipped")
     return code

@@ -362,7 +362,10 @@ class Pool:
             limits = self.limits
             jobs = limits.max_jobs is not None and self.budget.creates >= limits.max_jobs
             self.close(
-                EndedEarly(f"the cap of {limits.max_jobs} jobs was reached", kind="jobs_cap")
+                EndedEarly(
+                    f"the cap of {limits.max_jobs} job{'' if limits.max_jobs == 1 else 's'} was reached",
+                    kind="jobs_cap",
+                )
                 if jobs
                 else EndedEarly(f"the cost cap of ${limits.max_cost:.2f} was reached", kind="cost_cap")
             )

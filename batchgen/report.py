@@ -103,9 +103,12 @@ def exit_code(
 
 
 def run_text(
-    tally: Tally, stops: Sequence[BatchgenError], budget: Budget, *, verbose: bool = False
+    tally: Tally, stops: Sequence[BatchgenError], budget: Budget, *, problems: int = 0, verbose: bool = False
 ) -> Iterator[str]:
-    """The summary of a run for people: the counts, then every job that needs one, with what to do."""
+    """The summary of a run for people: the counts, then every job that needs one, with what to do.
+
+    ``problems`` is how many were found in manifests, which were shown before.
+    """
     total = tally.buckets.total()
     made = _created(tally.created, budget)
     yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done{made}"
@@ -114,6 +117,8 @@ def run_text(
     for bucket, (word, _) in ADVICE.items():
         if tally.buckets[bucket] and bucket != "downloaded":
             yield f"  {tally.buckets[bucket]:>7,}  {word}"
+    if problems:
+        yield f"  without the manifests that have problems, of which nothing was created: {counted(problems, 'problem')} above"
     if tally.others.total():
         parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
         yield f"  of earlier runs, not among these jobs: {parts}"

@@ -112,7 +112,9 @@ class Retrieval:
     async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
         """All files are there: write it down."""
         clip = way.home[""]
-        notes = "; ".join(f"{part or 'clip'}: {one.note}" for part, one in way.home.items() if one.note)
+        notes = "; ".join(
+            f"{part}: {one.note}" if part else one.note for part, one in way.home.items() if one.note
+        )
         parts = [
             {"part": part, "url": way.urls[part], "path": one.path, "sha256": one.sha256}
             for part, one in way.home.items()

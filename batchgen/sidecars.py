@@ -27,6 +27,10 @@ class Pairs(NamedTuple):
     orphans: Sequence[str]
 
 
+# Texts that people put into folders of pictures for each other.
+_NOTES = frozenset({"readme", "read me", "license", "licence", "copyright", "credits"})
+
+
 def pair(taken: Sequence[str], others: Iterable[str], texts: Sequence[str]) -> Pairs:
     """Which of a folder's ``texts`` belong to which of its images: those ``taken``, and ``others`` that aren't."""
     stems: dict[str, list[str]] = {}
@@ -53,7 +57,7 @@ def pair(taken: Sequence[str], others: Iterable[str], texts: Sequence[str]) -> P
                 for owner in owners:
                     names = " or ".join(sorted(map(_told, owners)))
                     trouble[owner] = f"{_told(text)} may belong to {names}; name it after one of them"
-        if not owners:
+        if not owners and folded(base) not in _NOTES:
             orphans.append(text)
         for owner in owners:
             found.setdefault(owner, []).append(text)

@@ -136,6 +136,8 @@ def test_a_run_without_a_terminal_that_goes_well_prints_nothing_also_the_second_
 def test_quiet_leaves_out_what_is_no_error(done: Desk) -> None:
     assert done.run("validate", "-q", "night.yaml") == Result(0, "", "")
     assert done.run("validate", "-q", "bad.yaml").err.count("\n") == 1
+    mail = done.run("run", *QUICK, "night.yaml", "bad.yaml").err
+    assert "of which nothing was created: 1 problem above" in mail and "1 of 1 job done" in mail
 
 
 def test_verbose_tells_each_step_on_stderr(desk: Desk, server: Server) -> None:

@@ -112,7 +112,7 @@ def test_a_text_of_a_picture_that_the_entry_leaves_is_nobody_else_s(tmp_path: Pa
 
 
 def test_texts_without_an_image_are_warned_of_once_a_folder(tmp_path: Path) -> None:
-    found = read(tmp_path, "cat.png", "cta.txt", "dog.yaml", "e.txt", "f.txt")
+    found = read(tmp_path, "cat.png", "cta.txt", "dog.yaml", "e.txt", "f.txt", "README.txt")
     (warning,) = told(found)
     assert warning.startswith(
         f"{tmp_path}/night.yaml:5:6: jobs[0].folder: no image has the name of these texts"

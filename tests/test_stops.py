@@ -78,7 +78,7 @@ def test_a_stopped_account_is_told_with_code_request_id_and_the_advice_of_its_ca
 @pytest.mark.parametrize(
     ("options", "more", "kind", "says", "does"),
     [
-        (("--max-jobs", "1"), {}, "jobs_cap", "cap of 1 jobs", "--max-jobs"),
+        (("--max-jobs", "1"), {}, "jobs_cap", "cap of 1 job was", "--max-jobs"),
         (("--max-cost", "0.5"), {}, "cost_cap", "cost cap of $0.50", "--max-cost"),
         ((), {"max_cost_usd": 0.5}, "manifest_cost_cap", "m: its cost cap of $0.50", "max_cost_usd"),
         (("--deadline", "0.001s"), {}, "deadline", "deadline", "--deadline"),
