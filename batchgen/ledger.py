@@ -13,7 +13,6 @@ import json
 import os
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from batchgen.groupcommit import GroupCommit
 from batchgen.lock import Lock
 from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
 from batchgen.records import Records
-from batchgen.rows import COLUMNS, to_record
+from batchgen.rows import COLUMNS, path_key, to_record
 from batchgen.transitions import ADOPTED, ALLOWED, MAY_BE_PAID, WITHOUT_TASK, advance, settled
 
 Clock = Callable[[], float]
@@ -106,7 +105,7 @@ class Ledger(Records):
 
     def holder(self, path: str) -> Record | None:
         """The row whose clip belongs at ``path``, or at one that some file system takes for the same."""
-        rows = self._rows(f"{_FIND_BY} output_key = ?", (_path_key(path),))
+        rows = self._rows(f"{_FIND_BY} output_key = ?", (path_key(path),))
         return to_record(rows[0]) if rows else None
 
     # -- writes: each returns once it is on disk; cancelling the caller doesn't undo it ---------------
@@ -241,7 +240,7 @@ class Ledger(Records):
         holds = row.state in MAY_BE_PAID
         if holds != (record.state in MAY_BE_PAID) or row.output_path != record.output_path:
             columns["output_path"] = path = self._free_path(row) if holds else row.output_path
-            columns["output_key"] = _path_key(path) if holds else None
+            columns["output_key"] = path_key(path) if holds else None
             row = row._replace(output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
             columns["length"] = _length(row)
@@ -262,7 +261,7 @@ class Ledger(Records):
             holds = row.state in MAY_BE_PAID
             row = row._replace(output_path=self._free_path(row) if holds else row.output_path)
             columns = {**change.values, "output_path": row.output_path}
-            columns["output_key"] = _path_key(row.output_path) if holds else None
+            columns["output_key"] = path_key(row.output_path) if holds else None
             self._execute(_update(tuple(columns)), (*columns.values(), number))
             moving = self._execute("SELECT 1 FROM moves WHERE task = ?", (number,)).fetchone()
             ours = row.video_path in (before.output_path, change.values.get("output_path"))
@@ -332,7 +331,7 @@ class Ledger(Records):
                 name = hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest()
             path = f"{stem}-{name[:length]}{suffix}" if length else record.output_path
             taken = self._execute(
-                "SELECT external_task_id FROM tasks WHERE output_key = ?", (_path_key(path),)
+                "SELECT external_task_id FROM tasks WHERE output_key = ?", (path_key(path),)
             ).fetchone()
             if taken is None or taken[0] == record.external_task_id:
                 return path
@@ -344,7 +343,7 @@ class Ledger(Records):
             *row,
             kind,
             _length(row) if row.state is State.SUCCEEDED else None,
-            _path_key(row.output_path) if row.state in MAY_BE_PAID else None,
+            path_key(row.output_path) if row.state in MAY_BE_PAID else None,
         )
         if number is not None:
             changing = [pair for pair in zip(_STORED, values, strict=True) if pair[0] not in _IDENTITY]
@@ -382,13 +381,6 @@ def _length(row: Record) -> float | None:
     if row.submitted_at is None or row.finished_at is None or row.finished_at < row.submitted_at:
         return None
     return row.finished_at - row.submitted_at
-
-
-def _path_key(path: str) -> str:
-    """The same for all paths that some file system takes for one."""
-    if path.isascii():
-        return path.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def _make_folders(path: str) -> None:

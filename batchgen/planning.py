@@ -8,7 +8,7 @@ from types import MappingProxyType
 from batchgen.errors import cited
 from batchgen.models import Brief, Job, Manifest, Record, Twin
 from batchgen.names import composed
-from batchgen.plan import Action, Step, differences, plan
+from batchgen.plan import Action, Step, differences, output_path, plan
 from batchgen.records import Records
 from batchgen.request import canonical
 from batchgen.transitions import MAY_BE_PAID
@@ -45,6 +45,7 @@ def planned(
             unpaid.append(job.digest)
         if not own:
             foreign.append(job.external_task_id)
+    _find_renamed(manifests, ledger, history)
     series = ledger.briefs(foreign)
     history, twins = _with(history, ledger.twins(unpaid), beside)
     given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
@@ -55,6 +56,19 @@ def planned(
             yield _explained(step, step.job, ledger.record(step.external_task_id))
         else:
             yield step
+
+
+def _find_renamed(
+    manifests: Sequence[Manifest], ledger: Records, history: dict[tuple[str, str, int], list[Brief]]
+) -> None:
+    """Give jobs without rows the one whose clip has taken their name since: of a job that was renamed, and paid."""
+    new = {output_path(job): job for one in manifests for job in one.jobs if job.key not in history}
+    held = ledger.holders(new)
+    present = {job.key: job.digest for one in manifests for job in one.jobs} if held else {}
+    skipped = {key for one in manifests for key in one.skipped}
+    for path, holder in held.items():
+        if present.get(holder.key) != holder.row.digest and holder.key not in skipped:
+            history[new[path].key] = [holder.row]
 
 
 def _with(

@@ -19,10 +19,12 @@ from batchgen.names import composed, spellings
 from batchgen.rows import (
     COLUMNS,
     IMAGE_COLUMNS,
+    path_key,
     to_brief,
     to_event,
     to_image,
     to_record,
+    to_shelved,
     to_state,
     to_unusable,
 )
@@ -135,6 +137,22 @@ class Records:
                 brief = to_brief(*row)
                 for name in wanted.intersection(brief[:2]):
                     found.setdefault(name, []).append(brief)
+        return found
+
+    def holders(self, paths: Iterable[str]) -> dict[str, Twin]:
+        """The rows whose clips belong at these paths, by path; paths that nobody holds are left out."""
+        found: dict[str, Twin] = {}
+        for some in _chunks(paths):
+            wanted = {path_key(path): path for path in some}
+            rows = self._each(
+                f"SELECT output_key, manifest, job_id, take, {_BRIEF} FROM tasks"
+                " WHERE output_key IN (SELECT value FROM json_each(?))",
+                (json.dumps([*wanted]),),
+            )
+            for key, manifest, job_id, take, *rest in rows:
+                name = (composed(manifest), composed(job_id), take)
+                if key in wanted:  # half of a surrogate pair may come back as something else
+                    found[wanted[key]] = Twin(name, to_brief(*rest))
         return found
 
     def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
@@ -261,7 +279,7 @@ class Records:
             " WHERE manifest = ? AND state = 'downloaded'",
             (manifest,),
         ):
-            yield Shelved(*row)
+            yield to_shelved(row)
 
     def moves(self) -> list[tuple[Record, str]]:
         """The clips that are about to be moved from their ``video_path``, each with where to."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from batchgen.integrity import Cells, wrong_cell
-from batchgen.models import Brief, Event, ImageFile, Record, State, Unusable
+from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable
 
 COLUMNS = Record._fields
 IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
-_RECORD, _BRIEF, _UNUSABLE = (Cells(kind, kind._fields) for kind in (Record, Brief, Unusable))
+_RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
+    Cells(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
+)
 _IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
 _EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
 
@@ -31,6 +34,15 @@ def to_record(row: Sequence[Any]) -> Record:
     values = list(row)
     values[_STATE] = to_state(values[_STATE], row[0])
     return Record(*values)
+
+
+def to_shelved(row: Sequence[Any]) -> Shelved:
+    """A Shelved from the values of its fields."""
+    _SHELVED.check(row)
+    found = Shelved(*row)
+    if found.parts is not None:
+        _check_parts(found.parts, found.external_task_id)
+    return found
 
 
 def _check_request(text: str, name: object) -> None:
@@ -109,3 +121,10 @@ def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
         external_task_id, at, event, _STATES.get(before), to_state(after, external_task_id), code, message,
         request_id, _detail(detail, external_task_id),
     )  # fmt: skip
+
+
+def path_key(path: str) -> str:
+    """The same for all paths that some file system takes for one."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

@@ -523,6 +523,25 @@ def test_the_old_clip_keeps_its_name_until_the_new_one_is_home(desk: Desk) -> No
         assert files(desk) == {"m/a.mp4", "m/superseded/a.mp4"}
 
 
+def test_a_job_that_was_renamed_and_is_changed_later_is_a_changed_one_and_pays_nothing_by_itself(
+    desk: Desk,
+) -> None:
+    desk.write("m.yaml", manifest("a1", "b1"))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        desk.write("m.yaml", manifest("a2", "b1"))
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        desk.write("m.yaml", manifest("a2", "b1", duration=10))
+        assert desk.run("plan", "m.yaml").out.startswith("changed")
+        assert desk.run("run", *QUICK, "m.yaml").code == 5
+        assert creates(server) == 2
+        accepted = desk.run("run", "--accept-changes", *QUICK, "m.yaml")
+        assert (accepted.code, creates(server)) == (0, 4)
+        assert {row["job_id"]: row["current"] for row in desk.export()[-2:]} == {"a2": True, "b1": True}
+        desk.write("m.yaml", manifest("a2", "b1", "c1", duration=10))  # a job that is new is new
+        assert (desk.run("run", *QUICK, "m.yaml").code, creates(server)) == (0, 5)
+
+
 def test_a_renamed_jobs_clip_takes_the_new_name(desk: Desk) -> None:
     desk.write("m.yaml", manifest("a", "b"))
     with sandbox(desk.folder, *FAST) as server:
