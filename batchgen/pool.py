@@ -361,14 +361,11 @@ class Pool:
         if run is Room.NEVER:
             limits = self.limits
             jobs = limits.max_jobs is not None and self.budget.creates >= limits.max_jobs
-            self.close(
-                EndedEarly(
-                    f"the cap of {limits.max_jobs} job{'' if limits.max_jobs == 1 else 's'} was reached",
-                    kind="jobs_cap",
-                )
-                if jobs
-                else EndedEarly(f"the cost cap of ${limits.max_cost:.2f} was reached", kind="cost_cap")
-            )
+            if jobs:
+                cap = f"cap of {limits.max_jobs} job{'' if limits.max_jobs == 1 else 's'}"
+            else:
+                cap = f"cost cap of ${limits.max_cost:.2f}"
+            self.close(EndedEarly(f"the {cap} was reached", kind="jobs_cap" if jobs else "cost_cap"))
         elif own is Room.NEVER:
             text = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
             lane.closed = EndedEarly(text, kind="manifest_cost_cap")
