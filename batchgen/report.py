@@ -69,8 +69,8 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     "vanished": (
         "vanished",
         (
-            "Paid, but the API no longer has the task or its clip. Ask its support; where that can't help,"
-            " `batchgen resolve JOB --abandon` ends it."
+            "Paid, but the API no longer has the task or its clip. Ask its support; where that can't help, `batchgen resolve JOB`"
+            " shows what can be decided."
         ),
     ),
     "abandoned": ("given up", ""),
