@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from batchgen import names, rules, schema
+from batchgen import names, rules, schema, trust
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.models import ImageFile, Job
@@ -47,10 +48,14 @@ class Made(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported."""
+    """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported.
+
+    ``closed`` are what the jobs' own fields can't be, as :func:`batchgen.trust.closed` gives them.
+    """
 
     fields: Mapping[str, Any]
     reported: frozenset[str | int]
+    closed: Mapping[str, str] = MappingProxyType({})
 
     def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
         """``own`` without its nulls that take one of these fields away, and what is left of these."""
@@ -58,7 +63,8 @@ class Shared(NamedTuple):
             return own, self
         gone = {name for name, value in own.items() if value is None and name in self.fields}
         kept = {name: value for name, value in self.fields.items() if name not in gone}
-        return {name: own[name] for name in own if name not in gone}, Shared(kept, self.reported - gone)
+        left = self._replace(fields=kept, reported=self.reported - gone)
+        return {name: own[name] for name in own if name not in gone}, left
 
 
 class Maker:
@@ -94,7 +100,7 @@ class Maker:
         if request.get("skip") is False:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
-        findings: list[Finding] = []
+        findings = trust.check(draft.fields, shared.closed) if shared.closed else []
         if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from batchgen import folders, names, schema, warnings
+from batchgen import folders, names, schema, trust, warnings
 from batchgen.comments import cut_prompts
 from batchgen.files import regular
 from batchgen.globs import match_error
@@ -125,8 +125,8 @@ class Reading:
             findings = [finding for finding in findings if finding.path[:1] in ((kind,), ("match",))]
         self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
         broken = {finding.path[0] for finding in findings if finding.path}
-        where, match = own.pop(kind, None), own.pop("match", None)
-        if kind in broken or "match" in broken or where is None:
+        where, match, allowed = own.pop(kind, None), own.pop("match", None), own.pop("allow_fields", ())
+        if not broken.isdisjoint((kind, "match", "allow_fields")) or where is None:
             return
         if match is not None and (reason := match_error(match)):
             self.problems.append(at.problem(None, ("match",), reason))
@@ -142,7 +142,7 @@ class Reading:
         except PlaceholderError as error:
             self.problems.append(at.problem(None, error.path if error.path[0] in own else (), error.text))
             bad.update(PROMPTS)
-        shared = Shared(fields, frozenset(bad))
+        shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed))
         full, shown = self.sources.find(where, self.base), beside(self.file, where)
         try:
             if kind == "folder":
@@ -168,7 +168,8 @@ class Reading:
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
 
     def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
-        problems, warnings = _Gathered(self.problems), _Gathered(self.warnings)
+        closed = frozenset(shared.closed.values())
+        problems, warnings = _Gathered(self.problems, closed), _Gathered(self.warnings)
         skip = shared.fields.get("skip") is True
         for draft in drafts:
             if isinstance(draft, Problem):
@@ -263,14 +264,17 @@ class Reading:
 
 
 class _Gathered:
-    """Findings of many jobs: one that isn't in a job's own fields is the same for all, and listed once."""
+    """Findings of many jobs: one that isn't in a job's own fields is the same for all, and listed once.
 
-    def __init__(self, listed: list[Problem]) -> None:
-        self._listed = listed
+    So is one whose text is among ``same``: the entry is what has to be changed.
+    """
+
+    def __init__(self, listed: list[Problem], same: Collection[str] = ()) -> None:
+        self._listed, self._same = listed, same
         self._shared: dict[Finding, list[int]] = {}  # [where it is listed, how many more]
 
     def add(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
-        if not (finding.path and finding.path[0] in draft.fields):
+        if not (finding.path and finding.path[0] in draft.fields) or finding.text in self._same:
             if finding in self._shared:
                 self._shared[finding][1] += 1
                 return

@@ -45,6 +45,7 @@ LAYERS = {
             "placeholders",
             "sources",
             "origins",
+            "trust",
         ),
         *(
             "images",

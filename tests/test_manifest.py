@@ -407,7 +407,7 @@ def test_one_external_task_id_twice_in_a_manifest() -> None:
 def test_one_external_task_id_in_two_manifests_refuses_both() -> None:
     put("a.yaml", HEAD + f"  - id: a\n    image: {URL}\n    external_task_id: x\n")
     put("t.csv", f"id,image,external_task_id\nb,{URL},x\n")
-    put("b.yaml", HEAD + "  - table: t.csv\n")
+    put("b.yaml", HEAD + "  - table: t.csv\n    allow_fields: [external_task_id]\n")
     put("c.yaml", HEAD + f"  - image: {URL}\n")
     found, problems = manifest.read(["a.yaml", "b.yaml", "c.yaml"])
     assert [one.file for one in found] == ["c.yaml"]

@@ -500,8 +500,9 @@ def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
         "inline": fields | {"id", "take", "skip"},
         "row": fields | {"id", "take", "skip"},
         "sidecar": fields - {"image"} | {"id", "take", "skip"},
-        "folder": fields - {"image", "external_task_id"} | {"folder", "match", "take", "skip"},
-        "table": fields - {"external_task_id"} | {"table", "take", "skip"},
+        "folder": fields - {"image", "external_task_id"}
+        | {"folder", "match", "allow_fields", "take", "skip"},
+        "table": fields - {"external_task_id"} | {"table", "allow_fields", "take", "skip"},
         "defaults": fields - {"external_task_id"} | {"take", "skip"},
     }
     assert set(MANIFEST["properties"]) == {
@@ -877,6 +878,23 @@ ENTRIES = [
         {"table": "a.csv", "external_task_id": "b"},
         [(("external_task_id",), '"external_task_id" names a single job; it can\'t hold for several')],
     ),
+    ("table", {"table": "a.csv", "allow_fields": ["external_task_id", "callback_url", "image_urls"]}, []),
+    (
+        "folder",
+        {"folder": "a", "allow_fields": ["image_url"]},
+        [
+            (
+                ("allow_fields", 0),
+                '"image_url" is not one of callback_url, external_task_id, image_urls; did you mean "image_urls"?',
+            )
+        ],
+    ),
+    (
+        "inline",
+        {"allow_fields": []},
+        [(("allow_fields",), '"allow_fields" goes with folder or table: this job is the manifest\'s own')],
+    ),
+    ("sidecar", {"allow_fields": []}, [(("allow_fields",), '"allow_fields" belongs in an entry of jobs')]),
     ("row", {"id": "a", "external_task_id": "b", "image": "c.png"}, []),
     ("row", {"element_list": "[1"}, [(("element_list",), '"[1" is not a list, nor is it JSON')]),
     ("row", {"folder": "a"}, [(("folder",), '"folder" belongs in an entry of jobs')]),
