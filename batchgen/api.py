@@ -145,8 +145,9 @@ class Api:
         self._timeout = timeout
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
-        self._creates: set[asyncio.Timeout] = set()
-        self._hurry = math.inf  # loop time after which no create is waited for
+        self._creates: dict[asyncio.Timeout, _Upload] = {}
+        self._hurry = math.inf  # loop time after which no create is sent any more
+        self._answers = 0.0  # seconds after that for the answers of those that were sent
 
     async def __aenter__(self) -> Self:
         # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
@@ -162,9 +163,14 @@ class Api:
             if session:
                 await session.close()
 
-    def hurry(self, seconds: float) -> None:
-        """Wait at most so long for the creates in flight; they end as NeverSent or MaybeAccepted."""
-        self._hurry = asyncio.get_running_loop().time() + seconds
+    def hurry(self, seconds: float, *, answers: float = 0.0) -> None:
+        """Wait at most so long for the creates in flight, and ``answers`` more for those that are sent whole by then.
+
+        They end as NeverSent or MaybeAccepted. Of several calls, the one that ends first holds.
+        """
+        now = asyncio.get_running_loop().time()
+        if now + seconds + answers < self._hurry + self._answers:
+            self._hurry, self._answers = now + seconds, answers
         for progress in self._creates:
             self._postpone(progress)
 
@@ -175,7 +181,9 @@ class Api:
     def _postpone(self, progress: asyncio.Timeout) -> None:
         """Something moved: wait for the next thing from now on."""
         if not progress.expired():
-            progress.reschedule(min(asyncio.get_running_loop().time() + self._timeout, self._hurry))
+            sent = self._creates[progress].complete
+            last = self._hurry + (self._answers if sent else 0.0)
+            progress.reschedule(min(asyncio.get_running_loop().time() + self._timeout, last))
 
     async def create(self, fields: Mapping[str, Any]) -> Accepted:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
@@ -190,7 +198,7 @@ class Api:
         reading: ImageFile | None = None
         try:
             async with progress:
-                self._creates.add(progress)
+                self._creates[progress] = upload
                 self._postpone(progress)
                 try:
                     for reading in body.files:
@@ -198,7 +206,7 @@ class Api:
                     reading = None
                     answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
-                    self._creates.discard(progress)
+                    del self._creates[progress]
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error)}")

@@ -73,6 +73,7 @@ class Creates:
             if self._unclear and self._waits(work):
                 work.record, work.again = before, True
                 return ""
+            work.asking = True
             if self._asker.astray and not await self._asker.itself(work.step.external_task_id):
                 self._asker.pause(0.0)
                 work.record, work.again = before, True
@@ -80,12 +81,14 @@ class Creates:
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
             if uncertain or (before is None and self._asked_for_first(work)):
                 view = await self._ask_before(work)
+                work.asking = False
                 if isinstance(view, TaskView):
                     outcome = self._pool.adopted
                     return await self._take_over(work, job, before, view)
                 if view is not None or self._pool.closed or work.lane.closed:
                     work.record, work.again = before, True
                     return self._put_off(work, view)
+            work.asking = False
             record = work.record = await self._ledger.begin(new_row(work.step, job))
             try:
                 made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
@@ -116,6 +119,7 @@ class Creates:
             tell(logging.INFO, "accepted", record, f"task {made.task_id}")
             return ""
         finally:
+            work.asking = False
             outcome(work, asyncio.get_running_loop().time())
             self._changed.set()
 

@@ -10,17 +10,16 @@ import itertools
 import math
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from types import FrameType
 
 from batchgen import images, keys, manifest, recovery, report, settings
 from batchgen.asking import Asker
+from batchgen.ending import AFTER_DEADLINE, End
 from batchgen.endpoint import origin
-from batchgen.errors import BatchgenError, EndedEarly, Interrupted, ManifestError
+from batchgen.errors import BatchgenError, EndedEarly, ManifestError
 from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
 from batchgen.inventory import Inventory
@@ -35,7 +34,6 @@ from batchgen.records import Records
 from batchgen.runner import Runner
 from batchgen.tally import Tally
 
-SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
 CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
@@ -45,8 +43,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.sandbox:
         return asyncio.run(_rehearse(args, out))
     base_url, key = _api_settings(args)
-    with _ledger(args, base_url) as ledger:
-        return asyncio.run(_run(args, out, ledger, base_url, key))
+    with end_of(args, out) as end, _ledger(args, base_url, end) as ledger:
+        return asyncio.run(_run(args, out, ledger, (base_url, key), end))
 
 
 def collect(args: argparse.Namespace, out: Output) -> int:
@@ -54,15 +52,15 @@ def collect(args: argparse.Namespace, out: Output) -> int:
     args.paths = ()
     base_url, key = _api_settings(args)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with _ledger(args, base_url) as ledger:
-        return asyncio.run(_run(args, out, ledger, base_url, key))
+    with end_of(args, out) as end, _ledger(args, base_url, end) as ledger:
+        return asyncio.run(_run(args, out, ledger, (base_url, key), end))
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
     """Adopt every task of these manifests that the API knows and the ledger doesn't."""
     base_url, key = _api_settings(args)
-    with _ledger(args, base_url) as ledger:
-        return asyncio.run(_recover(args, out, ledger, base_url, key))
+    with End(out) as end, _ledger(args, base_url, end) as ledger:
+        return asyncio.run(_recover(args, out, ledger, (base_url, key), end))
 
 
 async def _rehearse(args: argparse.Namespace, out: Output) -> int:
@@ -78,16 +76,19 @@ async def _rehearse(args: argparse.Namespace, out: Output) -> int:
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
-        with _ledger(args, url) as ledger:
-            return await _run(args, out, ledger, url, "sandbox")
+        with end_of(args, out) as end, _ledger(args, url, end) as ledger:
+            return await _run(args, out, ledger, (url, "sandbox"), end)
     finally:
         await sandbox.stop()
         if not args.quiet:
             out.say(f"rehearsed in {home}: clips in {args.output_dir}, ledger in {args.ledger}")
 
 
-async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: str, key: str) -> int:
+async def _run(
+    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], end: End
+) -> int:
     """Do what the manifests ask for and what the ledger has open, then say how it went."""
+    end.watch()
     creating = args.command == "run"
     submit_only = creating and args.submit_only
     manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
@@ -114,9 +115,10 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
     steps = None if recovers else await settled()
     if steps or recovers or inventory.found.missing or next(ledger.open_records(), None) is not None:
         runner = await _work(
-            args, out, inventory, (base_url, key), pool, tally, manifests, settled if steps is None else steps
+            args, (out, end), inventory, account, pool, tally, manifests, settled if steps is None else steps
         )
         stops, ended = runner.stops, runner.ended is not None
+    end.over()
     await inventory.log.remember()
     for lane in pool.lanes:
         if not lane.left and not ended:
@@ -140,7 +142,7 @@ async def _run(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: 
 
 
 async def _work(
-    args: argparse.Namespace, out: Output, inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
+    args: argparse.Namespace, surface: tuple[Output, End], inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
     manifests: Sequence[Manifest], steps: Sequence[Step] | Callable[[], Awaitable[Sequence[Step]]],
 ) -> Runner:  # fmt: skip
     """Everything that needs the API, whose client isn't even loaded where there is nothing to do.
@@ -150,6 +152,7 @@ async def _work(
     from batchgen.api import Api
     from batchgen.download import Downloads
 
+    out, ending = surface
     api = Api(*account, timeout=args.timeout)
     downloads = Downloads(timeout=args.timeout, lend=api.credentials.headers, masked=api.credentials.masked)
     async with api, downloads:
@@ -161,11 +164,11 @@ async def _work(
         first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if callable(steps) else None
 
         def end(reason: BatchgenError) -> None:
-            runner.end(reason)
+            runner.end(reason, answers=args.timeout if reason.kind == "until" else 0.0)
             if first is not None:
                 first.cancel()
 
-        with _signals(out, end), out.progress(runner, pool):
+        with ending.graceful(end), out.progress(runner, pool):
             todo: Sequence[Step] = ()
             if not callable(steps):
                 todo = steps
@@ -205,7 +208,9 @@ def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
     return lane
 
 
-async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_url: str, key: str) -> int:
+async def _recover(
+    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
+) -> int:
     manifests, problems = await _manifests(args, ledger)
     if not manifests:
         raise ManifestError(problems)
@@ -219,10 +224,10 @@ async def _recover(args: argparse.Namespace, out: Output, ledger: Ledger, base_u
         ended.append(reason)
         work.cancel()
 
-    async with Api(base_url, key, timeout=args.timeout) as api:
+    async with Api(*account, timeout=args.timeout) as api:
         asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)
         work = asyncio.create_task(recovery.recover(asker, ledger, _jobs(manifests)))
-        with _signals(out, end):
+        with ending.graceful(end):
             try:
                 found = await work
             except asyncio.CancelledError:
@@ -296,36 +301,16 @@ def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
     return Limits(concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)
 
 
-def _ledger(args: argparse.Namespace, base_url: str) -> Ledger:
-    """The ledger, to be written; signals are heard while another run is waited for."""
-    for number in SIGNALS:
-        signal.signal(number, _interrupted)
+def end_of(args: argparse.Namespace, out: Output) -> End:
+    """When the run ends: at --until, else a while after --deadline, by which all of it should have."""
+    deadline = getattr(args, "deadline", None)
+    if args.until is not None or deadline is None:
+        return End(out, args.until, timeout=args.timeout)
+    why = f"{AFTER_DEADLINE / 3600:.0f} hours have passed since --deadline"
+    return End(out, deadline + AFTER_DEADLINE, why, timeout=args.timeout)
+
+
+def _ledger(args: argparse.Namespace, base_url: str, end: End) -> Ledger:
+    """The ledger, to be written; another run is waited for until the end at most."""
     path = settings.ledger_path(args.ledger, os.environ)
-    return Ledger.open(path, origin=origin(base_url), lock_wait=args.lock_wait)
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    found = signal.Signals(number)
-    raise Interrupted(f"stopped by {found.name} before anything was begun; run again", SIGNALS[found])
-
-
-@contextlib.contextmanager
-def _signals(out: Output, end: Callable[[BatchgenError], object]) -> Iterator[None]:
-    """The first signal ends the work gracefully, the second at once; the ledger is safe either way."""
-    loop = asyncio.get_running_loop()
-    seen: list[signal.Signals] = []
-
-    def stop(number: signal.Signals) -> None:
-        if seen:
-            out.say("batchgen: stopped at once; what was open is in the ledger, run again")
-            os._exit(SIGNALS[number])
-        seen.append(number)
-        end(Interrupted(f"by {number.name}; what was open is safe, run again", SIGNALS[number]))
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, stop, number)
-    try:
-        yield
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+    return Ledger.open(path, origin=origin(base_url), lock_wait=min(args.lock_wait, end.left))

@@ -23,7 +23,7 @@ exit codes:
   1    some jobs failed
   2    bad command line, or a manifest was refused (the good ones ran)
   3    the account stopped the run: key, balance, pack, permission, IP
-  4    stopped early with work left: deadline, cost cap, job cap; run again
+  4    stopped early with work left: deadline, --until, cost cap, job cap; run again
   5    a job needs a decision: unknown outcome, or changed since it was paid
   75   another run holds the ledger
   130  SIGINT; what was open is safe; run again
@@ -85,8 +85,8 @@ def _task_id(text: str) -> str:
     return text
 
 
-_deadline = _checked(
-    lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "deadline"
+_moment = _checked(
+    lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
 )
 
 
@@ -112,6 +112,9 @@ def parser() -> argparse.ArgumentParser:
                      help="look so long for the task of an uncertain create before it is believed not to exist; and for a clip that doesn't come, before it is left to the next run (default 300)")  # fmt: skip
     api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
                      help="the first wait before a task is asked for (default: learned)")  # fmt: skip
+    going = _Parser(add_help=False)
+    going.add_argument("--until", metavar="TIME|DURATION", type=_moment,
+                       help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)")  # fmt: skip
     paths = _Parser(add_help=False)
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
@@ -141,16 +144,16 @@ def parser() -> argparse.ArgumentParser:
     command("plan", "what a run would do, per job, with the reason and the cost; writes nothing",
             "  batchgen plan manifests/\n  batchgen plan --json night.yaml", paths, ledger, choice)  # fmt: skip
     run = command("run", "create, follow and collect what is missing",
-                  "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 manifests/\n"
+                  "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
                   "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
-                  paths, ledger, api, choice)  # fmt: skip
+                  paths, ledger, api, going, choice)  # fmt: skip
     run.add_argument("--concurrency", metavar="N", type=_count, help="create requests in flight (default 8)")
     run.add_argument(
         "--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)"
     )
     run.add_argument("--max-jobs", metavar="N", type=_count, help="create at most so many tasks")
     run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
-    run.add_argument("--deadline", metavar="TIME|DURATION", type=_deadline,
+    run.add_argument("--deadline", metavar="TIME|DURATION", type=_moment,
                      help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
     run.add_argument("--retry-wait", metavar="DURATION", type=_wait,
                      help="wait so long before a job whose task failed gets another, then twice as long (default 2m)")  # fmt: skip
@@ -167,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
     command("collect", "follow and download what the ledger has open; never creates",
-            "  batchgen collect", ledger, api)  # fmt: skip
+            "  batchgen collect\n  batchgen collect --until 2h", ledger, api, going)  # fmt: skip
     command(
         "recover",
         "rebuild a lost ledger from the clips' folders and the API; creates nothing",

@@ -80,7 +80,7 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 AFTER_A_STOP = "The next run creates them, once what stopped this one is gone."
 #: The same where nothing has to be put right: what ended this run was a limit of its own, or a signal.
 AFTER_A_LIMIT = "The next run goes on with them."
-_LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "deadline", "signal"})
+_LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "deadline", "until", "signal"})
 
 #: What may have become of the creates of a run; their numbers sum to `created`.
 _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
@@ -122,9 +122,10 @@ def run_text(
     if tally.others.total():
         parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
         yield f"  of earlier runs, not among these jobs: {parts}"
-    for stop in stops:
-        yield f"stopped: {_cause(stop)}" + (f". {stop.advice}" if stop.advice else "")
     present = tally.buckets + tally.others
+    for stop in stops:
+        still = _still(present) if stop.kind == "until" else ""
+        yield f"stopped: {_cause(stop)}{still}" + (f". {stop.advice}" if stop.advice else "")
     by_bucket: dict[str, list[Ending]] = {}
     for ending in tally.endings:
         by_bucket.setdefault(ending.bucket, []).append(ending)
@@ -190,6 +191,14 @@ def stop_object(reason: BatchgenError) -> dict[str, Any]:
 
 def _cause(reason: BatchgenError) -> str:
     return cited(str(reason), reason.code, reason.request_id) if isinstance(reason, ApiError) else str(reason)
+
+
+def _still(present: Mapping[str, int]) -> str:
+    """How much a run that left at its end has left behind."""
+    running, clips = present["submitted"], present["succeeded"]
+    parts = [f"{counted(running, 'task')} still run{'s' if running == 1 else ''}"] if running else []
+    parts += [f"{counted(clips, 'clip')} {'is' if clips == 1 else 'are'} still to come"] if clips else []
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def problem_object(problem: Problem) -> dict[str, Any]:

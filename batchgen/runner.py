@@ -63,12 +63,15 @@ class Runner:
         """Those of them that have ended for this run."""
         return self.tally.finished
 
-    def end(self, reason: BatchgenError) -> None:
-        """End early: no new creates, a few seconds for requests in flight, everything else stops where it is safe."""
+    def end(self, reason: BatchgenError, *, answers: float = 0.0) -> None:
+        """End early: no new creates, a few seconds for those in flight, everything else stops where it is safe.
+
+        ``answers``: seconds that creates in flight have to be sent, and as long again to be answered, instead.
+        """
+        self._api.hurry(answers or GRACE, answers=answers)
         if self.ended is None:
             self.ended = reason
             self._pool.close(reason)
-            self._api.hurry(GRACE)
             self._lives.changed.set()
 
     async def run(
@@ -140,6 +143,9 @@ class Runner:
 
     async def _wind_up(self) -> None:
         """Let creates end, stop the rest, and count what never began."""
+        for task, work in list(self._tasks.items()):
+            if work.asking:  # which may wait for an hour, where the API says so
+                task.cancel()
         while self._pool.slots.creating:
             self._lives.changed.clear()
             await self._lives.changed.wait()

@@ -50,7 +50,7 @@ def seconds(text: str) -> float:
 
 
 def deadline(text: str, now: datetime) -> float:
-    """The moment of ``--deadline`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
+    """The moment of ``--deadline`` or ``--until`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
 
     ``now`` is local and naive, so that a night in which the clocks change ends when its clock says so.
     Raises ValueError.
@@ -68,7 +68,9 @@ def deadline(text: str, now: datetime) -> float:
             moment = now.astimezone() + timedelta(seconds=seconds(text))
         at = moment.timestamp()
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no deadline; write 06:30, 2h or 2026-01-31T06:30") from None
+        raise ValueError(
+            f"{text!r} is no time and no duration; write 06:30, 2h or 2026-01-31T06:30"
+        ) from None
     if at < now.timestamp():
         raise ValueError(f"{text!r} has passed")
     return at

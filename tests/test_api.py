@@ -679,6 +679,29 @@ def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> No
     asyncio.run(scene())
 
 
+def test_at_the_end_of_a_run_a_create_that_was_sent_whole_is_given_its_answer(tmp_path: Path) -> None:
+    heard, told = asyncio.Event(), asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        heard.set()
+        await told.wait()
+        writer.write(made("t1"))
+
+    async def scene() -> None:
+        async with wire(play) as url, Api(url, KEY, timeout=ENDS) as api:
+            create = asyncio.create_task(ended(api.create(FIELDS)))
+            await heard.wait()
+            api.hurry(0.0, answers=ENDS)
+            api.hurry(ENDS, answers=ENDS)  # a later end changes nothing
+            late = await ended(api.create({**FIELDS, "image": picture(tmp_path)}))
+            assert isinstance(late, NeverSent)
+            told.set()
+            assert await create == Accepted("t1", "r1")
+
+    asyncio.run(scene())
+
+
 # -- memory -------------------------------------------------------------------------------------------------
 
 

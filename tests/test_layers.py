@@ -110,6 +110,7 @@ LAYERS = {
         "status",
         "resolve",
         "online",
+        "ending",
         "cli",
         "__main__",
     ),
@@ -130,7 +131,7 @@ UNDECIDED = {
     "time",
     "urllib.request",
 }
-PRINTERS = {"cli", "output", "online", "__main__", "sandbox.command", "sandbox.__main__"}
+PRINTERS = {"cli", "output", "online", "ending", "__main__", "sandbox.command", "sandbox.__main__"}
 SPEECH = {"print", "input", "exit", "quit", "SystemExit"}
 SPEECH |= {"sys.exit", "sys.stdout", "sys.stderr", "os._exit"}
 LONGEST = 400  # lines
