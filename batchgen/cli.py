@@ -122,8 +122,10 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     from batchgen.endpoint import origin
     from batchgen.planning import planned
     from batchgen.records import Records
+    from batchgen.roots import Roots
     from batchgen.survey import Survey, survey, unrecorded
 
+    roots = Roots()
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
         known = ledger.images() if ledger is not None else {}
@@ -132,9 +134,9 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         )
         if not manifests:
             raise ManifestError(problems)
-        on_disk = survey(ledger, [one.name for one in manifests]) if ledger is not None else Survey()
+        on_disk = survey(ledger, [one.name for one in manifests], roots) if ledger is not None else Survey()
         api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
-        beside = unrecorded(ledger, manifests, api)
+        beside = unrecorded(ledger, manifests, api, roots)
         choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
         steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
         skipped = sum(len(one.skipped) for one in manifests)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from batchgen import clips
 from batchgen.ledger import Ledger
 from batchgen.models import Record
+from batchgen.roots import Roots
 
 log = logging.getLogger("batchgen")
 
@@ -16,25 +17,25 @@ log = logging.getLogger("batchgen")
 class ClipLog:
     """Writes the ``clips.jsonl`` of all folders of one run."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, roots: Roots) -> None:
         self.api = ledger.origin
-        self._ledger = ledger
+        self._ledger, self._roots = ledger, roots
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._told: set[str] = set()
         self._writing = asyncio.Lock()
 
     async def add(self, *rows: Record) -> None:
         """Append the lines of clips that are on disk, synced. That it can't be is said once for each folder."""
-        for folder in dict.fromkeys(map(clips.folder_of, rows)):
+        for root, folder in dict.fromkeys((row.root, clips.folder_of(row)) for row in rows):
             lines = [
                 clips.entry_line(row, folder, self.api) for row in rows if clips.folder_of(row) == folder
             ]
-            await self._append(folder, lines)
+            await self._append(root, folder, lines)
 
-    async def _append(self, folder: str, lines: Sequence[str]) -> None:
+    async def _append(self, root: str, folder: str, lines: Sequence[str]) -> None:
         async with self._writing:
             try:
-                before, after = await asyncio.to_thread(clips.append, folder, lines)
+                before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, lines)
             except OSError as error:
                 if folder not in self._told:
                     self._told.add(folder)
@@ -47,9 +48,9 @@ class ClipLog:
         if before == self._sizes.get(folder, 0):  # else somebody else has written there: it is read again
             self._sizes[folder] = after
 
-    def is_known(self, folder: str) -> bool:
+    def is_known(self, root: str, folder: str) -> bool:
         """Whether the ledger has seen all that the folder's file holds."""
-        size = clips.size(folder)
+        size = clips.size(self._roots[root], folder)
         known = self._ledger.note(f"clips:{folder}") == str(size)
         if known:
             self._sizes[folder] = size

@@ -7,6 +7,7 @@ Whatever stands there is believed only where a file has the digest that the line
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,14 +17,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from batchgen.disk import leads_out, names_beside, sync_folder
-from batchgen.files import regular
+from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, Shelved, State
+from batchgen.partfile import LARGEST_CLIP
 from batchgen.request import canonical_text, digest
+from batchgen.roots import Folder, Root
 
 NAME = "clips.jsonl"
 VERSION = 1
 LONGEST = 1 << 20  # bytes of a line
+LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
 SUFFIX = ".mp4"
 _TRY = re.compile(r"~[1-9][0-9]{0,8}")
 _PART = re.compile(r"[a-z0-9.]{1,40}")
@@ -78,24 +81,18 @@ def entry_line(record: Record, folder: str, api: str) -> str:
     return json.dumps(line, separators=(",", ":"))  # ASCII: no editor and no file system changes it
 
 
-def append(folder: str, lines: Iterable[str]) -> tuple[int, int]:
+def append(root: Root, folder: str, lines: Iterable[str]) -> tuple[int, int]:
     """Add lines to the folder's ``clips.jsonl``, synced. Returns its size in bytes before and after. Raises OSError."""
-    path = os.path.join(folder, NAME)
-    os.makedirs(folder, exist_ok=True)  # its clips may be elsewhere by now
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o666)
-    with open(descriptor, "r+b", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no file", path)
-        before = os.fstat(descriptor).st_size
-        torn = before > 0 and os.pread(descriptor, 1, before - 1) != b"\n"  # a crash, or an editor
-        data = memoryview(("\n" * torn + "".join(f"{line}\n" for line in lines)).encode())
-        while data:
-            data = data[file.write(data) :]
-        os.fsync(descriptor)
-        after = os.fstat(descriptor).st_size
-    if not before:
-        sync_folder(folder)
+    with root.folder(folder, make=True) as there:  # its clips may be elsewhere by now
+        with there.open(NAME, "a+b") as file:
+            before = os.fstat(file.fileno()).st_size
+            torn = before > 0 and os.pread(file.fileno(), 1, before - 1) != b"\n"  # a crash, or an editor
+            file.write(("\n" * torn + "".join(f"{line}\n" for line in lines)).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            after = os.fstat(file.fileno()).st_size
+        if not before:
+            there.sync()
     return before, after
 
 
@@ -105,37 +102,38 @@ def folder_of(record: Record) -> str:
     return os.path.join(record.root, below_root.partition(os.sep)[0])
 
 
-def size(folder: str) -> int:
+def size(root: Root, folder: str) -> int:
     """The bytes of the folder's ``clips.jsonl``; 0 where there is none that can be read."""
     try:
-        found = os.lstat(os.path.join(folder, NAME))
+        with root.folder(folder) as there:
+            found = there.look(NAME)
     except OSError:
         return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else 0
 
 
-def entries(folder: str, output_dir: str) -> dict[str, Entry]:
+def entries(root: Root, folder: str) -> dict[str, Entry]:
     """The clips that the folder's ``clips.jsonl`` tells of, by external_task_id; the last line about one counts.
 
     Lines that make no sense are passed over: torn, foreign, of another version, or edited so that they contradict
     themselves. Raises OSError where the file can't be read.
     """
     found: dict[str, Entry] = {}
-    for line in _lines(os.path.join(folder, NAME)):
-        entry = _entry(line, folder, output_dir)
-        if entry is not None:
-            found[entry.row.external_task_id] = entry
+    with root.folder(folder) as there:
+        for line in _lines(there):
+            entry = _entry(line, folder, root.path)
+            if entry is not None:
+                found[entry.row.external_task_id] = entry
     return found
 
 
-def _lines(path: str) -> Iterator[bytes]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+def _lines(folder: Folder) -> Iterator[bytes]:
+    found = folder.look(NAME)
+    if found is None or not stat.S_ISREG(found.st_mode):
         return
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return
+    with folder.read(NAME) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", NAME)
         whole = True
         while line := file.readline(LONGEST):
             if whole and line.endswith(b"\n"):
@@ -209,42 +207,53 @@ def _below(output_dir: str, folder: str, name: str) -> str:
 # -- what lies in folders -------------------------------------------------------------------------------------
 
 
-def listing(folder: str) -> dict[str, int]:
+def listing(root: Root, folder: str) -> dict[str, int]:
     """The files in a folder and their sizes in bytes; links lead to files. Raises OSError."""
     found = {}
-    with os.scandir(folder) as several:
+    with root.folder(folder) as there, os.scandir(there.descriptor) as several:
         for one in several:
             try:
-                there = one.stat()
+                about = one.stat()
             except OSError:  # a link that leads nowhere, or it has just gone
                 continue
-            if stat.S_ISREG(there.st_mode):
-                found[one.name] = there.st_size
+            if stat.S_ISREG(about.st_mode):
+                found[one.name] = about.st_size
     return found
 
 
-def is_clip(path: str, sha256: str, size: int | None = None) -> bool:
+def folders(root: Root) -> list[str]:
+    """The folders in an output folder, which are those of manifests; none where it can't be read."""
+    try:
+        with root.folder(root.path) as there, os.scandir(there.descriptor) as several:
+            names = [one.name for one in several if one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [os.path.join(root.path, name) for name in sorted(names) if not name.startswith(".")]
+
+
+def is_clip(root: Root, path: str, sha256: str, size: int | None = None) -> bool:
     """Whether the file at ``path`` has these bytes. ``size`` None: it isn't known."""
     try:
-        with open(path, "rb", opener=regular) as file:
-            if size is not None and os.fstat(file.fileno()).st_size != size:
+        with root.reading(path) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found > LARGEST_CLIP or (size is not None and found != size):
                 return False
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except (OSError, ValueError):
         return False
 
 
-def below(output_dir: str) -> Iterator[tuple[str, int]]:
+def below(root: Root) -> Iterator[tuple[str, int]]:
     """The videos below an output folder with their sizes in bytes; hidden folders and links are passed over."""
-    for folder, folders, names in os.walk(output_dir):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIX):
-                path = os.path.join(folder, name)
-                with contextlib.suppress(OSError):
-                    there = os.lstat(path)
-                    if stat.S_ISREG(there.st_mode):
-                        yield path, there.st_size
+    with contextlib.suppress(OSError), root.folder(root.path) as top:
+        for place, folders, names, folder in os.fwalk(".", dir_fd=top.descriptor):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if name.lower().endswith(SUFFIX):
+                    with contextlib.suppress(OSError):
+                        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                        if stat.S_ISREG(there.st_mode):
+                            yield os.path.normpath(os.path.join(root.path, place, name)), there.st_size
 
 
 def mount_point(path: str) -> str:
@@ -279,25 +288,30 @@ def absent(row: Record | Shelved) -> str:
 # -- moves ----------------------------------------------------------------------------------------------------
 
 
-def move(source: str, target: str, sha256: str, *, root: str) -> str | None:
+def move(root: Root, source: str, target: str, sha256: str) -> str | None:
     """Move a clip; returns where it is then, None where it isn't. It can be done again after a crash at any moment.
 
     Nothing is overwritten: where another file is at ``target``, the clip gets a name beside it. Raises OSError.
     """
-    if not is_clip(source, sha256):  # it was moved before, or somebody put something else there
-        return next((path for path in names_beside(target, sha256) if is_clip(path, sha256)), None)
-    folder = os.path.dirname(target)
-    if leads_out(folder, root):
-        raise OSError(0, f"it leads out of {root} through a symbolic link", folder)
-    os.makedirs(folder, exist_ok=True)
-    for path in names_beside(target, sha256):
-        if not os.path.lexists(path) or os.path.samefile(path, source):
-            os.rename(source, path)
-            sync_folder(folder)
-            if os.path.dirname(source) != folder:
-                sync_folder(os.path.dirname(source))
+    if not is_clip(root, source, sha256):  # it was moved before, or somebody put something else there
+        return next((path for path in names_beside(target, sha256) if is_clip(root, path, sha256)), None)
+    here, name = os.path.split(source)
+    with root.folder(here) as old, root.folder(os.path.dirname(target), make=True) as new:
+        for path in names_beside(target, sha256):
+            try:
+                old.move(name, new, os.path.basename(path))
+            except FileExistsError:
+                continue
+            try:
+                root.check(new)
+            except OSError:
+                new.move(os.path.basename(path), old, name)
+                raise
+            new.sync()
+            if old.path != new.path:
+                old.sync()
             return path
-    raise OSError(0, "no name near it is free", target)
+    raise OSError(errno.EEXIST, "no name near it is free", target)
 
 
 def iso(seconds: float | None) -> str | None:

@@ -21,10 +21,10 @@ from batchgen import __version__, addresses, transport
 from batchgen.bodies import answered_at, retry_after
 from batchgen.errors import DownloadError, UsageError
 from batchgen.fields import in_a_line, short
-from batchgen.partfile import PartFile
+from batchgen.partfile import LARGEST_CLIP, PartFile
+from batchgen.roots import Roots
 from batchgen.transfer import Changed, Clip, Transfer
 
-LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
 PIECE = 1 << 18  # bytes
 LEAST = 1 << 16  # bytes that have to come while the patience lasts: a drip is no progress
 WITH_BYTES = {200, 203, 206}
@@ -38,7 +38,7 @@ class Downloads:
     """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
 
     ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
-    key out of what a host said.
+    key out of what a host said. ``roots`` are the run's output folders.
     """
 
     def __init__(
@@ -48,10 +48,12 @@ class Downloads:
         largest: int = LARGEST_CLIP,
         lend: Callable[[str], Mapping[str, str]] = lambda url: {},
         masked: Callable[[bytes], bytes] = bytes,
+        roots: Roots | None = None,
     ) -> None:
         self._timeout = timeout
         self._largest = largest
         self._lend, self._masked = lend, masked
+        self._roots = Roots() if roots is None else roots
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,7 +81,7 @@ class Downloads:
 
     def transfer(self, path: str, *, root: str, believe_after: float = 0.0) -> Transfer:
         """A clip that may take several tries; ``believe_after`` as in :class:`Transfer`. Its part is discarded by the caller."""
-        return Transfer(PartFile(path, root), largest=self._largest, believe_after=believe_after)
+        return Transfer(PartFile(path, self._roots[root]), largest=self._largest, believe_after=believe_after)
 
     async def attempt(self, transfer: Transfer, url: str) -> Clip:
         """One try, which goes on from where the last one broke off. Raises DownloadError; what came stays in the part."""

@@ -15,9 +15,9 @@ import stat
 _OWN_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/self/fd/\d+")
 
 
-def regular(path: str, flags: int) -> int:
+def regular(path: str, flags: int, dir_fd: int | None = None) -> int:
     """Opens regular files alone, behind links too. Raises OSError: a named pipe isn't waited for, a device not read."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666, dir_fd=dir_fd)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

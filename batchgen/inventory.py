@@ -7,6 +7,7 @@ one that comes home is recorded beside it and in the ledger, and gets its name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from batchgen.errors import EndedEarly, LedgerError, LedgerLost
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Manifest, Record, Shelved, State
 from batchgen.naming import Names
+from batchgen.roots import Root, Roots
 from batchgen.survey import Survey, survey, unmounted
 from batchgen.transitions import CLIP_GONE
 
@@ -39,8 +41,9 @@ class Inventory:
         self.ledger = ledger
         self.found = Survey()
         self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
-        self.log = ClipLog(ledger)
-        self.names = Names(ledger, self.log)
+        self.roots = Roots()
+        self.log = ClipLog(ledger, self.roots)
+        self.names = Names(ledger, self.log, self.roots)
 
     async def keep(self, record: Record, job: Job | None, note: str = "", **columns: Any) -> Record:
         """Record a clip that is complete on disk: beside it first, so that no crash leaves one that nothing tells of.
@@ -74,13 +77,13 @@ class Inventory:
             for output_dir in sorted({job.output_dir for job in one.jobs}):
                 folder = os.path.join(output_dir, one.name)
                 own.add(folder)
-                if os.path.isdir(folder) and (thoroughly or not self.log.is_known(folder)):
+                if os.path.isdir(folder) and (thoroughly or not self.log.is_known(output_dir, folder)):
                     adopted += await self._take_in(folder, output_dir)
         for one in manifests:
             if one.name in doubtful or thoroughly:
                 digests = {job.digest for job in one.jobs}
                 for output_dir in sorted({job.output_dir for job in one.jobs}):
-                    for folder in set(_folders(output_dir)) - own:
+                    for folder in set(clips.folders(self.roots[output_dir])) - own:
                         adopted += await self._take_in(folder, output_dir, digests)
         await self.log.remember()
         self.adopted += adopted
@@ -90,9 +93,10 @@ class Inventory:
         self, folder: str, output_dir: str, digests: Container[str] | None = None
     ) -> list[Record]:
         """Adopt what a folder has; only clips of these contents, where ``digests`` is given."""
-        size = clips.size(folder)
+        root = self.roots[output_dir]
+        size = clips.size(root, folder)
         try:
-            told = await asyncio.to_thread(clips.entries, folder, output_dir)
+            told = await asyncio.to_thread(clips.entries, root, folder)
         except OSError as error:
             log.warning("%s/%s can't be read: %s", folder, clips.NAME, error.strerror or error)
             return []
@@ -106,7 +110,7 @@ class Inventory:
         moved = [change for one in told.values() if (change := await self._caught_up(one.row)) is not None]
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
-        verified = await asyncio.to_thread(lambda: list(_verified(wanted, output_dir)))
+        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root)))
         adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
         if adopted:
             plural = "" if len(adopted) == 1 else "s"
@@ -142,9 +146,11 @@ class Inventory:
             return None
         if known.video_path == row.video_path:
             return None
-        paths = (known.video_path or "", row.video_path or "")
         at_old, at_new = await asyncio.to_thread(
-            lambda: [clips.is_clip(one, row.video_sha256 or "") for one in paths]
+            lambda: [
+                clips.is_clip(self.roots[one.root], one.video_path or "", row.video_sha256 or "")
+                for one in (known, row)
+            ]
         )
         if at_old or not at_new:
             return None
@@ -180,9 +186,10 @@ class Inventory:
         unreachable = {row.root for row, _ in self.ledger.moves() if unmounted(self.ledger, row.root)}
         await self.names.finish(unreachable)
         folders = sorted(set(output_dirs))
-        found = self.found = await asyncio.to_thread(survey, self.ledger, list(manifests))
+        found = self.found = await asyncio.to_thread(survey, self.ledger, list(manifests), self.roots)
         for folder in folders:
-            if any(map(clips.size, _folders(folder))):
+            root = self.roots[folder]
+            if any(clips.size(root, one) for one in clips.folders(root)):
                 found.here.add(folder)
         await self._find(found, folders)
         await self.note_mounts(found.here)
@@ -195,7 +202,7 @@ class Inventory:
         if not absent:
             return
         roots = {row.root for row in absent.values()} | set(output_dirs)
-        where = sorted(roots - found.offline.keys())
+        where = [self.roots[path] for path in sorted(roots - found.offline.keys())]
         places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set())))
         for row, there in places:
             if not there.whole:
@@ -236,11 +243,15 @@ class Inventory:
         for folder in sorted({job.output_dir for job in one.jobs}):
             if (why := unmounted(self.ledger, folder)) is not None:
                 return EndedEarly(f"{one.name}: {why}", kind="unmounted")
+            root, own = self.roots[folder], os.path.join(folder, one.name)
             try:
-                os.makedirs(folder, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
+                with root.folder(folder, make=True):
+                    tempfile.TemporaryFile(dir=folder).close()
+                with contextlib.suppress(FileNotFoundError), root.folder(own):
+                    pass
             except OSError as error:
-                text = f"{one.name}: its output folder {folder} can't be written: {error.strerror or error}"
+                where = own if error.filename == own else folder
+                text = f"{one.name}: its output folder {where} can't be written: {error.strerror or error}"
                 return EndedEarly(text, kind="output")
         return None
 
@@ -261,15 +272,6 @@ class Inventory:
                 yield record
 
 
-def _folders(output_dir: str) -> list[str]:
-    """The folders in an output folder, which are those of manifests."""
-    try:
-        with os.scandir(output_dir) as several:
-            return sorted(one.path for one in several if not one.name.startswith(".") and one.is_dir())
-    except OSError:
-        return []
-
-
 class _Found(NamedTuple):
     """Where the bytes of a row's clip are, below the folder ``root``; ``whole``: all its further files are, too."""
 
@@ -279,7 +281,7 @@ class _Found(NamedTuple):
     whole: bool
 
 
-def _verified(rows: Sequence[Record], output_dir: str) -> Iterator[Record]:
+def _verified(rows: Sequence[Record], root: Root) -> Iterator[Record]:
     """The rows whose clips are on disk, with where they are: under their names, or found by their digests.
 
     A further file that isn't there is named all the same: it was paid, and is fetched again.
@@ -287,21 +289,21 @@ def _verified(rows: Sequence[Record], output_dir: str) -> Iterator[Record]:
     astray, taken = [], set[str]()
     for row in rows:
         files = clips.files(row)
-        if all(clips.is_clip(one.path, one.sha256, one.size) for one in files):
+        if all(clips.is_clip(root, one.path, one.sha256, one.size) for one in files):
             taken |= {one.path for one in files}
             yield row
         else:
             astray.append(row)
-    for row, found in _match(astray, [output_dir], taken) if astray else ():
+    for row, found in _match(astray, [root], taken) if astray else ():
         yield row._replace(video_path=found.path, parts=found.parts)
 
 
 def _match(
-    rows: Sequence[_Row], roots: Sequence[str], taken: Container[str]
+    rows: Sequence[_Row], roots: Sequence[Root], taken: Container[str]
 ) -> Iterator[tuple[_Row, _Found]]:
     """Files below ``roots`` with the bytes of these rows' clips, each once; of some rows there is none."""
     sizes = {one.size for row in rows for one in clips.files(row)}
-    by_size: dict[int | None, list[tuple[str, str]]] = {}
+    by_size: dict[int | None, list[tuple[str, Root]]] = {}
     for root in roots:
         for path, size in clips.below(root):
             if path not in taken:
@@ -309,13 +311,13 @@ def _match(
                     by_size.setdefault(key, []).append((path, root))
     used = set[str]()
 
-    def find(file: clips.File) -> tuple[str, str] | None:
+    def find(file: clips.File) -> tuple[str, Root] | None:
         name = os.path.basename(file.path)
         alike = by_size.get(file.size, [])
         for path, root in sorted(
             alike, key=lambda one: (one[0] != file.path, os.path.basename(one[0]) != name)
         ):
-            if path not in used and clips.is_clip(path, file.sha256, file.size):
+            if path not in used and clips.is_clip(root, path, file.sha256, file.size):
                 used.add(path)
                 return path, root
         return None
@@ -328,4 +330,8 @@ def _match(
             for one in parts:
                 if (found := there.get(one["path"])) is not None:
                     one["path"] = found[0]
-            yield row, _Found(*place, json.dumps(parts) if parts else None, None not in there.values())
+            path, root = place
+            yield (
+                row,
+                _Found(path, root.path, json.dumps(parts) if parts else None, None not in there.values()),
+            )

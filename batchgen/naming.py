@@ -20,14 +20,15 @@ from batchgen.disk import names_beside
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State
 from batchgen.plan import clip_path, output_path, part_path, superseded_path
+from batchgen.roots import Root, Roots
 from batchgen.transitions import MAY_BE_PAID
 
 
 class Names:
     """Gives the clips of one run's ledger their names."""
 
-    def __init__(self, ledger: Ledger, log: ClipLog) -> None:
-        self._ledger, self._log = ledger, log
+    def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots) -> None:
+        self._ledger, self._log, self._roots = ledger, log, roots
         self._one_at_a_time = asyncio.Lock()  # what is moved by one must not be taken for another's
         self._current: set[str] = set()  # rows that a job has under a name that they weren't made with
 
@@ -141,10 +142,11 @@ class Names:
         """Move one clip; False where it can't be. ``last``: it is where it was meant to go then."""
         source = str(row.video_path)
         try:
-            path = await asyncio.to_thread(clips.move, source, target, row.video_sha256 or "", root=row.root)
+            root = self._roots[row.root]
+            path = await asyncio.to_thread(clips.move, root, source, target, row.video_sha256 or "")
             values: dict[str, Any] = {} if path is None else {"video_path": path}
             if path is not None and row.parts:
-                values["parts"] = await asyncio.to_thread(_move_parts, row, path)
+                values["parts"] = await asyncio.to_thread(_move_parts, root, row, path)
         except OSError as error:
             text = f"its clip stays at {source}: {error.filename or target}: {error.strerror or error}"
             tell(logging.WARNING, "not_moved", row, f"{text}; the next run tries again")
@@ -165,11 +167,11 @@ def _belongs(path: str, record: Record) -> dict[str, str]:
     return {"output_path": path, "output_dir": record.root}
 
 
-def _move_parts(row: Record, path: str) -> str:
+def _move_parts(root: Root, row: Record, path: str) -> str:
     """Move a clip's further files to beside it; returns the row's ``parts`` as they are then."""
     parts = json.loads(row.parts or "[]")
     for one in parts:
         if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):
             target = part_path(path, str(one["part"]))
-            one["path"] = clips.move(one["path"], target, str(one["sha256"]), root=row.root) or one["path"]
+            one["path"] = clips.move(root, one["path"], target, str(one["sha256"])) or one["path"]
     return json.dumps(parts)

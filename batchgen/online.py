@@ -154,7 +154,8 @@ async def _work(
 
     out, ending = surface
     api = Api(*account, timeout=args.timeout)
-    downloads = Downloads(timeout=args.timeout, lend=api.credentials.headers, masked=api.credentials.masked)
+    lend, masked = api.credentials.headers, api.credentials.masked
+    downloads = Downloads(timeout=args.timeout, lend=lend, masked=masked, roots=inventory.roots)
     async with api, downloads:
         retry = getattr(args, "retry_wait", None)
         retry = Waits().retry if retry is None else retry

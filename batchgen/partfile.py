@@ -7,29 +7,31 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import BinaryIO
+from io import BufferedRandom
 
-from batchgen.disk import leads_out, names_beside, sync_folder
+from batchgen.disk import names_beside
 from batchgen.errors import DownloadError
-from batchgen.files import regular
+from batchgen.roots import Folder, Root
 
+LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
 MARGIN = 1 << 24  # bytes of a disk that are left free: the ledger may lie there, too
 
 
 class PartFile:
-    """What has come of a clip that belongs at ``path``, below the folder ``root``.
+    """What has come of a clip that belongs at ``path``, below the output folder ``root``.
 
     It may be closed and opened again; whatever else lies at its name by then is not taken for it. A file that isn't
-    the clip is never overwritten. All raise OSError, and DownloadError where a symbolic link leads out of ``root``.
+    the clip is never overwritten, and nothing is written through a link below ``root``. All raise OSError.
     """
 
-    def __init__(self, path: str, root: str) -> None:
-        self.target = Path(path)
-        self.part = self.target.with_name(self.target.name + ".part")
+    def __init__(self, path: str, root: Root) -> None:
+        self.part = f"{path}.part"
         self.size = 0  # bytes that came
         self._root = root
-        self._file: BinaryIO | None = None
+        self._parent, self._target = os.path.split(path)
+        self._name = f"{self._target}.part"
+        self._folder: Folder | None = None
+        self._file: BufferedRandom | None = None
         self._inode: int | None = None
         self._sha256 = hashlib.sha256()
         self._told: Mapping[str, str] = {}
@@ -38,23 +40,23 @@ class PartFile:
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Open it to be read and written; what it holds stays for the next time, unless that is nothing."""
-        _inside(self.target.parent, self._root)
-        try:
-            with self._again() or self._fresh() as file:
-                self._inode, self._file = os.fstat(file.fileno()).st_ino, file
-                file.seek(self.size)
-                yield
-        finally:
-            self._file = None
-            if not self.size:
-                self.discard()
+        with self._root.folder(self._parent, make=True) as folder:
+            try:
+                with self._again(folder) or self._fresh(folder) as file:
+                    self._inode, self._file, self._folder = os.fstat(file.fileno()).st_ino, file, folder
+                    file.seek(self.size)
+                    yield
+            finally:
+                self._file = self._folder = None
+                if not self.size:
+                    self._discard(folder)
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove it. Where it is out of reach by now, a later download throws it away."""
         self.size = 0
         if self._inode is not None:
-            self._inode = None
-            self.part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError), self._root.folder(self._parent) as folder:
+                self._discard(folder)
 
     def restart(self, told: Mapping[str, str] | None = None) -> None:
         """Begin anew with no bytes. ``told`` are digests that the whole must come to: name -> hex."""
@@ -82,11 +84,11 @@ class PartFile:
 
     def need(self, size: int) -> None:
         """Refuse a clip of ``size`` bytes that its disk has no room for. Raises DownloadError."""
-        disk = os.statvfs(self.part.parent)
+        disk = os.fstatvfs(self._open.fileno())
         missing = size + MARGIN - self.size - disk.f_bavail * disk.f_frsize
         if missing > 0:
             raise DownloadError(
-                f"no room in {self.part.parent}: the clip has {size:,} bytes, and {missing:,} more must be free",
+                f"no room in {self._parent}: the clip has {size:,} bytes, and {missing:,} more must be free",
                 local=True,
             )
 
@@ -107,66 +109,70 @@ class PartFile:
         os.fsync(self._open.fileno())
 
     def keep(self) -> str:
-        """Give it the clip's name, or one beside it where another file has that. Returns the path."""
-        final = _free_name(self.target, self.sha256, self.size)
-        os.replace(self.part, final)
+        """Give it the clip's name, or one beside it where another file has that. Returns the path.
+
+        Raises DownloadError where no name is free, or where the clip isn't at that path after all: somebody exchanged
+        it, or the folder, in the meantime.
+        """
+        file, folder = self._open, self._folder
+        assert folder is not None
+        name = self._named(folder)
+        try:
+            there = folder.look(name)
+            if there is None or not os.path.samestat(there, os.fstat(file.fileno())):
+                text = f"{self.part} was exchanged for another file while the clip came"
+                raise DownloadError(text, local=True)
+            folder.sync()
+            self._root.check(folder)
+        except BaseException:
+            with contextlib.suppress(OSError):  # nothing has a clip's name that isn't at its place
+                folder.move(name, folder, self._name)
+            raise
         self._inode = None
-        sync_folder(final.parent)
-        return str(final)
+        return os.path.join(self._parent, name)
 
     @property
-    def _open(self) -> BinaryIO:
+    def _open(self) -> BufferedRandom:
         if self._file is None:
             raise RuntimeError("a part is used while it is closed")
         return self._file
 
-    def _again(self) -> BinaryIO | None:
+    def _again(self, folder: Folder) -> BufferedRandom | None:
         """The same file as it was left; None where it isn't."""
         try:
-            there = self.part.lstat()
-            if (there.st_ino, there.st_size) != (self._inode, self.size):
+            there = folder.look(self._name)
+            if there is None or (there.st_ino, there.st_size) != (self._inode, self.size):
                 return None
-            return open(self.part, "r+b", opener=_no_link)
+            return folder.open(self._name, "r+b")
         except OSError:
             return None
 
-    def _fresh(self) -> BinaryIO:
+    def _fresh(self, folder: Folder) -> BufferedRandom:
         self.size = 0
-        self.part.unlink(missing_ok=True)  # of a run that died
-        return open(self.part, "w+b", opener=_new)
+        folder.remove(self._name)  # of a run that died
+        return folder.open(self._name, "x+b")
 
+    def _discard(self, folder: Folder) -> None:
+        if self._inode is not None:
+            self._inode = None
+            folder.remove(self._name)
 
-def _new(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    def _named(self, folder: Folder) -> str:
+        """Rename it to its clip's name, or to one beside it. Returns that."""
+        for name in names_beside(self._target, self.sha256):
+            try:
+                folder.move(self._name, folder, name)
+            except FileExistsError:
+                if not self._is_copy(folder, name):
+                    continue
+                folder.replace(self._name, folder, name)
+            return name
+        raise DownloadError(f"no name near {self._target} in {self._parent} is free", local=True)
 
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _inside(folder: Path, root: str) -> None:
-    """Make ``folder``, unless a symbolic link on the way leads out of ``root``."""
-    if leads_out(folder, root):
-        raise DownloadError(
-            f"{folder} leads out of {root} through a symbolic link; nothing was written there", local=True
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _free_name(target: Path, sha256: str, size: int) -> Path:
-    """``target``, or a name beside it where another file has it already."""
-    for name in names_beside(str(target), sha256):
-        if _free(Path(name), sha256, size):
-            return Path(name)
-    raise DownloadError(f"no name near {target} is free", local=True)
-
-
-def _free(path: Path, sha256: str, size: int) -> bool:
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return True
-    if not stat.S_ISREG(there.st_mode) or there.st_size != size:
-        return False
-    with open(path, "rb", opener=regular) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    def _is_copy(self, folder: Folder, name: str) -> bool:
+        """Whether a file has the clip's bytes already."""
+        there = folder.look(name)
+        if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != self.size:
+            return False
+        with folder.read(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256

@@ -13,6 +13,7 @@ from batchgen import clips
 from batchgen.models import Manifest, Record, Shelved
 from batchgen.plan import Action, Step
 from batchgen.records import Records
+from batchgen.roots import Root, Roots
 from batchgen.transitions import CLIP_GONE, MAY_BE_PAID
 
 _CLAIMED = -1  # in the place of a file's size
@@ -60,7 +61,7 @@ class Survey:
         return None
 
 
-def survey(ledger: Records, manifests: Collection[str]) -> Survey:
+def survey(ledger: Records, manifests: Collection[str], roots: Roots) -> Survey:
     """Look for the clips of these manifests' downloaded rows: each folder is listed once."""
     found, absent = Survey(), list[Shelved]()
     folders: dict[str, dict[str, int] | None] = {}
@@ -71,14 +72,14 @@ def survey(ledger: Records, manifests: Collection[str]) -> Survey:
         for row in ledger.shelved(name):
             folder, _, file = row.video_path.rpartition("/")
             if folder not in folders:
-                folders[folder] = _listed(folder, row.root, found)
+                folders[folder] = _listed(roots[row.root], folder, found)
             files = folders[folder]
             if files is None:
                 found.away[row.external_task_id] = row
             elif (size := files.get(file)) == _CLAIMED:
                 claimed.add(row.video_path)
             elif size is None or size != (row.video_size or size) or row.parts:
-                if _is_there(row):
+                if _is_there(roots[row.root], row):
                     found.here.add(row.root)
                 else:
                     absent.append(row)
@@ -92,7 +93,11 @@ def survey(ledger: Records, manifests: Collection[str]) -> Survey:
                 found.odd.add(row.external_task_id)
     for name in manifests if claimed else ():
         rows = [row for row in ledger.shelved(name) if row.video_path in claimed]
-        absent += [row for row in rows if not clips.is_clip(row.video_path, row.video_sha256, row.video_size)]
+        absent += [
+            row
+            for row in rows
+            if not clips.is_clip(roots[row.root], row.video_path, row.video_sha256, row.video_size)
+        ]
     for row in absent:
         if row.root not in found.here and row.root not in found.offline:
             if (why := unmounted(ledger, row.root)) is not None:
@@ -106,25 +111,25 @@ def survey(ledger: Records, manifests: Collection[str]) -> Survey:
     return found
 
 
-def _listed(folder: str, root: str, found: Survey) -> dict[str, int] | None:
+def _listed(root: Root, folder: str, found: Survey) -> dict[str, int] | None:
     """The files of a folder; None where it can't be looked into."""
     try:
-        return clips.listing(folder)
+        return clips.listing(root, folder)
     except OSError as error:
         if error.errno in _ABSENT:
             return {}
-        found.offline[root] = f"{folder} can't be read: {error.strerror or error}"
+        found.offline[root.path] = f"{folder} can't be read: {error.strerror or error}"
         return None
 
 
-def _is_there(row: Shelved) -> bool:
+def _is_there(root: Root, row: Shelved) -> bool:
     """Whether a clip that no listing shows is there all the same, its name spelt in another way; and all its parts."""
     paths = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
     try:
-        there = os.stat(row.video_path)
-        return row.video_size in (None, there.st_size) and all(map(os.path.exists, paths))
+        there, *_ = map(root.stat, (row.video_path, *paths))
     except (OSError, ValueError):
         return False
+    return row.video_size in (None, there.st_size)
 
 
 def unmounted(ledger: Records, output_dir: str) -> str | None:
@@ -135,7 +140,9 @@ def unmounted(ledger: Records, output_dir: str) -> str | None:
     return f"{output_dir} lay on a disk that was mounted at {before} and isn't"
 
 
-def unrecorded(ledger: Records | None, manifests: Iterable[Manifest], api: str) -> dict[str, Record]:
+def unrecorded(
+    ledger: Records | None, manifests: Iterable[Manifest], api: str, roots: Roots
+) -> dict[str, Record]:
     """Clips that lie in the manifests' folders and that the ledger hasn't, by external_task_id, for a look ahead.
 
     What is said of them is believed if their sizes are right: before a run records them, it reads their bytes.
@@ -144,20 +151,21 @@ def unrecorded(ledger: Records | None, manifests: Iterable[Manifest], api: str) 
     for one in manifests:
         for output_dir in sorted({job.output_dir for job in one.jobs}):
             folder = os.path.join(output_dir, one.name)
-            size = clips.size(folder)
+            root = roots[output_dir]
+            size = clips.size(root, folder)
             if not size or (ledger is not None and ledger.note(f"clips:{folder}") == str(size)):
                 continue
             with contextlib.suppress(OSError):
-                for name, entry in clips.entries(folder, output_dir).items():
+                for name, entry in clips.entries(root, folder).items():
                     known = ledger.record(name) if ledger is not None else None
                     new = known is None or known.state not in MAY_BE_PAID
-                    if entry.api == api and new and _has_size(entry.row):
+                    if entry.api == api and new and _has_size(root, entry.row):
                         found[name] = entry.row
     return found
 
 
-def _has_size(row: Record) -> bool:
+def _has_size(root: Root, row: Record) -> bool:
     try:
-        return os.stat(row.video_path or "").st_size == row.video_size
+        return root.stat(row.video_path or "").st_size == row.video_size
     except (OSError, ValueError):
         return False

@@ -77,6 +77,7 @@ LAYERS = {
         "database",
         "groupcommit",
         "records",
+        "roots",
         "partfile",
         "transfer",
         "transport",

@@ -13,6 +13,7 @@ from batchgen.cliplog import ClipLog
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Record, State
 from batchgen.naming import Names
+from batchgen.roots import Roots
 
 
 def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -26,7 +27,8 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
                 for row, target in zip(rows, targets, strict=True)
             ]  # fmt: skip
             await ledger.rename(changes)
-            await Names(ledger, ClipLog(ledger)).finish()
+            roots = Roots()
+            await Names(ledger, ClipLog(ledger, roots), roots).finish()
             assert ledger.moves() == []
             return {row.external_task_id: str(row.video_path) for row in ledger.records()}
 

@@ -320,8 +320,8 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    from batchgen.download import LARGEST_CLIP
     from batchgen.images import LARGEST, SHORTEST_SIDE
+    from batchgen.partfile import LARGEST_CLIP
     from batchgen.reach import UNREACHABLE
     from batchgen.sidecars import LARGEST as LARGEST_SIDECAR
     from batchgen.yaml12 import MAX_BYTES

@@ -1,0 +1,200 @@
+"""Output folders: each stays the folder that it was when a run first opened it, and no link below it is followed.
+
+Whoever may write into a folder can exchange it for a link while a run writes there. So no file is written by its whole
+path: the way to its folder is opened one name at a time from the output folder's descriptor, and what is done to the
+file is done in the folder that is open. An output folder itself may be a link: who writes the manifest names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Iterator
+from io import BufferedRandom, BufferedReader
+from typing import Literal
+
+from batchgen.files import regular
+
+HELD = 64  # output folders whose descriptors are kept open: of 256, which is the least that systems give
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_LINK = (
+    "nothing goes through a symbolic link below an output folder; put a folder in its place,"
+    " or let output_dir name where the clips are to lie"
+)
+_NOREPLACE = 1  # of renameat2(2)
+_NO_FLAGS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}  # disks and systems without it
+
+
+class Folder:
+    """A folder that is open. What is done to its files is done there, wherever its path leads by then.
+
+    Names are those of files in it. All raise OSError.
+    """
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path, self.descriptor = path, descriptor
+
+    def open(self, name: str, mode: Literal["r+b", "x+b", "a+b"]) -> BufferedRandom:
+        """Open a regular file, which is no link, to be read and written."""
+        return open(name, mode, opener=lambda _, flags: regular(name, flags | os.O_NOFOLLOW, self.descriptor))
+
+    def read(self, name: str, flags: int = os.O_NOFOLLOW) -> BufferedReader:
+        """Open a regular file to be read; ``flags`` 0: or the one that a link leads to."""
+        return open(name, "rb", opener=lambda _, own: regular(name, own | flags, self.descriptor))
+
+    def look(self, name: str) -> os.stat_result | None:
+        """What has this name, a link as itself; None where nothing has."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def move(self, name: str, to: Folder, new: str) -> None:
+        """Give a file another name. Raises FileExistsError where another file has that."""
+        try:
+            _rename(name, new, self.descriptor, to.descriptor)
+        except FileExistsError:
+            one, other = self.look(name), to.look(new)
+            if one is None or other is None or not os.path.samestat(one, other):
+                raise
+            self.replace(name, to, new)  # the same file, on a disk for which only the case is another
+
+    def replace(self, name: str, to: Folder, new: str) -> None:
+        """The same, in the place of the file that has the name."""
+        os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        """Bring the names of its files to the disk."""
+        os.fsync(self.descriptor)
+
+
+class Root:
+    """An output folder. ``hold``: keep it open, so that a disk which numbers its folders anew keeps to this number."""
+
+    def __init__(self, path: str, *, hold: bool = True) -> None:
+        self.path = path
+        self._hold = hold
+        self._first: os.stat_result | None = None
+        self._opening = threading.Lock()
+
+    @contextlib.contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[Folder]:
+        """Open the folder at ``path``, which is this one or lies below it. ``make``: with all on the way to it.
+
+        Raises OSError, also where there is a link on the way, or where this isn't the folder that it was.
+        """
+        descriptor = self._walk(path, make)
+        try:
+            yield Folder(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def reading(self, path: str) -> Iterator[BufferedReader]:
+        """Open a regular file below this folder to be read, or the one that a link in its place leads to."""
+        folder, name = os.path.split(path)
+        with self.folder(folder) as there, there.read(name, 0) as file:
+            yield file
+
+    def stat(self, path: str) -> os.stat_result:
+        """What lies at a path below this folder; a link in its place is followed."""
+        folder, name = os.path.split(path)
+        with self.folder(folder) as there:
+            return os.stat(name, dir_fd=there.descriptor)
+
+    def check(self, folder: Folder) -> None:
+        """Raises OSError where an open folder's path leads to another one by now."""
+        with self.folder(folder.path) as now:
+            if not os.path.samestat(os.fstat(now.descriptor), os.fstat(folder.descriptor)):
+                raise OSError(errno.ESTALE, f"{folder.path} was exchanged for another folder in the meantime")
+
+    def _walk(self, path: str, make: bool) -> int:
+        """A descriptor of the folder at ``path``."""
+        names = _names(self.path, path)
+        here, where = self._top(make), self.path
+        for name in names:
+            where = os.path.join(where, name)
+            try:
+                inner = _enter(name, here, make)
+            except OSError as error:
+                there = _lstat(name, here)
+                if there is not None and stat.S_ISLNK(there.st_mode):
+                    raise OSError(errno.ELOOP, f"{where} leads elsewhere: {_NO_LINK}") from None
+                raise OSError(error.errno, error.strerror, where) from None
+            finally:
+                os.close(here)
+            here = inner
+        return here
+
+    def _top(self, make: bool) -> int:
+        """A descriptor of this folder."""
+        if make and self._first is None:
+            os.makedirs(self.path, exist_ok=True)
+        descriptor = os.open(self.path, _FOLDER)
+        found = os.fstat(descriptor)
+        with self._opening:
+            if self._first is None:
+                self._first = found
+                if self._hold:
+                    with contextlib.suppress(OSError):  # too many are open
+                        weakref.finalize(self, os.close, os.dup(descriptor))
+        if os.path.samestat(found, self._first):
+            return descriptor
+        os.close(descriptor)
+        raise OSError(errno.ESTALE, f"{self.path} is another folder now than when this run began")
+
+
+class Roots(dict[str, Root]):
+    """The output folders of one run, by their paths."""
+
+    def __missing__(self, path: str) -> Root:
+        return self.setdefault(path, Root(path, hold=len(self) < HELD))
+
+
+def _names(root: str, path: str) -> list[str]:
+    """The names on the way from ``root`` down to ``path``. Raises OSError where it doesn't lie there."""
+    names = os.path.relpath(path, root).split(os.sep)
+    if names[0] == os.pardir:
+        raise OSError(errno.EXDEV, f"{path} doesn't lie below {root}")
+    return [] if names == [os.curdir] else names
+
+
+def _enter(name: str, parent: int, make: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def _lstat(name: str, parent: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def _rename(name: str, new: str, parent: int, other: int) -> None:
+    """Rename a file without ever replacing another; where the disk can't do so in one step, it is looked at first."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None:
+        if call(parent, os.fsencode(name), other, os.fsencode(new), _NOREPLACE) == 0:
+            return
+        if (number := ctypes.get_errno()) not in _NO_FLAGS:
+            raise OSError(number, os.strerror(number), name, None, new)
+    if _lstat(new, other) is not None:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+    os.rename(name, new, src_dir_fd=parent, dst_dir_fd=other)
