@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
@@ -21,12 +22,12 @@ from batchgen import __version__, addresses, transport
 from batchgen.bodies import answered_at, retry_after
 from batchgen.errors import DownloadError, UsageError
 from batchgen.fields import in_a_line, short
-from batchgen.partfile import LARGEST_CLIP, PartFile
+from batchgen.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.roots import Roots
 from batchgen.transfer import Changed, Clip, Transfer
 
 PIECE = 1 << 18  # bytes
-LEAST = 1 << 16  # bytes that have to come while the patience lasts: a drip is no progress
+LEAST_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
 WITH_BYTES = {200, 203, 206}
 REDIRECTS = {301, 302, 303, 307, 308}
 HOPS = 5
@@ -37,6 +38,7 @@ LOCKED = {401, 403}
 class Downloads:
     """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
 
+    ``least_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
     ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
     key out of what a host said. ``roots`` are the run's output folders.
     """
@@ -45,12 +47,13 @@ class Downloads:
         self,
         *,
         timeout: float = 60.0,
+        least_speed: float = LEAST_SPEED,
         largest: int = LARGEST_CLIP,
         lend: Callable[[str], Mapping[str, str]] = lambda url: {},
         masked: Callable[[bytes], bytes] = bytes,
         roots: Roots | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._least_speed = timeout, least_speed
         self._largest = largest
         self._lend, self._masked = lend, masked
         self._roots = Roots() if roots is None else roots
@@ -79,17 +82,29 @@ class Downloads:
         finally:
             transfer.part.discard()
 
-    def transfer(self, path: str, *, root: str, believe_after: float = 0.0) -> Transfer:
-        """A clip that may take several tries; ``believe_after`` as in :class:`Transfer`. Its part is discarded by the caller."""
-        return Transfer(PartFile(path, self._roots[root]), largest=self._largest, believe_after=believe_after)
+    def transfer(
+        self, path: str, *, root: str, believe_after: float = 0.0, kept: Kept | None = None
+    ) -> Transfer:
+        """A clip that may take several tries; ``believe_after`` and ``kept`` as in :class:`Transfer`.
 
-    async def attempt(self, transfer: Transfer, url: str) -> Clip:
-        """One try, which goes on from where the last one broke off. Raises DownloadError; what came stays in the part."""
+        Its part is discarded by the caller.
+        """
+        part = PartFile(path, self._roots[root], kept)
+        return Transfer(part, largest=self._largest, believe_after=believe_after, kept=kept)
+
+    async def attempt(self, transfer: Transfer, url: str, *, by: float = math.inf) -> Clip:
+        """One try, which goes on from where the last one broke off, and ends ``by`` a time of the loop's clock.
+
+        Raises DownloadError; what came stays in the part.
+        """
         part = transfer.part
         try:
             with part.opened():
                 try:
-                    await self._receive_all(transfer, url)
+                    for _ in part.proving():
+                        await asyncio.sleep(0)
+                    async with asyncio.timeout_at(None if by == math.inf else by):
+                        await self._receive_all(transfer, url)
                     note = transfer.verdict(asyncio.get_running_loop().time())
                     await asyncio.to_thread(part.sync)
                     return Clip(part.keep(), part.sha256, part.size, note)
@@ -100,7 +115,7 @@ class Downloads:
             error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
             raise
         except TimeoutError as error:
-            raise DownloadError(f"the download stood still for {self._timeout:g} s") from error
+            raise DownloadError("it took longer than --clip-timeout lets it") from error
         except aiohttp.ClientError as error:
             raise DownloadError(f"the download broke off: {self._reason(error)}") from error
         except OSError as error:
@@ -124,23 +139,27 @@ class Downloads:
         """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
         now = asyncio.get_running_loop().time
         question, before = transfer.question(url), transfer.part.size
-        async with asyncio.timeout(self._timeout) as patience, self._answer(url, question) as response:
-            status, headers = response.status, response.headers
-            if question and status == 416:
-                raise Changed
-            if status not in WITH_BYTES:
-                transfer.missed()
-                reason = f"the clip's host answered HTTP {status}"
-                asked = retry_after(headers.get("Retry-After"), answered_at(headers) or time.time())
-                raise DownloadError(reason, gone=status in GONE, retry_after=asked)
-            transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
-            came, due = 0, LEAST
-            async for piece in response.content.iter_chunked(PIECE):
-                came += len(piece)
-                if came >= due:
-                    patience.reschedule(now() + self._timeout)
-                    due = came + LEAST
-                transfer.take(piece)
+        came = seen = 0  # bytes of the answer; those of them when the patience was renewed
+        try:
+            async with asyncio.timeout(self._timeout) as patience, self._answer(url, question) as response:
+                status, headers = response.status, response.headers
+                patience.reschedule(now() + self._timeout)
+                if question and status == 416:
+                    raise Changed
+                if status not in WITH_BYTES:
+                    transfer.missed()
+                    reason = f"the clip's host answered HTTP {status}"
+                    asked = retry_after(headers.get("Retry-After"), answered_at(headers) or time.time())
+                    raise DownloadError(reason, gone=status in GONE, retry_after=asked)
+                transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
+                async for piece in response.content.iter_chunked(PIECE):
+                    came += len(piece)
+                    if came - seen >= max(self._least_speed * self._timeout, 1):
+                        patience.reschedule(now() + self._timeout)
+                        seen = came
+                    transfer.take(piece)
+        except TimeoutError:
+            raise DownloadError(self._too_slow(came - seen)) from None
         complete = transfer.end()
         if not complete and transfer.part.size <= before:
             raise DownloadError(f"the clip's host sent {before:,} bytes and no more")
@@ -181,6 +200,13 @@ class Downloads:
                 else:
                     yield response
                     return
+
+    def _too_slow(self, came: int) -> str:
+        """What is said where the patience ended after so many bytes."""
+        if not came:
+            return f"the download stood still for {self._timeout:g} s"
+        speed, least = came / self._timeout / 1024, self._least_speed / 1024
+        return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
 
     def _reason(self, error: Exception) -> str:
         """What went wrong on the wire, in a line."""

@@ -52,7 +52,9 @@ class Lives:
 
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
         self.creates = Creates(ledger, api, self.asker, pool, self.changed)
-        self._retrieval = Retrieval(ledger, self.asker, downloads, inventory, patience=waits.settle)
+        self._retrieval = Retrieval(
+            ledger, self.asker, downloads, inventory, patience=waits.settle, most=waits.clip
+        )
         self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
         self.following: set[Work] = set()
         self._rng = rng

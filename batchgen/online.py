@@ -155,11 +155,13 @@ async def _work(
     out, ending = surface
     api = Api(*account, timeout=args.timeout)
     lend, masked = api.credentials.headers, api.credentials.masked
-    downloads = Downloads(timeout=args.timeout, lend=lend, masked=masked, roots=inventory.roots)
+    downloads = Downloads(
+        timeout=args.timeout, least_speed=args.min_speed, lend=lend, masked=masked, roots=inventory.roots
+    )
     async with api, downloads:
         retry = getattr(args, "retry_wait", None)
         retry = Waits().retry if retry is None else retry
-        waits = Waits(args.timeout, args.settle, args.poll_interval, retry)
+        waits = Waits(args.timeout, args.settle, args.poll_interval, retry, args.clip_timeout)
         ledger = inventory.ledger
         runner = Runner(inventory, api, downloads, pool, waits, tally)
         first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if callable(steps) else None

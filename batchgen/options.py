@@ -77,6 +77,7 @@ _count = _positive(int, "whole number")
 _money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
 _seconds = _positive(settings.seconds, "duration")
 _wait = _checked(settings.seconds, "duration")
+_speed = _checked(settings.bytes_per_second, "speed")
 
 
 def _task_id(text: str) -> str:
@@ -115,6 +116,10 @@ def parser() -> argparse.ArgumentParser:
     going = _Parser(add_help=False)
     going.add_argument("--until", metavar="TIME|DURATION", type=_moment,
                        help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)")  # fmt: skip
+    going.add_argument("--min-speed", metavar="BYTES", type=_speed, default=16384,
+                       help="a clip that comes with fewer bytes a second, on the average of --timeout, is asked for anew, where it broke off: 16K, 1M (default 16K)")  # fmt: skip
+    going.add_argument("--clip-timeout", metavar="DURATION", type=_seconds, default=3600.0,
+                       help="leave a clip to the next run, which goes on with it, when it takes longer than this (default 1h)")  # fmt: skip
     paths = _Parser(add_help=False)
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"

@@ -57,13 +57,15 @@ class Waits:
     """Seconds. ``timeout``: without progress of a request. ``first_ask``: before a task's first query; None: learned.
 
     ``settle``: how long an uncertain create is looked for before "no such task" is believed, and a clip that doesn't
-    come before it is left to the next run. ``retry``: before the task after the first one that failed.
+    come before it is left to the next run. ``retry``: before the task after the first one that failed. ``clip``: what
+    each file of a clip may take in one run.
     """
 
     timeout: float = 60.0
     settle: float = 300.0
     first_ask: float | None = None
     retry: float = 120.0
+    clip: float = 3600.0
 
 
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 60.0) -> float:

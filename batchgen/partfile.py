@@ -8,13 +8,37 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom
+from typing import Any, NamedTuple
 
+from batchgen.bodies import ALGORITHMS
 from batchgen.disk import names_beside
 from batchgen.errors import DownloadError
 from batchgen.roots import Folder, Root
 
 LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
 MARGIN = 1 << 24  # bytes of a disk that are left free: the ledger may lie there, too
+PIECE = 1 << 22  # bytes that are read at once
+
+
+class Kept(NamedTuple):
+    """What an earlier run left of a clip: its bytes and their digest; the digests and bytes that the whole must come to."""
+
+    size: int
+    sha256: str
+    told: Mapping[str, str]
+    total: int | None = None
+
+    @classmethod
+    def read(cls, value: Any) -> Kept | None:
+        """From the ledger's JSON; None where it is nothing of the sort."""
+        try:
+            told = {
+                name: str(digest) for name, digest in value["told"].items() if name in ALGORITHMS.values()
+            }
+            total = value["total"]
+            return cls(int(value["size"]), str(value["sha256"]), told, total and int(total))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
 
 
 class PartFile:
@@ -22,12 +46,14 @@ class PartFile:
 
     It may be closed and opened again; whatever else lies at its name by then is not taken for it. A file that isn't
     the clip is never overwritten, and nothing is written through a link below ``root``. All raise OSError.
+    ``kept`` is what an earlier run left: it has to be proven, once it is open.
     """
 
-    def __init__(self, path: str, root: Root) -> None:
+    def __init__(self, path: str, root: Root, kept: Kept | None = None) -> None:
         self.part = f"{path}.part"
         self.size = 0  # bytes that came
         self._root = root
+        self._kept = kept
         self._parent, self._target = os.path.split(path)
         self._name = f"{self._target}.part"
         self._folder: Folder | None = None
@@ -50,6 +76,34 @@ class PartFile:
                 self._file = self._folder = None
                 if not self.size:
                     self._discard(folder)
+
+    def proving(self) -> Iterator[None]:
+        """Read what an earlier run left, a piece at each step; throw it away where it is another."""
+        kept = self._kept
+        if kept is None or not self.size:
+            self._kept = None
+            return
+        digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *kept.told)}
+        for start in range(0, kept.size, PIECE):
+            piece = self.read(min(PIECE, kept.size - start), start)
+            for digest in digests.values():
+                digest.update(piece)
+            yield
+        self._kept = None
+        if digests["sha256"].hexdigest() != kept.sha256:
+            self.restart()
+            return
+        self._open.truncate(kept.size)
+        self._open.seek(kept.size)
+        self.size, self._sha256, self._told = kept.size, digests.pop("sha256"), kept.told
+        self._also = digests
+
+    @property
+    def kept(self) -> Kept | None:
+        """What is left of it for a later run; None where that is nothing."""
+        if not self.size or self._inode is None:
+            return None
+        return self._kept or Kept(self.size, self.sha256, dict(self._told))
 
     def discard(self) -> None:
         """Remove it. Where it is out of reach by now, a later download throws it away."""
@@ -141,7 +195,15 @@ class PartFile:
         """The same file as it was left; None where it isn't."""
         try:
             there = folder.look(self._name)
-            if there is None or (there.st_ino, there.st_size) != (self._inode, self.size):
+            if there is None:
+                return None
+            if (
+                self._kept is not None
+                and stat.S_ISREG(there.st_mode)
+                and there.st_size >= self._kept.size > 0
+            ):
+                self.size = self._kept.size
+            elif (there.st_ino, there.st_size) != (self._inode, self.size):
                 return None
             return folder.open(self._name, "r+b")
         except OSError:

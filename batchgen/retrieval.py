@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.pacing import backoff
+from batchgen.partfile import Kept
 from batchgen.plan import output_path, part_path
 from batchgen.pool import Work
 from batchgen.survey import unmounted
@@ -35,17 +37,23 @@ DOWNLOADS = 4  # in flight at once
 TRIES = 4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
 PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
 KEPT = 30 * 86400.0  # seconds after which the API deletes results
+PART_KEPT = "part_kept"  # the event that says what is left of a clip's files
 LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 
 
 class Retrieval:
-    """Brings the clips of one run home. ``patience`` is in seconds without progress, for each clip."""
+    """Brings the clips of one run home. In seconds, for each clip: ``patience`` without progress, ``most`` in all.
+
+    Of clips that took too long, the next ones have less: so many slow ones cost hardly more than a few.
+    """
 
     def __init__(
-        self, ledger: Ledger, asker: Asker, downloads: Downloads, inventory: Inventory, *, patience: float
-    ) -> None:
+        self, ledger: Ledger, asker: Asker, downloads: Downloads, inventory: Inventory,
+        *, patience: float, most: float,
+    ) -> None:  # fmt: skip
         self._ledger, self._asker, self._downloads, self._inventory = ledger, asker, downloads, inventory
-        self._patience = patience
+        self._patience, self._most = patience, most
+        self._late = 0  # clips that took too long
         self._rng = random.Random()
         self._places = asyncio.Semaphore(DOWNLOADS)
 
@@ -54,25 +62,29 @@ class Retrieval:
         record, root = await self._placed(work, record)
         if (why := unmounted(self._ledger, root)) is not None:
             return f"its clip is paid and waits: {why}; mount it and run again"
-        way = _Way(links(record))
+        way = _Way(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
+        last = now() + self._allowed
         try:
             while (link := way.next) is not None:
                 transfer = way.transfers.get(link.part)
                 if transfer is None:
                     transfer = way.transfers[link.part] = self._downloads.transfer(
-                        part_path(record.output_path, link.part), root=root, believe_after=self._patience / 4
-                    )
+                        part_path(record.output_path, link.part), root=root,
+                        believe_after=self._patience / 4, kept=way.kept.pop(link.part, None),
+                    )  # fmt: skip
                 try:
+                    queued = now()
                     async with self._places:
-                        way.home[link.part] = await self._downloads.attempt(transfer, link.url)
-                    failed, since = 0, now()
+                        last += now() - queued
+                        way.home[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
+                    if way.came(link.part, math.inf):
+                        failed, since, last = 0, now(), last + self._allowed
                     continue
                 except DownloadError as caught:
                     error = caught
-                if transfer.part.size >= way.most.get(link.part, 0) + PROGRESS:
-                    way.most[link.part] = transfer.part.size
+                if way.came(link.part, transfer.part.size):
                     failed, since = 0, now()
                 failed += 1
                 if str(error) != said:  # once: the history of a night is not to be of tries
@@ -81,14 +93,41 @@ class Retrieval:
                         self._ledger, record, State.SUCCEEDED, "download_failed", message=said
                     )
                     work.record = record
-                if failed >= TRIES and (error.local or now() - since >= self._patience):
+                wait = self._wait(failed, error)
+                late = now() + wait >= last
+                if late or (failed >= TRIES and (error.local or now() - since >= self._patience)):
+                    self._late += late
                     return await self._not_home(work, record, error, way)
-                await asyncio.sleep(self._wait(failed, error))
+                await asyncio.sleep(wait)
                 record = work.record = await self._ask_anew(record, way)
         finally:
-            way.clear()
+            await self._leave(work, way)
         await self._at_home(work, record, way)
         return ""
+
+    @property
+    def _allowed(self) -> float:
+        """Seconds that the next file of a clip may take."""
+        return max(self._most / (1 + self._late // DOWNLOADS), min(self._patience / 4, self._most))
+
+    def _kept(self, record: Record) -> dict[str, Kept]:
+        """What an earlier run left of its files, by their parts."""
+        found: dict[str, Kept] = {}
+        for event in self._ledger.events(record.external_task_id):
+            if event.event == PART_KEPT:
+                parts = event.detail.get("parts")
+                each = parts.items() if isinstance(parts, dict) else ()
+                found = {part: kept for part, value in each if (kept := Kept.read(value)) is not None}
+        return found
+
+    async def _leave(self, work: Work, way: _Way) -> None:
+        """Whatever ends the download: write down what is left of files that did not come whole, for the next run."""
+        record, left = work.record, way.left
+        if left and record is not None and record.state is State.SUCCEEDED:
+            detail = {"parts": {part: kept._asdict() for part, kept in left.items()}}
+            work.record = await write(
+                self._ledger, record, State.SUCCEEDED, PART_KEPT, message=record.error_message, detail=detail
+            )
 
     def _wait(self, failed: int, error: DownloadError) -> float:
         """Seconds before the next try: growing, jittered, and as long as the clip's host asks for."""
@@ -100,6 +139,7 @@ class Retrieval:
     async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
         """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
         if error.gone and way.asked and (age := _age(record)) > KEPT:
+            way.clear()
             if record.video_sha256 is not None:
                 return await self._lost(work, record)
             work.bucket = "vanished"
@@ -107,7 +147,10 @@ class Retrieval:
                 f"its clip is gone: {error}, {age / 86400:.0f} days after its task ended (results are deleted after 30);"
                 f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
             )
-        return f"its clip is paid and not home yet: {error}; the next run fetches it again, at no cost"
+        then = "fetches it again"
+        if came := sum(kept.size for kept in way.left.values()):
+            then = f"goes on after the {came / (1 << 20):.1f} MiB that came"
+        return f"its clip is paid and not home yet: {error}; the next run {then}, at no cost"
 
     async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
         """All files are there: write it down."""
@@ -197,12 +240,13 @@ class Retrieval:
 
 
 class _Way:
-    """Where one clip stands: the addresses of its files, those that came, those on their way."""
+    """Where one clip stands: the addresses of its files, those that came, those on their way, those of earlier runs."""
 
-    def __init__(self, found: list[ClipLink]) -> None:
+    def __init__(self, found: list[ClipLink], kept: dict[str, Kept]) -> None:
         self.home: dict[str, Clip] = {}
         self.transfers: dict[str, Transfer] = {}
-        self.most: dict[str, int] = {}  # bytes that a file had at most
+        self.kept = kept
+        self._most: dict[str, float] = {}  # bytes that a file had at most; infinite once it was whole
         self.asked = False  # whether the API said where the clip is when it was asked last
         self.urls = {link.part: link.url for link in found}
 
@@ -210,6 +254,23 @@ class _Way:
     def next(self) -> ClipLink | None:
         """The next file to fetch; None where all are home."""
         return next((ClipLink(part, url) for part, url in self.urls.items() if part not in self.home), None)
+
+    @property
+    def left(self) -> dict[str, Kept]:
+        """What a later run can go on with, by its part."""
+        return self.kept | {
+            part: kept
+            for part, transfer in self.transfers.items()
+            if part not in self.home and (kept := transfer.kept) is not None
+        }
+
+    def came(self, part: str, size: float) -> bool:
+        """So much of a file has come. Returns whether that is progress: more than there ever was in this run."""
+        most = self._most.get(part, 0.0)
+        progress = most < math.inf and size >= most + PROGRESS
+        if progress:
+            self._most[part] = size
+        return progress
 
     def lead(self, found: list[ClipLink]) -> None:
         """The API has given other addresses. Where it has more files now or fewer, all may be others."""
@@ -219,10 +280,11 @@ class _Way:
         self.urls = {link.part: link.url for link in found}
 
     def clear(self) -> None:
-        """Leave nothing of what didn't come whole."""
+        """Throw away what didn't come whole."""
         for transfer in self.transfers.values():
             transfer.part.discard()
         self.transfers.clear()
+        self.kept.clear()
 
 
 def addresses(record: Record, view: TaskView) -> dict[str, Any]:

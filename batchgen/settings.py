@@ -49,6 +49,14 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
+def bytes_per_second(text: str) -> float:
+    """A speed: ``16384``, ``16K``, ``1.5M``, with units of 1024. Raises ValueError."""
+    match = re.fullmatch(rf"{_NUMBER}\s*(?:([kmg])(?:i?b)?(?:/s)?)?", text.strip().lower())
+    if not match:
+        raise ValueError(f"{text!r} is no speed; write bytes a second: 16384, 16K or 1M")
+    return float(match[1]) * {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2]]
+
+
 def deadline(text: str, now: datetime) -> float:
     """The moment of ``--deadline`` or ``--until`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
 

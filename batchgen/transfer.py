@@ -11,7 +11,7 @@ from batchgen.bodies import Unpacker
 from batchgen.errors import DownloadError
 from batchgen.fields import in_a_line
 from batchgen.mp4 import Oddity
-from batchgen.partfile import PartFile
+from batchgen.partfile import Kept, PartFile
 
 OVERLAP = 1 << 16  # bytes that are asked for again and compared, where a download goes on
 MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
@@ -37,19 +37,23 @@ class Transfer:
     """A clip on its way into ``part``. Clips that have more than ``largest`` bytes are refused.
 
     One that looks odd and comes again with the same bytes is believed ``believe_after`` seconds after it was first seen:
-    it is what was paid for.
+    it is what was paid for. ``kept`` is what an earlier run left in the part.
     """
 
-    def __init__(self, part: PartFile, *, largest: int, believe_after: float) -> None:
+    def __init__(
+        self, part: PartFile, *, largest: int, believe_after: float, kept: Kept | None = None
+    ) -> None:
         self.part = part
         self._largest, self._believe_after = largest, believe_after
-        self._total: int | None = None  # bytes of the whole, where told
+        self._total = kept.total if kept else None  # bytes of the whole, where told
         self._validator: str | None = None
         self._place: tuple[str, ...] = ()  # whose validator it is
         self._ranges = True  # whether a piece can be asked for
         self._misses = 0
         self._compared = b""  # what has to come again before anything new
-        self._held: bytes | None = b""  # the first bytes, until they tell how the body is packed
+        self._held: bytes | None = (
+            None if kept else b""
+        )  # the first bytes, until they tell how the body is packed
         self._unpacker: Unpacker | None = None
         self._headers: Mapping[str, str] = {}
         self._bounded = True  # whether something tells where the body ends
@@ -156,6 +160,12 @@ class Transfer:
         """The try is over: throw away what can't be gone on from."""
         if self._held is not None or not self._ranges or self._unpacker is not None:
             self.part.restart()
+
+    @property
+    def kept(self) -> Kept | None:
+        """What a later run can go on with; None where that is nothing."""
+        kept = self.part.kept
+        return kept and kept._replace(total=self._total)
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.download import Downloads
+from batchgen.download import LEAST_SPEED, Downloads
 from batchgen.errors import DownloadError
 from batchgen.mp4 import MOST_BOXES
 from batchgen.sandbox.video import clip
@@ -35,9 +35,9 @@ def box(kind: bytes, content: bytes = b"") -> bytes:
 
 
 async def fetch(
-    url: str, path: Path, *, root: Path | None = None, patience: float = ENDS, largest: int = 1 << 20
+    url: str, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = LEAST_SPEED
 ) -> Clip | DownloadError:
-    async with Downloads(timeout=patience, largest=largest) as downloads:
+    async with Downloads(timeout=patience, largest=1 << 20, least_speed=speed) as downloads:
         try:
             return await downloads.fetch(url, str(path), root=str(root or path.parent))
         except DownloadError as error:
@@ -45,13 +45,13 @@ async def fetch(
 
 
 def bring(
-    play: Play, path: Path, *, root: Path | None = None, patience: float = ENDS
+    play: Play, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = LEAST_SPEED
 ) -> Clip | DownloadError:
     """Fetch a clip from a host that plays this."""
 
     async def scene() -> Clip | DownloadError:
         async with asyncio.timeout(ENDS), wire(play) as url:
-            return await fetch(f"{url}/v.mp4", path, root=root, patience=patience)
+            return await fetch(f"{url}/v.mp4", path, root=root, patience=patience, speed=speed)
 
     return asyncio.run(scene())
 
@@ -199,12 +199,17 @@ async def _silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 )
 def test_a_clip_that_stands_still_or_drips_is_given_up(play: Play, tmp_path: Path) -> None:
     begun = time.monotonic()
-    assert "stood still" in refusal(bring(play, tmp_path / "a.mp4", patience=IMPATIENT))
+    said = refusal(bring(play, tmp_path / "a.mp4", patience=IMPATIENT))
+    assert "stood still" in said or "is too slow (--min-speed)" in said
     assert time.monotonic() - begun < ENDS / 4
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slow_clip_that_moves_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("speed", "enough"), [(0.0, True), (250_000.0, True), (4e6, False)])
+def test_a_clip_is_waited_for_as_long_as_it_comes_with_the_least_speed(
+    speed: float, enough: bool, tmp_path: Path
+) -> None:
+    """It comes with 100,000 bytes in a third of the patience: 750,000 bytes a second, as far as the machine keeps up."""
     whole = FTYP + box(b"mdat", bytes(600_000)) + MOOV
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -214,7 +219,52 @@ def test_a_slow_clip_that_moves_is_waited_for(tmp_path: Path) -> None:
             writer.write(whole[start : start + 100_000])
             await asyncio.sleep(IMPATIENT / 3)
 
-    assert isinstance(bring(play, tmp_path / "a.mp4", patience=IMPATIENT), Clip)
+    end = bring(play, tmp_path / "a.mp4", patience=IMPATIENT, speed=speed)
+    if enough:
+        assert isinstance(end, Clip)
+    else:
+        assert "less than 3,906.25 KiB/s is too slow (--min-speed)" in refusal(end)
+
+
+async def _trickled_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    writer.write(OK)
+    while True:
+        writer.write(b"X-Filler: 1\r\n")
+        await writer.drain()
+        await asyncio.sleep(IMPATIENT / 4)
+
+
+async def _slow_redirects(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    heard = await request(reader)
+    await asyncio.sleep(IMPATIENT / 2)
+    writer.write(answer(b"", 302, Location=f"{heard.path}x"))
+
+
+async def _interim_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    while True:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("play", [_trickled_headers, _slow_redirects, _interim_answers])
+def test_whatever_comes_before_a_clip_has_one_patience_in_all(play: Play, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    assert "stood still" in refusal(bring(play, tmp_path / "a.mp4", patience=IMPATIENT))
+    assert time.monotonic() - begun < ENDS / 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_handshake_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    async def scene() -> Clip | DownloadError:
+        async with wire(_silence) as url:
+            return await fetch(
+                f"{url.replace('http:', 'https:')}/v.mp4", tmp_path / "a.mp4", patience=IMPATIENT
+            )
+
+    assert "stood still" in refusal(asyncio.run(scene()))
 
 
 def test_a_fetch_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""A clip that comes slowly holds no run for long, loses nothing of what came, and is gone on with the next night."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen.sandbox.video import clip
+from tests.program import ENDS, Desk, until
+from tests.test_retrieval import Host, against, files, fresh, jobs
+from tests.wire import Heard, answer, request
+
+WAITS = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
+WHOLE = clip("large") + (2_000_008).to_bytes(4, "big") + b"free" + os.urandom(2_000_000)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def in_pieces(heard: Heard, whole: bytes = WHOLE) -> bytes:
+    """An answer to a question for a piece, or for all of it."""
+    if (asked := heard.headers.get("range")) is None:
+        return answer(whole, ETag='"v1"')
+    start = int(asked[6:-1])
+    return answer(
+        whole[start:], 206, ETag='"v1"', Content_Range=f"bytes {start}-{len(whole) - 1}/{len(whole)}"
+    )
+
+
+class SlowHost(Host):
+    """The clip's first half comes at once; the rest of it drips as long as ``slow`` is true."""
+
+    def __init__(self, videos: Callable[[str, int], list[dict[str, Any]]] = fresh) -> None:
+        super().__init__(videos, lambda heard, before: in_pieces(heard))
+        self.slow = True
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = await request(reader)
+        said = self.says(heard)
+        first = said if not self.slow or len(said) < 100_000 else said[: len(said) // 2]
+        writer.write(first)
+        for start in range(len(first), len(said), 100):
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(said[start : start + 100])
+
+    def starts(self) -> list[int]:
+        """Where the answers begin that were asked for since this was asked."""
+        found = [int(heard.headers.get("range", "bytes=0-")[6:-1]) for heard in self.files]
+        self.files.clear()
+        return found
+
+
+def part(desk: Desk) -> Path:
+    return desk.folder / "clips/m/j1.mp4.part"
+
+
+def left(desk: Desk, host: SlowHost, *options: str) -> str:
+    """A run that leaves its clip on the way. Returns what it said."""
+    ended = desk.run("run", *WAITS, *options, "m.yaml")
+    (row,) = desk.export()
+    assert row["state"] == "succeeded"
+    assert len(WHOLE) // 2 - 200 <= part(desk).stat().st_size < len(WHOLE)
+    assert ended.code == (4 if "--until" in options else 1), ended.err
+    return ended.err
+
+
+def home(desk: Desk, host: SlowHost) -> list[int]:
+    """A run that brings it home. Returns where the answers that it asked for begin."""
+    host.slow = False
+    host.starts()
+    ended = desk.run("collect", *WAITS)
+    assert (ended.code, ended.err) == (0, "")
+    assert files(desk) == {"j1.mp4": WHOLE}
+    assert host.creates == 1
+    return host.starts()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--clip-timeout", "2s", "--min-speed", "1"), "longer than --clip-timeout"),
+        (("--until",), "1 clip is still to come"),
+    ],
+    ids=["time", "until"],
+)
+def test_a_slow_clip_is_left_names_the_option_and_is_gone_on_with_the_next_night(
+    desk: Desk, options: tuple[str, ...], says: str
+) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    if options == ("--until",):
+        options = ("--until", datetime.fromtimestamp(time.time() + 5).astimezone().isoformat())
+    with against(desk, host):
+        said = left(desk, host, *options)
+        assert says in said
+        assert "--until" in options or "the next run goes on after the " in said
+        left(desk, host, *(options if "--until" not in options else ("--clip-timeout", "1s")))
+        (start,) = home(desk, host)
+    assert start >= len(WHOLE) // 2 - (1 << 16) - 200  # what is compared, and what the end cut off
+
+
+def test_within_a_run_a_slow_clip_is_asked_for_anew_where_it_broke_off(desk: Desk) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        process = desk.start("run", *WAITS, "m.yaml")
+        until(lambda: len(host.files) >= 2)
+        host.slow = False
+        ended = desk.finish(process)
+    assert (ended.code, ended.err) == (0, "")
+    assert files(desk) == {"j1.mp4": WHOLE}
+    assert host.starts()[1] > 0
+
+
+def test_a_kept_part_that_is_another_is_not_gone_on_with(desk: Desk) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        left(desk, host, "--clip-timeout", "1s")
+        bytes_there = bytearray(part(desk).read_bytes())
+        bytes_there[1000] ^= 1
+        part(desk).write_bytes(bytes_there)
+        assert home(desk, host) == [0]
+
+
+def test_a_kept_part_that_grew_after_it_was_recorded_is_cut_to_what_is_known(desk: Desk) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        left(desk, host, "--clip-timeout", "1s")
+        with part(desk).open("ab") as file:  # by a run that was killed
+            file.write(bytes(5000))
+        (start,) = home(desk, host)
+    assert start > 0
+
+
+@pytest.mark.parametrize("stands", ["nothing", "link", "pipe"])
+def test_what_stands_in_a_kept_parts_place_is_not_taken_for_it(desk: Desk, stands: str) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    other = desk.write("other", "mine")
+    with against(desk, host):
+        left(desk, host, "--clip-timeout", "1s")
+        part(desk).unlink()
+        if stands == "link":
+            part(desk).symlink_to(other)
+        elif stands == "pipe":
+            os.mkfifo(part(desk))
+        assert home(desk, host) == [0]
+    assert other.read_text() == "mine"
+
+
+def test_a_clip_that_is_another_by_the_next_night_is_fetched_from_its_start(desk: Desk) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    another = clip("another") + (1_500_008).to_bytes(4, "big") + b"free" + os.urandom(1_500_000)
+    with against(desk, host):
+        left(desk, host, "--clip-timeout", "1s")
+        host.slow, host.file = False, lambda heard, before: in_pieces(heard, another)
+        ended = desk.run("collect", *WAITS)
+    assert (ended.code, ended.err) == (0, "")
+    assert files(desk) == {"j1.mp4": another}
+
+
+def test_files_that_are_others_in_each_answer_end_a_clips_turn(desk: Desk) -> None:
+    """Its first file comes whole each time; with each question the second one is called otherwise."""
+
+    def videos(job: str, times: int) -> list[dict[str, Any]]:
+        further = {"id": "w", "url": "/gone.mp4"} if times % 2 else {"id": "w", "watermark_url": "/gone.mp4"}
+        return [{"id": "v", "url": f"/{job}.mp4"}, *([further] if times % 2 else [further, further])]
+
+    host = SlowHost(videos)
+    host.slow = False
+    host.file = lambda heard, before: answer(b"no", 404) if "gone" in heard.path else in_pieces(heard)
+    desk.write("m.yaml", jobs("j1", watermark_info={"enabled": True}))
+    with against(desk, host):
+        ended = desk.run("run", *WAITS, "m.yaml")
+    assert ended.code == 1
+    assert "not home yet" in ended.err
+    assert len(host.gets("/j1.mp4")) < 20
+
+
+def test_bytes_that_are_others_each_time_end_a_clips_turn(desk: Desk) -> None:
+    def file(heard: Heard, before: int) -> bytes:
+        whole = clip("large")[:-9] + os.urandom(1_000_000)
+        return in_pieces(heard, whole)[: 900_000 + before]
+
+    host = Host(fresh, file)
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        ended = desk.run("run", *WAITS, "m.yaml")
+    assert ended.code == 1
+    assert "not home yet" in ended.err
+    assert len(host.files) < 40
+
+
+def test_a_host_that_sends_a_little_more_each_time_ends_a_clips_turn(desk: Desk) -> None:
+    """Each of its answers is progress, and each is over at once."""
+
+    def file(heard: Heard, before: int) -> bytes:
+        start = int(heard.headers.get("range", "bytes=0-")[6:-1])
+        span = f"bytes {start}-{start + 70_000}/2000000000"
+        return answer(
+            WHOLE[:1] * 0 + clip("large")[start : start + 1] + bytes(70_000), 206, Content_Range=span
+        )
+
+    host = Host(fresh, file)
+    desk.write("m.yaml", jobs("j1"))
+    begun = time.monotonic()
+    with against(desk, host):
+        ended = desk.run("run", *WAITS, "--clip-timeout", "3s", "m.yaml")
+    assert time.monotonic() - begun < ENDS / 2
+    assert ended.code == 1
+    assert "not home yet" in ended.err
