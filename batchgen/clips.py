@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, Shelved, State
 from batchgen.partfile import LARGEST_CLIP
-from batchgen.request import canonical_text, digest
+from batchgen.request import canonical_text, digest, is_request
 from batchgen.roots import Folder, Root
 
 NAME = "clips.jsonl"
 VERSION = 1
 LONGEST = 1 << 20  # bytes of a line
 LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
+DEAREST = 1e6  # US dollars that no clip costs
 SUFFIX = ".mp4"
 _TRY = re.compile(r"~[1-9][0-9]{0,8}")
 _PART = re.compile(r"[a-z0-9.]{1,40}")
@@ -149,8 +150,7 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         text = canonical_text(told["request"])
         if digest(text) != told["digest"]:
             return None
-        request = told["request"]
-        if not isinstance(request["mode"], str) or not isinstance(request["duration"], str):
+        if not is_request(told["request"]):
             return None
         sound = all(type(told[name]) is kind and told[name] != "" for name, kind in _NEEDED.items())
         sound = sound and all(
@@ -167,7 +167,9 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         (plain + name).encode()  # half of a surrogate pair is in no name
         path = _below(output_dir, folder, told["file"])
         belongs = _below(output_dir, folder, told["belongs"])
-        if type(told["size"]) is not int:
+        if type(told["size"]) is not int or not 0 <= told["size"] < 1 << 63:
+            return None
+        if not abs(told.get("cost_usd_estimate") or 0.0) < DEAREST:
             return None
         parts = [
             {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in told["parts"]

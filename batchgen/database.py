@@ -250,6 +250,10 @@ def damaged(path: str, why: str) -> LedgerError:
     )
 
 
+def unowned(path: str) -> LedgerError:
+    return damaged(path, "it doesn't say which API it belongs to")
+
+
 def _no_database(path: str) -> LedgerError:
     return LedgerError(
         f"{path} is not a ledger: it is no SQLite file. Name another with --ledger. If it was one, it is damaged:"
@@ -332,7 +336,7 @@ def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str])
 def _check_origin(connection: sqlite3.Connection, path: str, origin: str) -> None:
     row = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
     if row is None:
-        raise damaged(path, "it doesn't say which API it belongs to")
+        raise unowned(path)
     if row[0] != origin:
         raise LedgerError(
             f"the ledger {path} belongs to {row[0]}, and this is {origin}: task ids of one mean nothing to the other."

@@ -20,6 +20,7 @@ from batchgen.models import State
 
 # How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
 _PATHS = {"output_path": ".mp4", "video_path": ""}
+LARGEST = 1e15  # of a number that isn't whole: seconds and dollars are far below
 log = logging.getLogger("batchgen")
 
 
@@ -103,6 +104,7 @@ class Cells:
             {_stored(kind) for kind in typing.get_args(hints[name]) or (hints[name],)} for name in names
         ]
         self._paths = [(number, _PATHS[name]) for number, name in enumerate(names) if name in _PATHS]
+        self._numbers = [number for number, kinds in enumerate(self._allowed) if float in kinds]
         self._good: set[tuple[type, ...]] = set()
 
     def check(self, row: Sequence[Any]) -> None:
@@ -113,6 +115,9 @@ class Cells:
                 if kind not in allowed:
                     raise wrong_cell(name, row[0], f"is of the type {kind.__name__}")
             self._good.add(shape)
+        for number in self._numbers:
+            if row[number] is not None and not abs(row[number]) < LARGEST:
+                raise wrong_cell(self._names[number], row[0], "is larger than any can be")
         for number, suffix in self._paths:
             path = row[number]
             if path is not None and not (

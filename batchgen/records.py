@@ -15,7 +15,7 @@ from batchgen import database
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
 from batchgen.lock import Lock
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
-from batchgen.names import composed, spellings
+from batchgen.names import spellings
 from batchgen.rows import (
     COLUMNS,
     IMAGE_COLUMNS,
@@ -23,6 +23,8 @@ from batchgen.rows import (
     to_brief,
     to_event,
     to_image,
+    to_key,
+    to_number,
     to_record,
     to_shelved,
     to_state,
@@ -89,7 +91,9 @@ class Records:
     @property
     def origin(self) -> str:
         """The API that this ledger belongs to."""
-        return str(self._rows("SELECT value FROM meta WHERE key = 'origin'")[0][0])
+        for (origin,) in self._rows("SELECT value FROM meta WHERE key = 'origin'"):
+            return str(origin)
+        raise database.unowned(self.path)
 
     def record(self, external_task_id: str) -> Record | None:
         rows = self._rows(f"{_SELECT} WHERE external_task_id = ?", (external_task_id,))
@@ -118,7 +122,8 @@ class Records:
                     (spelling,),
                 )
                 for job_id, take, *rest in rows:
-                    history.setdefault((manifest, composed(job_id), take), []).append(to_brief(*rest))
+                    key = to_key((manifest, job_id, take), compose=True)
+                    history.setdefault(key, []).append(to_brief(*rest))
         return history
 
     def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
@@ -149,10 +154,9 @@ class Records:
                 " WHERE output_key IN (SELECT value FROM json_each(?))",
                 (json.dumps([*wanted]),),
             )
-            for key, manifest, job_id, take, *rest in rows:
-                name = (composed(manifest), composed(job_id), take)
+            for key, *row in rows:
                 if key in wanted:  # half of a surrogate pair may come back as something else
-                    found[wanted[key]] = Twin(name, to_brief(*rest))
+                    found[wanted[key]] = Twin(to_key(row[:3], compose=True), to_brief(*row[3:]))
         return found
 
     def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
@@ -165,11 +169,9 @@ class Records:
                 f" WHERE digest IN (SELECT value FROM json_each(?)) AND state IN ({states}) ORDER BY id",
                 (json.dumps(some),),
             )
-            for manifest, job_id, take, *rest in rows:
-                row = to_brief(*rest)
-                found.setdefault(row.digest, []).append(
-                    Twin((composed(manifest), composed(job_id), take), row)
-                )
+            for row in rows:
+                brief = to_brief(*row[3:])
+                found.setdefault(brief.digest, []).append(Twin(to_key(row[:3], compose=True), brief))
         return found
 
     def knows(self, manifest: str) -> bool:
@@ -198,7 +200,7 @@ class Records:
             for since, *row in self._rows(f"{sql} ORDER BY id", batch):
                 record = to_record(row)
                 if record.state is not State.DOWNLOADED:  # it may have gone on meanwhile
-                    yield record, since or record.created_at
+                    yield record, to_number(since, "events.at", record.external_task_id) or record.created_at
 
     def unusable(self) -> list[Unusable]:
         """The jobs whose images failed their checks when their manifest was last run."""
@@ -230,7 +232,7 @@ class Records:
             "SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job"
             " UNION SELECT manifest, job_id, take FROM unusable"
         )
-        return ((manifest, job_id, take) for manifest, job_id, take in rows)
+        return map(to_key, rows)
 
     def rows_of(self, manifest: str, job_id: str, take: int) -> list[Record]:
         """The rows of one take, also of what it was before it changed, in the order they were made."""
@@ -334,7 +336,7 @@ class Records:
             "SELECT length FROM tasks WHERE kind = ? AND length IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
             (kind, limit),
         )
-        return [seconds for (seconds,) in rows]
+        return list(filter(None, (to_number(seconds, "length", kind) for (seconds,) in rows)))
 
     def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
         """What is remembered of image files, by path; of all where ``paths`` is None."""

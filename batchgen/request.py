@@ -111,6 +111,20 @@ def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_request(fields: Any) -> bool:
+    """Whether what was read again as a canonical form has all that is asked of one later (:func:`asked`)."""
+    if type(fields) is not dict:
+        return False
+    shots, image = fields.get("multi_prompt"), fields.get("image", fields.get("image_tail"))
+    return (
+        all(type(fields.get(name)) is str for name in ("mode", "duration"))
+        and type(fields.get("prompt") or "") is str
+        and type(fields.get("watermark_info") or {}) is dict
+        and (shots is None or (type(shots) is list and all(type(shot) is dict for shot in shots)))
+        and (type(image) is not dict or type(image.get("sha256")) is str)
+    )
+
+
 def canonical_text(fields: Any) -> str:
     """The text that :func:`canonical` gave, from what it says as JSON."""
     return _sendable(_compact_sorted(fields))

@@ -10,8 +10,10 @@ from typing import Any
 
 import orjson
 
-from batchgen.integrity import Cells, wrong_cell
+from batchgen.integrity import LARGEST, Cells, wrong_cell
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable
+from batchgen.names import composed
+from batchgen.request import is_request
 
 COLUMNS = Record._fields
 IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
@@ -21,6 +23,7 @@ _STATES = {state.value: state for state in State}
 _RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
     Cells(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
 )
+_KEY = Cells(Record, ("manifest", "job_id", "take"))
 _IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
 _EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
 
@@ -47,10 +50,10 @@ def to_shelved(row: Sequence[Any]) -> Shelved:
 
 def _check_request(text: str, name: object) -> None:
     try:
-        good = isinstance(orjson.loads(text), dict)
+        good = is_request(orjson.loads(text))
     except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
         try:
-            good = isinstance(json.loads(text), dict)
+            good = is_request(json.loads(text))
         except (ValueError, RecursionError):
             good = False
     if not good:
@@ -62,6 +65,7 @@ def _check_parts(text: str, name: object) -> None:
         parts = json.loads(text)
         good = type(parts) is list and all(
             type(one["part"]) is str
+            and type(one["url"]) is str
             and type(one.get("path") or "/") is str
             and (one.get("path") or "/")[0] == "/"
             for one in parts
@@ -70,6 +74,20 @@ def _check_parts(text: str, name: object) -> None:
         good = False
     if not good:
         raise wrong_cell("parts", name, "are no further files of a clip")
+
+
+def to_key(row: Sequence[Any], *, compose: bool = False) -> tuple[str, str, int]:
+    """Manifest name, job id and take from their cells; the names composed, or as their row spells them."""
+    _KEY.check(row)
+    manifest, job_id, take = row
+    return (composed(manifest), composed(job_id), take) if compose else (manifest, job_id, take)
+
+
+def to_number(value: Any, name: str, row: object) -> float | None:
+    """A moment or a duration, in seconds."""
+    if value is not None and (type(value) is not float or not abs(value) < LARGEST):
+        raise wrong_cell(name, row, "is no time")
+    return value
 
 
 def to_state(text: str, name: object) -> State:

@@ -20,6 +20,7 @@ from batchgen.ledger import Ledger
 from batchgen.lock import Lock
 from batchgen.models import Change, State
 from batchgen.records import Records
+from batchgen.request import canonical_text, digest
 from tests.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")
@@ -207,6 +208,16 @@ def spoil(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     return spoiled
 
 
+def asking_for(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    """Another request, whose digest is right: whoever edits the one can work out the other."""
+
+    def change(line: dict[str, Any]) -> None:
+        line["request"][name] = value
+        line["digest"] = digest(canonical_text(line["request"]))
+
+    return change
+
+
 def fold(file: Path) -> None:
     file.unlink()
     file.mkdir()
@@ -258,6 +269,20 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     ),
     "an endless number": spoil(lambda line: line.update(external_task_id=f"{line['base_id']}~{'9' * 5000}")),
     "more takes than anybody counts": spoil(lambda line: line.update(take=10**30)),
+    "a price beyond money": spoil(lambda line: line.update(cost_usd_estimate=10**30)),
+    "a price without an end": spoil(lambda line: line.update(cost_usd_estimate=float("inf"))),
+    "a size beyond disks": spoil(lambda line: line.update(size=10**30)),
+    **{
+        f"a request whose {name} is odd": spoil(asking_for(name, value))
+        for name, value in (
+            ("mode", None),
+            ("duration", 5),
+            ("multi_prompt", 7),
+            ("multi_prompt", [7]),
+            ("watermark_info", "x"),
+            ("image", {}),
+        )
+    },
     "null": lambda file: file.write_text("null\n[]\n5\n{}\n"),
 }
 

@@ -103,6 +103,13 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("canonical", "NULL"),
         ("canonical", "'{'"),
         ("canonical", "'7'"),
+        ("canonical", "'{}'"),
+        ("canonical", "json_set(canonical, '$.mode', 7)"),
+        ("canonical", "json_set(canonical, '$.multi_prompt', json('[7]'))"),
+        ("canonical", "json_set(canonical, '$.watermark_info', 7)"),
+        ("canonical", "json_set(canonical, '$.image', json('{}'))"),
+        ("cost_usd_estimate", "9e999"),
+        ("created_at", "-9e999"),
         ("manifest", "x'ff'"),
         ("task_id", "x'fffe'"),
         ("cost_usd_estimate", "'much'"),
@@ -113,7 +120,8 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("parts", "'7'"),
         ("parts", "'[[]]'"),
         ("parts", "'[{}]'"),
-        ("parts", """'[{"part": "part2", "path": "../x"}]'"""),
+        ("parts", """'[{"part": "part2", "path": "/x"}]'"""),
+        ("parts", """'[{"part": "part2", "path": "../x", "url": "https://example.com/x"}]'"""),
     ],
 )
 def test_a_cell_that_no_batchgen_writes_is_one_clear_error(desk: Desk, column: str, value: str) -> None:
@@ -130,6 +138,38 @@ def test_a_cell_that_no_batchgen_writes_is_one_clear_error(desk: Desk, column: s
         assert result.code == 2, (command, result.err)
         assert "damaged" in result.err and "Traceback" not in result.err, result.err
         assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tasks SET manifest = NULL WHERE rowid = 1",
+        "UPDATE tasks SET job_id = NULL",
+        "UPDATE tasks SET take = 'x'",
+        "UPDATE events SET at = 'late'",
+        "UPDATE events SET at = 9e999",
+        "UPDATE tasks SET length = 'long'",
+        "DELETE FROM meta",
+    ],
+)
+def test_cells_that_are_read_beside_whole_rows_are_looked_at_as_well(desk: Desk, statement: str) -> None:
+    alter(
+        desk,
+        "UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'tasks'",
+        "DROP TRIGGER events_stay",
+    )
+    alter(
+        desk,
+        statement,
+        "CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    codes = {}
+    for command in (["status"], ["plan", "m.yaml"], ["collect", *QUICK]):
+        result = desk.run(*command)
+        assert "Traceback" not in result.err
+        codes[command[0]] = result.code
+        assert result.code != 2 or "is damaged" in result.err, result.err
+    assert 2 in codes.values()
 
 
 def test_history_that_no_batchgen_writes_is_one_clear_error(desk: Desk) -> None:
