@@ -193,7 +193,7 @@ STATUS_WORDS: Mapping[str, Status] = {
     ),
     **dict.fromkeys(
         (
-            "failed", "fail", "failure", "error", "errored", "canceled", "cancelled", "expired", "timeout",
+            "failed", "fail", "failure", "error", "errored", "canceled", "cancelled", "user_canceled", "user_cancelled", "expired", "timeout",
             "timed_out", "timedout", "rejected", "aborted", "terminated",
         ),
         "failed",

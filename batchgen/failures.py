@@ -2,7 +2,8 @@
 
 **Words.** :data:`WORDS` is the one table. A balance, an account's risk control, an outage or an overload are no fault
 of the job: such a failure doesn't count among the few tasks that it may have. The API's usual "Failure to pass the risk
-control system" is about the picture or the words, and counts; so does what nobody can tell.
+control system" is about the picture or the words, and counts; so does what nobody can tell. A task that was cancelled
+was ended on purpose, in the vendor's console or by its operator: its job waits for ``--retry-failed``.
 
 **Numbers.** A failed task costs money at many gateways, so :class:`Breaker` stops all creating where tasks fail in a
 row. Failures are weighed in points; a task that succeeds takes them all back.
@@ -44,6 +45,7 @@ class Cause(enum.StrEnum):
     ACCOUNT = "failed_account"  # its balance, its pack, its risk control
     SERVICE = "failed_service"  # an outage, an overload, an internal error, a timeout
     CONTENT = "failed_content"  # the picture or the words were refused
+    CANCELLED = "failed_cancelled"  # somebody ended it: nobody pays for another one without being asked
     UNKNOWN = "failed"  # the words say nothing
 
 
@@ -55,6 +57,7 @@ POINTS: Mapping[Cause, float] = {
     Cause.ACCOUNT: 3.0,
     Cause.SERVICE: 1.0,
     Cause.CONTENT: 0.5,
+    Cause.CANCELLED: 1.0,
     Cause.UNKNOWN: 1.0,
 }
 
@@ -62,6 +65,14 @@ _MONEY = r"(?:balance|credits?|quota|funds?|units?|points|resource packs?|resour
 
 #: Regular expressions. The first row with one that is found in the message says the cause; ``_`` and ``-`` are blanks.
 WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
+    (
+        Cause.CANCELLED,
+        (
+            r"\b(?:cancell?ed|aborted|terminated|stopped|deleted) (?:\w+ ){0,2}by (?:\w+ ){0,2}(?:user|owner|customer|client|caller|operator|admin\w*|account|you)\b",
+            r"\b(?:users?|owner|customer|operator|admin\w*|you) (?:\w+ ){0,2}cancell?(?:ed|s|ation)?\b",
+            r"(?:用户|手动|人工|主动)\w{0,3}(?:取消|终止)",
+        ),
+    ),
     (  # whatever part of the service says it
         Cause.CONTENT,
         (
@@ -90,16 +101,18 @@ WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
             r"\b(?:server|system|service|network|upstream|backend|model) (?:\w+ ){0,2}(?:error|exception|busy|overload\w*|unavailable|failure|down)\b",
             r"\b(?:out of|no|insufficient) (?:capacity|resources?|workers?)\b|\btime ?outs?\b|\btimed out|\bdeadline exceeded",
             r"\bbad gateway|\bno available channel|\bchannel error|\brate limit|\btoo many requests|\bparallel task",
+            r"\b(?:context|request|operation|connection) (?:was )?cancell?ed",  # as libraries say of a call between machines
             r"\bconnection (?:reset|refused|closed|aborted)|\b(?:http|status|code) (?:code )?5\d\d\b|\b500[0-2]\b",
             r"内部\w{0,3}(?:错误|异常)|超时|负载(?:过高|已?饱和)|过载|请求过于频繁|限流|排队过多|(?:算力|资源)(?:不足|紧张)|无可用渠道|维护中",
             r"(?:系统|服务|服务器|上游|网络|模型|接口)\w{0,4}(?:错误|异常|繁忙|忙|不可用|故障|升级|维护)",
         ),
     ),
+    (Cause.CANCELLED, (r"\bcancell?(?:ed|ation)\b|取消",)),
     (
         Cause.CONTENT,
         (
             r"\brisk control|\bcontent\b|\bpolic(?:y|ies)\b|\bmoderat\w+|\bsafety|\bflagged|\baudit|\bimages?\b|\bpictures?\b|\bphotos?\b|\bpixels?\b|\bmasks?\b",
-            r"\bprompts?\b|\bparameters?\b|\bfaces?\b|\bvoices?\b|\binvalid\b",
+            r"\bprompts?\b|\bparameters?\b|\bfaces?\b|\bvoices?\b|\binvalid\b|\brejected\b",
             r"风控|审核|违反|不合规|不符合|人脸|图片|图像|提示词|参数",
         ),
     ),
@@ -109,13 +122,16 @@ WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
     ),
 )
 
+_ENDED_BY_SOMEBODY = re.compile(r"cancel|abort|terminat", re.IGNORECASE)  # a status
 _WORDS = tuple((cause, re.compile("|".join(words), re.IGNORECASE)) for cause, words in WORDS)
 
 
 def cause_of(message: str, status: str = "") -> Cause:
     """Whose fault it is that a task failed with this ``task_status_msg``; without one, its ``task_status`` says it."""
     text = " ".join(re.sub(r"[_\-]", " ", message or status).split())
-    return next((cause for cause, words in _WORDS if words.search(text)), Cause.UNKNOWN)
+    found = next((cause for cause, words in _WORDS if words.search(text)), Cause.UNKNOWN)
+    ended = found is Cause.UNKNOWN and _ENDED_BY_SOMEBODY.match(status)
+    return Cause.CANCELLED if ended else found
 
 
 def retry_wait(failures: int, rng: random.Random, first: float) -> float:

@@ -138,8 +138,8 @@ class Follower:
             "units_charged": view.units_charged,
         }
         if view.status == "failed":
-            text = view.message or "the API gave no reason"
             cause = cause_of(view.message, view.raw_status)
+            text = view.message or "the API gave no reason"
             tell(logging.INFO, "task_failed", record, text)
             record = await write(
                 self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,

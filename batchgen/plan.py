@@ -98,15 +98,24 @@ def decide(
         )
     failed = [row.error_code for row in mine if row.state is State.FAILED]
     counted = sum(code not in EXCUSED for code in failed)
+    cancelled = newest.error_code == Cause.CANCELLED
     if not may_retry(failed) and not retry_failed:
-        return Step(job, Action.FAILED, newest.external_task_id, f"its task failed {len(failed)} times")
+        reason = "its task was cancelled" if cancelled else f"its task failed {len(failed)} times"
+        return Step(job, Action.FAILED, newest.external_task_id, reason)
+    if cancelled:
+        return _pays(job, Action.RETRY, following, "its task was cancelled; another one")
     if newest.error_code in EXCUSED:
         return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
     return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
 
 
 def may_retry(failed: Sequence[str | None]) -> bool:
-    """Whether a job whose tasks failed with these causes gets another one by itself."""
+    """Whether a job whose tasks failed with these causes, the newest last, gets another one by itself.
+
+    Not after one that somebody cancelled: that was meant.
+    """
+    if failed and failed[-1] == Cause.CANCELLED:
+        return False
     counted = sum(code not in EXCUSED for code in failed)
     return counted < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED and len(failed) < MAX_ANY
 

@@ -24,6 +24,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
         "not created",
         "The next run creates them. Where the account or the key is the reason, put it right first.",
     ),
+    "retry": (
+        "failed, to be tried again",
+        "May be charged. The next run of their manifests pays for another task.",
+    ),
     "failed": (
         "failed",
         (
@@ -91,7 +95,7 @@ def exit_code(
 ) -> int:
     """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
     buckets = tally.buckets + tally.others
-    left = buckets["pending"] + (0 if submit_only else buckets["submitted"])
+    left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
     held = [reason.exit_code for reason in stops]
     held += [2] * refused
     held += [4] * (left > 0)
@@ -133,7 +137,7 @@ def run_text(
         endings = by_bucket.get(bucket, [])
         if not advice or not present[bucket]:
             continue
-        if bucket == "pending" and stops:
+        if bucket in ("pending", "retry") and stops:
             limited = all(stop.kind in _LIMITS for stop in stops)
             yield f"{word}: {AFTER_A_LIMIT if limited else AFTER_A_STOP}"
         else:

@@ -15,7 +15,7 @@ from batchgen.inventory import Inventory
 from batchgen.life import Lives
 from batchgen.models import Record, State
 from batchgen.pacing import Waits
-from batchgen.plan import PAYS, Step, tries
+from batchgen.plan import PAYS, Action, Step, tries
 from batchgen.pool import Lane, Pool, Work
 from batchgen.tally import Ending, Tally
 
@@ -203,7 +203,9 @@ class Runner:
         bucket = work.bucket or (record.state.value if record is not None else State.PENDING.value)
         if bucket == State.SUBMITTING:
             bucket = State.UNKNOWN.value
-        work.lane.left += bucket in (State.PENDING, "unrecorded")
+        if bucket == State.PENDING and (work.failed or (step is not None and step.action is Action.RETRY)):
+            bucket = "retry"
+        work.lane.left += bucket in (State.PENDING, "retry", "unrecorded")
         self.tally.failed_tasks += work.failed
         self.tally.created[State.FAILED.value] += work.failed_paid
         if work.paid and record is not None:

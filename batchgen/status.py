@@ -27,10 +27,6 @@ _KINDS = (
 )
 _WORDS: Mapping[str, tuple[str, str]] = {
     **report.ADVICE,
-    "retry": (
-        "failed, to be tried again",
-        "May be charged. The next run of their manifests pays for another task.",
-    ),
     "submitting": (
         "being created",
         "By a run that is on; what a run left that was killed, the next one asks the API for.",

@@ -37,8 +37,8 @@ _SETTLED = {
 class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
 
-    The buckets are the ledger's states, and ``changed``, ``unusable``, ``waiting``, ``unrecorded``, ``vanished``
-    and ``abandoned``.
+    The buckets are the ledger's states, and ``retry`` (the last task failed, and a run makes another), ``changed``,
+    ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
     ``others`` counts the same for rows that the ledger had open and the plan doesn't mention. ``created`` has what
     became of the creates that this run pays for, by state: it sums to their number, where a job can have several.
     ``failed_tasks`` are all that ended failed meanwhile, whoever created them.

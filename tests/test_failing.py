@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from batchgen.plan import MAX_ANY, MAX_TASKS
 from batchgen.sandbox.journal import Entry
-from tests.program import Desk, Server, sandbox, until
+from tests.program import KEY, Desk, Server, sandbox, until
+from tests.wire import answer, made, request, served
 
 TASKS = ("--task-seconds", "0.05-0.2")
 PACE = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
@@ -196,9 +198,9 @@ def test_a_retry_that_this_run_will_not_create_is_left_to_the_next_at_once(
         night = desk.run("run", *options, "--json", *PACE, "m.yaml")
         assert night.code == 4
         assert len(creates(server)) == 3
-        assert night.json["buckets"]["pending"] == 1
+        assert (night.json["buckets"]["retry"], night.json["buckets"]["pending"]) == (1, 0)
         assert why in (night.json["stopped"] or "")
-        (left,) = (ending for ending in night.json["endings"] if ending["bucket"] == "pending")
+        (left,) = (ending for ending in night.json["endings"] if ending["bucket"] == "retry")
         assert (
             "failed: task failed [request id" in left["text"]
             and "the next run tries it again" in left["text"]
@@ -285,3 +287,59 @@ def test_a_create_is_not_believed_lost_where_the_api_finds_nothing_of_its_time_a
         assert desk.run("run", *pace, "m.yaml").code == 0
         assert (states(desk), len(creates(server)) - before) == (["downloaded"] * 3, 1)
         assert server.summary()["twice"] == []
+
+
+def test_a_task_that_somebody_cancelled_is_not_paid_again_unless_that_is_asked_for(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_cancelled@1") as server:
+        desk.against(server)
+        night = desk.run("run", *SOON, *PACE, "m.yaml")
+        assert night.code == 1, night.err
+        assert "task cancelled by user" in night.err and "(its task was cancelled)" in night.err
+        assert "--retry-failed, which pays for another task" in night.err
+        assert desk.run("run", *SOON, *PACE, "m.yaml").code == 1
+        assert len(creates(server)) == 2
+        assert sorted(str(row["error_code"]) for row in desk.export()) == ["None", "failed_cancelled"]
+        assert "its task was cancelled" in desk.run("plan", "m.yaml").out
+        again = desk.run("run", "--retry-failed", *SOON, *PACE, "m.yaml")
+        assert again.code == 0, again.err
+        assert len(creates(server)) == 3
+        assert server.summary()["twice"] == []
+
+
+@pytest.mark.parametrize("status", ["cancelled", "Canceled", "user_canceled", "ABORTED"])
+def test_a_gateways_word_for_it_is_enough(desk: Desk, status: str) -> None:
+    write_jobs(desk, 1)
+    posts = list[str]()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = await request(reader)
+        if heard.method == "POST":
+            posts.append(heard.path)
+            writer.write(made("t1"))
+        elif heard.path.endswith("/t1"):
+            writer.write(answer({"task_id": "t1", "status": status, "metadata": {}}))
+        else:
+            writer.write(answer({"error": {"message": "task not found"}}, 404))
+        await writer.drain()
+
+    with served(play) as url:
+        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
+        for _ in range(2):
+            night = desk.run("run", *SOON, *PACE, "m.yaml")
+            assert night.code == 1, night.err
+            assert "its task was cancelled" in night.err
+    assert len(posts) == 1
+
+
+def test_a_job_whose_failed_task_waits_for_another_is_not_called_not_created(desk: Desk) -> None:
+    write_jobs(desk, 2)
+    with sandbox(desk.folder, *TASKS, "--fault", "task_fails_unsaid@1") as server:
+        desk.against(server)
+        night = desk.run("run", "--max-jobs", "2", *SOON, *PACE, "m.yaml")
+        assert night.code == 4
+        assert "1  failed, to be tried again" in night.err
+        assert "not created" not in night.err
+        late = desk.run("run", "--deadline", "1s", "--retry-wait", "5", "--json", *PACE, "m.yaml").json
+        assert sum(late["buckets"].values()) == late["jobs"] == 2
+        assert desk.run("run", *SOON, *PACE, "m.yaml").code == 0

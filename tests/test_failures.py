@@ -45,6 +45,8 @@ SAYS = {
         "bad response status code 502",
         "parallel task over resource pack limit",
         "5001",
+        "do request failed: context canceled",
+        "server error: the task was cancelled",
         "Something went wrong, please try again later",
         "系统繁忙，请稍后重试",
         "服务内部错误",
@@ -69,6 +71,15 @@ SAYS = {
         "触发平台内容安全风控",
         "图片审核不通过",
     ),
+    Cause.CANCELLED: (
+        "Task was cancelled by the user",
+        "user cancelled, please try again later",
+        "The task has been canceled",
+        "image generation cancelled by operator: system maintenance",
+        "Terminated by administrator",
+        "任务已取消",
+        "用户主动取消任务",
+    ),
     Cause.UNKNOWN: ("", "failed", "generation_failed", "unknown error", "任务失败", "the pope resigned"),
 }
 
@@ -86,12 +97,21 @@ def test_the_words_say_whose_fault_it_is_in_any_case(cause: Cause, message: str)
         ("expired", Cause.SERVICE),
         ("TIMED_OUT", Cause.SERVICE),
         ("failed", Cause.UNKNOWN),
-        ("cancelled", Cause.UNKNOWN),
+        ("cancelled", Cause.CANCELLED),
+        ("USER_CANCELED", Cause.CANCELLED),
+        ("aborted", Cause.CANCELLED),
+        ("rejected", Cause.CONTENT),
     ],
 )
 def test_without_a_message_the_status_says_it(status: str, cause: Cause) -> None:
     assert cause_of("", status) is cause
     assert cause_of("余额不足", status) is Cause.ACCOUNT
+
+
+def test_a_status_says_that_a_task_was_cancelled_where_its_words_blame_nobody() -> None:
+    assert cause_of("no details", "Cancelled") is Cause.CANCELLED
+    assert cause_of("internal error", "cancelled") is Cause.SERVICE
+    assert cause_of("no details", "failed") is Cause.UNKNOWN
 
 
 @given(st.text())

@@ -68,6 +68,19 @@ def failed(error_code: str, number: int = 1) -> Brief:
             id="words that say nothing count",
         ),
         pytest.param([failed("failed_content")], Action.RETRY, "e~2", id="refused for its content once"),
+        pytest.param([failed("failed_cancelled")], Action.FAILED, "e", id="cancelled on purpose"),
+        pytest.param(
+            [failed("failed_service"), failed("failed_cancelled", 2)],
+            Action.FAILED,
+            "e~2",
+            id="cancelled when it was tried again",
+        ),
+        pytest.param(
+            [failed("failed_cancelled"), failed("failed_service", 2)],
+            Action.RETRY,
+            "e~3",
+            id="tried again by a person after that, and an outage",
+        ),
         pytest.param(
             [failed("failed_content"), failed("failed_content", 2)],
             Action.FAILED,

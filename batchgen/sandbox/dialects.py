@@ -16,7 +16,7 @@ Speak = Callable[[Document, int, bool], Speech]
 
 _UPPER = {"submitted": "SUBMITTED", "processing": "IN_PROGRESS", "succeed": "SUCCESS", "failed": "FAILURE"}
 _FLAT = {"submitted": "queued", "processing": "in_progress", "succeed": "succeeded", "failed": "failed"}
-_VIDEO = {"submitted": "queued", "processing": "in_progress", "succeed": "completed", "failed": "cancelled"}
+_VIDEO = {"submitted": "queued", "processing": "in_progress", "succeed": "completed", "failed": "failed"}
 
 #: The vendor's codes -> what a gateway says of its own accord: a word, and its HTTP status.
 _OWN: Mapping[int, tuple[str, int]] = {

@@ -153,6 +153,7 @@ _ALL = (
     Fault("task_fails", Moment.BORN, "the task ends failed: risk control refused the result"),
     Fault("task_fails_balance", Moment.BORN, "the task ends failed for want of a balance"),
     Fault("task_fails_outage", Moment.BORN, "the task ends failed for an outage"),
+    Fault("task_cancelled", Moment.BORN, "the task ends failed, since somebody cancelled it"),
     Fault("task_fails_unsaid", Moment.BORN, "the task ends failed, and nobody says why"),
     Fault("task_never_ends", Moment.BORN, "the task runs for ever"),
     # tasks whose clip is at a host of its own kind

@@ -23,6 +23,7 @@ FAILURES = {
     "task_fails": "the task failed: the platform's risk control refused the result",
     "task_fails_balance": "account balance not enough",
     "task_fails_outage": "Internal server error, please try again later",
+    "task_cancelled": "task cancelled by user",
     "task_fails_unsaid": "task failed",
 }
 
