@@ -197,7 +197,7 @@ def _export(args: argparse.Namespace, out: Output) -> int:
         if args.json:
             out.document({"tasks": list(rows)})
         elif args.excel or args.format == "csv":
-            write_csv(sys.stdout, rows, excel=args.excel)
+            write_csv(out.text, rows, excel=args.excel)
         else:
             out.lines(json.dumps(row, ensure_ascii=False) for row in rows)
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from batchgen.clips import iso
 from batchgen.models import Record, State
@@ -47,9 +48,16 @@ IDENTIFIERS = frozenset(
     }
 )
 _LONGEST_TEXT = 255  # characters of a text in a spreadsheet's formula
-_FORMULA = tuple(
-    "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-)  # what a cell begins with that is, or may become, a formula
+# What a cell begins with that is, or may become, a formula; and where a cell begins inside of a text, for a program that
+# takes another separator than the comma: such as Excel in the countries that write 0,5.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_LATER = re.compile(r"(?<=[;\t\r\n|])([\s\"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+class Writable(Protocol):
+    """What text is written to."""
+
+    def write(self, text: str, /) -> object: ...
 
 
 def export_row(record: Record, *, current: bool) -> dict[str, Any]:
@@ -74,11 +82,12 @@ def _may_be_charged(record: Record) -> bool:
     return record.state is not State.PENDING
 
 
-def write_csv(file: TextIO, rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> None:
+def write_csv(file: Writable, rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> None:
     """Write rows as CSV, the fields' names first; True and False as ``true`` and ``false``.
 
     With ``excel`` as spreadsheets open it without damage: a byte order mark, so that accents stay; identifiers as
-    text, so that long numbers stay; and text that would be a formula with a ``'`` before it.
+    text, so that long numbers stay; and text that would be a formula with a ``'`` before it. Without ``excel``
+    as it is, for programs.
     """
     if excel:
         file.write("\ufeff")
@@ -99,6 +108,7 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
     """
     if not isinstance(value, str) or not value:
         return value
+    value = _LATER.sub(r"\1'", value)
     if value.startswith(_FORMULA):
         return f"'{value}"
     if field in IDENTIFIERS and len(value) <= _LONGEST_TEXT and value.isprintable():

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from batchgen import __version__, settings
+from batchgen.escapes import visible
 from batchgen.models import TASK_ID
 
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -46,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{**given, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
 
 
 def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:

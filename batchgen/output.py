@@ -19,6 +19,7 @@ from batchgen.errors import UsageError
 from batchgen.escapes import visible
 
 if TYPE_CHECKING:
+    from batchgen.export import Writable
     from batchgen.pool import Pool
     from batchgen.runner import Runner
 
@@ -45,6 +46,11 @@ class Output:
     def width(self) -> int | None:
         """Columns of the terminal that data goes to; None where it goes elsewhere, and lines are not folded."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    @property
+    def text(self) -> Writable:
+        """Where data goes that is written as it is; a terminal is sent nothing that moves its cursor."""
+        return _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
 
     def lines(self, lines: Iterable[str]) -> None:
         """Data, line by line. Raises BrokenPipeError where nobody reads on."""
@@ -101,6 +107,16 @@ class Output:
         if self._args.color == "auto":
             return stream.isatty() and not os.environ.get("NO_COLOR")
         return bool(self._args.color == "always")
+
+
+class _Terminal:
+    """A terminal that is written to: what can't be seen is escaped, but for the ends of lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write("\n".join(map(visible, text.replace("\r\n", "\n").split("\n"))))
 
 
 @contextlib.contextmanager

