@@ -7,8 +7,10 @@ times in each run after that. How often it answered, and since when the API has 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +60,7 @@ class Follower:
         watch = work.watch = Watch(now() - age)
         absent, seen, failures, empty = 0, now(), 0, 0
         no_url_since: float | None = None  # since when it has succeeded without a clip
+        strange = Strange()
         wait = self._wait(watch, kind, 0.0) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
@@ -81,6 +84,7 @@ class Follower:
                 wait = max(again, error.retry_after or 0.0)
                 continue
             absent, seen, failures = 0, now(), 0
+            view, unclear = strange.settled(view, now(), self._waits.settle)
             if view.status == "failed" or (view.status == "succeed" and view.video_url):
                 length = _length(view, age)
                 work.record = await self._ended(record, view, length, watch.born + length)
@@ -102,12 +106,14 @@ class Follower:
                 wait = backoff(empty, self._rng, first=self._first, cap=30.0)
                 continue
             watch.status = view.raw_status
-            watch.answers += 1
+            watch.answers += not unclear
             if watch.answers >= ASKS:
                 watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
                 watch.hurried_at = watch.born + self._lengths.hurried_at(kind, self._waits.timeout)
                 self._changed.set()
             wait = self._wait(watch, kind, age)
+            if unclear:
+                wait = min(wait, max(self._waits.settle / 4, self._first))
 
     @property
     def _first(self) -> float:
@@ -222,6 +228,31 @@ class Follower:
         if (view.status is None or view.status == "succeed") and odd not in self._warned:
             self._warned.add(odd)
             tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
+
+
+class Strange:
+    """A task whose word for where it stands nobody knows, with a clip: it has ended, or this is a preview.
+
+    It is believed to have ended once the same answer has stood for a while.
+    """
+
+    def __init__(self) -> None:
+        self._said: tuple[str, ...] = ()
+        self._since = math.inf  # the same answer has come since then
+        self._first = math.inf  # and any such answer since then
+
+    def settled(self, view: TaskView, now: float, patience: float) -> tuple[TaskView, bool]:
+        """The answer as it is to be taken, and whether it is waited for that it stands, ``patience`` seconds at most."""
+        if view.status is not None or not view.raw_status or not view.clips:
+            self._said, self._since = (), math.inf
+            return view, False
+        said = (view.raw_status, *(link.url.partition("?")[0] for link in view.clips))  # signatures change
+        if said != self._said:
+            self._said, self._since = said, now
+        self._first = min(self._first, now)
+        if now - self._since >= patience:
+            return dataclasses.replace(view, status="succeed"), False
+        return view, now - self._first < 2 * patience
 
 
 def _length(view: TaskView, age: float) -> float:

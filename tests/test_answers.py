@@ -111,7 +111,7 @@ def test_a_known_code_decides_whatever_the_status_and_the_wrapping(
             answer(accepted(task_info={"external_task_id": "e2"})), MaybeAccepted, "somebody else's", id="foreign"
         ),
         pytest.param(
-            answer(b"", 307, location="https://elsewhere/"), MaybeAccepted, "never followed", id="redirect"
+            answer(b"", 307, location="https://elsewhere/"), MaybeAccepted, "followed; is --base-url right?", id="redirect"
         ),
     ],
 )  # fmt: skip
@@ -121,6 +121,14 @@ def test_every_other_answer_to_a_create_has_its_meaning(
     error = create_error(reply)
     assert type(error) is kind
     assert says in str(error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_page_that_refuses_doesnt_blame_the_key_alone(status: int) -> None:
+    page = create_error(answer(b"\n<html><title>Access denied</title></html>", status))
+    assert (type(page), page.kind) == (AccountStop, "blocked")
+    assert "firewall" in page.advice and "--base-url" in page.advice
+    assert create_error(answer({"detail": "Forbidden"}, status)).kind in ("key", "permission")
 
 
 def test_a_number_as_task_id_is_taken_as_text() -> None:
@@ -391,7 +399,7 @@ SUCCEEDED: list[dict[str, Any]] = [
     {"task_id": "T1", "status": "succeeded", "metadata": {"url": "https://c/v.mp4"}, "error": None},
     {"id": "T1", "object": "video", "status": "completed", "progress": 100, "metadata": {"url": "https://c/v.mp4"}},
     {"code": 0, "data": {"task_id": "T1", "task_status": "Completed", "task_result": {"videos": [{"url": "https://c/v.mp4"}]}}},
-    {"code": 0, "data": {"task_id": "T1", "task_status": "all-done-folks", "video_url": "https://c/v.mp4"}},
+    {"code": 0, "data": {"task_id": "T1", "task_status": "Done", "video_url": "https://c/v.mp4"}},
 ]  # fmt: skip
 
 
@@ -446,7 +454,8 @@ def test_an_address_ends_no_task_that_is_said_to_run() -> None:
     videos = {"videos": [{"url": "https://c/v.mp4"}]}
     assert read_query(task("processing", task_result=videos), "T1").status == "processing"
     assert read_query(task("dreaming"), "T1").status is None
-    assert read_query(task("dreaming", task_result=videos), "T1").status == "succeed"
+    view = read_query(task("dreaming", task_result=videos), "T1")
+    assert (view.status, bool(view.video_url)) == (None, True)  # the follower waits whether it stays so
 
 
 @pytest.mark.parametrize("body", [*SUCCEEDED, *FAILED, accepted(task_status="processing")])

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from batchgen.models import State
+from batchgen.following import Strange
+from batchgen.models import ClipLink, State, TaskView
 from batchgen.records import Records
 from batchgen.sandbox.video import clip
 from tests.program import KEY, Desk, Result, sandbox
@@ -42,6 +43,7 @@ class Host:
         self, videos: Callable[[str, int], list[dict[str, Any]]], file: Callable[[Heard, int], bytes]
     ) -> None:
         self.videos, self.file = videos, file
+        self.status: Callable[[int], str] = lambda times: "succeed"
         self.names: dict[str, str] = {}  # external_task_id by task id
         self.creates = 0
         self.asked: defaultdict[str, int] = defaultdict(int)  # by job
@@ -72,7 +74,7 @@ class Host:
         self.asked[job] += 1
         result = {"videos": self.videos(job, self.asked[job])}
         info = {"external_task_id": name}
-        return made(task, task_status="succeed", task_result=result, task_info=info)
+        return made(task, task_status=self.status(self.asked[job]), task_result=result, task_info=info)
 
     def gets(self, path: str) -> list[Heard]:
         return [one for one in self.files if one.path.partition("?")[0] == path]
@@ -407,3 +409,45 @@ def test_a_page_or_a_preview_in_the_clips_place_is_asked_for_again_every_night(
         host.file = lambda heard, before: answer(clip("j1"))
         assert desk.run("run", *BRIEF, "m.yaml").code == 0
     assert files(desk) == {"j1.mp4": clip("j1")}
+
+
+# -- a status that nobody knows -------------------------------------------------------------------------------------
+
+
+def test_a_preview_under_a_status_that_nobody_knows_is_not_taken_for_the_clip(desk: Desk) -> None:
+    """The preview is a whole MP4: only that its status goes on to another says what it was."""
+    host = Host(
+        lambda job, times: [{"url": f"/{'preview' if times < 4 else job}.mp4?sig={times}"}],
+        lambda heard, before: answer(clip(heard.path[1:].partition(".")[0])),
+    )
+    host.status = lambda times: "PREVIEW_READY" if times < 4 else "succeed"
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        result = desk.run("run", "--poll-interval", "0.05", "--timeout", "2", "--settle", "20", "m.yaml")
+    assert result.code == 0, result.err
+    assert files(desk) == {"j1.mp4": clip("j1")}
+    assert host.gets("/preview.mp4") == []
+
+
+def test_a_clip_under_such_a_status_comes_home_once_the_answer_has_stood(desk: Desk) -> None:
+    host = Host(fresh, lambda heard, before: answer(clip("j1")))
+    host.status = lambda times: "PUBLISHED"
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        began = time.monotonic()
+        result = desk.run("run", *WAITS, "m.yaml")
+        assert time.monotonic() - began >= SETTLE
+    assert result.code == 0, result.err
+    assert "status 'PUBLISHED'" in result.err
+    assert (files(desk), host.creates) == ({"j1.mp4": clip("j1")}, 1)
+
+
+def test_an_answer_that_never_stands_is_waited_for_no_longer_than_any_task_that_runs() -> None:
+    strange = Strange()
+    waited = []
+    for second in range(100):
+        link = ClipLink("", f"https://example.com/{second}.mp4?sig=1")
+        view, unclear = strange.settled(TaskView("t", None, None, "PUBLISHED", clips=(link,)), second, 30.0)
+        assert view.status is None
+        waited.append(unclear)
+    assert waited == [True] * 60 + [False] * 40
