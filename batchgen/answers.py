@@ -142,7 +142,7 @@ def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoRetur
         kind = MaybeAccepted
     elif 300 <= status < 400:
         kind, cause = MaybeAccepted, "page"
-        text = f"redirected to {fields.short(answer.location or 'nowhere')}, which is never followed"
+        text = f"redirected to {fields.short(answer.location or 'nowhere')}, which is never followed; is --base-url right?"
     elif status >= 500 or not certain:
         kind = MaybeAccepted
     elif isinstance(code, int) and 1000 <= code < 5000:  # unknown, of the families that refuse
@@ -151,6 +151,8 @@ def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoRetur
         kind, cause = STATUSES.get(status, (UnknownCode, "unclear"))
         if not told.shaped:
             kind, cause = PAGES.get(status, (kind, cause))
+            if cause in ("key", "permission") and answer.body.lstrip().startswith(b"<"):
+                cause = "blocked"
     else:
         kind = MaybeAccepted
         if not code:

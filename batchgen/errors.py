@@ -45,6 +45,10 @@ ADVICE: Mapping[str, str] = {
     "unavailable": "The gateway has nothing that makes this model now: run again later, or ask its operator.",
     "unclear": "Look at what the API said; the next run asks about what is uncertain before it creates anything.",
     "page": "Something before the API answers in its place; the next run goes on where this one stopped.",
+    "blocked": (
+        "A page said so, not the API: have the proxy or firewall before it let this machine through, or check"
+        " --base-url; the key and the account may be all right."
+    ),
     "unreachable": "Check the network, the proxy (HTTPS_PROXY, NO_PROXY) and --base-url; the next run goes on.",
     "tls": "Have SSL_CERT_FILE name the certificate authorities that this network uses, or check --base-url.",
     "certificate_expired": "Check this machine's clock; if it is right, the host's operator has to renew the certificate.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ PAYS = frozenset({Action.CREATE, Action.RETRY})
 _ACTIONS: Mapping[State, tuple[Action, str]] = {
     State.SUBMITTING: (Action.SETTLE, "an earlier run stopped while it was being created"),
     State.UNKNOWN: (Action.SETTLE, "nobody knows whether its create was accepted"),
-    State.SUBMITTED: (Action.FOLLOW, "its task was made; whether it has ended is asked for"),
+    State.SUBMITTED: (Action.FOLLOW, "its task was made"),
     State.SUCCEEDED: (Action.DOWNLOAD, "its clip is ready"),
     State.DOWNLOADED: (Action.DONE, "its clip is here"),
 }
@@ -189,10 +190,16 @@ def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step
     if accept_changes:
         return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
     reason = (
-        f"the same clip was paid as {manifest}/{job_id}, which is not in these manifests;"
-        f" where this one was renamed, `name: {manifest}` in it keeps the clip"
+        f"paid as {manifest}/{job_id}, which is not in these manifests; where this one was renamed,"
+        f" `name: {_yaml(manifest)}` in it keeps the clip"
     )
     return Step(job, Action.CHANGED, twin.row.external_task_id, reason)
+
+
+def _yaml(name: str) -> str:
+    """A name as it is written into a manifest, so that it is read as the same text."""
+    plain = re.fullmatch(r"(?!(?i:null|true|false)$)[A-Za-z_][\w.-]*", name, re.ASCII)
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def differences(before: str, after: str) -> str:

@@ -87,9 +87,7 @@ def _with(
 def _taken_in(step: Step, beside: Mapping[str, Record]) -> Step:
     if step.action is not Action.DONE or (row := beside.get(step.external_task_id)) is None:
         return step
-    return step._replace(
-        reason=f"the ledger hasn't its clip, but it is at {row.video_path}: a run takes it in"
-    )
+    return step._replace(reason=f"its clip is at {row.video_path}, and a run takes it in")
 
 
 def _respelt(job: Job, rows: Sequence[Brief], ledger: Records) -> list[Brief]:

@@ -18,7 +18,10 @@ _HOME = "Paid. The next run, or `batchgen collect`, brings the clips home at no 
 #: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
 ADVICE: Mapping[str, tuple[str, str]] = {
     "downloaded": ("done", ""),
-    "submitted": ("running", _HOME),
+    "submitted": (
+        "running",
+        "Paid. The next run, or `batchgen collect`, asks again and brings home what is ready, at no cost.",
+    ),
     "succeeded": ("not yet home", _HOME),
     "pending": (
         "not created",

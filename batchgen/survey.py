@@ -51,9 +51,7 @@ class Survey:
 
     def _told(self, name: str) -> tuple[Action, str] | None:
         if (row := self.missing.get(name)) is not None:
-            return Action.DOWNLOAD, (
-                f"its clip is no longer at {clips.absent(row)}; it is looked for, and else fetched again at no cost"
-            )
+            return Action.DOWNLOAD, (f"its clip is no longer at {clips.absent(row)}")
         if (row := self.away.get(name)) is not None:
             return Action.DONE, f"its clip is out of reach: {self.offline[row.root]}"
         if name in self.gone:

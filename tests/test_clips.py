@@ -705,7 +705,7 @@ def test_recover_and_collect_make_no_second_file_of_a_clip(desk: Desk, lost: boo
         if lost:
             (desk.folder / "clips/m/clips.jsonl").unlink()
         assert desk.run("recover", *QUICK, "m.yaml").code == 0
-        assert "ended is asked for" not in desk.run("plan", "m.yaml").out
+        assert "follow" not in desk.run("plan", "m.yaml").out
         assert desk.run("collect", *QUICK).code == 0
         assert {path: sha256(desk.folder / "clips" / path) for path in files(desk)} == before
         assert desk.run("run", *QUICK, "m.yaml").code == 0

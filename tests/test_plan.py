@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchgen import yaml12
 from batchgen.models import Brief, Job, Manifest, Place, State, Twin
-from batchgen.plan import MAX_TASKS, PAYS, Action, decide, next_id, plan
+from batchgen.plan import MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
 from batchgen.transitions import MAY_BE_PAID
 
 P, G, U, S, C, D, F, R = (
@@ -259,3 +260,9 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
 
 def test_ids_of_tries_count_up() -> None:
     assert [next_id("e", "e"), next_id("e", "e~2"), next_id("e", "e~9")] == ["e~2", "e~3", "e~10"]
+
+
+@pytest.mark.parametrize("name", ["night", "a: b", "012", "#x", "null", "no", "'x", "- y", "猫"])
+def test_the_name_that_a_plan_asks_for_is_read_back_as_it_was(name: str) -> None:
+    written = f"name: {_yaml(name)}"
+    assert yaml12.load(written.encode()) == {"name": name}
