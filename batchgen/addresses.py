@@ -70,13 +70,13 @@ def resolve(base: str, reference: str) -> str | None:
     """
     reference = reference.partition("#")[0]
     if scheme := _SCHEME.match(reference):
-        return _spelt(reference) if scheme[1].lower() in ("http", "https") else None
+        return spelt(reference) if scheme[1].lower() in ("http", "https") else None
     if (parts := _ABSOLUTE.match(base)) is None:
         return None
     scheme_name, authority, target = parts.groups()
     path = target.partition("?")[0] or "/"
     if reference.startswith("//"):
-        return _spelt(f"{scheme_name}:{reference}")
+        return spelt(f"{scheme_name}:{reference}")
     if reference.startswith("?"):
         reference = path + reference
     elif not reference:
@@ -87,11 +87,14 @@ def resolve(base: str, reference: str) -> str | None:
             folder = folder.rpartition("/")[0] if up[0] == "../" else folder
             reference = reference[len(up[0]) :]
         reference = f"{folder}/{reference}"
-    return _spelt(f"{scheme_name}://{authority}{reference}")
+    return spelt(f"{scheme_name}://{authority}{reference}")
 
 
 def split(url: str) -> tuple[str, str, str] | None:
-    """(scheme, authority, the request's target) of an absolute address, its bytes as they are; None where it is none."""
+    """(scheme, authority, the request's target) of an absolute address, its bytes as they are; None where it is none.
+
+    The authority is without a user and a password, which go nowhere.
+    """
     parts = _ABSOLUTE.match(url)
     if parts is None:
         return None
@@ -105,14 +108,15 @@ def split(url: str) -> tuple[str, str, str] | None:
         found = _AUTHORITY.fullmatch(authority)
     if found is None or target is None or (found[3] and not 0 < int(found[3]) < 65536):
         return None
-    return scheme, authority.removesuffix(":"), target if target.startswith("/") else f"/{target}"
+    authority = authority.rpartition("@")[2].removesuffix(":")
+    return scheme, authority, target if target.startswith("/") else f"/{target}"
 
 
 def origin_of(url: str) -> tuple[str, str, int] | None:
     """(scheme, host, port) of an absolute address: what has to be the same for the key to go there."""
-    parts = split(url)
+    given, parts = _ABSOLUTE.match(url), split(url)
     found = _AUTHORITY.fullmatch(parts[1]) if parts else None
-    if parts is None or found is None or found[1] is not None:
+    if given is None or parts is None or found is None or "@" in given[2]:
         return None
     return parts[0], found[2].lower(), int(found[3] or {"http": 80, "https": 443}[parts[0]])
 
@@ -123,7 +127,8 @@ def _entry(entry: object, base: str) -> tuple[str | None, str | None]:
     return address(fields.get("url"), base), address(fields.get("watermark_url"), base)
 
 
-def _spelt(url: str) -> str | None:
+def spelt(url: str) -> str | None:
+    """An absolute address as it is asked for; None where it is none."""
     parts = split(url)
     return f"{parts[0]}://{parts[1]}{parts[2]}" if parts else None
 

@@ -135,6 +135,7 @@ class Api:
     def __init__(self, base_url: str, key: str, *, timeout: float = 60.0) -> None:
         self.url = origin(base_url) + PATH
         self.credentials = Credentials(self.url, key)
+        self.reached: set[str] = set()  # addresses at which the API has been reached
         self._way = transport.way(self.url)
         self._headers = {
             "Authorization": f"Bearer {key}",
@@ -152,8 +153,8 @@ class Api:
     async def __aenter__(self) -> Self:
         # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
         # taken for its own and bring another task's id. Queries may share: their answers name the task.
-        self._for_creates = transport.session(force_close=True)
-        self._for_queries = transport.session()
+        self._for_creates = transport.session(force_close=True, reached=self.reached)
+        self._for_queries = transport.session(reached=self.reached)
         return self
 
     async def __aexit__(

@@ -28,6 +28,21 @@ ALGORITHMS: Mapping[str, str] = {
     "sha512": "sha512",
     "sha-512": "sha512",
 }
+#: What is named to people as it is told.
+KINDS = frozenset(
+    {
+        *(
+            "text/html",
+            "text/plain",
+            "text/xml",
+            "application/xml",
+            "application/json",
+            "application/octet-stream",
+        ),
+        *("image/jpeg", "image/png", "image/webp", "video/mp4"),
+    }
+)
+PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
 _RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 _PAIR = re.compile(r'\s*([A-Za-z0-9-]+)=:?"?([A-Za-z0-9+/_-]+=*)"?:?\s*')
 
@@ -106,6 +121,18 @@ def answered_at(headers: Mapping[str, str]) -> float | None:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def kind(headers: Mapping[str, str]) -> str:
+    """A body's type for people, in brackets: one that is known, or nothing. A stranger's own words are never shown."""
+    told = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return f" ({told})" if told in KINDS else ""
+
+
+def packing(headers: Mapping[str, str]) -> str:
+    """How a body is said to be packed, for people; empty where it isn't."""
+    told = headers.get("Content-Encoding", "").strip().lower()
+    return told and (f"as {told}" if told in PACKINGS else "in a way that nobody knows")
 
 
 def unpacked(body: bytes, packing: str, *, largest: int) -> bytes | None:

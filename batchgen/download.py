@@ -20,8 +20,9 @@ from yarl import URL
 
 from batchgen import __version__, addresses, transport
 from batchgen.bodies import answered_at, retry_after
+from batchgen.clip_hosts import LONGEST_NAME, ClipHosts, Refused
 from batchgen.errors import DownloadError, UsageError
-from batchgen.fields import in_a_line, short
+from batchgen.fields import in_a_line
 from batchgen.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.roots import Roots
 from batchgen.transfer import Changed, Clip, Transfer
@@ -40,7 +41,8 @@ class Downloads:
 
     ``least_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
     ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
-    key out of what a host said. ``roots`` are the run's output folders.
+    key out of what a host said. ``roots`` are the run's output folders. ``hosts`` knows which hosts are asked at all; by
+    default, those of an API on this machine.
     """
 
     def __init__(
@@ -52,23 +54,29 @@ class Downloads:
         lend: Callable[[str], Mapping[str, str]] = lambda url: {},
         masked: Callable[[bytes], bytes] = bytes,
         roots: Roots | None = None,
+        hosts: ClipHosts | None = None,
     ) -> None:
         self._timeout, self._least_speed = timeout, least_speed
         self._largest = largest
         self._lend, self._masked = lend, masked
         self._roots = Roots() if roots is None else roots
-        self._session: aiohttp.ClientSession | None = None
+        self._hosts = hosts or ClipHosts()
+        self._straight: aiohttp.ClientSession | None = None
+        self._through: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
 
     async def __aenter__(self) -> Self:
         headers = {"User-Agent": f"batchgen/{__version__}", "Accept-Encoding": "identity"}
-        self._session = transport.session(headers=headers)
+        judged = transport.Judged(self._hosts.among)
+        self._straight = transport.session(headers=headers, resolver=judged)
+        self._through = transport.session(headers=headers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session:
-            await self._session.close()
+        for session in (self._straight, self._through):
+            if session:
+                await session.close()
 
     async def fetch(self, url: str, path: str, *, root: str) -> Clip:
         """Download ``url`` to ``path``, which lies below the folder ``root``, in one try.
@@ -168,38 +176,45 @@ class Downloads:
     @contextlib.asynccontextmanager
     async def _answer(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask, follow redirects, and offer the key where the API's own origin wants it."""
-        if self._session is None:
-            raise RuntimeError("downloads are used outside of their 'async with'")
         ours = True  # nobody else has sent us anywhere
         key: Mapping[str, str] = {}
         hops = 0
         while True:
+            url = addresses.spelt(url) or ""  # without a user and a password
             if (where := _url(url)) is None:
-                raise DownloadError(f"the clip's address can't be used: {short(url)}")
+                raise DownloadError("the clip's address can't be used", refused=True)
             ours = ours and bool(self._lend(url))
             try:
                 way = transport.way(url)
             except UsageError as error:  # a proxy that can't be used
                 raise DownloadError(str(error)) from error
-            async with self._session.get(
-                where, headers={**headers, **key}, allow_redirects=False, **way
-            ) as response:
-                location = response.headers.get("Location")
-                if response.status in REDIRECTS and location is not None:
-                    hops += 1
-                    target = addresses.resolve(url, location.strip())
-                    if target is None:
-                        raise DownloadError(
-                            f"the clip's host redirects to {short(location)}, which is no address"
-                        )
-                    if hops > HOPS:
-                        raise DownloadError("the clip's host redirects without an end")
-                    url, key = target, {}
-                elif ours and not key and _wants_key(response):
-                    key = self._lend(url)
-                else:
-                    yield response
-                    return
+            proxied = way["proxy"] is not None
+            session = self._through if proxied else self._straight
+            if session is None:
+                raise RuntimeError("downloads are used outside of their 'async with'")
+            try:
+                self._hosts.check(url, proxied=proxied)
+                async with session.get(
+                    where, headers={**headers, **key}, allow_redirects=False, **way
+                ) as response:
+                    location = response.headers.get("Location")
+                    if response.status in REDIRECTS and location is not None:
+                        hops += 1
+                        target = addresses.resolve(url, location.strip())
+                        if target is None:
+                            raise DownloadError("the clip's host redirects to what is no address")
+                        if hops > HOPS:
+                            raise DownloadError("the clip's host redirects without an end")
+                        url, key = target, {}
+                    elif ours and not key and _wants_key(response):
+                        key = self._lend(url)
+                    else:
+                        yield response
+                        return
+            except Refused as reason:
+                place = f"{where.scheme}://{(where.host_subcomponent or '')[:LONGEST_NAME]}"
+                led = "its host redirects to" if hops else "its address is at"
+                raise DownloadError(f"{led} {place}, which is not asked: {reason}", refused=True) from None
 
     def _too_slow(self, came: int) -> str:
         """What is said where the patience ended after so many bytes."""
@@ -208,12 +223,21 @@ class Downloads:
         speed, least = came / self._timeout / 1024, self._least_speed / 1024
         return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
 
-    def _reason(self, error: Exception) -> str:
-        """What went wrong on the wire, in a line."""
-        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    def _reason(self, error: aiohttp.ClientError) -> str:
+        """What went wrong on the wire, in a line, with none of the words of who answered."""
         if isinstance(error, aiohttp.ClientPayloadError):
-            text = "the answer is incomplete"
-        text = self._masked(text.encode("utf-8", "replace")).decode()
+            return "the answer is incomplete"
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return f"the proxy answered HTTP {error.status}"
+        if isinstance(error, aiohttp.ClientResponseError):
+            return "the answer is not HTTP as it should be"
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return "its host hung up"
+        if fault := transport.certificate_fault(error):
+            return fault[1]
+        if not isinstance(error, aiohttp.ClientOSError):
+            return type(error).__name__
+        text = self._masked(str(error).encode("utf-8", "replace")).decode()
         return in_a_line(text)[:300] or type(error).__name__
 
 

@@ -169,14 +169,22 @@ class DownloadError(BatchgenError):
     """A clip could not be brought home.
 
     ``gone`` is true where its host says that there is no such file: not yet, or no more. ``local`` is true where this
-    machine is the reason, which waiting does not mend. ``retry_after`` is in seconds.
+    machine is the reason, which waiting does not mend. ``refused`` is true where its address is one that is never asked,
+    which only another address or an option mends. ``retry_after`` is in seconds.
     """
 
     def __init__(
-        self, message: str, *, gone: bool = False, local: bool = False, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        gone: bool = False,
+        local: bool = False,
+        refused: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.gone = gone
+        self.refused = refused
         self.local = local
         self.retry_after = retry_after
 

@@ -49,8 +49,8 @@ def oddity(read: Callable[[int, int], bytes], size: int) -> Oddity | None:
     A whole one's boxes fill it, but for a few stray bytes at the end; one of them is the index, and one holds the
     pictures.
     """
-    if not begins_with_a_box(start := read(16, 0)):
-        return Oddity(f"what came is no MP4 video: it begins with {start!r}")
+    if not begins_with_a_box(read(16, 0)):
+        return Oddity("what came is no MP4 video: it begins as none does")
     at = boxes = 0
     kinds: set[bytes] = set()
     while at < size and not (size - at <= STRAY and {b"moov", b"mdat"} <= kinds):

@@ -40,6 +40,7 @@ CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Create, follow and collect what is missing."""
+    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
     if args.sandbox:
         return asyncio.run(_rehearse(args, out))
     base_url, key = _api_settings(args)
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def collect(args: argparse.Namespace, out: Output) -> int:
     """Follow and download what the ledger has open."""
     args.paths = ()
+    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
     base_url, key = _api_settings(args)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
     with end_of(args, out) as end, _ledger(args, base_url, end) as ledger:
@@ -150,13 +152,19 @@ async def _work(
     ``steps`` may be a function that plans them, once the ledger has been recovered here.
     """
     from batchgen.api import Api
+    from batchgen.clip_hosts import ClipHosts
     from batchgen.download import Downloads
 
     out, ending = surface
     api = Api(*account, timeout=args.timeout)
     lend, masked = api.credentials.headers, api.credentials.masked
     downloads = Downloads(
-        timeout=args.timeout, least_speed=args.min_speed, lend=lend, masked=masked, roots=inventory.roots
+        timeout=args.timeout,
+        least_speed=args.min_speed,
+        lend=lend,
+        masked=masked,
+        roots=inventory.roots,
+        hosts=ClipHosts(account[0], args.clip_hosts, api.reached),
     )
     async with api, downloads:
         retry = getattr(args, "retry_wait", None)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from batchgen import __version__, settings
+from batchgen.clip_hosts import Entry, entries
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
 
@@ -87,6 +88,13 @@ def _task_id(text: str) -> str:
     return text
 
 
+def _clip_hosts(text: str) -> tuple[Entry, ...]:
+    try:
+        return entries(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 _moment = _checked(
     lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
 )
@@ -121,6 +129,8 @@ def parser() -> argparse.ArgumentParser:
                        help="a clip that comes with fewer bytes a second, on the average of --timeout, is asked for anew, where it broke off: 16K, 1M (default 16K)")  # fmt: skip
     going.add_argument("--clip-timeout", metavar="DURATION", type=_seconds, default=3600.0,
                        help="leave a clip to the next run, which goes on with it, when it takes longer than this (default 1h)")  # fmt: skip
+    going.add_argument("--clip-hosts", metavar="HOSTS", type=_clip_hosts,
+                       help="fetch clips from these hosts though they are inside of a network (cdn.corp, .corp, 10.0.0.0/8), or without TLS (http://HOST); with commas (BATCHGEN_CLIP_HOSTS)")  # fmt: skip
     paths = _Parser(add_help=False)
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"

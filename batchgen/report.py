@@ -13,7 +13,10 @@ from batchgen.tally import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out
 
-_HOME = "Paid. The next run, or `batchgen collect`, brings the clips home at no cost."
+_HOME = (
+    "Paid. The next run, or `batchgen collect`, brings the clips home at no cost. Where a line below says what is in the way,"
+    " put that right first."
+)
 
 #: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
 ADVICE: Mapping[str, tuple[str, str]] = {

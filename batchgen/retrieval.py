@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from batchgen import clips
+from batchgen.addresses import spelt
 from batchgen.advice import command
 from batchgen.asking import Asker
 from batchgen.creating import tell, write
@@ -66,6 +67,7 @@ class Retrieval:
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
         last = now() + self._allowed
+        refused = False
         try:
             while (link := way.next) is not None:
                 transfer = way.transfers.get(link.part)
@@ -84,6 +86,12 @@ class Retrieval:
                     continue
                 except DownloadError as caught:
                     error = caught
+                if error.refused:
+                    if refused:
+                        return await self._refused(work, record, error)
+                    refused = True  # another address may do, and the API may be found where this one is
+                    record = work.record = await self._ask_anew(record, way)
+                    continue
                 if way.came(link.part, transfer.part.size):
                     failed, since = 0, now()
                 failed += 1
@@ -151,6 +159,13 @@ class Retrieval:
         if came := sum(kept.size for kept in way.left.values()):
             then = f"goes on after the {came / (1 << 20):.1f} MiB that came"
         return f"its clip is paid and not home yet: {error}; the next run {then}, at no cost"
+
+    async def _refused(self, work: Work, record: Record, error: DownloadError) -> str:
+        """Neither a second try nor waiting changes that an address is one that is not asked."""
+        work.record = await write(
+            self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
+        )
+        return f"its clip is paid and waits at its host: {error}"
 
     async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
         """All files are there: write it down."""
@@ -300,7 +315,8 @@ def addresses(record: Record, view: TaskView) -> dict[str, Any]:
 def links(record: Record) -> list[ClipLink]:
     """Where a row's files are, the clip itself first."""
     parts = json.loads(record.parts) if record.parts else []
-    return [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
+    found = [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
+    return [ClipLink(part, spelt(url) or url) for part, url in found]
 
 
 def _age(record: Record) -> float:

@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from batchgen.clip_hosts import Entry, entries
 from batchgen.errors import UsageError
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
+CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
 BASE_URL_VARIABLE = "POWERTOKENS_API_BASE"
 DEFAULT_BASE_URL = "https://api.powertokens.ai"
 
@@ -38,6 +40,16 @@ def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
 def base_url(flag: str | None, environ: Mapping[str, str]) -> str:
     """The API's base URL: ``--base-url``, ``POWERTOKENS_API_BASE``, or the built-in one."""
     return flag or environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+
+
+def clip_hosts(flag: tuple[Entry, ...] | None, environ: Mapping[str, str]) -> tuple[Entry, ...]:
+    """The hosts that clips may come from besides public ones over https: ``--clip-hosts``, or ``BATCHGEN_CLIP_HOSTS``."""
+    if flag is not None:
+        return flag
+    try:
+        return entries(environ.get(CLIP_HOSTS_VARIABLE) or "")
+    except ValueError as error:
+        raise UsageError(f"{CLIP_HOSTS_VARIABLE}: {error}") from None
 
 
 def seconds(text: str) -> float:

@@ -9,7 +9,6 @@ from batchgen import bodies, mp4
 from batchgen.addresses import split
 from batchgen.bodies import Unpacker
 from batchgen.errors import DownloadError
-from batchgen.fields import in_a_line
 from batchgen.mp4 import Oddity
 from batchgen.partfile import Kept, PartFile
 
@@ -144,10 +143,8 @@ class Transfer:
             odd = Oddity(f"its {part.differs} is not the one that its host told")
         if odd is None:
             return ""
-        if self._unpacker is None and (packed := self._headers.get("Content-Encoding")):
-            odd = odd._replace(
-                text=f"{odd.text} (its host says that it came packed, as {in_a_line(packed)[:40]!r})"
-            )
+        if self._unpacker is None and (packed := bodies.packing(self._headers)):
+            odd = odd._replace(text=f"{odd.text} (its host says that it came packed, {packed})")
         sights, first = self._sights.get(part.sha256, (0, now))
         self._sights[part.sha256] = sights + 1, first
         enough = SIGHTS_CUT if odd.cut or not self._bounded else SIGHTS
@@ -181,7 +178,8 @@ class Transfer:
         start = self.part.read(mp4.START, 0)
         if mp4.is_page(start) or mp4.is_picture(start):
             self.part.restart()
-            raise DownloadError(f"what came is no MP4 video: it begins with {start[:40]!r}")
+            what = "a picture" if mp4.is_picture(start) else "a page or a message"
+            raise DownloadError(f"what came is no MP4 video, but {what}{bodies.kind(self._headers)}")
 
     def _unpack(self, piece: bytes) -> None:
         if self._unpacker is None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import socket
 import ssl
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from yarl import URL
 
 from batchgen.endpoint import is_loopback
@@ -35,10 +38,53 @@ class Way(TypedDict):
 STRAIGHT = Way(proxy=None, proxy_headers=None)
 
 
-def session(*, force_close: bool = False, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+class Judged(AbstractResolver):
+    """Resolves names to those of their addresses that ``among`` takes: what is connected to is what was judged.
+
+    ``among`` gets a host and its addresses, and may raise.
+    """
+
+    def __init__(
+        self, among: Callable[[str, Sequence[str]], Sequence[str]], inner: AbstractResolver | None = None
+    ) -> None:
+        self._among, self._inner = among, inner or aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        taken = self._among(host, [one["host"] for one in found])
+        return [one for one in found if one["host"] in taken]
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Remembers in ``reached`` at which addresses it has connected to hosts themselves, not to a proxy."""
+
+    def __init__(self, reached: set[str], **given: Any) -> None:
+        super().__init__(**given)
+        self._reached_at = reached
+
+    async def connect(self, req: aiohttp.ClientRequest, *given: Any, **named: Any) -> Connection:
+        connection = await super().connect(req, *given, **named)
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        if peer and req.proxy is None:
+            self._reached_at.add(peer[0])
+        return connection
+
+
+def session(
+    *,
+    force_close: bool = False,
+    headers: Mapping[str, str] | None = None,
+    resolver: AbstractResolver | None = None,
+    reached: set[str] | None = None,
+) -> aiohttp.ClientSession:
     """A session without limits, cookies and decompression of its own. Raises UsageError for a set-up that can't work.
 
-    ``force_close``: a connection for each request.
+    ``force_close``: a connection for each request. ``reached`` gets the addresses that it has connected to.
     """
     named = [(name, path) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (path := os.environ.get(name))]
     for name, path in named:
@@ -47,7 +93,13 @@ def session(*, force_close: bool = False, headers: Mapping[str, str] | None = No
             raise UsageError(text, kind="tls")
     context = ssl.create_default_context() if named else True  # aiohttp has one with the system's own
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=force_close, ssl=context),
+        connector=_Connector(
+            set() if reached is None else reached,
+            limit=0,
+            force_close=force_close,
+            ssl=context,
+            resolver=resolver,
+        ),
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from batchgen import networks
+
 _PLAIN = re.compile(
     r"https?://([A-Za-z0-9][A-Za-z0-9.-]*)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
 )  # surely fine, but for its host
-_LOCAL_NAMES: Final = (  # of machines that only their own network knows
-    *(".localhost", ".localdomain", ".local", ".internal", ".intranet", ".private", ".corp", ".lan"),
-    *(".home", ".home.arpa", ".test"),
-)
-_NAT64 = 0x0064_FF9B << 96  # the last 32 bits are an IPv4 address
 _NOT_TAKEN: Final = (
     *(".gif", ".webp", ".heic", ".heif", ".avif", ".svg", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".ico"),
     *(".psd", ".ai", ".eps", ".pdf", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".zip", ".html", ".htm"),
@@ -66,16 +62,11 @@ def unreachable(url: str) -> str | None:
 def _unreachable(host: str) -> str | None:
     host = normalize("NFKC", unquote(host)).lower()  # as names are read before they are looked up
     host = "".join(c for c in host if c.isprintable()).rstrip(".")
-    address = _ip(host)
-    if address is None:
-        public = "." in host and not host.endswith(_LOCAL_NAMES)
-        own = host.split(".")[-1] == "localhost"
-    else:
-        public = address.is_global and not address.is_multicast and not address.is_reserved
-        own = address.is_loopback or address.is_unspecified
-    if public:
+    address = networks.literal(host)
+    kind = networks.kind_of_name(host) if address is None else networks.kind_of(address)
+    if kind is None:
         return None
-    return f"the API can't reach {host}: it is {'this machine' if own else 'not on the public internet'}"
+    return f"the API can't reach {host}: it is {'this machine' if kind == 'loopback' else 'not on the public internet'}"
 
 
 def warning(url: str) -> str | None:
@@ -95,33 +86,3 @@ def warning(url: str) -> str | None:
     if "@" in path and urlsplit(url).username is not None:
         return "holds a user's name, which the API may not send on"
     return None
-
-
-def _ip(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is, in any spelling that programs take; None for a name."""
-    try:
-        six = IPv6Address(host)
-    except AddressValueError:
-        four = _ipv4(host)
-        return None if four is None else IPv4Address(four)
-    inner = six.ipv4_mapped or six.sixtofour
-    if inner is None and int(six) & ~0xFFFF_FFFF in (_NAT64, 0) and int(six) > 1:
-        inner = IPv4Address(int(six) & 0xFFFF_FFFF)
-    return inner or six
-
-
-def _ipv4(host: str) -> int | None:
-    """An IPv4 address as the system's inet_aton reads it: 127.1, 0x7f.0.0.1, 0177.0.0.1, 2130706433."""
-    numbers: list[int] = []
-    for part in host.split("."):
-        if not re.fullmatch(r"0x[0-9a-f]{0,16}|[0-9]{1,20}", part):
-            return None
-        base = 16 if part.startswith("0x") else 8 if part.startswith("0") else 10
-        try:
-            numbers.append(int(part.removeprefix("0x") or "0", base))
-        except ValueError:  # 09
-            return None
-    *bytes_, last = numbers
-    if len(numbers) > 4 or any(byte > 255 for byte in bytes_) or last >= 256 ** (4 - len(bytes_)):
-        return None
-    return sum(byte << (24 - 8 * place) for place, byte in enumerate(bytes_)) + last

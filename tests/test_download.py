@@ -93,11 +93,11 @@ FTYP, MOOV = box(b"ftyp", b"isom"), box(b"moov", b"x" * 100)
 
 NO_CLIP = {
     "nothing": (answer(b""), "sent 0 bytes"),
-    "a page": (answer(b"<!DOCTYPE html><title>Log in</title>"), "no MP4 video: it begins with b'<!DOCTYPE"),
-    "a short page": (answer(b"no"), "no MP4 video: it begins with b'no'"),
+    "a page": (answer(b"<!DOCTYPE html><title>Log in</title>"), "no MP4 video, but a page or a message"),
+    "a short page": (answer(b"no"), "no MP4 video, but a page or a message"),
     "JSON": (answer({"code": 1203, "message": "gone"}), "no MP4 video"),
     "another container": (answer(b"\x1a\x45\xdf\xa3" + bytes(100)), "no MP4 video"),
-    "a packed page": (answer(gzip.compress(b"<html>" + bytes(99))), "no MP4 video: it begins with b'<html>"),
+    "a packed page": (answer(gzip.compress(b"<html>" + bytes(99))), "no MP4 video, but a page or a message"),
     "packed and cut": (answer(gzip.compress(CLIP)[:-20], Content_Encoding="gzip"), "packed, and ends early"),
     "badly packed": (answer(gzip.compress(CLIP)[:500] + bytes(500)), "can't be unpacked"),
     "no index": (answer(FTYP + box(b"mdat", b"x" * 50)), "its index is missing"),

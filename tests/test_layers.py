@@ -27,6 +27,8 @@ LAYERS = {
             "rules",
             "references",
             "urls",
+            "networks",
+            "clip_hosts",
             "yaml12",
             "manifest",
             "making",
