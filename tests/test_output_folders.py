@@ -267,12 +267,47 @@ def test_a_clip_whose_place_is_exchanged_while_it_comes_is_not_at_home(
         assert (out / "m/a.mp4").read_bytes() == CLIP
 
 
+def test_a_clip_that_has_another_number_under_its_new_name_is_known_by_its_bytes(tmp_path: Path) -> None:
+    """As on disks that number files by their names: what lies there is the clip all the same."""
+
+    def renumber(out: Path) -> None:
+        (out / "m/a.mp4.part").unlink()
+        (out / "m/a.mp4.part").write_bytes(CLIP)
+
+    (tmp_path / "out").mkdir()
+    assert isinstance(bring(tmp_path / "out", renumber), Clip)
+    assert (tmp_path / "out/m/a.mp4").read_bytes() == CLIP
+
+
 def test_a_name_that_is_taken_while_the_clip_comes_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     end = bring(tmp_path / "out", lambda out: (out / "m/a.mp4").write_bytes(b"mine"))
     assert isinstance(end, Clip)
     assert (tmp_path / "out/m/a.mp4").read_bytes() == b"mine"
     assert Path(end.path).read_bytes() == CLIP
+
+
+def test_clips_that_are_moved_beside_somebody_who_exchanges_folders_are_not_lost(tmp_path: Path) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    for folder in ("out/m/superseded", "outside/superseded"):
+        (tmp_path / folder).mkdir(parents=True)
+    (out / "m/a.mp4").write_bytes(CLIP)
+    digest, ends = hashlib.sha256(CLIP).hexdigest(), {True: 0, False: 0}
+    root, names = Root(str(out)), ("a.mp4", "superseded/a.mp4")
+    real = os.open(out / "m", os.O_RDONLY)
+    with exchanging(out / "m", outside):
+        while min(ends.values()) < 50:  # moves that were made, and those that couldn't be
+            source, target = (str(out / "m" / name) for name in names)
+            try:
+                made = clips.move(root, source, target, digest) is not None
+            except OSError:
+                made = False
+            ends[made] += 1
+            names = names[::-1] if made else names
+            assert os.stat(names[0], dir_fd=real).st_size == len(CLIP)  # where it was said to be
+    os.close(real)
+    assert [path.name for path in out.rglob("*.mp4")] == ["a.mp4"]
+    assert not list(outside.rglob("*.mp4"))
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
