@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from batchgen import clips
@@ -77,7 +77,7 @@ def survey(ledger: Records, manifests: Collection[str], roots: Roots) -> Survey:
             elif (size := files.get(file)) == _CLAIMED:
                 claimed.add(row.video_path)
             elif size is None or size != (row.video_size or size) or row.parts:
-                if _is_there(roots[row.root], row):
+                if _is_there(row, roots[row.root], files):
                     found.here.add(row.root)
                 else:
                     absent.append(row)
@@ -120,14 +120,20 @@ def _listed(root: Root, folder: str, found: Survey) -> dict[str, int] | None:
         return None
 
 
-def _is_there(root: Root, row: Shelved) -> bool:
-    """Whether a clip that no listing shows is there all the same, its name spelt in another way; and all its parts."""
-    paths = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
+def _is_there(row: Shelved, root: Root, listed: Mapping[str, int]) -> bool:
+    """Whether a clip and all its parts are there: in the listing of its folder, or, spelt in another way, on the disk."""
+    parts = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
+    folder = os.path.join(os.path.dirname(row.video_path), "")
+
+    def size(path: str) -> int:
+        known = listed.get(path.removeprefix(folder))
+        return root.stat(path).st_size if known is None else known
+
     try:
-        there, *_ = map(root.stat, (row.video_path, *paths))
+        there, *_ = map(size, (row.video_path, *parts))
     except (OSError, ValueError):
         return False
-    return row.video_size in (None, there.st_size)
+    return row.video_size in (None, there)
 
 
 def unmounted(ledger: Records, output_dir: str) -> str | None:
