@@ -193,22 +193,19 @@ class PartFile:
         return self._file
 
     def _again(self, folder: Folder) -> BufferedRandom | None:
-        """The same file as it was left; None where it isn't."""
+        """The same file as it was left; None where it isn't. What is looked at is open: its name may change hands."""
         try:
-            there = folder.look(self._name)
-            if there is None:
-                return None
-            if (
-                self._kept is not None
-                and stat.S_ISREG(there.st_mode)
-                and there.st_size >= self._kept.size > 0
-            ):
-                self.size = self._kept.size
-            elif (there.st_ino, there.st_size) != (self._inode, self.size):
-                return None
-            return folder.open(self._name, "r+b")
+            file = folder.open(self._name, "r+b")
         except OSError:
             return None
+        there = os.fstat(file.fileno())
+        if self._kept is not None and there.st_size >= self._kept.size > 0 and there.st_nlink <= 1:
+            self.size = self._kept.size  # with another name, it may be a file of somebody
+            return file
+        if (there.st_ino, there.st_size) == (self._inode, self.size):
+            return file
+        file.close()
+        return None
 
     def _fresh(self, folder: Folder) -> BufferedRandom:
         self.size = 0

@@ -21,6 +21,7 @@ import pytest
 from batchgen import clips, roots
 from batchgen.download import Downloads
 from batchgen.errors import DownloadError
+from batchgen.partfile import Kept, PartFile
 from batchgen.roots import HELD, Folder, Root, Roots
 from batchgen.sandbox.video import clip as video
 from batchgen.transfer import Clip
@@ -277,6 +278,21 @@ def test_a_clip_that_has_another_number_under_its_new_name_is_known_by_its_bytes
     (tmp_path / "out").mkdir()
     assert isinstance(bring(tmp_path / "out", renumber), Clip)
     assert (tmp_path / "out/m/a.mp4").read_bytes() == CLIP
+
+
+def test_a_file_that_was_put_in_the_place_of_what_a_night_left_is_not_written_to(tmp_path: Path) -> None:
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.write_bytes(b"precious" * 100)
+    out.mkdir()
+    os.link(precious, out / "a.mp4.part")
+    part = PartFile(str(out / "a.mp4"), Root(str(out)), Kept(100, "0" * 64, {}))
+    with part.opened():
+        assert list(part.proving()) == []
+        assert part.size == 0
+        part.write(b"a clip")
+        part.sync()
+        assert (out / "a.mp4.part").read_bytes() == b"a clip"
+    assert precious.read_bytes() == b"precious" * 100
 
 
 def test_a_name_that_is_taken_while_the_clip_comes_is_not_overwritten(tmp_path: Path) -> None:
