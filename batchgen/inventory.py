@@ -264,6 +264,12 @@ class Inventory:
                 if self.ledger.note(f"mount:{folder}") != mount:
                     await self.ledger.set_note(f"mount:{folder}", mount)
 
+    def begin(self, records: Iterable[Record]) -> Iterator[Record]:
+        """These rows; their output folders are from here on what they are now, however long their tasks still run."""
+        for record in records:
+            self.roots.begin(record.root)
+            yield record
+
     def missing(self) -> Iterator[Record]:
         """The rows whose clips have to be fetched again."""
         for name in self.found.missing:

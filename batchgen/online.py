@@ -191,7 +191,7 @@ async def _work(
             gc.freeze()
             gc.set_threshold(*USUAL_GC)
             submit_only = args.command == "run" and args.submit_only
-            open_records = itertools.chain(ledger.open_records(), inventory.missing())
+            open_records = inventory.begin(itertools.chain(ledger.open_records(), inventory.missing()))
             await runner.run(todo, open_records, submit_only=submit_only)
     return runner
 

@@ -160,6 +160,12 @@ class Roots(dict[str, Root]):
     def __missing__(self, path: str) -> Root:
         return self.setdefault(path, Root(path, hold=len(self) < HELD))
 
+    def begin(self, path: str) -> None:
+        """Take an output folder for what it is now, unless that was done before or it isn't there yet."""
+        if path not in self:
+            with contextlib.suppress(OSError), self[path].folder(path):
+                pass
+
 
 def _names(root: str, path: str) -> list[str]:
     """The names on the way from ``root`` down to ``path``. Raises OSError where it doesn't lie there."""

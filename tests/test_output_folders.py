@@ -109,14 +109,19 @@ def test_no_clip_is_written_through_a_folder_that_is_exchanged_all_the_time(
         assert not list((desk.folder / "clips").rglob("*.part"))
 
 
+@pytest.mark.parametrize("command", ["run", "collect"])
 def test_an_output_folder_that_is_moved_away_for_good_is_said_and_the_next_run_brings_the_clips(
-    desk: Desk,
+    desk: Desk, command: str
 ) -> None:
     desk.write("m.yaml", manifest("a", "b"))
     (desk.folder / "outside").mkdir()
     with sandbox(desk.folder, "--task-seconds", "60") as server:
-        process = desk.against(server).start("run", *QUICK, "m.yaml")
-        until(lambda: len(server.accepted()) == 2)
+        desk.against(server)
+        if command == "collect":
+            assert desk.run("run", "--submit-only", *QUICK, "m.yaml").code == 0
+        heard = len(server.entries())
+        process = desk.start(command, *QUICK, *(["m.yaml"] if command == "run" else []))
+        until(lambda: len(server.accepted()) == 2 and len(server.entries()) > heard)
         (desk.folder / "clips").rename(desk.folder / "before")
         (desk.folder / "clips").symlink_to("outside")
         server.ask("finish", {})
