@@ -11,15 +11,19 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.errors import ApiError, BatchgenError, NeverSent, Throttled
+from batchgen.errors import ApiError, BatchgenError, EndedEarly, NeverSent, Throttled, cited
 from batchgen.ledger import Ledger
 from batchgen.models import Record, TaskView
+from batchgen.pacing import lasting
 from batchgen.reach import PAGE, Reach
 
 if TYPE_CHECKING:
     from batchgen.api import Api
 
 QUERIES = 32  # in flight at once
+SLOWEST = (
+    2 * 3600.0
+)  # seconds of nothing but "too fast" before the run ends; an answer may ask for half of it
 PROOF = "lookups"  # the ledger's note that they work
 
 
@@ -44,6 +48,8 @@ class Asker:
         self._reach = Reach(timeout=timeout, give_up=give_up)
         self._flying = asyncio.Semaphore(QUERIES)
         self._quiet_until = 0.0
+        self._give_up = give_up
+        self._slowed: float | None = None  # since when nothing was answered but that it was too fast
         self._found: set[str] = set()  # known tasks that a lookup of this run has found
 
     async def ask(self, task_id: str) -> TaskView:
@@ -66,7 +72,7 @@ class Asker:
         except ApiError as error:
             self.judge(error)
             if isinstance(error, Throttled):
-                self.quiet(self.pause(error.retry_after or 0.0))
+                self.slow_down(error)
             raise
         self.reached()
         return view
@@ -124,13 +130,18 @@ class Asker:
                 return True
         return False
 
-    def quiet(self, seconds: float) -> None:
-        """Ask nothing for a while."""
-        self._quiet_until = max(self._quiet_until, asyncio.get_running_loop().time() + seconds)
+    def slow_down(self, error: Throttled) -> None:
+        """Ask and create nothing for a while; end the run where the API has said nothing else for hours."""
+        now = asyncio.get_running_loop().time()
+        self._quiet_until = max(self._quiet_until, now + self.pause(error.retry_after or 0.0))
+        self._slowed = now if self._slowed is None else self._slowed
+        if self._quiet_until - self._slowed > SLOWEST:
+            text = f"for {lasting(SLOWEST)} the API says nothing but that it is asked too fast: {error}"
+            self._give_up(EndedEarly(cited(text, error.code, error.request_id), kind="throttled"))
 
     def reached(self) -> None:
         """The API answered something of its own."""
-        self.astray = False
+        self.astray, self._slowed = False, None
         self._reach.answered()
 
     def judge(self, error: ApiError, *, create: bool = False) -> None:
@@ -138,6 +149,9 @@ class Asker:
         if isinstance(error, NeverSent) or error.kind == PAGE:
             self.astray = self.astray or (create and error.kind == PAGE)
             self._reach.missed(error)
+        elif isinstance(error, Throttled):
+            self.astray = False
+            self._reach.answered()
         else:
             self.reached()
 

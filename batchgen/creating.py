@@ -193,7 +193,7 @@ class Creates:
         if isinstance(error, AccountStop):
             self.stop(error)
         elif isinstance(error, Throttled):
-            self._asker.quiet(self._asker.pause(error.retry_after or 0.0))
+            self._asker.slow_down(error)
         elif isinstance(error, UnknownCode | MaybeAccepted):
             self._unclear += not self._pool.paused(asyncio.get_running_loop().time())  # a burst counts once
             self._asker.pause(error.retry_after or 0.0)

@@ -57,6 +57,8 @@ ADVICE: Mapping[str, str] = {
     "cost_cap": "A higher --max-cost creates more of them, and pays for those.",
     "manifest_cost_cap": "A higher max_cost_usd in the manifest creates more of its jobs, and pays for those.",
     "deadline": "The next run creates what is left; a later --deadline leaves less.",
+    "full": "Something else uses the account's slots: find it, or wait for it; the next run goes on.",
+    "throttled": "Ask the vendor how fast this account may ask, and whether something else uses it; the next run goes on.",
     "until": "What is open is safe: the next run, or `batchgen collect`, goes on with it. A later --until leaves less.",
     "breaker": "Look at what the tasks failed with: each of them may be charged, and the next run tries one of them first.",
     "breaker_account": "Put right what the tasks failed with, a balance or the account: each of them may be charged.",

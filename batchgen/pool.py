@@ -5,7 +5,6 @@ The pool decides; the runner does. Time comes in as an argument (seconds of a mo
 
 from __future__ import annotations
 
-import enum
 import heapq
 import itertools
 import math
@@ -14,12 +13,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from batchgen.budget import Budget, Room
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.failures import Breaker
 from batchgen.models import Record
-from batchgen.pacing import Slots, backoff
+from batchgen.pacing import Slots, backoff, lasting
 from batchgen.plan import Step, tries
 
+FULL_FOR = 2 * 3600.0  # seconds without a slot, though nothing of ours runs, before creating is stopped
 FULLS = 8  # refusals in a row, some two minutes, before slots that nothing of ours will free are waited for no more
 
 
@@ -32,59 +33,6 @@ class Limits:
     max_jobs: int | None = None
     max_cost: float | None = None
     deadline: float | None = None
-
-
-class Room(enum.Enum):
-    """Whether a budget has room for one more create."""
-
-    NOW = enum.auto()
-    LATER = enum.auto()  # if one in flight comes back without a task
-    NEVER = enum.auto()
-
-
-@dataclass(slots=True)
-class Budget:
-    """How many creates are allowed, for how much (US dollars), and how many there are; those in flight apart.
-
-    ``creates`` and ``spent`` count all that may have been accepted, ``unsure`` and ``unsure_cost`` those of them that
-    nobody knows of.
-    """
-
-    max_creates: int | None = None
-    max_cost: float | None = None
-    creates: int = 0
-    spent: float = 0.0
-    unsure: int = 0
-    unsure_cost: float = 0.0
-    reserved: int = 0
-    reserved_cost: float = 0.0
-
-    def room(self, cost: float) -> Room:
-        """Whether one more create of this cost may go out."""
-        if not self._holds(self.creates, self.spent, cost):
-            return Room.NEVER
-        fits = self._holds(self.creates + self.reserved, self.spent + self.reserved_cost, cost)
-        return Room.NOW if fits else Room.LATER
-
-    def reserve(self, creates: int, cost: float) -> None:
-        """A create goes out (1), or has come back (-1)."""
-        self.reserved += creates
-        self.reserved_cost += creates * cost
-
-    def pay(self, creates: int, cost: float) -> None:
-        """A create was accepted, or may have been (1); or turned out not to have been (-1)."""
-        self.creates += creates
-        self.spent += creates * cost
-
-    def doubt(self, creates: int, cost: float) -> None:
-        """Nobody knows whether a create that is paid for was accepted (1); or that is known now (-1)."""
-        self.unsure += creates
-        self.unsure_cost += creates * cost
-
-    def _holds(self, creates: int, spent: float, cost: float) -> bool:
-        return (self.max_creates is None or creates < self.max_creates) and (
-            self.max_cost is None or spent + cost <= self.max_cost + 1e-9
-        )
 
 
 @dataclass(slots=True)
@@ -187,6 +135,9 @@ class Pool:
         self._full_until = -math.inf  # the account had no slot; the end of a task ends this wait
         self._setbacks = 0  # pauses in a row without an accepted create
         self._fulls = 0  # 1303 in a row
+        self._full_since: float | None = (
+            None  # when the first of them was, with nothing of ours running since
+        )
         self._order = itertools.count()
 
     @property
@@ -297,6 +248,7 @@ class Pool:
     def started(self, work: Work, now: float) -> None:
         """The create was accepted: the slot stays taken until ``ended``."""
         self._setbacks = self._fulls = 0
+        self._full_since = None
         self.adopted(work, now)
         self._pay(work, 1)
 
@@ -324,6 +276,11 @@ class Pool:
         self._land(work)
         work.holds_slot = False
         self.slots.refused(work.sent)
+        if self.slots.running or self._full_since is None:
+            self._full_since = now
+        elif now - self._full_since >= FULL_FOR:
+            text = f"the account had no free slot for {lasting(FULL_FOR)}, though no task of this ledger runs"
+            self.close(EndedEarly(text, kind="full"))
         if now >= self._full_until:
             self._full_until = now + backoff(self._fulls, self._rng, cap=30.0)
             self._fulls += 1

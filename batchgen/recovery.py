@@ -18,6 +18,7 @@ from batchgen.plan import Action, Step, new_row, next_id, superseded_path
 from batchgen.prices import cost_usd
 
 TRIES = 6  # questions about one id before the recovery gives up
+SERIES = 100  # tasks of one job; an API that finds more would find any id
 SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before they are created
 
 
@@ -88,7 +89,7 @@ async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered
     """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
     name, known = job.external_task_id, False
     views: dict[str, TaskView] = {}
-    while True:
+    while len(views) <= SERIES:
         record = ledger.record(name)
         known = known or record is not None
         if record is None or record.task_id is None:
@@ -97,6 +98,9 @@ async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered
                 break
             views[name] = view
         name = next_id(job.external_task_id, name)
+    else:
+        text = f"the API finds a task for any id that it is asked for, such as {name}: nothing it finds can be believed"
+        raise EndedEarly(text, kind="unproven")
     changes = {name: _recovered(name, view) for name, view in views.items()}
     paid = [name for name, change in changes.items() if change.to is not State.FAILED]
     for name, change in changes.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from batchgen.budget import Budget
 from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.job_names import Name
 from batchgen.models import Problem
-from batchgen.pool import Budget
 from batchgen.tally import Ending, Tally
 
 SHOWN = 20  # endings of one kind that a summary spells out

@@ -131,9 +131,12 @@ class Runner:
                 pass
 
     def _only_overdue(self, now: float) -> bool:
-        """Whether tasks run, and none of them is still waited for; some may have been left to the next run already."""
+        """Whether tasks go on, and none of them is still waited for; some may have been left to the next run already.
+
+        One that has given its slot back goes on as well, where it called itself ended and then no longer.
+        """
         late = self._pool.late(now)
-        return self._pool.slots.running > 0 and all(
+        return (bool(self._tasks) or self._pool.slots.running > 0) and all(
             work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
         )
 

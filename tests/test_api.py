@@ -679,6 +679,41 @@ def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> No
     asyncio.run(scene())
 
 
+async def _trickled_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X-Filler: 1\r\n")
+        await writer.drain()
+        await asyncio.sleep(IMPATIENT / 4)
+
+
+async def _trickled_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await request(reader)
+    for byte in answer({"code": 0, "message": "x" * 10_000}):
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(IMPATIENT / 50)
+
+
+@pytest.mark.parametrize(
+    "play",
+    [_trickled_headers, _trickled_body, flooding(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 500)],
+    ids=["headers", "body", "interim answers"],
+)
+def test_an_answer_that_trickles_has_one_patience_in_all(play: Play) -> None:
+    async def scene() -> None:
+        async with wire(play) as url, Api(url, KEY, timeout=IMPATIENT) as api:
+            begun = time.monotonic()
+            create, query = await asyncio.gather(ended(api.create(FIELDS)), ended(api.query("t1")))
+            assert time.monotonic() - begun < ENDS / 4
+            assert isinstance(create, MaybeAccepted)
+            assert isinstance(query, NeverSent)
+            assert "nothing moved" in str(create) and "nothing moved" in str(query)
+
+    asyncio.run(scene())
+
+
 def test_at_the_end_of_a_run_a_create_that_was_sent_whole_is_given_its_answer(tmp_path: Path) -> None:
     heard, told = asyncio.Event(), asyncio.Event()
 

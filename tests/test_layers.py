@@ -60,6 +60,7 @@ LAYERS = {
             "transitions",
             "plan",
             "pacing",
+            "budget",
             "pool",
             "tally",
             "failures",
