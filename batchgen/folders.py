@@ -2,18 +2,19 @@
 
 One listing of each folder says everything; no file is opened but the sidecars. Hidden files and folders, leftovers of
 programs and, below the folder, links to folders are passed over. Without ``match``, the folder's own PNG and JPEG
-files are taken.
+files are taken. Others may write there: what they link to, out of the folder, is neither listed nor read.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from batchgen import leftovers, schema, sidecars
+from batchgen import files, leftovers, schema, sidecars
 from batchgen.globs import Glob
-from batchgen.models import Place, Problem
+from batchgen.models import Place, Problem, Within
 from batchgen.names import composed, spelt
 from batchgen.origins import Document, Draft, InFolder
 from batchgen.yaml12 import YamlError
@@ -51,8 +52,11 @@ class Found(NamedTuple):
     leftovers: list[str]  # names of what programs left there
 
 
-def look(root: str, match: str | None) -> Found:
-    """Everything that the folder ``root`` has for an entry, images sorted by their path below it. Raises OSError."""
+def look(root: str, match: str | None, within: Within) -> Found:
+    """Everything that the folder ``root`` has for an entry, images sorted by their path below it. Raises OSError.
+
+    ``within`` has ``root``, resolved, for its first folder.
+    """
     glob = Glob(match) if match else None
     found = Found([], [], [], [], [])
     unseen: list[str] = []  # folders that the entry doesn't look into
@@ -60,21 +64,20 @@ def look(root: str, match: str | None) -> Found:
     folders = [("", glob.top if glob else frozenset())]
     while folders:
         below, place = folders.pop()
-        with os.scandir(f"{root}/{below}") as entries:
-            listing = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
         taken: list[str] = []
         texts: list[str] = []
         pictures: list[str] = []
         unfinished: dict[str, str] = {}
-        for name, entry in listing.items():
+        trouble: dict[str, str] = {}
+        for name, is_folder, is_link, leads_to_folder in _listing(within.folders[0], below):
             lower = composed(name).lower()
-            if entry.is_dir(follow_symlinks=False):
+            if is_folder:
                 if leftovers.is_folder(lower) and not (glob and lower in glob.literal):
                     found.leftovers.append(name)
-                elif glob and (within := glob.below(place, lower)):
-                    folders.append((f"{below}{name}/", within))
+                elif glob and (deeper := glob.below(place, lower)):
+                    folders.append((f"{below}{name}/", deeper))
                 else:
-                    unseen.append(f"{root}/{below}{name}")
+                    unseen.append(f"{below}{name}")
             elif lower.endswith(sidecars.SUFFIXES):
                 texts.append(name)
             elif leftovers.is_file(lower):
@@ -82,22 +85,24 @@ def look(root: str, match: str | None) -> Found:
                 if lower.endswith(leftovers.UNFINISHED):
                     unfinished[os.path.splitext(name)[0]] = name
             elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, lower):
-                if not _is_folder(entry):
+                if not leads_to_folder:
                     taken.append(name)
+                    if is_link and (why := _outside(f"{root}/{below}{name}", within)):
+                        trouble[name] = why
                     accents = accents or not (name.isascii() and below.isascii())
-            elif lower.endswith(PICTURES) and not _is_folder(entry):
+            elif lower.endswith(PICTURES) and not leads_to_folder:
                 pictures.append(name)
         found.others.extend(f"{root}/{below}{name}" for name in pictures)
-        if not (texts or unfinished):
+        if not (texts or unfinished or trouble):
             found.images.extend(Image(below, name) for name in taken)
             continue
         pairs = sidecars.pair(taken, pictures, texts)
         found.orphans.extend(below + name for name in pairs.orphans)
         for name in taken:
-            beside, trouble = pairs.beside.get(name, ()), pairs.trouble.get(name, "")
-            found.images.append(Image(below, name, beside, trouble, unfinished.get(name, "")))
+            why = trouble.get(name) or pairs.trouble.get(name, "")
+            found.images.append(Image(below, name, pairs.beside.get(name, ()), why, unfinished.get(name, "")))
     for folder in sorted(unseen)[:MOST_LOOKS]:
-        found.deeper.extend(_pictures_in(folder))
+        found.deeper.extend(f"{root}/{folder}/{name}" for name in _pictures_in(within.folders[0], folder))
     if accents:
         _find_twins(found.images)
     found.images.sort()
@@ -105,20 +110,53 @@ def look(root: str, match: str | None) -> Found:
     return found
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Also of a link; one that leads nowhere or in a circle is taken for an image, which then says what it is."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+class _Entry(NamedTuple):
+    """What a name in a folder is: a folder itself, or a link, which may lead to one."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
+    leads_to_folder: bool
 
 
-def _pictures_in(folder: str) -> list[str]:
+def _listing(root: str, below: str) -> list[_Entry]:
+    """What lies in a folder below ``root``, but hidden names. Raises OSError."""
+    with _opened(root, below) as descriptor, os.scandir(descriptor) as entries:
+        return [_judged(entry) for entry in entries if not entry.name.startswith(".")]
+
+
+def _judged(entry: os.DirEntry[str]) -> _Entry:
+    if not entry.is_symlink():
+        return _Entry(entry.name, entry.is_dir(follow_symlinks=False), False, False)
     try:
-        names = os.listdir(folder)
+        return _Entry(entry.name, False, True, entry.is_dir())
+    except OSError:  # a circle; it is taken for an image, which then says what it is
+        return _Entry(entry.name, False, True, False)
+
+
+@contextmanager
+def _opened(root: str, below: str) -> Iterator[int]:
+    """A descriptor on a folder below ``root``, through no link that somebody has put on the way. Raises OSError."""
+    with files.stepped(root, [name for name in below.split("/") if name]) as step:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=step)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _outside(path: str, within: Within) -> str:
+    """Why a link isn't followed; "" for one that leads to what others may write anyway."""
+    return files.outside(path, os.path.realpath(path), within) or ""
+
+
+def _pictures_in(root: str, below: str) -> list[str]:
+    try:
+        with _opened(root, below) as descriptor:
+            names = os.listdir(descriptor)
     except OSError:
         return []
-    return [f"{folder}/{name}" for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
+    return [name for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
 
 
 def _find_twins(images: list[Image]) -> None:
@@ -137,11 +175,9 @@ def _find_twins(images: list[Image]) -> None:
         images.append(twins[0])
 
 
-def drafts(number: int, path: str, shown: str, images: list[Image]) -> Iterator[Draft | Problem]:
-    """A draft for each of the ``images`` of the folder ``path``.
-
-    ``shown`` is the folder's name in messages, ``number`` the entry's.
-    """
+def drafts(number: int, path: str, images: list[Image], within: Within) -> Iterator[Draft | Problem]:
+    """A draft for each of the ``images`` of the folder ``path``, the entry's with the ``number``."""
+    shown = within.shown
     for below, name, beside, trouble, waits in images:
         relative = f"{below}{name}"
         job_id = composed(os.path.splitext(relative)[0])
@@ -152,7 +188,7 @@ def drafts(number: int, path: str, shown: str, images: list[Image]) -> Iterator[
         for text in () if trouble else beside:
             file = os.path.join(shown, below + text)
             try:
-                data = sidecars.read(f"{path}/{below}{text}")
+                data = sidecars.read(f"{path}/{below}{text}", within)
                 if text.lower().endswith(".txt"):
                     fields["prompt"] = sidecars.prompt(data)
                     prompt_file = file

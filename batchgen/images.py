@@ -22,7 +22,8 @@ import pybase64
 import xxhash
 
 from batchgen.errors import ImageError, Unfinished
-from batchgen.models import ImageFile
+from batchgen.files import at_once
+from batchgen.models import ImageFile, Within
 
 # "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The wider reading is taken: a create that the API
 # refuses costs nothing and is reported, while an image refused here has no way round.
@@ -72,9 +73,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three o
 _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
 
 
-def inspect(path: str) -> ImageFile:
+def inspect(path: str, within: Within | None = None) -> ImageFile:
     """Read the file once and return what it is. Raises ImageError with the reason, without the path."""
-    with opened(path) as (file, before):
+    with opened(path, within) as (file, before):
         if before.st_size > LARGEST:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
@@ -88,7 +89,7 @@ def inspect(path: str) -> ImageFile:
         raise Unfinished("the file changed while it was read; is something still writing it?", math.inf)
     changed = _changed_ns(before)
     return ImageFile(
-        path, source.size, changed, before.st_ino, digest, form, width, height, orientation, xxh3
+        path, source.size, changed, before.st_ino, digest, form, width, height, orientation, xxh3, within
     )
 
 
@@ -116,19 +117,21 @@ def unchanged(image: ImageFile) -> bool:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
+def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_result]]:
     """A descriptor on a regular file, and its status. Every failure, also while it is read, is an ImageError.
 
     Only where the machine has no descriptors left, which is no image's fault, that stays an OSError.
-    O_NONBLOCK keeps a FIFO from waiting for a writer; on a regular file it has no effect.
+    A FIFO isn't waited for. With ``within``, what leads out of its folders isn't opened.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        file = at_once(path, os.O_RDONLY, within)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
+        if error.errno == errno.EXDEV:
+            raise ImageError(error.strerror) from error
         raise ImageError(f"the file can't be opened: {error.strerror}") from error
     except ValueError as error:  # a NUL, or a character that no file name has here
         raise ImageError(f"this can't be a file's name: {error}") from error

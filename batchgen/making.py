@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from batchgen import names, rules, schema, trust
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
-from batchgen.models import ImageFile, Job
+from batchgen.models import ImageFile, Job, Within
 from batchgen.origins import Draft, beside
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.request import canonical, digest, external_task_id, image_values
@@ -50,12 +50,14 @@ class Made(NamedTuple):
 class Shared(NamedTuple):
     """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported.
 
-    ``closed`` are what the jobs' own fields can't be, as :func:`batchgen.trust.closed` gives them.
+    ``closed`` are what the jobs' own fields can't be, as :func:`batchgen.trust.closed` gives them; ``within`` is where
+    the files must lie that these fields name, and the images of a folder.
     """
 
     fields: Mapping[str, Any]
     reported: frozenset[str | int]
     closed: Mapping[str, str] = MappingProxyType({})
+    within: Within | None = None
 
     def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
         """``own`` without its nulls that take one of these fields away, and what is left of these."""
@@ -136,9 +138,8 @@ class Maker:
             job_id, wrong = self._derived_id(draft, request)
             (failures if file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}
-        waits = self._look(
-            draft, request, reported | _tops(findings) if findings else reported, images, findings, failures
-        )
+        reported_now = reported | _tops(findings) if findings else reported
+        waits = self._look(draft, request, shared.within, reported_now, images, findings, failures)
         good_id = (
             job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
         )
@@ -194,13 +195,16 @@ class Maker:
             **({"image": draft.file} if draft.file is not None else {}),
         }
         return " ".join(
-            stamp(value, self.base) for _, value in image_values(request) if isinstance(value, str)
+            stamp(value, self.base, _limits(draft, path, shared.within))
+            for path, value in image_values(request)
+            if isinstance(value, str)
         )
 
     def _look(
         self,
         draft: Draft,
         request: Mapping[str, Any],
+        within: Within | None,
         reported: Container[str | int],
         images: dict[tuple[str | int, ...], ImageFile],
         findings: list[Finding],
@@ -216,9 +220,9 @@ class Maker:
                 continue
             try:
                 if draft.file is not None and path == ("image",):
-                    image: ImageFile | None = self.sources.file(draft.file)
+                    image: ImageFile | None = self.sources.file(draft.file, within)
                 else:
-                    image = self.sources.look(value, self.base)
+                    image = self.sources.look(value, self.base, _limits(draft, path, within))
             except SourceError as error:
                 findings.append(Finding(path, str(error)))
             except ImageError as error:
@@ -245,6 +249,11 @@ class Maker:
     def _image_name(self, request: Mapping[str, Any]) -> str:
         image = request.get("image", request.get("image_tail"))
         return label(image, self.base) if isinstance(image, str) else ""
+
+
+def _limits(draft: Draft, path: Sequence[str | int], within: Within | None) -> Within | None:
+    """Where the image at ``path`` of a request must lie: one that the manifest itself names may lie anywhere."""
+    return within if path[0] in draft.fields or (draft.file is not None and path == ("image",)) else None
 
 
 def _has_braces(prompt: Any) -> bool:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from batchgen import images, warnings
 from batchgen.errors import UsageError
-from batchgen.models import ImageFile, Job, Manifest, Problem
+from batchgen.models import ImageFile, Job, Manifest, Problem, Within
 from batchgen.reading import Reading, and_more
 from batchgen.sources import Sources
 
@@ -28,7 +28,7 @@ def read(
     output_dir: str | None = None,
     strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
-    inspect: Callable[[str], ImageFile] = images.inspect,
+    inspect: Callable[[str, Within | None], ImageFile] = images.inspect,
     now: float = 0.0,
 ) -> tuple[list[Manifest], list[Problem]]:
     """Every manifest without problems, and all problems of all others, in the order of the paths and their lines.

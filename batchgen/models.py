@@ -49,13 +49,23 @@ class Problem:
         return ": ".join(filter(None, (str(self.place), self.subject, self.text)))
 
 
+class Within(NamedTuple):
+    """The folders below which a file must lie that somebody else than the manifest's author may have put or named.
+
+    ``folders`` are absolute and without links; ``shown`` is the first of them as messages name it.
+    """
+
+    shown: str
+    folders: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` stands for its bytes
     for ever; ``xxh3`` (128 bits, against accidents) until it is sent, and is "" where an earlier run inspected it.
-    ``orientation`` is what its EXIF data say: 1 is upright.
+    ``orientation`` is what its EXIF data say: 1 is upright. With ``within`` it is opened nowhere else.
     """
 
     path: str
@@ -68,6 +78,14 @@ class ImageFile:
     height: int
     orientation: int = field(default=1, compare=False)
     xxh3: str = field(default="", compare=False)
+    within: Within | None = field(default=None, compare=False)
+
+    def to_be_read(self, within: Within | None) -> ImageFile:
+        """The same file for one who names it with other rights."""
+        return ImageFile(
+            self.path, self.size, self.mtime_ns, self.inode, self.sha256, self.format, self.width, self.height,
+            self.orientation, self.xxh3, within,
+        )  # fmt: skip
 
 
 class Job(NamedTuple):  # as a frozen dataclass it would take four times as long to make

@@ -24,7 +24,7 @@ from batchgen.failures import Breaker
 from batchgen.following import TASKS_FAIL
 from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
-from batchgen.models import ImageFile, Job, Manifest, Problem
+from batchgen.models import ImageFile, Job, Manifest, Problem, Within
 from batchgen.output import Output
 from batchgen.pacing import Waits
 from batchgen.plan import Step
@@ -274,8 +274,8 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
     """The manifests; no image is read again that the ledger knows by size, times and inode."""
     fresh: list[ImageFile] = []
 
-    def inspect(path: str) -> ImageFile:
-        image = images.inspect(path)
+    def inspect(path: str, within: Within | None) -> ImageFile:
+        image = images.inspect(path, within)
         fresh.append(image)
         return image
 

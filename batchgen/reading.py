@@ -13,7 +13,7 @@ from batchgen.comments import cut_prompts
 from batchgen.files import regular
 from batchgen.globs import match_error
 from batchgen.making import Made, Maker, Shared
-from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob
+from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
 from batchgen.origins import Document, Draft, InFolder, Inline, beside, subject
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in
 from batchgen.request import image_values
@@ -125,8 +125,9 @@ class Reading:
             findings = [finding for finding in findings if finding.path[:1] in ((kind,), ("match",))]
         self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
         broken = {finding.path[0] for finding in findings if finding.path}
-        where, match, allowed = own.pop(kind, None), own.pop("match", None), own.pop("allow_fields", ())
-        if not broken.isdisjoint((kind, "match", "allow_fields")) or where is None:
+        where, match = own.pop(kind, None), own.pop("match", None)
+        allow, allowed = own.pop("allow", ()), own.pop("allow_fields", ())
+        if not broken.isdisjoint((kind, "match", "allow", "allow_fields")) or where is None:
             return
         if match is not None and (reason := match_error(match)):
             self.problems.append(at.problem(None, ("match",), reason))
@@ -142,14 +143,15 @@ class Reading:
         except PlaceholderError as error:
             self.problems.append(at.problem(None, error.path if error.path[0] in own else (), error.text))
             bad.update(PROMPTS)
-        shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed))
         full, shown = self.sources.find(where, self.base), beside(self.file, where)
+        within = self._within(at, kind, full, shown, () if skip else allow)
+        shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed), within)
         try:
             if kind == "folder":
-                found = folders.look(full, match)
-                drafts = folders.drafts(at.number, full, shown, found.images)
+                found = folders.look(full, match, within)
+                drafts = folders.drafts(at.number, full, found.images, within)
                 if not skip:
-                    drafts = self.sources.ahead(drafts, _image_of)
+                    drafts = self.sources.ahead(drafts, _image_of, within)
                 self._read_many(drafts, "sidecar", shared)
                 if skip:
                     return
@@ -166,6 +168,20 @@ class Reading:
                 return
             why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
+
+    def _within(self, at: Inline, kind: str, full: str, shown: str, allow: Sequence[str]) -> Within:
+        """Where the files must lie that a folder or a table names, or links to."""
+        trusted = [full] if kind == "folder" else [os.path.dirname(full)]
+        shown = shown if kind == "folder" else os.path.dirname(shown) or "."
+        for number, where in enumerate(allow):
+            folder = self.sources.find(where, self.base)
+            if not os.path.isdir(folder):
+                self.problems.append(
+                    at.problem(None, ("allow", number), f"{beside(self.file, where)}: no such folder")
+                )
+            else:
+                trusted.append(folder)
+        return Within(shown, tuple(map(os.path.realpath, trusted)))
 
     def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
         closed = frozenset(shared.closed.values())
@@ -290,7 +306,10 @@ class _Gathered:
 
 
 def _image_of(draft: Draft | Problem) -> str | None:
-    return draft.file if isinstance(draft, Draft) and draft.fields.get("skip") is not True else None
+    """The image that a draft will have looked at."""
+    if not isinstance(draft, Draft) or draft.trouble or draft.fields.get("skip") is True:
+        return None
+    return draft.file
 
 
 def _bytes_of(file: str) -> bytes:

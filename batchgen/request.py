@@ -233,7 +233,7 @@ def fetch(image: ImageFile) -> None:
 
     What is wrong with it is left to that to say.
     """
-    with suppress(ImageError), opened(image.path) as (file, _):
+    with suppress(ImageError), opened(image.path, image.within) as (file, _):
         for _ in range(0, image.size, CHUNK):
             os.read(file, CHUNK)
 
@@ -306,7 +306,7 @@ def _proven_base64(image: ImageFile) -> Iterator[bytes]:
     hasher = xxhash.xxh3_128() if image.xxh3 else hashlib.sha256()
     changed = "the file changed since it was checked"
     buffer = memoryview(bytearray(min(READ, image.size)))
-    with opened(image.path) as (file, status):
+    with opened(image.path, image.within) as (file, status):
         if status.st_size != image.size:
             raise ImageError(f"{changed}: {image.size:,} bytes then, {status.st_size:,} now")
         for start in range(0, image.size, READ):

@@ -16,7 +16,8 @@ from batchgen.names import composed
 from batchgen.request import is_request
 
 COLUMNS = Record._fields
-IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name != "xxh3")
+_ONE_RUN = ("xxh3", "within")  # fields of an image that hold for one run alone
+IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name not in _ONE_RUN)
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from batchgen.files import regular
+from batchgen.files import regular_below
+from batchgen.models import Within
 from batchgen.names import folded, spelt
 from batchgen.yaml12 import YamlError, decode, load
 
@@ -99,11 +101,9 @@ def fields(data: bytes) -> dict[str, Any]:
     return found
 
 
-def read(path: str) -> bytes:
-    """The bytes of a sidecar. Raises YamlError, also for what is too large, and OSError."""
-    if not os.path.isfile(path):
-        raise YamlError(1, 1, "is not a regular file")
-    with open(path, "rb", opener=regular) as file:
+def read(path: str, within: Within) -> bytes:
+    """The bytes of a sidecar. Raises YamlError for what is too large, and OSError, also for what leads elsewhere."""
+    with open(path, "rb", opener=partial(regular_below, within=within)) as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise YamlError(1, 1, f"more than {LARGEST >> 20} MiB: this can't be about one image")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,9 @@ from typing import Any, TypeVar
 
 import xxhash
 
-from batchgen import images, urls
+from batchgen import files, images, urls
 from batchgen.errors import ImageError, Unfinished
-from batchgen.models import ImageFile
+from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
 from batchgen.request import is_url
 
@@ -45,7 +46,10 @@ class Sources:
     """
 
     def __init__(
-        self, inspect: Callable[[str], ImageFile], known: Mapping[str, ImageFile], now: float = 0.0
+        self,
+        inspect: Callable[[str, Within | None], ImageFile],
+        known: Mapping[str, ImageFile],
+        now: float = 0.0,
     ) -> None:
         self._now = now
         self._inspect = inspect
@@ -54,6 +58,7 @@ class Sources:
         self._begun: dict[str, Future[ImageFile]] = {}
         self._latest_size = 0
         self._disk = Disk()
+        self._inside: set[tuple[str, Within]] = set()  # folders whose files lie where they must
 
     def find(self, path: str, base: str) -> str:
         """``path`` below ``base`` as the disk spells it."""
@@ -86,12 +91,15 @@ class Sources:
             and not images.unchanged(image)
         }
 
-    def file(self, path: str) -> ImageFile:
-        """The image at an absolute path. Raises ImageError."""
+    def file(self, path: str, within: Within | None = None) -> ImageFile:
+        """The image at an absolute path, which is no link out of ``within``. Raises ImageError."""
         begun = self._begun.pop(path, None)
-        return self._once(path, self._image if begun is None else lambda _: begun.result())
+        image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
+        return image if image.within is within else image.to_be_read(within)
 
-    def ahead(self, entries: Iterable[Entry], path: Callable[[Entry], str | None]) -> Iterator[Entry]:
+    def ahead(
+        self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within
+    ) -> Iterator[Entry]:
         """The same entries, while other cores read the images of the next few, if those before them are large.
 
         ``path`` gives the absolute path of an entry's image, or None.
@@ -101,34 +109,38 @@ class Sources:
             for entry in entries:
                 file = path(entry)
                 if self._latest_size >= LARGE and file not in self._known and file not in self._seen and file:
-                    self._begun[file] = pool.submit(self._read, file)
+                    self._begun[file] = pool.submit(self._read, file, within)
                 coming.append(entry)
                 if len(coming) > 2 * CORES:
                     yield coming.popleft()
             yield from coming
 
-    def _image(self, path: str) -> ImageFile:
+    def _image(self, path: str, within: Within | None) -> ImageFile:
         image = self._known.get(path)
-        return image if image is not None and images.unchanged(image) else self._read(path)
+        return image if image is not None and images.unchanged(image) else self._read(path, within)
 
-    def _read(self, path: str) -> ImageFile:
-        image = self._inspect(path)
+    def _read(self, path: str, within: Within | None) -> ImageFile:
+        image = self._inspect(path, within)
         self._latest_size = image.size
         return image
 
-    def look(self, text: str, base: str) -> ImageFile | None:
+    def look(self, text: str, base: str, within: Within | None = None) -> ImageFile | None:
         """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
 
-        Paths are relative to ``base``; ``~/`` is the home folder. Raises SourceError and ImageError.
+        Paths are relative to ``base``; ``~/`` is the home folder. With ``within`` a file lies below its folders.
+        Raises SourceError and ImageError.
         """
         if is_url(text):
             if why := urls.problem(text) or urls.unreachable(text):
                 raise SourceError(why)
             return None
         path = self.find(text, base) if len(text) < _LONGEST_PATH else text
-        if len(text) < _LONGEST_PATH and os.path.lexists(path):
+        mode = _mode(path) if len(text) < _LONGEST_PATH else None
+        if mode is not None:
             try:
-                return self.file(path)
+                if within and (why := self._leads_out(path, stat.S_ISLNK(mode), within)):
+                    raise ImageError(why)
+                return self.file(path, within)
             except ImageError as error:
                 raise _named(error, text) from error
         if scheme := _SCHEME.match(text):
@@ -137,6 +149,16 @@ class Sources:
         if looks_like_base64(text):
             return self._once(text, images.inspect_base64)
         raise ImageError(f"no such file: {absolute(text, base)}")
+
+    def _leads_out(self, path: str, is_link: bool, within: Within) -> str | None:
+        """Why a file isn't looked at. Known ones aren't opened here; where they are, it is from their folder on."""
+        folder = (path.rpartition("/")[0], within)
+        if folder in self._inside and not is_link:
+            return None
+        why = files.outside(path, _resolved(path), within)
+        if why is None and not is_link:
+            self._inside.add(folder)
+        return why
 
     def _once(self, name: str, inspect: Callable[[str], ImageFile]) -> ImageFile:
         found = self._seen.get(name)
@@ -154,6 +176,21 @@ class Sources:
 def _named(error: ImageError, text: str) -> ImageError:
     told = f"{text}: {error}"
     return Unfinished(told, error.changed) if isinstance(error, Unfinished) else ImageError(told)
+
+
+def _mode(path: str) -> int | None:
+    """What lies at a path, behind no link; None for nothing."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _resolved(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL: nothing has such a name
+        return path
 
 
 def absolute(path: str, base: str) -> str:
@@ -178,10 +215,16 @@ def label(text: str, base: str) -> str:
     return path
 
 
-def stamp(text: str, base: str) -> str:
-    """Size and time of the file that an image's text names; a digest of the text where there is no such file."""
+def stamp(text: str, base: str, within: Within | None) -> str:
+    """Size and time of the file that an image's text names; a digest of the text where there is no such file.
+
+    Of one that lies out of ``within``, not even that is told.
+    """
+    path = absolute(text, base)
     try:
-        status = os.stat(absolute(text, base))
+        if within and files.outside(path, _resolved(path), within):
+            raise FileNotFoundError
+        status = os.stat(path)
     except (OSError, ValueError):
         return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
     return f"{status.st_size}:{status.st_mtime_ns}"

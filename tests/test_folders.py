@@ -11,7 +11,7 @@ import pytest
 
 from batchgen import folders
 from batchgen.globs import Glob, match_error
-from batchgen.models import Problem
+from batchgen.models import Problem, Within
 from batchgen.origins import Draft
 from tests.pictures import make_png
 from tests.program import Desk
@@ -42,7 +42,8 @@ def make(root: Path, *names: str) -> Path:
 def found_in(
     root: Path, shown: str = "shown", match: str | None = None, number: int = 0
 ) -> Iterator[Draft | Problem]:
-    return folders.drafts(number, str(root), shown, folders.look(str(root), match).images)
+    within = Within(shown, (os.path.realpath(root),))
+    return folders.drafts(number, str(root), folders.look(str(root), match, within).images, within)
 
 
 def folder(root: Path, match: str | None = None) -> list[str | None]:
@@ -164,7 +165,7 @@ def test_links_and_things_that_are_no_files(tmp_path: Path) -> None:
     found = list(found_in(root, "in", "**"))
     # what is no folder is a job: its image's check says what is the matter
     assert [one.id for one in found if isinstance(one, Draft)] == ["dead", "fifo", "linked"]
-    assert problems_of(iter(found)) == ["in/b.txt:1:1: is not a regular file"]
+    assert problems_of(iter(found)) == ["in/b.txt: can't be read: not a regular file"]
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert folder(tmp_path / "link") == ["a"]
 
@@ -283,7 +284,7 @@ LEFTOVERS = [
 @pytest.mark.parametrize("match", ["**", "**/*"])
 def test_what_programs_leave_is_nobody_s_picture(tmp_path: Path, name: str, match: str) -> None:
     make(tmp_path, "b.png", name)
-    found = folders.look(str(tmp_path), match)
+    found = folders.look(str(tmp_path), match, Within("shown", (os.path.realpath(tmp_path),)))
     assert [image.name for image in found.images] == ["b.png"]
     hidden = name.startswith(".") or "/." in name
     assert len(found.leftovers) == (0 if hidden and not name.startswith("__") else 1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from batchgen import images, manifest
 from batchgen.errors import UsageError
-from batchgen.models import ImageFile, Job, Manifest
+from batchgen.models import ImageFile, Job, Manifest, Within
 from batchgen.sources import LARGE
 from tests.pictures import make_jpeg, make_large_png, make_png
 
@@ -677,9 +677,9 @@ def test_an_image_is_inspected_once_however_often_it_is_used() -> None:
     put("night.yaml", HEAD + text + "  - folder: in\n  - {id: n, image: none.png}\n")
     counts: Counter[str] = Counter()
 
-    def inspect(path: str) -> ImageFile:
+    def inspect(path: str, within: Within | None) -> ImageFile:
         counts[path] += 1
-        return images.inspect(path)
+        return images.inspect(path, within)
 
     manifest.read(["night.yaml"], inspect=inspect)
     assert counts == {os.path.abspath("a.png"): 1, os.path.abspath("in/b.png"): 1}
@@ -806,9 +806,9 @@ def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_o
     known = {str(file): images.inspect(str(file)) for file in files[12:]}
     inspected: list[tuple[str, bool]] = []
 
-    def inspect(path: str) -> ImageFile:
+    def inspect(path: str, within: Within | None) -> ImageFile:
         inspected.append((path, threading.current_thread() is threading.main_thread()))
-        return images.inspect(path)
+        return images.inspect(path, within)
 
     [night], problems = manifest.read([str(tmp_path / "m.yaml")], known=known, inspect=inspect)
 

@@ -501,8 +501,8 @@ def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
         "row": fields | {"id", "take", "skip"},
         "sidecar": fields - {"image"} | {"id", "take", "skip"},
         "folder": fields - {"image", "external_task_id"}
-        | {"folder", "match", "allow_fields", "take", "skip"},
-        "table": fields - {"external_task_id"} | {"table", "allow_fields", "take", "skip"},
+        | {"folder", "match", "allow", "allow_fields", "take", "skip"},
+        "table": fields - {"external_task_id"} | {"table", "allow", "allow_fields", "take", "skip"},
         "defaults": fields - {"external_task_id"} | {"take", "skip"},
     }
     assert set(MANIFEST["properties"]) == {

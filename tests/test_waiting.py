@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchgen import images, manifest
-from batchgen.models import ImageFile, Manifest
+from batchgen.models import ImageFile, Manifest, Within
 from batchgen.plan import plan
 from batchgen.sources import FRESH
 from batchgen.tally import Tally
@@ -80,8 +80,8 @@ def test_a_picture_that_grows_after_it_was_looked_at_waits() -> None:
     Path("in/a.jpg").write_bytes(make_jpeg())
     Path("in/b.jpg").write_bytes(make_jpeg(seed=2))
 
-    def inspect(path: str) -> ImageFile:
-        found = images.inspect(path)
+    def inspect(path: str, within: Within | None) -> ImageFile:
+        found = images.inspect(path, within)
         if path.endswith("a.jpg"):
             with open(path, "ab") as file:
                 file.write(b"the phone's film")

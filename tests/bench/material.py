@@ -20,7 +20,7 @@ from pathlib import Path
 from batchgen import manifest
 from batchgen.images import inspect as inspect_image
 from batchgen.ledger import Ledger
-from batchgen.models import Change, ImageFile, Record, State
+from batchgen.models import Change, ImageFile, Record, State, Within
 from batchgen.request import canonical
 
 ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
@@ -120,8 +120,8 @@ def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:
     """A ledger in which every job of a manifest is done and every image of it remembered."""
     images: list[ImageFile] = []
 
-    def inspect(path: str) -> ImageFile:
-        images.append(inspect_image(path))
+    def inspect(path: str, within: Within | None) -> ImageFile:
+        images.append(inspect_image(path, within))
         return images[-1]
 
     manifest.read([manifest_file], inspect=inspect)
