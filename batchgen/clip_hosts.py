@@ -99,16 +99,14 @@ class ClipHosts:
         address, kind = networks.literal(bare), _kind(bare)
         if kind == "private" and address is None and not proxied:
             kind = None
-        if not self._takes(bare, kind):
-            raise Refused(_why(bare, kind))
+        plain = scheme == "http" and self._tls
+        entry = f"http://{host.rstrip('.')}" if plain else bare
         if not _is_host(bare, address):
-            raise Refused("no host has such a name")
-        if scheme == "http" and self._tls and not any(one.plain and one.holds(bare) for one in self._allowed):
-            entry = shlex.quote(f"http://{host}")
-            raise Refused(
-                "it is not encrypted, and the API is; where that is a host of clips that you trust,"
-                f" `--clip-hosts {entry}` allows it"
-            )
+            raise Refused("no host of clips is spelt like that")
+        if not self._takes(bare, kind):
+            raise Refused(_why(kind, entry))
+        if plain and not any(one.plain and one.holds(bare) for one in self._allowed):
+            raise Refused(f"it is not encrypted, and the API is; {_remedy(entry)}")
 
     def among(self, host: str, found: Sequence[str]) -> list[str]:
         """Those of a host's addresses that may be connected to. Raises Refused where there are none left.
@@ -118,7 +116,7 @@ class ClipHosts:
         kinds = {one: networks.kind_of(ipaddress.ip_address(one)) for one in found}
         taken = [one for one, kind in kinds.items() if self._takes(_bare(host), kind, one)]
         if not taken and found:
-            raise Refused(_why(_bare(host), kinds[found[0]], found[0]))
+            raise Refused(_why(kinds[found[0]], _bare(host), f" ({found[0]})"))
         return taken
 
     def _takes(self, host: str, kind: Kind | None, address: str = "") -> bool:
@@ -148,12 +146,12 @@ def _is_host(bare: str, address: IPv4Address | IPv6Address | None) -> bool:
     return len(bare) <= LONGEST_NAME and bool(_NAME.fullmatch(bare)) and not re.fullmatch("[0-9.]*", bare)
 
 
-def _why(bare: str, kind: Kind | None, address: str = "") -> str:
-    at = f" ({address})" if address and address != bare else ""
+def _why(kind: Kind | None, entry: str, at: str = "") -> str:
     words = f"it leads to {networks.WORDS[kind or 'reserved']}{at}"
     if kind == "metadata":
         return f"{words}, which has no clips"
-    return (
-        f"{words}, where the API is not; where that is a host of clips that you trust,"
-        f" `--clip-hosts {bare}` allows it"
-    )
+    return f"{words}, and the API was not reached there; {_remedy(entry)}"
+
+
+def _remedy(entry: str) -> str:
+    return f"where that is a host of clips that you trust, `--clip-hosts {shlex.quote(entry)}` allows it"

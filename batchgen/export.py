@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from batchgen.addresses import spelt
 from batchgen.clips import iso
 from batchgen.models import Record, State
 from batchgen.request import asked
@@ -70,6 +71,8 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
     row |= {"state": record.state.value, "image": record.image or request["image"], "current": current}
     if not _may_be_charged(record):
         row["cost_usd_estimate"] = 0.0
+    if "@" in (url := record.video_url or ""):
+        row["video_url"] = spelt(url) or url  # an older version may have kept a user and a password
     for name in ("created_at", "submitted_at", "finished_at"):
         row[name] = iso(row[name])
     return {name: None if value == "" else value for name, value in row.items()}

@@ -164,7 +164,7 @@ async def _work(
         lend=lend,
         masked=masked,
         roots=inventory.roots,
-        hosts=ClipHosts(account[0], args.clip_hosts, api.reached),
+        hosts=ClipHosts(api.url, args.clip_hosts, api.reached),
     )
     async with api, downloads:
         retry = getattr(args, "retry_wait", None)

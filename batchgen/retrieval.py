@@ -165,7 +165,7 @@ class Retrieval:
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
         )
-        return f"its clip is paid and waits at its host: {error}"
+        return f"its clip is paid and lies at its host, which deletes it after 30 days: {error}"
 
     async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
         """All files are there: write it down."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -143,12 +145,22 @@ def refusal(hosts: ClipHosts, url: str, *found: str, proxied: bool = False) -> s
         *("[::ffff:a9fe:a9fe]", "255.255.255.255", "192.168.0.1:8443"),
     ],
 )
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("proxied", [False, True])
-def test_a_host_that_is_inside_of_a_network_by_its_text_is_not_asked(host: str, proxied: bool) -> None:
-    said = refusal(ClipHosts(API), f"https://{host}/v.mp4?delete=all", proxied=proxied)
+def test_a_host_that_is_inside_of_a_network_by_its_text_is_not_asked(
+    host: str, scheme: str, proxied: bool
+) -> None:
+    url = f"{scheme}://{host}/v.mp4?delete=all"
+    said = refusal(ClipHosts(API), url, proxied=proxied)
     assert said is not None
-    assert said.startswith("it leads to ")
-    assert ("--clip-hosts" in said) != ("metadata" in said)
+    assert [said.startswith("it leads to "), said == "no host of clips is spelt like that"].count(True) == 1
+    assert ("--clip-hosts" in said) == ("it leads to" in said and "metadata" not in said)
+    if advised := re.search("`--clip-hosts (.*)` allows it", said):
+        (entry,) = shlex.split(advised[1])  # it does what is said of it
+        assert refusal(ClipHosts(API, entries(entry)), url, proxied=proxied) in (
+            None,
+            "no host has such a name",
+        )
 
 
 @pytest.mark.parametrize(
