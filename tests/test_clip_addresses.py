@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from batchgen import transport
 from batchgen.answers import Answer, read_create
+from batchgen.api import Api
 from batchgen.clip_hosts import ClipHosts, Refused, entries
 from batchgen.download import Downloads
 from batchgen.errors import DownloadError, MaybeAccepted
@@ -303,19 +305,23 @@ def test_what_is_connected_to_is_what_was_judged() -> None:
     assert peers == ["127.0.0.2"]
 
 
+def resolves(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    """Have the system's own resolver find a name at an address, and let no proxy be asked instead."""
+    for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *given: Any, **named: Any) -> Any:
+        return real(address if host == name else host, *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
 @pytest.mark.parametrize("answered", ["127.0.0.1", "::1", "10.0.0.7", "169.254.169.254", "::ffff:127.0.0.1"])
 def test_a_name_that_leads_inside_is_not_connected_to(
     answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's own resolver says where a name leads: no text tells."""
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    real = socket.getaddrinfo
-
-    def getaddrinfo(host: Any, *given: Any, **named: Any) -> Any:
-        return real(answered if host == CDN else host, *given, **named)
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolves(monkeypatch, CDN, answered)
     heard: list[Heard] = []
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -336,41 +342,49 @@ def test_a_name_that_leads_inside_is_not_connected_to(
     assert heard == []
 
 
+@pytest.mark.parametrize("step", ["create", "query"])
 def test_a_gateway_inside_of_the_network_may_have_its_clips_beside_it(
-    desk: Desk, authority: trustme.CA
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Its name says nothing of where it is; that it was reached at such an address, with its certificate, does."""
+    resolves(monkeypatch, "gateway.example.com", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.2").configure_cert(context)
-    authority.cert_pem.write_to_path(str(desk.folder / "ca.pem"))
-    world = World(authority, lambda job: f"https://127.0.0.2:{port}/{job}.mp4")
-    reached: set[str] = set()
-    port = 0
+    authority.issue_cert("gateway.example.com", "127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    heard: list[Heard] = []
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            heard = await request(reader)
-            writer.write(world.api(heard) if heard.path.startswith(PATH) else world.cdn(heard))
+        try:
+            while True:
+                heard.append(await request(reader))
+                writer.write(made("t1") if heard[-1].path.startswith(PATH) else answer(clip("a")))
+        except asyncio.IncompleteReadError:
+            writer.close()
 
-    async def scene() -> Result:
-        nonlocal port
-        server = await asyncio.start_server(play, "0.0.0.0", 0, ssl=context)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            desk.env |= {"POWERTOKENS_API_BASE": f"https://localhost:{port}", "POWERTOKENS_API_KEY": KEY}
-            desk.env |= {"SSL_CERT_FILE": str(desk.folder / "ca.pem")}
-            async with (
-                transport.session(reached=reached) as session,
-                session.get(f"https://localhost:{port}{PATH}/none", ssl=False),
-            ):
-                pass
-            return await asyncio.to_thread(desk.run, "run", *WAITS, "m.yaml")
+    async def scene() -> None:
+        server = await asyncio.start_server(play, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        api = Api(f"https://gateway.example.com:{port}", KEY, timeout=ENDS)
+        downloads = Downloads(timeout=ENDS, hosts=ClipHosts(api.url, (), api.reached))
+        clip_at, path = f"https://127.0.0.1:{port}/a.mp4", str(tmp_path / "a.mp4")
+        async with server, api, downloads:
+            with pytest.raises(DownloadError, match="the API was not reached there"):
+                await downloads.fetch(clip_at, path, root=str(tmp_path))
+            assert heard == []
+            if step == "create":
+                fields = {"model_name": "kling-v3", "image": "https://example.com/a.png"}
+                await api.create({**fields, "external_task_id": "e1"})
+            else:
+                await api.query("t1")
+            assert api.reached == {"127.0.0.1"}
+            await downloads.fetch(clip_at, path, root=str(tmp_path))
+            with pytest.raises(DownloadError, match="it leads to a private network"):
+                await downloads.fetch(f"https://10.0.0.7:{port}/a.mp4", path, root=str(tmp_path))
 
-    desk.write("m.yaml", jobs("a"))
-    ended = asyncio.run(asyncio.wait_for(scene(), ENDS))
-    assert reached == {"127.0.0.1"}
-    assert (ended.code, ended.err) == (0, "")
-    assert files(desk) == {"a.mp4": clip("/a.mp4")}
+    asyncio.run(asyncio.wait_for(scene(), ENDS))
+    assert [one.path.startswith(PATH) for one in heard] == [True, False]
+    assert "authorization" not in heard[1].headers
 
 
 def test_where_a_proxy_is_reached_is_not_where_the_api_is(authority: trustme.CA) -> None:
@@ -414,25 +428,23 @@ def test_a_user_and_a_password_in_an_address_go_nowhere(desk: Desk, redirected: 
     assert rows(desk)[0].video_url == f"{url}/a.mp4"
 
 
-def test_a_user_that_an_older_version_kept_is_not_sent(tmp_path: Path) -> None:
-    heard: list[Heard] = []
-
-    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await request(reader))
-        writer.write(answer(clip("a")))
-
-    async def scene() -> None:
-        async with wire(play) as url, Downloads(timeout=ENDS) as downloads:
-            await downloads.fetch(
-                url.replace("//", "//us-er:pass-word@") + "/a.mp4",
-                str(tmp_path / "a.mp4"),
-                root=str(tmp_path),
-            )
-
-    asyncio.run(scene())
-    (one,) = heard
-    assert "pass-word" not in str(one)
-    assert "authorization" not in one.headers
+def test_a_user_that_an_older_version_kept_is_not_sent_and_not_kept(desk: Desk) -> None:
+    ready: list[bool] = []
+    host = Host(
+        lambda job, times: [{"url": f"/{job}.mp4"}],
+        lambda heard, before: answer(clip("a")) if ready else answer(b"", 404),
+    )
+    desk.write("m.yaml", jobs("a"))
+    with against(desk, host) as url:
+        assert desk.run("run", "--poll-interval", "0.05", "--settle", "0.2", "m.yaml").code == 1
+        ledger = desk.folder / "home/.local/state/batchgen/ledger.db"
+        with closing(sqlite3.connect(ledger)) as connection, connection:
+            old = url.replace("//", "//us-er:pass-word@") + "/a.mp4"
+            assert connection.execute("UPDATE tasks SET video_url = ?", [old]).rowcount == 1
+        ready.append(True)
+        assert desk.run("collect").code == 0
+    assert "authorization" not in host.files[-1].headers
+    assert rows(desk)[0].video_url == f"{url}/a.mp4"
 
 
 def test_a_user_that_an_older_version_kept_is_not_shown() -> None:
