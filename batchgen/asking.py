@@ -11,11 +11,11 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.errors import ApiError, BatchgenError, EndedEarly, NeverSent, Throttled, cited
+from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent, Throttled, cited
 from batchgen.ledger import Ledger
 from batchgen.models import Record, TaskView
 from batchgen.pacing import lasting
-from batchgen.reach import PAGE, Reach
+from batchgen.reach import Reach
 
 if TYPE_CHECKING:
     from batchgen.api import Api
@@ -130,7 +130,7 @@ class Asker:
                 return True
         return False
 
-    def slow_down(self, error: Throttled) -> None:
+    def slow_down(self, error: ApiError) -> None:
         """Ask and create nothing for a while; end the run where the API has said nothing else for hours."""
         now = asyncio.get_running_loop().time()
         self._quiet_until = max(self._quiet_until, now + self.pause(error.retry_after or 0.0))

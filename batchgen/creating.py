@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchgen.asking import Asker
+from batchgen.dispositions import Disposition, Pause, Slot, dispose
 from batchgen.errors import (
+    PAGE,
     AccountStop,
     ApiError,
     BatchgenError,
@@ -20,26 +22,20 @@ from batchgen.errors import (
     MaybeAccepted,
     NeverSent,
     NotFound,
-    Refused,
-    SlotsFull,
-    Throttled,
-    UnknownCode,
     cited,
 )
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
+from batchgen.outcomes import CreateOutcome, Outcome
 from batchgen.pacing import backoff
 from batchgen.plan import new_row
 from batchgen.pool import Pool, Work
-from batchgen.reach import PAGE
-from batchgen.transitions import not_created
 
 if TYPE_CHECKING:
     from batchgen.api import Api
 
 log = logging.getLogger("batchgen")
 
-UNCLEAR = 8  # times in a row that creates got unclear answers before creating is stopped
 ASKS = 3  # questions about one id, right before its create, before it is left for another time
 TRIES = 2  # such times before it is left to the next run
 
@@ -55,7 +51,7 @@ class Creates:
         self._alone = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
 
-    async def create(self, work: Work) -> str:
+    async def create(self, work: Work) -> CreateOutcome:
         """Send one create. The pool has taken a slot for it, and is told here what became of it.
 
         After an unclear answer one create at a time goes out, until one is accepted: what it meets is met once.
@@ -65,62 +61,61 @@ class Creates:
         async with self._alone:
             return await self._create(work)
 
-    async def _create(self, work: Work) -> str:
+    async def _create(self, work: Work) -> CreateOutcome:
         assert work.step is not None and isinstance(work.step.job, Job)
-        job, outcome = work.step.job, self._pool.came_back
+        job, land = work.step.job, self._pool.came_back
         try:
             before = self._ledger.record(work.step.external_task_id)
             if self._unclear and self._waits(work):
-                work.record, work.again = before, True
-                return ""
+                work.record = before
+                return CreateOutcome(Outcome(again=True))
             work.asking = True
             if self._asker.astray and not await self._asker.itself(work.step.external_task_id):
                 self._asker.pause(0.0)
-                work.record, work.again = before, True
-                return ""
+                work.record = before
+                return CreateOutcome(Outcome(again=True))
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
             if uncertain or (before is None and self._asked_for_first(work)):
                 view = await self._ask_before(work)
                 work.asking = False
                 if isinstance(view, TaskView):
-                    outcome = self._pool.adopted
-                    return await self._take_over(work, job, before, view)
+                    land = self._pool.adopted
+                    await self._take_over(work, job, before, view)
+                    return CreateOutcome()
                 if view is not None or self._pool.closed or work.lane.closed:
-                    work.record, work.again = before, True
-                    return self._put_off(work, view)
+                    work.record = before
+                    return CreateOutcome(self._put_off(work, view))
             work.asking = False
-            record = work.record = await self._ledger.begin(new_row(work.step, job))
+            record = work.record = await self._ledger.begin(new_row(job, work.step.external_task_id))
             try:
                 made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
                 if made.task_id in self._made or self._ledger.with_task(made.task_id):
                     text = f"accepted, but with task {made.task_id}, which another job has"
                     raise MaybeAccepted(text, code=0, request_id=made.request_id)
                 self._made.add(made.task_id)
-            except (ApiError, ImageError) as raised:
-                error: ApiError | ImageError = raised
-                if isinstance(raised, Refused) and raised.kind == "parameters":
-                    work.taken = uncertain or "external_task_id" in str(raised)
-                    if work.taken:
-                        text = f"its id may be taken: {raised}"
-                        error = MaybeAccepted(text, code=raised.code, request_id=raised.request_id)
-                if isinstance(error, MaybeAccepted):
-                    outcome = self._pool.uncertain
-                elif isinstance(error, SlotsFull):
-                    outcome = self._pool.refused_slot
-                work.record = await self._ledger.apply(not_created(record.external_task_id, error))
-                tell(logging.INFO, "not_created", record, str(error))
-                return self._not_created(work, error)
-            outcome = self._pool.started
+            except (ApiError, ImageError) as error:
+                disposition = dispose(error, uncertain=uncertain)
+                match disposition.slot:
+                    case Slot.HELD:
+                        land = self._pool.uncertain
+                    case Slot.FULL:
+                        land = self._pool.refused_slot
+                change = disposition.change(record.external_task_id, error)
+                work.record = await self._ledger.apply(change)
+                tell(logging.INFO, "not_created", record, change.message or "")
+                self._affects_all(disposition, error)
+                return CreateOutcome(_end(disposition, error), disposition.taken)
+            land = self._pool.started
             work.record = await write(self._ledger, record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
                 submitted_at=time.time(),
             )  # fmt: skip
             self._unclear = 0
             self._asker.reached()
             tell(logging.INFO, "accepted", record, f"task {made.task_id}")
-            return ""
+            return CreateOutcome()
         finally:
             work.asking = False
-            outcome(work, asyncio.get_running_loop().time())
+            land(work, asyncio.get_running_loop().time())
             self._changed.set()
 
     def _waits(self, work: Work) -> bool:
@@ -148,7 +143,7 @@ class Creates:
             await asyncio.sleep(backoff(turn, self._rng))
         return view if self._asker.lookups_proven else None  # where lookups don't work, nothing can tell
 
-    def _put_off(self, work: Work, error: ApiError | None) -> str:
+    def _put_off(self, work: Work, error: ApiError | None) -> Outcome:
         """A job whose id could not be asked for comes again, a few times."""
         if isinstance(error, AccountStop):
             self.stop(error)
@@ -156,17 +151,16 @@ class Creates:
             self._asker.pause(0.0)
             work.tries += not (isinstance(error, NeverSent) or error.kind == PAGE)
             if work.tries >= TRIES:
-                work.again = False
-                return f"not created: whether it has a task already could not be asked: {error}"
-        return ""
+                return Outcome(f"not created: whether it has a task already could not be asked: {error}")
+        return Outcome(again=True)
 
-    async def _take_over(self, work: Work, job: Job, before: Record | None, view: TaskView) -> str:
+    async def _take_over(self, work: Work, job: Job, before: Record | None, view: TaskView) -> None:
         """The job has a task that the ledger didn't know: follow it, and don't trust the ledger for its manifest."""
         if before is not None:
             await self.adopt(work, before, view)
-            return ""
+            return
         assert work.step is not None
-        row = new_row(work.step, job)
+        row = new_row(job, work.step.external_task_id)
         values = {"task_id": view.task_id, "submitted_at": view.created_at}
         change = Change(
             row.external_task_id, State.SUBMITTED, "recovered", None, None, view.request_id, values
@@ -177,37 +171,21 @@ class Creates:
             work.lane.unrecorded = True
             text = f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
             work.lane.closed = EndedEarly(text, kind="unrecorded")
-        return ""
 
-    def _not_created(self, work: Work, error: ApiError | ImageError) -> str:
-        """What a create that made no task, or maybe none, means for this job and for all others."""
-        work.again = isinstance(error, NeverSent | SlotsFull | Throttled | UnknownCode | AccountStop)
-        if isinstance(error, NeverSent):
-            self._asker.judge(error, create=True)
-            self._asker.pause(0.0)
-        elif isinstance(error, ImageError):
-            work.bucket = "unusable"
-            return str(error)
-        elif not isinstance(error, MaybeAccepted) or error.kind == PAGE:
-            self._asker.judge(error, create=True)
-        if isinstance(error, AccountStop):
-            self.stop(error)
-        elif isinstance(error, Throttled):
-            self._asker.slow_down(error)
-        elif isinstance(error, UnknownCode | MaybeAccepted):
-            self._unclear += not self._pool.paused(asyncio.get_running_loop().time())  # a burst counts once
-            self._asker.pause(error.retry_after or 0.0)
-            if self._unclear >= UNCLEAR:
-                text = f"the API gave unclear answers {self._unclear} times in a row, the last: {error}"
-                if isinstance(error, UnknownCode) and error.kind != "unavailable":
-                    self.stop(
-                        AccountStop(text, code=error.code, request_id=error.request_id, kind=error.kind)
-                    )
-                else:
-                    self.stop(EndedEarly(text, kind=error.kind if error.advice else "unclear"))
-        elif isinstance(error, Refused):
-            return cited(str(error), error.code, error.request_id)
-        return ""
+    def _affects_all(self, disposition: Disposition, error: ApiError | ImageError) -> None:
+        """Do what a create that made no task, or maybe none, means for all other jobs."""
+        if isinstance(error, ApiError):
+            if disposition.speaks:
+                self._asker.judge(error, create=True)
+            if disposition.unclear:  # a burst counts once
+                self._unclear += not self._pool.paused(asyncio.get_running_loop().time())
+            match disposition.pause:
+                case Pause.CREATES:
+                    self._asker.pause(error.retry_after or 0.0)
+                case Pause.ALL:
+                    self._asker.slow_down(error)
+        if (reason := disposition.stopped_by(error, self._unclear)) is not None:
+            self.stop(reason)
 
     def stop(self, reason: BatchgenError) -> None:
         """Nothing more is created; following and downloading go on."""
@@ -224,6 +202,16 @@ class Creates:
             submitted_at=record.submitted_at or record.created_at,
         )  # fmt: skip
         tell(logging.INFO, "adopted", record, f"task {view.task_id}")
+
+
+def _end(disposition: Disposition, error: ApiError | ImageError) -> Outcome | None:
+    """Where a job's way ends whose create failed; None: its row says how it goes on."""
+    if disposition.retry:
+        return Outcome(again=True)
+    if not disposition.told:
+        return None
+    text = str(error) if isinstance(error, ImageError) else cited(str(error), error.code, error.request_id)
+    return Outcome(text, disposition.bucket)
 
 
 async def write(

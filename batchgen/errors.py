@@ -27,11 +27,13 @@ BatchgenError                1   the base; its text is for a person, without a t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from batchgen.models import Problem
 
+
+PAGE: Final = "page"  # the kind of an answer that something else gives in the API's place
 
 #: What a person does about a cause. Nothing here may suggest something that pays twice.
 ADVICE: Mapping[str, str] = {

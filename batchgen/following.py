@@ -17,11 +17,13 @@ from typing import Any
 
 from batchgen.advice import command
 from batchgen.asking import Asker
-from batchgen.creating import UNCLEAR, tell, write
+from batchgen.creating import tell, write
+from batchgen.dispositions import UNCLEAR
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
 from batchgen.failures import Cause, cause_of
 from batchgen.ledger import Ledger
 from batchgen.models import Record, State, TaskView
+from batchgen.outcomes import Outcome
 from batchgen.pacing import Lengths, Waits, align_to_tick, backoff, lasting
 from batchgen.pool import Pool, Watch, Work
 from batchgen.reach import UNREACHABLE
@@ -49,8 +51,8 @@ class Follower:
         self._began = asyncio.get_running_loop().time()
         self._tasks_fail = ledger.note(TASKS_FAIL) == "yes"
 
-    async def follow(self, work: Work, record: Record) -> str:
-        """Ask for the task until it has ended; give its slot back then. Returns what a person has to know, or nothing."""
+    async def follow(self, work: Work, record: Record) -> Outcome | None:
+        """Ask for the task until it has ended; give its slot back then. Returns its end for this run; None: its row has it."""
         assert record.task_id is not None
         now, kind = asyncio.get_running_loop().time, record.kind
         if kind not in self._kinds:
@@ -75,11 +77,11 @@ class Follower:
                 continue
             except AccountStop as error:
                 self._stop(error)
-                return f"its task {record.task_id} can't be asked for: {error}"
+                return Outcome(f"its task {record.task_id} can't be asked for: {error}")
             except ApiError as error:
                 failures += 1
                 if failures >= UNCLEAR and now() - seen > UNREACHABLE * self._waits.timeout:
-                    return f"the API gives no answer about its task {record.task_id}: {error}"
+                    return Outcome(f"the API gives no answer about its task {record.task_id}: {error}")
                 again = backoff(failures, self._rng, first=self._first)
                 wait = max(again, error.retry_after or 0.0)
                 continue
@@ -90,7 +92,7 @@ class Follower:
                 work.record = await self._ended(record, view, length, watch.born + length)
                 self._pool.ended(work, watch.born + length)
                 self._changed.set()
-                return ""
+                return None
             self._warn_of_odd(record, view)
             if record.error_code is not None:
                 record = work.record = await write(self._ledger, record, State.SUBMITTED, "known_again")
@@ -100,9 +102,10 @@ class Follower:
                 self._changed.set()
                 no_url_since = no_url_since or now()
                 if now() - no_url_since > self._waits.settle:
-                    return (
+                    text = (
                         f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
                     )
+                    return Outcome(text)
                 wait = backoff(empty, self._rng, first=self._first, cap=30.0)
                 continue
             watch.status = view.raw_status
@@ -177,11 +180,11 @@ class Follower:
 
     # -- tasks that are left to the next run ------------------------------------------------------------
 
-    async def leave(self, work: Work) -> str:
-        """Write down how often an overdue task has answered. Returns what a person has to know."""
+    async def leave(self, work: Work) -> Outcome:
+        """Write down how often an overdue task has answered."""
         record, watch = work.record, work.watch
         if record is None or watch is None:
-            return ""
+            return Outcome()
         age = asyncio.get_running_loop().time() - watch.born
         before = sum(
             int(event.detail.get("answers", 0))
@@ -196,12 +199,12 @@ class Follower:
             if longest is None
             else f" (of its kind, {record.kind}, none took longer than {lasting(longest)})"
         )
-        return (
+        return Outcome(
             f"its task {record.task_id} has run for {lasting(age)}{usual} and answered {before + watch.answers} times that it"
             f" hasn't ended, the last time {watch.status!r}; the next run asks again and doesn't wait for it"
         )
 
-    async def _absent(self, work: Work, record: Record, error: NotFound, asked: int, age: float) -> str:
+    async def _absent(self, work: Work, record: Record, error: NotFound, asked: int, age: float) -> Outcome:
         """The API doesn't know the task. That it is gone is believed after days, or once results are deleted anyway."""
         text = f"{error}"
         self._pool.ended(work)
@@ -215,11 +218,11 @@ class Follower:
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
         said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._clock() - since)}"
         if age < KEPT and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
-            return f"{said}; the next run asks again"
-        work.bucket = "vanished"
-        return (
+            return Outcome(f"{said}; the next run asks again")
+        return Outcome(
             f"{said}: ask the vendor's support for it. Where that can't help,"
-            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
+            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up",
+            "vanished",
         )
 
     def _warn_of_odd(self, record: Record, view: TaskView) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchgen.asking import Asker
-from batchgen.creating import UNCLEAR, Creates, write
+from batchgen.creating import Creates, write
+from batchgen.dispositions import UNCLEAR
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.failures import EXCUSED, retry_wait
 from batchgen.following import Follower
 from batchgen.inventory import Inventory
 from batchgen.models import Brief, Job, Record, State, TaskView
+from batchgen.outcomes import Outcome
 from batchgen.pacing import Waits, backoff
 from batchgen.plan import MAX_TASKS, PAYS, decide
 from batchgen.pool import Pool, Work
@@ -59,35 +61,38 @@ class Lives:
         self.following: set[Work] = set()
         self._rng = rng
 
-    async def live(self, work: Work) -> str:
-        """Take a job as far as it goes now. Returns what a person has to know of its end, or nothing.
+    async def live(self, work: Work) -> Outcome:
+        """Take a job as far as it goes now.
 
-        ``work.again`` is set where the job belongs back into its queue. Cancelling is safe except during a create.
-        Raises LedgerError; then nothing may be sent any more.
+        Cancelling is safe except during a create. Raises LedgerError; then nothing may be sent any more.
         """
-        text = ""
+        end: Outcome | None = None
+        taken = False
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
-            text = await self.creates.create(work)
+            end, taken = await self.creates.create(work)
         elif work.record.state is State.DOWNLOADED:  # and its clip isn't there
-            text = await self._retrieval.fetch_again(work, work.record)
-        while not text and not work.again and work.record is not None:
+            end = await self._retrieval.fetch_again(work, work.record)
+        while end is None and work.record is not None:
             match work.record.state:
                 case State.SUBMITTING | State.UNKNOWN:
-                    text = await self._settle(work, work.record)
+                    end = await self._settle(work, work.record, taken=taken)
                 case State.SUBMITTED:
-                    text = await self._follow(work, work.record)
+                    end = await self._follow(work, work.record)
                 case State.SUCCEEDED:
-                    text = await self._retrieval.bring_home(work, work.record)
+                    end = await self._retrieval.bring_home(work, work.record)
                 case State.FAILED:
                     return self._failed(work, work.record)
                 case State.PENDING | State.REJECTED | State.DOWNLOADED:
-                    return ""
-        return text
+                    break
+        return end or Outcome()
 
     # -- settle ---------------------------------------------------------------------------------------
 
-    async def _settle(self, work: Work, record: Record) -> str:
-        """Find out whether an uncertain create made a task: ask for its ``external_task_id``."""
+    async def _settle(self, work: Work, record: Record, *, taken: bool) -> Outcome | None:
+        """Find out whether an uncertain create made a task: ask for its ``external_task_id``.
+
+        ``taken``: it was refused as if that were taken.
+        """
         if record.state is State.SUBMITTING:
             text = "the run that sent this create stopped before its answer came"
             record = work.record = await write(self.ledger, record, State.UNKNOWN, "lost_track", message=text)
@@ -99,16 +104,16 @@ class Lives:
                 view = await self.asker.look_up(record.external_task_id)
                 if isinstance(view, TaskView):
                     await self.creates.adopt(work, record, view)
-                    return ""
+                    return None
                 if isinstance(view, NotFound) and old_enough and await self.asker.would_find(record):
                     work.record = await write(
                         self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
                     self.pool.not_made(work)
-                    if work.taken:
-                        return "refused as if its id were taken, and no task of that id can be found"
+                    if taken:
+                        return Outcome("refused as if its id were taken, and no task of that id can be found")
                     self._replan(work, work.record)
-                    return ""
+                    return Outcome(again=work.record is None)
                 waits = isinstance(view, NotFound) and not self.asker.lookups_proven
                 hopeless = not self._others() if waits else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
@@ -117,7 +122,7 @@ class Lives:
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.changed.set()
-        return _unsettled(record, said, proven=self.asker.lookups_proven)
+        return Outcome(_unsettled(record, said, proven=self.asker.lookups_proven))
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""
@@ -128,18 +133,18 @@ class Lives:
             work.watch is None or not work.watch.overdue(now, late=late) for work in self.following
         )
 
-    async def _follow(self, work: Work, record: Record) -> str:
+    async def _follow(self, work: Work, record: Record) -> Outcome | None:
         self.following.add(work)
         try:
-            text = await self.follower.follow(work, record)
+            end = await self.follower.follow(work, record)
             work.watch = None  # which stays where the run leaves it
-            return text
+            return end
         finally:
             self.following.discard(work)
 
     # -- fail --------------------------------------------------------------------------------------------
 
-    def _failed(self, work: Work, record: Record) -> str:
+    def _failed(self, work: Work, record: Record) -> Outcome:
         """A task that failed is tried again under the next id, after a while and up to the limit."""
         work.failed += 1
         work.failed_paid += work.paid
@@ -147,19 +152,17 @@ class Lives:
         text = cited(f"its task {record.task_id} failed: {record.error_message}", None, record.request_id)
         if work.step is None or not isinstance(work.step.job, Job):
             newest = self.ledger.series(record.base_id)[-1]
-            return text if newest.external_task_id == record.external_task_id else ""
+            return Outcome(text if newest.external_task_id == record.external_task_id else "")
         failures = self._replan(work, record)
-        if not work.again:
-            return f"{text} ({work.step.reason})"
-        work.text, work.about = f"{text}; the next run tries it again", record.external_task_id
+        if work.record is not None:
+            return Outcome(f"{text} ({work.step.reason})")
+        later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)
         if record.error_code in EXCUSED and len(failures) >= MAX_TASKS:  # once a night from here on
-            work.again, work.bucket = False, State.PENDING.value
-            return work.text
-        work.rest = retry_wait(len(failures), self._rng, self.waits.retry)
-        return ""
+            return later._replace(bucket=State.PENDING.value)
+        return later._replace(again=True, rest=retry_wait(len(failures), self._rng, self.waits.retry))
 
     def _replan(self, work: Work, record: Record) -> list[Brief]:
-        """Decide anew about a job whose create or task came to nothing; ``work.again`` where it is created again.
+        """Decide anew about a job whose create or task came to nothing: it has no row where it is created again.
 
         Returns its tasks that failed.
         """
@@ -170,7 +173,7 @@ class Lives:
         rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
         work.step = decide(job, rows)
         if work.step.action in PAYS:
-            work.record, work.again = None, True
+            work.record = None
         return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]
 
 

@@ -216,10 +216,10 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def new_row(step: Step, job: Job) -> Record:
-    """The ledger's row for a create that is about to be sent."""
+def new_row(job: Job, external_task_id: str) -> Record:
+    """The ledger's row for one of a job's tasks, before anything is known of it."""
     return Record(
-        external_task_id=step.external_task_id,
+        external_task_id=external_task_id,
         base_id=job.external_task_id,
         manifest=job.manifest,
         job_id=job.id,
@@ -228,7 +228,7 @@ def new_row(step: Step, job: Job) -> Record:
         canonical=canonical(job.request),
         state=State.PENDING,
         output_path=output_path(job),
-        cost_usd_estimate=step.cost,
+        cost_usd_estimate=cost_usd(job.request),
         image=image_name(job.request),
         output_dir=job.output_dir,
     )

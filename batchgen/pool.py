@@ -17,6 +17,7 @@ from batchgen.budget import Budget, Room
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.failures import Breaker
 from batchgen.models import Record
+from batchgen.outcomes import Outcome
 from batchgen.pacing import Slots, backoff, lasting
 from batchgen.plan import Step, tries
 
@@ -99,14 +100,9 @@ class Work:
     lane: Lane
     step: Step | None = None
     record: Record | None = None
-    again: bool = False  # it belongs back into its queue
-    rest: float = 0.0  # seconds before that
-    text: str = ""  # why it is to be created again
-    about: str = ""  # and the row that this is about
+    outcome: Outcome = field(default_factory=Outcome)  # how far it got when its turn came last
     watch: Watch | None = None  # while its task is followed
-    bucket: str | None = None  # where it ended, if not where its record says
     tries: int = 0  # times that it could not even be asked for
-    taken: bool = False  # its create was refused as if its id were taken
     holds_slot: bool = False
     paid: bool = False  # among the creates that this run pays for
     failed: int = 0  # tasks of it that ended failed in this run
@@ -234,8 +230,8 @@ class Pool:
         return self.limits.deadline is not None and now >= self.limits.deadline
 
     def rest(self, work: Work, now: float) -> None:
-        """A retry waits for ``work.rest`` seconds, and holds no slot meanwhile."""
-        heapq.heappush(work.lane.resting, (now + work.rest, next(self._order), work))
+        """A retry waits as long as its outcome says, and holds no slot meanwhile."""
+        heapq.heappush(work.lane.resting, (now + work.outcome.rest, next(self._order), work))
 
     def pause(self, now: float, *, at_least: float = 0.0) -> float:
         """Nobody creates for a while: longer each time until a create is accepted. Returns the seconds."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from batchgen.errors import ApiError, BatchgenError, EndedEarly, UsageError
+from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
 
 NOTICE = (
     logging.INFO + 5
@@ -23,7 +23,6 @@ HOPELESS = {
     "proxy",
     "certificate_expired",
 }  # causes that end the run at once where nothing worked before
-PAGE = "page"
 
 log = logging.getLogger("batchgen")
 logging.addLevelName(NOTICE, "NOTICE")

@@ -14,8 +14,7 @@ from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
 from batchgen.pacing import backoff
-from batchgen.plan import Action, Step, new_row, next_id, superseded_path
-from batchgen.prices import cost_usd
+from batchgen.plan import new_row, next_id, superseded_path
 
 TRIES = 6  # questions about one id before the recovery gives up
 SERIES = 100  # tasks of one job; an API that finds more would find any id
@@ -104,7 +103,7 @@ async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered
     changes = {name: _recovered(name, view) for name, view in views.items()}
     paid = [name for name, change in changes.items() if change.to is not State.FAILED]
     for name, change in changes.items():
-        row = new_row(Step(job, Action.CREATE, name, "recovered", cost_usd(job.request)), job)
+        row = new_row(job, name)
         if name in paid[:-1]:  # a later one is the clip of the job
             row = row._replace(output_path=superseded_path(row.output_path))
         await ledger.adopt(row, change)

@@ -23,6 +23,7 @@ from batchgen.errors import ApiError, DownloadError, NotFound
 from batchgen.inventory import Inventory
 from batchgen.ledger import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
+from batchgen.outcomes import Outcome
 from batchgen.pacing import backoff
 from batchgen.partfile import Kept
 from batchgen.plan import output_path, part_path
@@ -58,11 +59,11 @@ class Retrieval:
         self._rng = random.Random()
         self._places = asyncio.Semaphore(DOWNLOADS)
 
-    async def bring_home(self, work: Work, record: Record) -> str:
-        """Download the clip of a task that has ended well. Returns what a person has to know, or nothing."""
+    async def bring_home(self, work: Work, record: Record) -> Outcome | None:
+        """Download the clip of a task that has ended well. Returns its end for this run; None: its row has it."""
         record, root = await self._placed(work, record)
         if (why := unmounted(self._ledger, root)) is not None:
-            return f"its clip is paid and waits: {why}; mount it and run again"
+            return Outcome(f"its clip is paid and waits: {why}; mount it and run again")
         way = _Way(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
@@ -111,7 +112,7 @@ class Retrieval:
         finally:
             await self._leave(work, way)
         await self._at_home(work, record, way)
-        return ""
+        return None
 
     @property
     def _allowed(self) -> float:
@@ -144,28 +145,28 @@ class Retrieval:
         )
         return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
 
-    async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> str:
+    async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> Outcome:
         """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
         if error.gone and way.asked and (age := _age(record)) > KEPT:
             way.clear()
             if record.video_sha256 is not None:
                 return await self._lost(work, record)
-            work.bucket = "vanished"
-            return (
+            return Outcome(
                 f"its clip is gone: {error}, {age / 86400:.0f} days after its task ended (results are deleted after 30);"
-                f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up"
+                f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up",
+                "vanished",
             )
         then = "fetches it again"
         if came := sum(kept.size for kept in way.left.values()):
             then = f"goes on after the {came / (1 << 20):.1f} MiB that came"
-        return f"its clip is paid and not home yet: {error}; the next run {then}, at no cost"
+        return Outcome(f"its clip is paid and not home yet: {error}; the next run {then}, at no cost")
 
-    async def _refused(self, work: Work, record: Record, error: DownloadError) -> str:
+    async def _refused(self, work: Work, record: Record, error: DownloadError) -> Outcome:
         """Neither a second try nor waiting changes that an address is one that is not asked."""
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
         )
-        return f"its clip is paid and lies at its host, which deletes it after 30 days: {error}"
+        return Outcome(f"its clip is paid and lies at its host, which deletes it after 30 days: {error}")
 
     async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
         """All files are there: write it down."""
@@ -205,7 +206,7 @@ class Retrieval:
             )
         return record, record.root
 
-    async def fetch_again(self, work: Work, record: Record) -> str:
+    async def fetch_again(self, work: Work, record: Record) -> Outcome | None:
         """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
         where = f"its clip is no longer at {clips.absent(record)}"
         try:
@@ -213,28 +214,28 @@ class Retrieval:
         except ApiError as error:
             if isinstance(error, NotFound) and _age(record) > KEPT:
                 return await self._lost(work, record)
-            work.bucket = State.SUCCEEDED.value
-            return f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
+            text = f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
+            return Outcome(text, State.SUCCEEDED.value)
         values = addresses(record, view)
         if not values:
             if _age(record) > KEPT:
                 return await self._lost(work, record)
-            work.bucket = State.SUCCEEDED.value
-            return f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
+            text = f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
+            return Outcome(text, State.SUCCEEDED.value)
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
         )
         tell(logging.INFO, "clip_missing", record, f"{where}: fetched again, at no cost")
-        return ""
+        return None
 
-    async def _lost(self, work: Work, record: Record) -> str:
+    async def _lost(self, work: Work, record: Record) -> Outcome:
         """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
         text = f"its clip was at {clips.absent(record)} and is no longer there, and the API has deleted it"
         work.record = await write(
             self._ledger, record, State.DOWNLOADED, "clip_gone", code=CLIP_GONE, message=text
         )
-        work.bucket = "vanished"
-        return f"{text}; a copy that is put back there is found by the next run. Nothing is paid or asked for again"
+        advice = "a copy that is put back there is found by the next run. Nothing is paid or asked for again"
+        return Outcome(f"{text}; {advice}", "vanished")
 
     async def _ask_anew(self, record: Record, way: _Way) -> Record:
         """Addresses expire: ask for the task's present ones."""

@@ -14,6 +14,7 @@ from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionEr
 from batchgen.inventory import Inventory
 from batchgen.life import Lives
 from batchgen.models import Record, State
+from batchgen.outcomes import Outcome
 from batchgen.pacing import Waits
 from batchgen.plan import PAYS, Action, Step, tries
 from batchgen.pool import Lane, Pool, Work
@@ -96,7 +97,7 @@ class Runner:
                 self._pool.found(work)
             self._spawn(work)
         for step in planned.values():  # the ledger has gone on since the plan was made
-            self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)), "")
+            self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
         await self._feed(submit_only)
         await self._wind_up()
         if self._bug is not None:
@@ -157,8 +158,8 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._pool.lanes:
             for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.resting)):
-                work.bucket = "unrecorded" if lane.unrecorded else None
-                self._count(work, work.text)
+                work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)
+                self._count(work)
             lane.again.clear()
             lane.queue.clear()
             lane.resting.clear()
@@ -172,38 +173,38 @@ class Runner:
         work = self._tasks.pop(task)
         self._lives.changed.set()
         if task.cancelled():  # before its first step
-            self._count(work, "")
+            self._count(work)
         elif (error := task.exception()) is not None:
             self._bug = self._bug or error
             self.end(EndedEarly(f"a bug: {error!r}"))
 
     async def _life(self, work: Work) -> None:
-        work.again, work.rest, work.text = False, 0.0, ""
-        text = ""
+        work.outcome = Outcome()
         try:
-            text = await self._alive(work)
+            work.outcome = await self._alive(work)
         except TransitionError as error:  # of this job alone
-            text = str(error)
+            work.outcome = Outcome(str(error))
         except LedgerError as error:
             self.end(error)
-        if work.record is None or work.record.state is not State.SUBMITTED or work.bucket is not None:
+        ended = work.record is None or work.record.state is not State.SUBMITTED
+        if ended or work.outcome.bucket is not None:
             self._pool.ended(work)  # else its task goes on, and holds its slot
-        if not work.again:
-            self._count(work, text)
-        elif work.rest:
+        if not work.outcome.again:
+            self._count(work)
+        elif work.outcome.rest:
             self._pool.rest(work, asyncio.get_running_loop().time())
         else:
             work.lane.again.append(work)
 
-    async def _alive(self, work: Work) -> str:
+    async def _alive(self, work: Work) -> Outcome:
         try:
             return await self._lives.live(work)
         except asyncio.CancelledError:  # the run ends; the ledger has where this job stands
-            return await self._lives.follower.leave(work) if self._leaving else ""
+            return await self._lives.follower.leave(work) if self._leaving else Outcome()
 
-    def _count(self, work: Work, text: str) -> None:
-        record, step = work.record, work.step
-        bucket = work.bucket or (record.state.value if record is not None else State.PENDING.value)
+    def _count(self, work: Work) -> None:
+        record, step, text = work.record, work.step, work.outcome.text
+        bucket = work.outcome.bucket or (record.state.value if record is not None else State.PENDING.value)
         if bucket == State.SUBMITTING:
             bucket = State.UNKNOWN.value
         if bucket == State.PENDING and (work.failed or (step is not None and step.action is Action.RETRY)):
@@ -223,6 +224,6 @@ class Runner:
             name = name or (
                 (record.manifest, record.job_id, record.take) if record is not None else ("", "", 1)
             )
-            task = record.external_task_id if record is not None else work.about
+            task = record.external_task_id if record is not None else work.outcome.about
             task = task or (step.external_task_id if step is not None else "")
             self.tally.endings.append(Ending(bucket, *name, task, text))

@@ -6,17 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from batchgen.errors import (
-    AccountStop,
-    ApiError,
-    ImageError,
-    MaybeAccepted,
-    NeverSent,
-    SlotsFull,
-    Throttled,
-    TransitionError,
-    UnknownCode,
-)
+from batchgen.errors import TransitionError
 from batchgen.models import Change, Record, State
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
@@ -135,22 +125,3 @@ def settled(record: Record, change: Change, at: float) -> dict[str, Any]:
         if not columns.get(name, getattr(record, name)):
             raise TransitionError(f"{record.external_task_id}: {to} needs {name}.")
     return columns
-
-
-def not_created(external_task_id: str, error: ApiError | ImageError) -> Change:
-    """The change that a create without a task id means for its own row."""
-    if isinstance(error, ImageError):
-        return Change(external_task_id, State.PENDING, "not_sent", message=str(error))
-    to, event = next(verdict for kind, verdict in _VERDICTS.items() if isinstance(error, kind))
-    return Change(external_task_id, to, event, error.code, str(error), error.request_id)
-
-
-_VERDICTS: Mapping[type[ApiError], tuple[State, str]] = {
-    NeverSent: (State.PENDING, "not_sent"),
-    SlotsFull: (State.PENDING, "slots_full"),
-    Throttled: (State.PENDING, "throttled"),
-    AccountStop: (State.PENDING, "account_stopped"),
-    UnknownCode: (State.PENDING, "unknown_code"),
-    MaybeAccepted: (State.UNKNOWN, "unclear"),
-    ApiError: (State.REJECTED, "refused"),
-}

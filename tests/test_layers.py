@@ -64,6 +64,8 @@ LAYERS = {
             "pool",
             "tally",
             "failures",
+            "dispositions",
+            "outcomes",
             "endpoint",
             "files",
             "addresses",
