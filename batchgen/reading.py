@@ -162,7 +162,7 @@ class Reading:
                         "%s: passed over %d leftovers of programs: %s", shown, len(found.leftovers), what
                     )
             else:
-                self._read_many(table(full, shown), "row", shared)
+                self._read_many(table(full, shown, within), "row", shared)
         except OSError as error:
             if skip:
                 return

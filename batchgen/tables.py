@@ -14,13 +14,13 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from batchgen import cells as dialects
 from batchgen import schema
-from batchgen.files import regular
-from batchgen.models import Place, Problem
+from batchgen.files import regular, regular_below
+from batchgen.models import Place, Problem, Within
 from batchgen.origins import Draft, InTable, cell_position
 from batchgen.yaml12 import YamlError, decode
 
@@ -33,25 +33,27 @@ _SEP_LINE: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 _QUOTES: Final = re.compile("[\u201c-\u201f\u00ab\u00bb]")
 
 Reader = Callable[[str], Any]
+Opener = Callable[[str, int], int]
 
 
-def table(path: str, shown: str) -> Iterator[Draft | Problem]:
-    """A draft for every row of the table ``path`` that isn't empty. Raises OSError.
+def table(path: str, shown: str, within: Within | None = None) -> Iterator[Draft | Problem]:
+    """A draft for every row of the table ``path`` that isn't empty. Raises OSError, also where it leads out of ``within``.
 
     Text around a cell is cut off; an empty cell, and a ``null`` in JSON Lines, is an absent field.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         yield Problem(Place(shown), "", "is not a regular file")
         return
-    with open(path, "rb", opener=regular) as file:
+    opener = regular if within is None else partial(regular_below, within=within)
+    with open(path, "rb", opener=opener) as file:
         head = file.read(HEAD)
     suffix = os.path.splitext(path)[1].lower()
     if what := _no_text(head):
         yield Problem(Place(shown), "", what)
     elif suffix in (".csv", ".tsv"):
-        yield from _Csv(path, shown, head).drafts()
+        yield from _Csv(path, shown, head, opener).drafts()
     elif suffix == ".jsonl":
-        yield from _json_lines(path, shown)
+        yield from _json_lines(path, shown, opener)
     else:
         yield Problem(Place(shown), "", "is neither .csv, .tsv nor .jsonl")
 
@@ -71,7 +73,8 @@ def _no_text(head: bytes) -> str | None:
 class _Csv:
     """One file with separated cells: how it is written, and its rows."""
 
-    def __init__(self, path: str, shown: str, head: bytes) -> None:
+    def __init__(self, path: str, shown: str, head: bytes, opener: Opener) -> None:
+        self._opener = opener
         self.path = path
         self.shown = shown
         self.encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"
@@ -85,7 +88,7 @@ class _Csv:
         readers: list[tuple[str, Reader]] = []
         row = 0
         with (
-            open(self.path, encoding=self.encoding, newline="", opener=regular) as file,
+            open(self.path, encoding=self.encoding, newline="", opener=self._opener) as file,
             _long_cells(),
         ):
             rows = csv.reader(_lines(file.readline, lines), delimiter=self.separator, strict=True)
@@ -173,7 +176,7 @@ class _Csv:
         return Draft(origin, fields)
 
     def _undecodable(self) -> Problem:
-        with open(self.path, "rb", opener=regular) as file:
+        with open(self.path, "rb", opener=self._opener) as file:
             data = file.read()
         if self.encoding == "utf-16":
             return Problem(Place(self.shown), "", f"its UTF-16 text is damaged; {_SAVE}")
@@ -243,10 +246,10 @@ def _csv_words(error: csv.Error) -> str:
     return text
 
 
-def _json_lines(path: str, shown: str) -> Iterator[Draft | Problem]:
+def _json_lines(path: str, shown: str, opener: Opener) -> Iterator[Draft | Problem]:
     row = 0
     found = False
-    with open(path, "rb", opener=regular) as file:
+    with open(path, "rb", opener=opener) as file:
         while data := file.readline(LONGEST_ROW + 1):
             row += 1
             try:

@@ -43,6 +43,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     desk.write("private/passport.png", PASSPORT)
     desk.write("home/passport.png", PASSPORT)
     desk.write("private/key", f"{SECRET}\n")
+    lines = [{"id": name, "image": "inbox/good.png", "prompt": SECRET} for name in ("good", "cat")]
+    desk.write("private/rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    desk.write("private/rows.csv", f"id,image,prompt\ngood,inbox/good.png,{SECRET}\nb,inbox/good.png,y\n")
     desk.write("private/key.yaml", f"negative_prompt: {SECRET}\n")
     return desk
 
@@ -125,6 +128,9 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack, int]] = {
     "a folder that is a link, and a sidecar": (
         FOLDER, both(link("sub", "../private"), put("cat.yaml", "image_tail: inbox/sub/passport.png")), 1),
     "a path in a row": (TABLE, rows("cat,PRIVATE/passport.png,x"), 1),
+    "a table that is a link": (TABLE, link("rows.csv", "../private/rows.csv"), 2),
+    "lines of JSON that are a link": (JSON_TABLE, link("rows.jsonl", "PRIVATE/rows.jsonl"), 2),
+    "a table that is a link to the environment": (TABLE, link("rows.csv", "/proc/self/environ"), 2),
     "a way up in a row": (TABLE, rows("cat,inbox/../private/passport.png,x"), 1),
     "the home folder in a row": (TABLE, rows("cat,~/passport.png,x"), 1),
     "a folder beside the table's": (TABLE, rows("cat,private/passport.png,x"), 1),
@@ -179,7 +185,7 @@ def test_nothing_of_a_private_file_leaves_it(
         assert len(server.accepted()) == {0: 2, 1: 1, 2: 0}[code]
         assert DIGEST not in sent and len(sent) == len(server.accepted())
     told = (result.out + result.err).encode() + written(desk)
-    assert b"good" in told
+    assert b"SQLite format 3" in told
     for secret in (SECRET.encode(), KEY.encode(), DIGEST.encode()):
         assert secret not in told
     if code:
