@@ -210,7 +210,7 @@ class Api:
                     del self._creates[progress]
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error)}")
+            failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error, sent=upload.complete)}")
             cause = error
             if reading is not None and isinstance(error, TimeoutError) and not self._hurried:
                 said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
@@ -275,10 +275,11 @@ class Api:
                 answered_at(response.headers) or time.time(),
             )
 
-    def _reason(self, error: BaseException) -> str:
-        """What went wrong on the wire, in a line."""
+    def _reason(self, error: BaseException, *, sent: bool = True) -> str:
+        """What went wrong on the wire, in a line; ``sent``: the request was out by then."""
         if isinstance(error, TimeoutError):
-            return "the run was ended" if self._hurried else f"nothing moved for {self._timeout:g} s"
+            slow = "none came whole within" if sent else "nothing moved for"
+            return "the run was ended" if self._hurried else f"{slow} {self._timeout:g} s"
         text = str(error)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             text = f"the proxy {self._way['proxy']} answered HTTP {error.status}: {error.message}"

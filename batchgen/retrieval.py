@@ -67,7 +67,7 @@ class Retrieval:
         way = _Way(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
-        last = now() + self._allowed
+        last = math.inf  # when its time is over, which begins with its first turn
         refused = False
         try:
             while (link := way.next) is not None:
@@ -80,7 +80,7 @@ class Retrieval:
                 try:
                     queued = now()
                     async with self._places:
-                        last += now() - queued
+                        last = now() + self._allowed if last == math.inf else last + now() - queued
                         way.home[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
                     if way.came(link.part, math.inf):
                         failed, since, last = 0, now(), last + self._allowed
