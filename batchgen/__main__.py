@@ -8,9 +8,12 @@ import sys
 def main() -> int:
     """Run one command and return its exit code. Ctrl-C while the modules load is no traceback either."""
     try:
-        from batchgen import cli
+        from batchgen import cli, output
+        from batchgen.masking import Mask
 
-        return cli.main()
+        mask = Mask()
+        output.guard(mask)
+        return cli.main(mask=mask)
     except KeyboardInterrupt:
         sys.stderr.write("batchgen: interrupted\n")
         return 130

@@ -182,8 +182,9 @@ def _document(answer: Answer) -> Mapping[str, Any]:
 
 
 def _parsed(body: bytes | str) -> Mapping[str, Any]:
+    """JSON in UTF-8, and in nothing else that JSON may be in: who reads it as text must see the same."""
     try:
-        return fields.mapping(json.loads(body))
+        return fields.mapping(json.loads(body.decode("utf-8-sig") if isinstance(body, bytes) else body))
     except (ValueError, RecursionError):
         return {}
 
@@ -226,6 +227,8 @@ def _code(value: object) -> int | str | None:
 
 def _first_line(answer: Answer) -> str:
     """What a person can read in a body: a page's title and first words, or the first line."""
+    if 3 * answer.body.count(b"\0") > len(answer.body) > 0:  # UTF-16, UTF-32
+        return f"HTTP {answer.status} with a body that is no UTF-8 text"
     text = answer.body[:20_000].decode("utf-8", "replace")
     title = re.search(r"<title[^>]*>(.*?)</title>", text, flags=re.S | re.I)
     bare = re.sub(r"(?is)<(style|script|title|head(?=[ >])).*?</\1>|<!--.*?-->|<[^>]*>", " ", text[:20_000])

@@ -81,14 +81,17 @@ class _Upload(Payload):
 
 
 async def _aside(work: Callable[[], None]) -> None:
-    """Do it in a thread of its own, which may hang for ever: the program ends without it. It may raise OSError."""
+    """Do it in a thread of its own, which may hang for ever: the program ends without it.
+
+    It may raise OSError and ImageError.
+    """
     done: Future[None] = Future()
     done.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
             work()
-        except OSError as error:
+        except (OSError, ImageError) as error:
             done.set_exception(error)
         else:
             done.set_result(None)
@@ -190,11 +193,13 @@ class Api:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
 
         Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
-        accepted), or what :func:`answers.read_create` makes of a refusal.
+        accepted), or what :func:`answers.read_create` makes of a refusal. A request that holds the key is an ImageError.
         """
         progress = asyncio.timeout(None)
         cause: BaseException | None = None
         body = Body(fields)
+        if any(self.credentials.mask.holds(text.rstrip("=")) for text in body.texts()):
+            raise ImageError("the request holds the API key, so it is not sent; take it out of the job")
         upload = _Upload(body, partial(self._postpone, progress))
         reading: ImageFile | None = None
         try:
@@ -203,7 +208,7 @@ class Api:
                 self._postpone(progress)
                 try:
                     for reading in body.files:
-                        await _aside(partial(fetch, reading))
+                        await _aside(partial(fetch, reading, self.credentials.secret))
                     reading = None
                     answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
@@ -270,7 +275,7 @@ class Api:
                 response.status,
                 self.credentials.masked(body),
                 response.headers.get("Retry-After"),
-                self.credentials.masked(location.encode("utf-8", "replace")).decode() or None,
+                self.credentials.mask(location) or None,
                 complete,
                 answered_at(response.headers) or time.time(),
             )
@@ -293,8 +298,7 @@ class Api:
         elif type(error) is aiohttp.ClientOSError:
             lost = "the connection was closed while the request was sent"
             text = os.strerror(error.errno) if error.errno else lost
-        text = self.credentials.masked(text.encode("utf-8", "replace")).decode()
-        return in_a_line(text)[:300] or type(error).__name__
+        return in_a_line(self.credentials.mask(text))[:300] or type(error).__name__
 
     def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
         """The error of a request that did not get through, with what a person has to put right, if anything."""

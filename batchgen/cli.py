@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from batchgen import logs, options, settings
 from batchgen.errors import ApiError, BatchgenError, Interrupted, ManifestError, UsageError, cited
+from batchgen.masking import Mask
 from batchgen.output import Output, open_streams, quiet_pipe
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code; argparse exits by itself on a bad command line."""
+def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
+    """Run one command. Returns the exit code; argparse exits by itself on a bad command line.
+
+    All that is said passes through ``mask``, which learns the key as soon as it is known.
+    """
     gc.set_threshold(100_000, 20, 100)  # until there is a plan: values by the million, without a cycle
     open_streams()
     try:
@@ -31,10 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"batchgen: {error}\n")
             return error.exit_code
         raise
-    out = Output(args)
+    mask = mask if mask is not None else Mask()
+    out = Output(args, mask)
     code = 0
     try:
-        with quiet_pipe(), logs.configured(args):
+        _learn(mask)
+        with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # whose own start does not survive a Ctrl-C
             code = COMMANDS[args.command](args, out)
@@ -48,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refuse(args, out, Interrupted("interrupted; nothing was being created", 130))
     return code
+
+
+def _learn(mask: Mask) -> None:
+    """Tell what stands in front of all output the key that the environment has, whether the command needs it or not."""
+    from batchgen import keys
+
+    if key := keys.at_hand(os.environ):
+        keys.keep_out_of_core_dumps()
+        mask.learn(key)
 
 
 @contextlib.contextmanager
@@ -85,7 +100,11 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
     from batchgen import manifest, report
 
     manifests, problems = manifest.read(
-        args.paths, output_dir=args.output_dir, strict=args.strict, now=time.time()
+        args.paths,
+        output_dir=args.output_dir,
+        strict=args.strict,
+        now=time.time(),
+        holds_key=out.mask.holds_key,
     )
     warned = [warning for one in manifests for warning in one.warnings]
     warned += [bad.problem for one in manifests for bad in one.unusable if bad.waits]
@@ -130,7 +149,12 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
         known = ledger.images() if ledger is not None else {}
         manifests, problems = manifest.read(
-            args.paths, output_dir=args.output_dir, strict=args.strict, known=known, now=time.time()
+            args.paths,
+            output_dir=args.output_dir,
+            strict=args.strict,
+            known=known,
+            now=time.time(),
+            holds_key=out.mask.holds_key,
         )
         if not manifests:
             raise ManifestError(problems)

@@ -261,6 +261,14 @@ def _no_database(path: str) -> LedgerError:
     )
 
 
+def make_folders(path: str) -> None:
+    """Missing folders, for the user alone."""
+    if not os.path.isdir(path):
+        make_folders(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+
+
 def refuse_special(path: str) -> None:
     """Raise LedgerError where there is no file, or something that isn't one (opening a FIFO would wait forever)."""
     try:

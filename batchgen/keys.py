@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
+from batchgen import files
 from batchgen.errors import UsageError
 
 KEY_VARIABLE = "POWERTOKENS_API_KEY"
@@ -51,6 +52,19 @@ def api_key(environ: Mapping[str, str]) -> str:
             f"the API key from {source} has characters that no key has; was more than the key copied?"
         )
     return key
+
+
+def at_hand(environ: Mapping[str, str]) -> str:
+    """The key as far as it is known without running a command or waiting, else "": for what must not be shown."""
+    if key := environ.get(KEY_VARIABLE, "").strip():
+        return key
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    file = environ.get(KEY_FILE_VARIABLE) or (os.path.join(folder, CREDENTIAL) if folder else "")
+    try:
+        with open(os.path.expanduser(file), "rb", opener=files.regular) as opened:
+            return _text(opened.read(LONGEST_KEY))
+    except (OSError, ValueError):
+        return ""
 
 
 def keep_out_of_core_dumps() -> None:

@@ -6,7 +6,6 @@ all others that waited for the same fsync (:mod:`batchgen.groupcommit`). Reads a
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -23,7 +22,16 @@ from batchgen.lock import Lock
 from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
 from batchgen.records import Records
 from batchgen.rows import COLUMNS, path_key, to_record
-from batchgen.transitions import ADOPTED, ALLOWED, MAY_BE_PAID, WITHOUT_TASK, advance, settled
+from batchgen.transitions import (
+    ADOPTED,
+    ALLOWED,
+    MAY_BE_PAID,
+    WITHOUT_TASK,
+    advance,
+    settled,
+    task_seconds,
+    told_as,
+)
 
 Clock = Callable[[], float]
 
@@ -45,9 +53,12 @@ class Ledger(Records):
     """The ledger of the one run that may write it. Made by :meth:`open`; a context manager."""
 
     def __init__(
-        self, path: str, lock: Lock, writer: sqlite3.Connection, reader: sqlite3.Connection, clock: Clock
-    ):
+        self, path: str, lock: Lock, connections: tuple[sqlite3.Connection, sqlite3.Connection], clock: Clock,
+        masked: Callable[[str], str],
+    ):  # fmt: skip
+        writer, reader = connections
         super().__init__(path, reader)
+        self._masked = masked
         self._lock = lock
         self._writer = writer
         self._clock = clock
@@ -62,15 +73,19 @@ class Ledger(Records):
         lock_wait: float = 0.0,
         clock: Clock = time.time,
         migrations: Sequence[str] = database.MIGRATIONS,
+        masked: Callable[[str], str] = str,
     ) -> Ledger:
         """Open for writing, and make it where there is none. ``origin`` is the API that its task ids belong to.
+
+        What others said is stored as ``masked`` makes it: without the key. Ids, paths and requests stay as they are, or
+        work would be lost; a job or an answer with the key in them is refused before.
 
         Raises LedgerBusy if another run still holds it after ``lock_wait`` seconds, and LedgerError where it can't
         be used: damaged, of another origin, of a newer version, no ledger at all.
         """
         path = os.path.realpath(path)  # two names of one ledger are one lock
         try:
-            _make_folders(os.path.dirname(path))
+            database.make_folders(os.path.dirname(path))
             lock = Lock.acquire(f"{path}.lock", wait=lock_wait, clock=clock)
         except OSError as error:
             raise LedgerError(
@@ -81,7 +96,8 @@ class Ledger(Records):
                 database.prepare(path, origin, migrations)
             writer = database.open_to_write(path, origin, migrations)
             try:
-                return cls(path, lock, writer, database.open_to_read(path, origin, migrations), clock)
+                reader = database.open_to_read(path, origin, migrations)
+                return cls(path, lock, (writer, reader), clock, masked)
             except BaseException:
                 writer.close()
                 raise
@@ -116,12 +132,13 @@ class Ledger(Records):
         Returns it as stored. Its ``output_path`` may differ from the proposed one: see :func:`_free_path`.
         Raises TransitionError where a create must not be sent: for this id, or for this job under another id.
         """
-        kind, told, at = record.kind, _json(detail), self._clock()
-        return await self._commits.write(lambda: self._begin(record, kind, told, at))
+        kind, told, at = record.kind, self._json(detail), self._clock()
+        row = record._replace(image=self._masked(record.image)) if record.image else record
+        return await self._commits.write(lambda: self._begin(row, kind, told, at))
 
     async def apply(self, change: Change) -> Record:
         """Take a row one step on; :func:`batchgen.transitions.advance` says which are allowed. Raises TransitionError."""
-        told, at = _json(change.detail), self._clock()
+        told, at = self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._apply(change, told, at))
 
     async def adopt(self, record: Record, change: Change) -> Record:
@@ -129,7 +146,7 @@ class Ledger(Records):
 
         ``change.to`` is submitted, succeeded or failed. Raises TransitionError, also where the row has a task.
         """
-        kind, told, at = record.kind, _json(change.detail), self._clock()
+        kind, told, at = record.kind, self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._adopt(record, kind, change, told, at))
 
     async def rename(self, changes: Sequence[Change]) -> list[Record]:
@@ -143,12 +160,12 @@ class Ledger(Records):
 
     async def moved(self, change: Change) -> Record:
         """Record that a clip has been moved, or that it isn't moved any more."""
-        told, at = _json(change.detail), self._clock()
+        told, at = self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._moved(change, told, at))
 
     async def set_note(self, key: str, value: str) -> None:
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-        await self._commits.write(lambda: self._write_all(sql, [(key, value)]))
+        await self._commits.write(lambda: self._write_all(sql, [(key, self._masked(value))]))
 
     async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
         """Keep which jobs of these manifests have images that fail their checks, and no others of them.
@@ -160,7 +177,7 @@ class Ledger(Records):
         after: dict[tuple[str, str, int], Unusable] = {}
         for bad in (bad for one in manifests for bad in one.unusable if not bad.waits):
             old = before.get(bad.key)
-            text = f"{bad.problem.text} ({bad.problem.place})"
+            text = self._masked(f"{bad.problem.text} ({bad.problem.place})")
             if old is not None and old.evidence == bad.evidence:
                 after[bad.key] = old._replace(text=text)
             else:
@@ -185,7 +202,7 @@ class Ledger(Records):
     async def remember_images(self, images: Iterable[ImageFile]) -> None:
         rows = [
             (
-                one.path,
+                self._masked(one.path),
                 one.size,
                 str(one.mtime_ns),
                 str(one.inode),
@@ -230,6 +247,7 @@ class Ledger(Records):
         return row
 
     def _apply(self, change: Change, told: str | None, at: float) -> Record:
+        change = told_as(change, self._masked)
         found = self._execute(_FIND, (change.external_task_id,)).fetchone()
         if found is None:
             raise TransitionError(f"{change.external_task_id}: the ledger has no such row.")
@@ -243,7 +261,7 @@ class Ledger(Records):
             columns["output_key"] = path_key(path) if holds else None
             row = row._replace(output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
-            columns["length"] = _length(row)
+            columns["length"] = task_seconds(row)
         self._execute(_update(tuple(columns)), (*columns.values(), number))
         self._log(number, record.state, change, told, at)
         return row
@@ -267,7 +285,7 @@ class Ledger(Records):
             ours = row.video_path in (before.output_path, change.values.get("output_path"))
             if row.video_path != row.output_path and (moving or ours):
                 self._execute("INSERT OR REPLACE INTO moves VALUES (?, ?)", (number, row.output_path))
-            told = _json({"from": before.output_path, "to": row.output_path})
+            told = self._json({"from": before.output_path, "to": row.output_path})
             self._log(number, before.state, change, told, at)
             after.append(row)
         return after
@@ -283,6 +301,7 @@ class Ledger(Records):
     def _adopt(self, record: Record, kind: str, change: Change, told: str | None, at: float) -> Record:
         if change.to not in ADOPTED or change.external_task_id != record.external_task_id:
             raise TransitionError(f"{record.external_task_id}: can't be adopted as {change.to}.")
+        change = told_as(change, self._masked)
         number, mine, _ = self._family(record)
         if mine is not None and mine.state not in WITHOUT_TASK:
             raise TransitionError(f"{mine.external_task_id}: is {mine.state} and has task {mine.task_id}.")
@@ -342,7 +361,7 @@ class Ledger(Records):
         values = (
             *row,
             kind,
-            _length(row) if row.state is State.SUCCEEDED else None,
+            task_seconds(row) if row.state is State.SUCCEEDED else None,
             path_key(row.output_path) if row.state in MAY_BE_PAID else None,
         )
         if number is not None:
@@ -360,6 +379,9 @@ class Ledger(Records):
             (number, at, change.event, before, change.to, code, change.message, change.request_id, told),
         )
 
+    def _json(self, detail: Mapping[str, Any] | None) -> str | None:
+        return self._masked(json.dumps(detail, separators=(",", ":"), default=str)) if detail else None
+
     def _execute(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
         return database.execute(self._writer, sql, values)
 
@@ -370,22 +392,3 @@ _IDENTITY = frozenset({"external_task_id", "base_id"})
 @functools.cache
 def _update(names: tuple[str, ...]) -> str:
     return f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"
-
-
-def _json(detail: Mapping[str, Any] | None) -> str | None:
-    return json.dumps(detail, separators=(",", ":"), default=str) if detail else None
-
-
-def _length(row: Record) -> float | None:
-    """Seconds that the task took; None where the clocks disagree."""
-    if row.submitted_at is None or row.finished_at is None or row.finished_at < row.submitted_at:
-        return None
-    return row.finished_at - row.submitted_at
-
-
-def _make_folders(path: str) -> None:
-    """Missing folders, for the user alone."""
-    if not os.path.isdir(path):
-        _make_folders(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, mode=0o700)

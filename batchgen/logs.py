@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from batchgen import files
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
+from batchgen.masking import Mask
 from batchgen.reach import NOTICE
 
 log = logging.getLogger("batchgen")
@@ -21,11 +22,15 @@ log = logging.getLogger("batchgen")
 class _Lines(logging.Formatter):
     """A line for each thing, whatever is in the names of files."""
 
+    def __init__(self, mask: Mask, form: str | None = None) -> None:
+        super().__init__(form)
+        self._mask = mask
+
     def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
+        return visible(self._mask(super().format(record)))
 
 
-class _JsonLines(logging.Formatter):
+class _JsonLines(_Lines):
     """One JSON object a line, with the ``action`` and ``external_task_id`` of what happened."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -33,7 +38,8 @@ class _JsonLines(logging.Formatter):
         for name in ("action", "external_task_id"):
             if (value := getattr(record, name, None)) is not None:
                 line[name] = value
-        return visible(json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False))
+        text = json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
+        return visible(self._mask(text))
 
 
 class _LogFile(logging.FileHandler):
@@ -45,7 +51,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def configured(args: argparse.Namespace) -> Iterator[None]:
+def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
     """stderr shows warnings (-v: everything, -q: errors; a terminal: notices), a log file everything. Raises UsageError."""
     stderr = logging.StreamHandler()
     usual = NOTICE if stderr.stream.isatty() else logging.WARNING
@@ -57,7 +63,11 @@ def configured(args: argparse.Namespace) -> Iterator[None]:
             handlers.append(_LogFile(args.log_file))
         except OSError as error:
             raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
-    form = _JsonLines() if args.log_format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s")
+    form = (
+        _JsonLines(mask)
+        if args.log_format == "json"
+        else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
+    )
     log.setLevel(min(handler.level or logging.INFO for handler in handlers))  # what nobody shows isn't made
     log.propagate = False
     for handler in handlers:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ from batchgen.escapes import visible
 from batchgen.models import ImageFile, Job, Within
 from batchgen.origins import Draft, beside
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in, stem
-from batchgen.request import canonical, digest, external_task_id, image_values
+from batchgen.request import LONG, canonical, digest, external_task_id, image_values
 from batchgen.schema import Finding
 from batchgen.sources import SourceError, Sources, label, stamp, with_values
 
@@ -23,6 +24,7 @@ UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
+HOLDS_KEY: Final = "holds the API key: take it out; nothing of this manifest is sent until then"
 # No problem: an id that was paid for is for ever, and every command that names one is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, so it is hard to name to a command; a new job gets a better one"
 TURNED: Final = (
@@ -72,7 +74,15 @@ class Shared(NamedTuple):
 class Maker:
     """Makes the jobs of one manifest. Paths in fields start at ``base``, an absolute folder."""
 
-    def __init__(self, manifest: str, base: str, output_dir: str, sources: Sources) -> None:
+    def __init__(
+        self,
+        manifest: str,
+        base: str,
+        output_dir: str,
+        sources: Sources,
+        holds_key: Callable[[str], bool] | None,
+    ) -> None:
+        self._holds_key = holds_key
         self.manifest = manifest
         self.base = base
         self.output_dir = output_dir
@@ -115,6 +125,8 @@ class Maker:
                 findings.append(Finding(error.path, error.text))
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
+        if self._holds_key is not None:
+            findings += self._fields_with_key(draft, request, self._holds_key)
         job_id, take = request.pop("id", None), request.pop("take", None)
         job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
         take = 1 if take is None else take
@@ -170,6 +182,21 @@ class Maker:
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return Made(good_id, take, job, [], [], warnings)
+
+    @staticmethod
+    def _fields_with_key(
+        draft: Draft, request: Mapping[str, Any], holds_key: Callable[[str], bool]
+    ) -> list[Finding]:
+        """The fields that hold the API's key, which belongs in no request and would be in the ledger."""
+        fields = {**request, "id": request.get("id", draft.id), "image": draft.file or request.get("image")}
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in fields.items()
+            if value and (not isinstance(value, str) or len(value) < LONG)
+        }
+        if not holds_key(" ".join(texts.values())):
+            return []
+        return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if holds_key(text)]
 
     def _unwritable(self, job_id: str, take: int) -> str | None:
         """Why a job's clip could not be written under its name."""

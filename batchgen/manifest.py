@@ -30,6 +30,7 @@ def read(
     known: Mapping[str, ImageFile] = MappingProxyType({}),
     inspect: Callable[[str, Within | None], ImageFile] = images.inspect,
     now: float = 0.0,
+    holds_key: Callable[[str], bool] | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:
     """Every manifest without problems, and all problems of all others, in the order of the paths and their lines.
 
@@ -37,11 +38,12 @@ def read(
     paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
     fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
     anyway, it is reported with the rest. An image that isn't whole and was written shortly before ``now`` (Unix
-    seconds) is waited for. With ``strict``, warnings are problems. Raises UsageError for a path that is neither a
+    seconds) is waited for. With ``strict``, warnings are problems; so is a job with the API's key in it, as ``holds_key``
+    tells. Raises UsageError for a path that is neither a
     manifest nor a folder with one.
     """
     sources = Sources(inspect, known, now)
-    readings = [Reading(file, output_dir, sources) for file in _files(paths)]
+    readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
     for reading in readings:
         reading.read()
     if grown := sources.grown():

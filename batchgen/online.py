@@ -43,8 +43,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
     if args.sandbox:
         return asyncio.run(_rehearse(args, out))
-    base_url, key = _api_settings(args)
-    with end_of(args, out) as end, _ledger(args, base_url, end) as ledger:
+    base_url, key = _api_settings(args, out)
+    with end_of(args, out) as end, _ledger(args, out, base_url, end) as ledger:
         return asyncio.run(_run(args, out, ledger, (base_url, key), end))
 
 
@@ -52,16 +52,16 @@ def collect(args: argparse.Namespace, out: Output) -> int:
     """Follow and download what the ledger has open."""
     args.paths = ()
     args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
-    base_url, key = _api_settings(args)
+    base_url, key = _api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with end_of(args, out) as end, _ledger(args, base_url, end) as ledger:
+    with end_of(args, out) as end, _ledger(args, out, base_url, end) as ledger:
         return asyncio.run(_run(args, out, ledger, (base_url, key), end))
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
     """Adopt every task of these manifests that the API knows and the ledger doesn't."""
-    base_url, key = _api_settings(args)
-    with End(out) as end, _ledger(args, base_url, end) as ledger:
+    base_url, key = _api_settings(args, out)
+    with End(out) as end, _ledger(args, out, base_url, end) as ledger:
         return asyncio.run(_recover(args, out, ledger, (base_url, key), end))
 
 
@@ -78,7 +78,7 @@ async def _rehearse(args: argparse.Namespace, out: Output) -> int:
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
-        with end_of(args, out) as end, _ledger(args, url, end) as ledger:
+        with end_of(args, out) as end, _ledger(args, out, url, end) as ledger:
             return await _run(args, out, ledger, (url, "sandbox"), end)
     finally:
         await sandbox.stop()
@@ -93,7 +93,7 @@ async def _run(
     end.watch()
     creating = args.command == "run"
     submit_only = creating and args.submit_only
-    manifests, problems = await _manifests(args, ledger) if args.paths else ([], [])
+    manifests, problems = await _manifests(args, out, ledger) if args.paths else ([], [])
     breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
     pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random(), breaker)
     recovers = bool(manifests) and args.recover
@@ -222,7 +222,7 @@ def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
 async def _recover(
     args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
 ) -> int:
-    manifests, problems = await _manifests(args, ledger)
+    manifests, problems = await _manifests(args, out, ledger)
     if not manifests:
         raise ManifestError(problems)
     from batchgen.api import Api
@@ -270,7 +270,9 @@ async def _recover(
 # -- manifests and the plan ----------------------------------------------------------------------------------------
 
 
-async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:
+async def _manifests(
+    args: argparse.Namespace, out: Output, ledger: Ledger
+) -> tuple[list[Manifest], list[Problem]]:
     """The manifests; no image is read again that the ledger knows by size, times and inode."""
     fresh: list[ImageFile] = []
 
@@ -286,6 +288,7 @@ async def _manifests(args: argparse.Namespace, ledger: Ledger) -> tuple[list[Man
         known=ledger.images(),
         inspect=inspect,
         now=time.time(),
+        holds_key=out.mask.holds_key,
     )
     await ledger.remember_images(fresh)
     await ledger.note_unusable(found[0])
@@ -299,9 +302,11 @@ def _jobs(manifests: Iterable[Manifest]) -> Iterator[Job]:
 # -- what they share -----------------------------------------------------------------------------------------------
 
 
-def _api_settings(args: argparse.Namespace) -> tuple[str, str]:
+def _api_settings(args: argparse.Namespace, out: Output) -> tuple[str, str]:
     keys.keep_out_of_core_dumps()
-    return settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
+    base_url, key = settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
+    out.mask.learn(key)
+    return base_url, key
 
 
 def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
@@ -321,7 +326,8 @@ def end_of(args: argparse.Namespace, out: Output) -> End:
     return End(out, deadline + AFTER_DEADLINE, why, timeout=args.timeout)
 
 
-def _ledger(args: argparse.Namespace, base_url: str, end: End) -> Ledger:
+def _ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
     """The ledger, to be written; another run is waited for until the end at most."""
     path = settings.ledger_path(args.ledger, os.environ)
-    return Ledger.open(path, origin=origin(base_url), lock_wait=min(args.lock_wait, end.left))
+    wait = min(args.lock_wait, end.left)
+    return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)

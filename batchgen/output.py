@@ -12,11 +12,15 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
+from batchgen.masking import Mask
 
 if TYPE_CHECKING:
     from batchgen.export import Writable
@@ -37,8 +41,9 @@ _FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_CO
 class Output:
     """What one command prints, as its options say."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
         self._args = args
+        self.mask = mask
         if args.json or args.command == "export":
             _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
 
@@ -49,20 +54,23 @@ class Output:
 
     @property
     def text(self) -> Writable:
-        """Where data goes that is written as it is; a terminal is sent nothing that moves its cursor."""
-        return _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
+        """Where data goes that is written as it is, but for the key; a terminal is sent nothing that moves its cursor."""
+        return _Written(sys.stdout, self.mask)
+
+    def clean(self, text: str) -> str:
+        """The text as it may be shown: without the key, and with escapes for what can't be seen."""
+        return visible(self.mask(text))
 
     def lines(self, lines: Iterable[str]) -> None:
         """Data, line by line. Raises BrokenPipeError where nobody reads on."""
         paint = self._coloured(sys.stdout)
-        for line in map(visible, lines):
+        for line in map(self.clean, lines):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
 
     def document(self, value: dict[str, Any]) -> None:
         """The one object of ``--json``."""
-        text = visible(
-            json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
-        )
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
+        text = self.clean(text)
         with quiet_pipe():
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
@@ -71,7 +79,7 @@ class Output:
         """Write to stderr; that nobody listens there is no reason to fail."""
         try:
             paint = self._coloured(sys.stderr)
-            for line in map(visible, map(str, lines)):
+            for line in map(self.clean, map(str, lines)):
                 print(_painted(line) if paint else line, file=sys.stderr)
             sys.stderr.flush()
         except OSError:
@@ -109,14 +117,17 @@ class Output:
         return bool(self._args.color == "always")
 
 
-class _Terminal:
-    """A terminal that is written to: what can't be seen is escaped, but for the ends of lines."""
+class _Written:
+    """A stream that is written to without the key; on a terminal, what can't be seen is escaped, but for ends of lines."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, mask: Mask) -> None:
+        self._stream, self._mask, self._terminal = stream, mask, stream.isatty()
 
     def write(self, text: str) -> int:
-        return self._stream.write("\n".join(map(visible, text.replace("\r\n", "\n").split("\n"))))
+        text = self._mask(text)
+        if self._terminal:
+            text = "\n".join(map(visible, text.replace("\r\n", "\n").split("\n")))
+        return self._stream.write(text)
 
 
 @contextlib.contextmanager
@@ -142,6 +153,36 @@ def _above(bar: Any) -> Iterator[None]:
     finally:
         for handler in stderr:
             handler.setStream(sys.stderr)
+
+
+class _Unmanaged(logging.Formatter):
+    """What libraries log, which nobody here asked for: with its lines, but without the key."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
+
+
+def guard(mask: Mask) -> None:
+    """Let what nobody catches, and what libraries log, be written without the key: for the process as a whole."""
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        if args.exc_value is not None:
+            uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Unmanaged(mask))
 
 
 def open_streams() -> None:

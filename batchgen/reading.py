@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from batchgen import folders, names, schema, trust, warnings
 from batchgen.comments import cut_prompts
 from batchgen.files import regular
 from batchgen.globs import match_error
-from batchgen.making import Made, Maker, Shared
+from batchgen.making import HOLDS_KEY, Made, Maker, Shared
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
 from batchgen.origins import Document, Draft, InFolder, Inline, beside, subject
 from batchgen.placeholders import PROMPTS, PlaceholderError, fill_in
@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 class Reading:
     """One manifest while it is read: the file as the user named it, and what was found in it so far."""
 
-    def __init__(self, file: str, output_dir: str | None, sources: Sources) -> None:
+    def __init__(
+        self, file: str, output_dir: str | None, sources: Sources, holds_key: Callable[[str], bool] | None
+    ) -> None:
         self.file = file
+        self.holds_key = holds_key
         self.base = os.path.dirname(os.path.abspath(file))
         self.output_dir = output_dir
         self.sources = sources
@@ -81,6 +84,8 @@ class Reading:
         if ("jobs",) in broken or not isinstance(jobs, list):
             jobs = []
         name = "" if ("name",) in broken else names.composed(top["name"])
+        if self.holds_key is not None and self.holds_key(name):
+            self.report(("name",), HOLDS_KEY)
         self.manifest = Manifest(
             self.file, name, top.get("concurrency"), top.get("max_running"), top.get("max_cost_usd")
         )
@@ -91,7 +96,7 @@ class Reading:
             self.output_dir = self.sources.find(self.output_dir, os.getcwd())
         if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
             self.report(("name",), f"{why}; give the manifest a shorter name")
-        self.maker = Maker(name, self.base, self.output_dir, self.sources)
+        self.maker = Maker(name, self.base, self.output_dir, self.sources, self.holds_key)
         fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
         findings = schema.check_entry("defaults", fields)
         for finding in findings:

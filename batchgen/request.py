@@ -209,6 +209,12 @@ class Body:
         self.files = [part for part in self._parts if isinstance(part, ImageFile)]
         self.length = sum(map(_length, self._parts))
 
+    def texts(self) -> Iterator[str]:
+        """All that is sent but the files."""
+        for part in self._parts:
+            if not isinstance(part, ImageFile):
+                yield part if isinstance(part, str) else part.decode()
+
     def pieces(self) -> Generator[bytes, None, None]:
         """The body from its start; each call is a new reading of the files.
 
@@ -228,14 +234,20 @@ class Body:
                     raise ImageError(f"{part.path}: {error}") from error
 
 
-def fetch(image: ImageFile) -> None:
+def fetch(image: ImageFile, secret: bytes = b"") -> None:
     """Read a file once, so that the system has it at hand and :meth:`Body.pieces` waits for no disk.
 
-    What is wrong with it is left to that to say.
+    What is wrong with it is left to that to say, but that it holds a ``secret``: then this raises ImageError.
     """
+    held, end = False, b""
     with suppress(ImageError), opened(image.path, image.within) as (file, _):
         for _ in range(0, image.size, CHUNK):
-            os.read(file, CHUNK)
+            piece = os.read(file, CHUNK)
+            if secret:
+                held = held or secret in piece or secret in end + piece[: len(secret)]
+                end = piece[-len(secret) :]
+    if held:
+        raise ImageError(f"{image.path}: the file holds the API key, so it is not sent")
 
 
 def _parts(value: Any) -> Iterator[Part]:

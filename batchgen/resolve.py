@@ -50,6 +50,8 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
             raise UsageError(_not_offered(record, offered))
         if twin is not None:
             raise UsageError(f"task {args.task_id} belongs to {twin.external_task_id} already")
+        if args.task_id and out.mask.holds(args.task_id):
+            raise UsageError("this is the API key, not a task's id; nothing was written")
         record, past = _decide(path, origin, record, change, args.lock_wait)
     if args.json:
         history = [event_object(event) for event in past]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -76,6 +77,7 @@ REQUIRED: Mapping[State, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+_TOLD = frozenset({"error_code", "error_message", "request_id", "video_url", "units_charged", "parts"})
 _ENDED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
 
@@ -125,3 +127,25 @@ def settled(record: Record, change: Change, at: float) -> dict[str, Any]:
         if not columns.get(name, getattr(record, name)):
             raise TransitionError(f"{record.external_task_id}: {to} needs {name}.")
     return columns
+
+
+def task_seconds(row: Record) -> float | None:
+    """Seconds that the task took; None where the clocks disagree."""
+    if row.submitted_at is None or row.finished_at is None or row.finished_at < row.submitted_at:
+        return None
+    return row.finished_at - row.submitted_at
+
+
+def told_as(change: Change, masked: Callable[[str], str]) -> Change:
+    """The change with what others said in it as ``masked`` makes it; ids and paths are ours, and stay."""
+    values = {
+        name: masked(value) if name in _TOLD and isinstance(value, str) else value
+        for name, value in change.values.items()
+    }
+    return replace(
+        change,
+        code=masked(change.code) if isinstance(change.code, str) else change.code,
+        message=change.message and masked(change.message),
+        request_id=change.request_id and masked(change.request_id),
+        values=values,
+    )

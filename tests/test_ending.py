@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen import options
+from batchgen.masking import Mask
 from batchgen.online import end_of
 from batchgen.output import Output
 from batchgen.sandbox.video import clip
@@ -166,8 +167,8 @@ def test_without_an_end_of_its_own_a_run_ends_four_hours_after_its_deadline() ->
         (["--deadline", "1h", "--until", "2h"], 2 * 3600),
     ):
         args = options.parser().parse_args(["run", *given, "m.yaml"])
-        assert end_of(args, Output(args)).left >= least - 60
-        assert len(given) == 0 or end_of(args, Output(args)).left <= least
+        assert end_of(args, Output(args, Mask())).left >= least - 60
+        assert len(given) == 0 or end_of(args, Output(args, Mask())).left <= least
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,7 @@ def test_an_end_is_written_as_a_deadline_is(desk: Desk, given: str, says: str) -
 HANGS = """
 import asyncio, time
 from batchgen import ending, options
+from batchgen.masking import Mask
 from batchgen.output import Output
 ending.LAST_RESORT = 0.2
 async def work(end):
@@ -190,7 +192,7 @@ async def work(end):
         print("begun", flush=True)
         time.sleep(60)  # as a disk that doesn't answer
 args = options.parser().parse_args(["collect"])
-with ending.End(Output(args), time.time() + 1.5, timeout=0.1) as end:
+with ending.End(Output(args, Mask()), time.time() + 1.5, timeout=0.1) as end:
     end.watch()
     asyncio.run(work(end))
 """

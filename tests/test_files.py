@@ -21,6 +21,7 @@ import pytest
 
 from batchgen import files, globs, images, logs, reading, sidecars, sources, tables
 from batchgen.errors import ImageError
+from batchgen.masking import Mask
 from batchgen.models import Within
 from batchgen.sandbox.journal import Journal
 from batchgen.yaml12 import YamlError
@@ -116,7 +117,7 @@ def test_json_and_logs_spell_what_moves_a_terminal_as_escapes_and_mean_the_same(
     for form in ("json", "text"):
         log = desk.folder / form
         args = argparse.Namespace(quiet=True, verbose=False, log_file=str(log), log_format=form)
-        with logs.configured(args):
+        with logs.configured(args, Mask()):
             logs.log.info("no %s", name)
         (line,) = log.read_text().split("\n")[:-1]
         assert escaped in line and letter not in line

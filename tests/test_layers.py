@@ -70,6 +70,7 @@ LAYERS = {
             "files",
             "addresses",
             "credentials",
+            "masking",
             "mp4",
             "bodies",
         ),

@@ -1,0 +1,96 @@
+"""The key in texts: found in every spelling and in long parts, and nothing else taken for it."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+
+import pytest
+
+from batchgen.masking import Mask
+from tests.spellings import SPELLINGS, readable
+
+KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0=="
+KEYS = {
+    "with signs": KEY,
+    "hex": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+    "a UUID": "sk-3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+    "a JWT": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiI4NDJhIn0.k9XwQmTz0_b-RfYp3LsVd7uHc5NaGe2J",
+    "letters alone": "qkzvmwxjtpryhdgbncfslaeuoiqkzvmwxjtpry",
+    "a passphrase": "correct-horse-battery-staple-again",
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+@pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_nothing_of_a_key_is_left_however_it_is_spelt(key: str, spelt: object) -> None:
+    assert callable(spelt)
+    said = f"refused for {spelt(key)}; ask support"
+    mask = Mask(key)
+    heard = mask(said)
+    assert readable(said, key)  # the test can read it
+    assert readable(heard, key) == ""
+    assert heard.startswith("refused for ") and heard.endswith("; ask support")
+    assert "[key]" in heard
+    assert mask.finds(said)
+
+
+def test_what_is_around_the_key_stays() -> None:
+    mask = Mask(KEY)
+    assert mask(f"a {KEY} b {KEY.upper()}, c") == "a [key] b [key], c"
+    said = json.dumps({"task_id": "8422509036", "message": f'no "{KEY}"', "n": 1})
+    assert json.loads(mask(said)) == {"task_id": "8422509036", "message": 'no "[key]"', "n": 1}
+
+
+def test_a_part_counts_from_twelve_characters_on() -> None:
+    secret = KEY[8:]
+    for length in range(1, len(secret)):
+        said = f"x {secret[:length]}"
+        assert (Mask(KEY)(said) == said) == (length < 12)
+
+
+def test_a_short_key_is_guarded_by_shorter_parts() -> None:
+    assert Mask("Zk4-9xQw7Tb2")("Zk4-9xQ") == "Zk4-9xQ"
+    assert Mask("Zk4-9xQw7Tb2")("4-9xQw7T") == "[key]"
+
+
+ORDINARY = {
+    "sk-live-2026-9f86d081884c7d65": ["sk-live-2026", "the night of 2026-11-28", "sk-live-account"],
+    "batchgen-9f86d081884c7d65": ["batchgen: 4 of 4 jobs done", "batchgen collect", "batchgen-9f"],
+    "kling-v3-powertokens-9f86d081884c7d65": ["kling-v3", "https://api.powertokens.ai/kling/v1/videos", "kling-v3-pro"],
+    "powertokens-image2video-Zk49xQw7Tb2": ["powertokens image2video", "/kling/v1/videos/image2video"],
+    KEY: ["8422509036", "task A7bQ9zKx+Lm", "Cj9hZ2-_x.y:1", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"],
+    "sandbox": ["sandbox says no"],
+    "": ["anything"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "said"), [(key, text) for key, texts in ORDINARY.items() for text in texts])
+def test_words_and_ids_that_share_a_little_with_a_key_stay(key: str, said: str) -> None:
+    assert Mask(key)(said) == said
+    assert not Mask(key).holds(said)
+
+
+def test_no_id_of_a_million_is_taken_for_a_key() -> None:
+    chance = random.Random(7)
+    letters = string.ascii_letters + string.digits + "-_"
+    mask = Mask(KEY, KEYS["hex"], KEYS["a UUID"])
+    for size, alphabet in ((22, letters), (40, "0123456789abcdef"), (19, string.digits)):
+        ids = " ".join("".join(chance.choices(alphabet, k=size)) for _ in range(20_000))
+        assert mask(ids) == ids
+
+
+@pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_a_text_holds_a_key_from_half_of_it_on(spelt: object) -> None:
+    assert callable(spelt)
+    assert Mask(KEY).holds(f"a cat{spelt(KEY)}, slowly") == (len(spelt(KEY)) > 20)
+    assert not Mask(KEY).holds(f"a cat, {KEY[:20]}, slowly")
+
+
+@pytest.mark.parametrize(
+    "said", ["%63" * 300_000, "\\" * 900_000, "&#x6b;" * 150_000, "sk-l" * 250_000, "=" * 900_000]
+)
+def test_a_key_in_a_megabyte_of_what_looks_like_one_is_found(said: str) -> None:
+    mask = Mask(KEY)
+    assert mask(f"{said}{KEY}{said}").count("[key]") == 1
