@@ -22,14 +22,15 @@ LEVELS: Final = 8  # times that a text is unescaped
 SEED: Final = 4  # characters that are looked for first
 MASK: Final = "[key]"
 
-_ESCAPES: Final = re.compile(
-    r"%(?P<byte>[0-9A-Fa-f]{2})|(?P<entity>&(?:\#[xX]?[0-9A-Fa-f]{1,7};?|[A-Za-z]{2,31};))"
-    r"|\\+(?:u(?P<unicode>[0-9A-Fa-f]{4})|u\{0{0,6}(?P<braced>[0-9A-Fa-f]{1,4})\}|x(?P<hex>[0-9A-Fa-f]{2})|(?P<octal>[0-7]{3})|(?P<letter>.))"
-    r"|(?P<unseen>[\0-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+)",
-    re.DOTALL,
+# Each begins with one of three characters, which are found quickly.
+_ESCAPE: Final = (
+    r"[%&\\](?:(?<=%)(?P<byte>[0-9A-Fa-f]{2})|(?<=&)(?P<entity>\#[xX]?[0-9A-Fa-f]{1,7};?|[A-Za-z]{2,31};)"
+    r"|(?<=\\)\\{0,31}(?:u(?P<unicode>[0-9A-Fa-f]{4})|u\{0{0,6}(?P<braced>[0-9A-Fa-f]{1,4})\}"
+    r"|x(?P<hex>[0-9A-Fa-f]{2})|(?P<octal>[0-7]{3})|(?P<letter>.)))"
 )
-# Escapes that stand near each other: fewer hide no part of a key, as what is looked for first would show.
-_DENSE: Final = re.compile(r"(?:%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\)[^%&\\]{0,12}(?:%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\)")
+_UNSEEN: Final = r"[\0-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+"
+_ESCAPES: Final = re.compile(_ESCAPE, re.DOTALL)
+_ESCAPES_AND_UNSEEN: Final = re.compile(rf"{_ESCAPE}|{_UNSEEN}", re.DOTALL)
 _WORDS: Final = re.compile(
     r"(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?(?:[^A-Za-z0-9]+(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?)*"
 )
@@ -86,7 +87,7 @@ class Mask:
             if start >= end:
                 parts += (text[end:start], MASK)
             end = max(end, stop)
-        return "".join((*parts, text[end:]))
+        return "".join((*parts, text[end:])) if parts else MASK
 
     def finds(self, text: str) -> bool:
         """Whether a part of a key stands in the text."""
@@ -110,7 +111,7 @@ class Mask:
             letters: list[str] = []
             after: list[tuple[int, int]] = []
             end = 0
-            for escape in _ESCAPES.finditer(view):
+            for escape in _ESCAPES_AND_UNSEEN.finditer(view):
                 letters.append(view[end : escape.start()])
                 after += places[end : escape.start()]
                 end = escape.end()
@@ -146,9 +147,10 @@ def _views(text: str) -> Iterator[str]:
     """The text as it stands, and unescaped once, twice, ..."""
     yield text
     for _ in range(LEVELS):
-        if text.isprintable() and not (("%" in text or "&" in text or "\\" in text) and _DENSE.search(text)):
+        if (printable := text.isprintable()) and not ("%" in text or "&" in text or "\\" in text):
             return
-        before, text = text, _ESCAPES.sub(_meant, text)
+        escapes = _ESCAPES if printable else _ESCAPES_AND_UNSEEN
+        before, text = text, escapes.sub(_meant, text)
         if text == before:
             return
         yield text
@@ -157,7 +159,7 @@ def _views(text: str) -> Iterator[str]:
 def _meant(escape: re.Match[str]) -> str:
     """What an escape stands for; itself where that is nothing."""
     if escape["entity"]:
-        meant = html.unescape(escape["entity"])
+        meant = html.unescape(escape[0])
         return meant if len(meant) == 1 else escape[0]
     if digits := escape["byte"] or escape["unicode"] or escape["hex"] or escape["braced"]:
         return chr(int(digits, 16))

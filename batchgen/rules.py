@@ -16,6 +16,10 @@ from batchgen.request import image_values, is_url
 from batchgen.schema import Finding, Path, load
 from batchgen.wording import shown
 
+# What nobody types: control characters but tabs and line breaks (of Word and of PDFs, too), and overrides of direction,
+# by which a text reads otherwise than it is sent. Everything else that can't be seen is a part of some writing.
+_UNTYPED = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\u202d\u202e]")
+_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\u2028\u2029]")
 _CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*[eE]\+?[0-9]+")
 _QUARTERS = 5  # EXIF's orientations from here on turn by a quarter
 _MOST_ELEMENTS = 3  # by the platform's own pages
@@ -23,9 +27,15 @@ _MOST_ELEMENTS = 3  # by the platform's own pages
 
 def check(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with the shots, the references and the addresses of ``request``; images are not opened."""
-    if references.surely_none(request) and "multi_prompt" not in request and "callback_url" not in request:
+    if (
+        references.surely_none(request)
+        and "multi_prompt" not in request
+        and "callback_url" not in request
+        and _is_plain(request.get("prompt", ""))
+        and _is_plain(request.get("negative_prompt", ""))
+    ):
         return []  # nearly every request, so asked first
-    found = references.check(request)
+    found = [*_untyped(request), *references.check(request)]
     if "multi_prompt" in request:
         found = [*_shots(request), *found]
     url = request.get("callback_url")
@@ -50,6 +60,27 @@ def warnings(request: Mapping[str, Any]) -> list[Finding]:
     if "callback_url" in request and (words := urls.unreachable(request["callback_url"])):
         found.append(Finding(("callback_url",), words))
     return found
+
+
+def _is_plain(text: Any) -> bool:
+    return isinstance(text, str) and text.isprintable()
+
+
+def _untyped(request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the request's texts have characters that nobody types."""
+    texts: list[tuple[Path, Any]] = [((name,), request.get(name)) for name in ("prompt", "negative_prompt")]
+    for name, key in (("multi_prompt", "prompt"), ("voice_list", "voice_id")):
+        entries = enumerate(_entries(request.get(name)))
+        texts += [((name, number, key), entry.get(key)) for number, entry in entries]
+    for path, text in texts:
+        if isinstance(text, str) and (found := _UNTYPED.search(text)):
+            lines = _LINE_END.split(text[: found.start()])
+            where = f"character {len(lines[-1]) + 1}" + (
+                f" of its line {len(lines)}" if len(lines) > 1 else ""
+            )
+            yield Finding(
+                path, f"holds the character U+{ord(found[0]):04X} at {where}, which nobody types; take it out"
+            )
 
 
 def is_blank(text: str) -> bool:
