@@ -4,7 +4,7 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test torture bench lint format floors audit constraints clean
+.PHONY: run test torture fuzz bench lint format floors audit constraints clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
@@ -15,6 +15,11 @@ test: lint
 # Hundreds of kills, some five minutes; make torture TORTURE='--seed 7 --rounds 1' repeats or shortens one.
 torture: $(STAMP)
 	$(VENV)/bin/python -m tests.torture $(TORTURE)
+
+# Damage for every reader of foreign bytes, five minutes of it; make fuzz MINUTES='20 ledger' goes on, with one alone.
+MINUTES ?= 5
+fuzz: $(STAMP)
+	$(VENV)/bin/python -m tests.fuzz $(MINUTES)
 
 # Beside what people otherwise use, some twenty minutes; make bench BENCH='--repeat 1 uploads' shortens it.
 bench: $(STAMP)

@@ -19,7 +19,7 @@ from batchgen.errors import LedgerError
 from batchgen.models import State
 
 # How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
-_PATHS = {"output_path": ".mp4", "video_path": ""}
+_PATHS = {"output_path": ".mp4", "video_path": "", "output_dir": ""}
 LARGEST = 1e15  # of a number that isn't whole: seconds and dollars are far below
 log = logging.getLogger("batchgen")
 

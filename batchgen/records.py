@@ -28,6 +28,7 @@ from batchgen.rows import (
     to_record,
     to_shelved,
     to_state,
+    to_target,
     to_unusable,
 )
 from batchgen.transitions import ABANDONED, MAY_BE_PAID
@@ -286,8 +287,8 @@ class Records:
     def moves(self) -> list[tuple[Record, str]]:
         """The clips that are about to be moved from their ``video_path``, each with where to."""
         found = self._rows("SELECT external_task_id, target FROM moves JOIN tasks ON id = task ORDER BY id")
-        rows = [(self.record(str(name)), str(target)) for name, target in found]
-        return [(row, target) for row, target in rows if row is not None]
+        rows = [(self.record(str(name)), target) for name, target in found]
+        return [(row, to_target(target, row)) for row, target in rows if row is not None]
 
     def known_tasks(self, limit: int) -> list[Record]:
         """The newest rows that have a task."""

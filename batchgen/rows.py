@@ -84,6 +84,14 @@ def to_key(row: Sequence[Any], *, compose: bool = False) -> tuple[str, str, int]
     return (composed(manifest), composed(job_id), take) if compose else (manifest, job_id, take)
 
 
+def to_target(target: Any, record: Record) -> str:
+    """Where a clip is about to be moved: to a clip's name below its output folder."""
+    inside = isinstance(target, str) and target.startswith(f"{record.root.rstrip('/')}/")
+    if not (inside and target.endswith(".mp4") and "/../" not in target):
+        raise wrong_cell("moves.target", record.external_task_id, "is no clip's path")
+    return str(target)
+
+
 def to_number(value: Any, name: str, row: object) -> float | None:
     """A moment or a duration, in seconds."""
     if value is not None and (type(value) is not float or not abs(value) < LARGEST):

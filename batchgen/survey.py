@@ -68,7 +68,7 @@ def survey(ledger: Records, manifests: Collection[str], roots: Roots) -> Survey:
     )  # files that two rows take for theirs: one's was deleted, and another's came there
     for name in manifests:
         for row in ledger.shelved(name):
-            folder, _, file = row.video_path.rpartition("/")
+            folder, file = os.path.split(row.video_path)
             if folder not in folders:
                 folders[folder] = _listed(roots[row.root], folder, found)
             files = folders[folder]

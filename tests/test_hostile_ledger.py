@@ -117,6 +117,8 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("output_path", "'clips/x.mp4'"),
         ("output_path", "'/clips/../../etc/x.mp4'"),
         ("video_path", "'../x.mp4'"),
+        ("output_dir", "''"),
+        ("output_dir", "'clips'"),
         ("parts", "'7'"),
         ("parts", "'[[]]'"),
         ("parts", "'[{}]'"),
@@ -150,6 +152,9 @@ def test_a_cell_that_no_batchgen_writes_is_one_clear_error(desk: Desk, column: s
         "UPDATE events SET at = 9e999",
         "UPDATE tasks SET length = 'long'",
         "DELETE FROM meta",
+        "INSERT INTO moves SELECT id, '/home/you/.config/autostart/x.desktop' FROM tasks",
+        "INSERT INTO moves SELECT id, output_dir || '/m/x.desktop' FROM tasks",
+        "INSERT INTO moves SELECT id, output_dir || '/../x.mp4' FROM tasks",
     ],
 )
 def test_cells_that_are_read_beside_whole_rows_are_looked_at_as_well(desk: Desk, statement: str) -> None:
@@ -253,3 +258,9 @@ def test_a_lock_that_says_nonsense_about_its_holder_is_a_lock_all_the_same(desk:
         fcntl.flock(held, fcntl.LOCK_EX)
         result = desk.run("collect", *QUICK)
     assert (result.code, "not said who it is" in result.err) == (75, True), result.err
+
+
+def test_a_clip_that_a_row_says_is_outside_of_its_folder_is_no_traceback(desk: Desk) -> None:
+    alter(desk, "UPDATE tasks SET video_path = '/x.mp4'")
+    for command in (["status"], ["plan", "m.yaml"], ["collect", *QUICK]):
+        desk.run(*command)  # which holds that there is none
