@@ -11,9 +11,9 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent, Throttled, cited
+from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent, NotFound, Throttled, cited
 from batchgen.ledger import Ledger
-from batchgen.models import Record, TaskView
+from batchgen.models import Job, Record, TaskView
 from batchgen.pacing import lasting
 from batchgen.reach import Reach
 
@@ -50,6 +50,7 @@ class Asker:
         self._quiet_until = 0.0
         self._give_up = give_up
         self._slowed: float | None = None  # since when nothing was answered but that it was too fast
+        self._claims: dict[str, tuple[str, str, int]] = {}  # whose a task is that is named beside the clips
         self._found: set[str] = set()  # known tasks that a lookup of this run has found
 
     async def ask(self, task_id: str) -> TaskView:
@@ -101,6 +102,19 @@ class Asker:
         if owner is not None and owner.external_task_id != external_task_id:
             return ApiError(f"task {view.task_id} came back, which belongs to {owner.external_task_id}")
         return view
+
+    async def named(self, line: Record, job: Job) -> TaskView | ApiError | None:
+        """The task that a line beside the clips names; None where another job has it, or the API has it no more."""
+        task_id = line.task_id or ""
+        if self._ledger.with_task(task_id) or self._claims.setdefault(task_id, job.key) != job.key:
+            return None
+        try:
+            view = await self.ask(task_id)
+        except NotFound:
+            return None
+        except ApiError as error:
+            return error
+        return view if view.external_task_id in (None, line.external_task_id) else None
 
     async def lookups_work(self) -> bool:
         """Whether the API finds tasks by their ``external_task_id``; sought out where that isn't known yet."""

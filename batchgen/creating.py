@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchgen.asking import Asker
@@ -43,9 +43,13 @@ TRIES = 2  # such times before it is left to the next run
 class Creates:
     """Creates tasks, one at a time each, and stops creating where that is what an answer means."""
 
-    def __init__(self, ledger: Ledger, api: Api, asker: Asker, pool: Pool, changed: asyncio.Event) -> None:
+    def __init__(
+        self, ledger: Ledger, api: Api, asker: Asker, pool: Pool, changed: asyncio.Event,
+        line_of: Callable[[Job], Record | None],
+    ) -> None:  # fmt: skip
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
         self._ledger, self._api, self._asker, self._pool, self._changed = ledger, api, asker, pool, changed
+        self._line_of = line_of  # what is told beside the clips of a clip that is lost
         self._rng = random.Random()
         self._unclear = 0  # in a row
         self._alone = asyncio.Lock()
@@ -75,8 +79,9 @@ class Creates:
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
-            if uncertain or (before is None and self._asked_for_first(work)):
-                view = await self._ask_before(work)
+            line = self._line_of(job)
+            if uncertain or (before is None and (self._asked_for_first(work) or line is not None)):
+                view = await self._ask_before(work, line)
                 work.asking = False
                 if isinstance(view, TaskView):
                     land = self._pool.adopted
@@ -128,12 +133,19 @@ class Creates:
         work.lane.asks -= 1
         return self._asker.lookups_proven or work.lane.asks >= 0
 
-    async def _ask_before(self, work: Work) -> TaskView | ApiError | None:
-        """The task that this job has already; None: it may be created; an error: nobody can tell now."""
-        assert work.step is not None
+    async def _ask_before(self, work: Work, line: Record | None) -> TaskView | ApiError | None:
+        """The task that this job has already; None: it may be created; an error: nobody can tell now.
+
+        ``line`` is what is told beside the clips of a task that it had.
+        """
+        assert work.step is not None and isinstance(work.step.job, Job)
         view: TaskView | ApiError | None = None
+        named: TaskView | ApiError | None = None
         for turn in range(ASKS):
             view = await self._asker.look_up(work.step.external_task_id)
+            if line is not None and not isinstance(view, TaskView | AccountStop | NeverSent):
+                named = await self._asker.named(line, work.step.job)
+                view = named or view
             if isinstance(view, TaskView | AccountStop | NeverSent):
                 return view
             if isinstance(view, NotFound):
@@ -141,7 +153,8 @@ class Creates:
             if self._pool.closed:
                 return view
             await asyncio.sleep(backoff(turn, self._rng))
-        return view if self._asker.lookups_proven else None  # where lookups don't work, nothing can tell
+        # Where lookups don't work and no task is named, nothing can tell.
+        return view if named or self._asker.lookups_proven else None
 
     def _put_off(self, work: Work, error: ApiError | None) -> Outcome:
         """A job whose id could not be asked for comes again, a few times."""

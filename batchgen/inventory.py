@@ -41,6 +41,10 @@ class Inventory:
         self.ledger = ledger
         self.found = Survey()
         self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
+        self._lost: dict[
+            tuple[str, str, int], list[Record]
+        ] = {}  # lines without a clip: manifest, digest, take
+        self._present: dict[tuple[str, str, int], str] = {}  # the digests of the manifests' jobs
         self.roots = Roots()
         self.log = ClipLog(ledger, self.roots)
         self.names = Names(ledger, self.log, self.roots)
@@ -73,6 +77,7 @@ class Inventory:
         """
         adopted: list[Record] = []
         own: set[str] = set()
+        self._present = {job.key: job.digest for one in manifests for job in one.jobs}
         for one in manifests:
             for output_dir in sorted({job.output_dir for job in one.jobs}):
                 folder = os.path.join(output_dir, one.name)
@@ -111,6 +116,10 @@ class Inventory:
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
         verified = await asyncio.to_thread(lambda: list(_verified(wanted, root)))
+        here = {row.external_task_id for row in verified}
+        for row in wanted:
+            if row.external_task_id not in here:
+                self._lost.setdefault((row.manifest, row.digest, row.take), []).append(row)
         adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
         if adopted:
             plural = "" if len(adopted) == 1 else "s"
@@ -130,6 +139,16 @@ class Inventory:
             ]
             await self.log.add(*missing)
         return adopted
+
+    def line_of(self, job: Job) -> Record | None:
+        """What ``clips.jsonl`` tells of a clip of this job that neither the ledger nor the disk has: its task was paid.
+
+        A job that was renamed since is known by what it asks for, where no other job of these manifests is meant.
+        """
+        lines = self._lost.get((job.manifest, job.digest, job.take), ())
+        return next((row for row in lines if row.key == job.key), None) or next(
+            (row for row in lines if self._present.get(row.key) != row.digest), None
+        )
 
     def _lacks(self, row: Record) -> bool:
         """Whether the ledger doesn't have this clip, and nothing in it speaks against it."""

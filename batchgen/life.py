@@ -53,7 +53,7 @@ class Lives:
             return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
 
         self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
-        self.creates = Creates(ledger, api, self.asker, pool, self.changed)
+        self.creates = Creates(ledger, api, self.asker, pool, self.changed, inventory.line_of)
         self._retrieval = Retrieval(
             ledger, self.asker, downloads, inventory, patience=waits.settle, most=waits.clip
         )

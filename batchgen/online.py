@@ -172,7 +172,9 @@ async def _work(
         waits = Waits(args.timeout, args.settle, args.poll_interval, retry, args.clip_timeout)
         ledger = inventory.ledger
         runner = Runner(inventory, api, downloads, pool, waits, tally)
-        first = asyncio.create_task(_recovered(runner, ledger, pool, manifests)) if callable(steps) else None
+        first = (
+            asyncio.create_task(_recovered(runner, inventory, pool, manifests)) if callable(steps) else None
+        )
 
         def end(reason: BatchgenError) -> None:
             runner.end(reason, answers=args.timeout if reason.kind == "until" else 0.0)
@@ -196,9 +198,9 @@ async def _work(
     return runner
 
 
-async def _recovered(runner: Runner, ledger: Ledger, pool: Pool, manifests: Sequence[Manifest]) -> None:
+async def _recovered(runner: Runner, inventory: Inventory, pool: Pool, manifests: Sequence[Manifest]) -> None:
     """Adopt what the API has, before anything is planned."""
-    found = await recovery.recover(runner.asker, ledger, _jobs(manifests))
+    found = await recovery.recover(runner.asker, inventory, _jobs(manifests))
     if found.missing and not runner.asker.lookups_proven:
         for lane in pool.lanes:
             if lane.asks == math.inf:
@@ -237,7 +239,7 @@ async def _recover(
 
     async with Api(*account, timeout=args.timeout) as api:
         asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)
-        work = asyncio.create_task(recovery.recover(asker, ledger, _jobs(manifests)))
+        work = asyncio.create_task(recovery.recover(asker, inventory, _jobs(manifests)))
         with ending.graceful(end):
             try:
                 found = await work

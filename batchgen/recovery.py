@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from batchgen.asking import QUERIES, Asker
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
@@ -57,16 +59,18 @@ async def trusted(ledger: Ledger, manifest: str) -> None:
     await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
-async def recover(asker: Asker, ledger: Ledger, jobs: Iterable[Job]) -> Recovered:
+async def recover(asker: Asker, inventory: Inventory, jobs: Iterable[Job]) -> Recovered:
     """Ask for every job's id, and for its ``~2``, ``~3``, ... while they are found; adopt what the ledger hasn't.
 
+    Where none is found, the task is asked for that is named beside the clips, if the job had one that came home.
     Raises AccountStop, or EndedEarly where an answer couldn't be had: what was found until then is kept.
     """
+    ledger = inventory.ledger
     result, queue = Recovered(), iter(jobs)
     without: list[Job] = []
 
     async def work() -> None:
-        without.extend([job for job in queue if not await _recover_job(asker, ledger, job, result)])
+        without.extend([job for job in queue if not await _recover_job(asker, inventory, job, result)])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -84,15 +88,16 @@ async def recover(asker: Asker, ledger: Ledger, jobs: Iterable[Job]) -> Recovere
     return result
 
 
-async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered) -> bool:
+async def _recover_job(asker: Asker, inventory: Inventory, job: Job, result: Recovered) -> bool:
     """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
+    ledger = inventory.ledger
     name, known = job.external_task_id, False
     views: dict[str, TaskView] = {}
     while len(views) <= SERIES:
         record = ledger.record(name)
         known = known or record is not None
         if record is None or record.task_id is None:
-            view = await _patiently(asker, name)
+            view = await _patiently(functools.partial(asker.look_up, name), name)
             if view is None:
                 break
             views[name] = view
@@ -100,6 +105,11 @@ async def _recover_job(asker: Asker, ledger: Ledger, job: Job, result: Recovered
     else:
         text = f"the API finds a task for any id that it is asked for, such as {name}: nothing it finds can be believed"
         raise EndedEarly(text, kind="unproven")
+    line = inventory.line_of(job)
+    if line is not None and not views and not known:
+        view = await _patiently(lambda: asker.named(line, job), line.task_id or "")
+        if view is not None:
+            views[job.external_task_id] = view
     changes = {name: _recovered(name, view) for name, view in views.items()}
     paid = [name for name, change in changes.items() if change.to is not State.FAILED]
     for name, change in changes.items():
@@ -132,12 +142,14 @@ def _recovered(name: str, view: TaskView) -> Change:
     return Change(name, State.SUBMITTED, "recovered", None, None, view.request_id, values)
 
 
-async def _patiently(asker: Asker, name: str) -> TaskView | None:
+async def _patiently(
+    ask: Callable[[], Coroutine[Any, Any, TaskView | ApiError | None]], name: str
+) -> TaskView | None:
     """The task of that id; None where the API has none."""
-    answer: TaskView | ApiError
+    answer: TaskView | ApiError | None = None
     for turn in range(TRIES):
-        answer = await asker.look_up(name)
-        if isinstance(answer, TaskView):
+        answer = await ask()
+        if answer is None or isinstance(answer, TaskView):
             return answer
         if isinstance(answer, NotFound):
             return None

@@ -156,6 +156,54 @@ def test_after_a_rename_of_the_job_and_a_lost_ledger_nothing_is_paid_again(desk:
         assert set(homes(desk).values()) == {"m/a2.mp4", "m/b.mp4"} == files(desk)
 
 
+@pytest.mark.parametrize("command", ["run", "run --recover", "recover"])
+@pytest.mark.parametrize("renamed", [True, False], ids=["renamed", "lookups never work"])
+def test_a_task_that_is_named_beside_the_clips_is_asked_for_where_the_clip_was_taken_away(
+    desk: Desk, command: str, renamed: bool
+) -> None:
+    """Neither the new name nor, at many gateways, the old one is one by which the API finds it."""
+    desk.write("m.yaml", manifest("a", "b"))
+    with sandbox(desk.folder, *FAST, *([] if renamed else ["--no-lookups"])) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        (desk.folder / "clips/m/a.mp4").unlink()
+        desk.write("m.yaml", manifest("a2" if renamed else "a", "b"))
+        lose_ledger(desk)
+        desk.run(*command.split(), *QUICK, "m.yaml")
+        desk.run("recover", *QUICK, "m.yaml")
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert creates(server) == 2
+        assert files(desk) == {"m/a2.mp4" if renamed else "m/a.mp4", "m/b.mp4"}
+
+
+def test_another_take_and_a_job_that_asks_for_the_same_get_no_task_of_such_a_line(desk: Desk) -> None:
+    job = {"image": "https://example.com/a.png", "prompt": "a"}
+
+    def write(*jobs: dict[str, Any]) -> None:
+        desk.write(
+            "m.yaml",
+            json.dumps(
+                {
+                    "version": 1,
+                    "name": "m",
+                    "output_dir": "clips",
+                    "defaults": {"model_name": "kling-v3"},
+                    "jobs": [{**job, **one} for one in jobs],
+                }
+            ),
+        )
+
+    write({"id": "a"})
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        (desk.folder / "clips/m/a.mp4").unlink()
+        write({"id": "a"}, {"id": "a", "take": 2}, {"id": "twin"})
+        lose_ledger(desk)
+        assert desk.run("recover", *QUICK, "m.yaml").code == 0
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert creates(server) == 3
+        assert len({row["task_id"] for row in desk.export()}) == 3
+
+
 def test_after_a_rename_of_the_manifest_and_a_lost_ledger_the_person_decides(desk: Desk) -> None:
     desk.write("m.yaml", manifest("a", "b"))
     with sandbox(desk.folder, *FAST) as server:
