@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from batchgen.disk import names_beside
-from batchgen.models import TASK_ID, Record, Shelved, State
+from batchgen.models import TASK_ID, Record, Shelved, State, is_try_of
 from batchgen.partfile import LARGEST_CLIP
 from batchgen.request import canonical_text, digest, is_request
 from batchgen.roots import Folder, Root
@@ -29,7 +29,6 @@ LONGEST = 1 << 20  # bytes of a line
 LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
 DEAREST = 1e6  # US dollars that no clip costs
 SUFFIX = ".mp4"
-_TRY = re.compile(r"~[1-9][0-9]{0,8}")
 _PART = re.compile(r"[a-z0-9.]{1,40}")
 
 # A line's fields that are a row's columns under the same name, with their types; the first ones are never null.
@@ -159,7 +158,7 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         if not sound or not 1 <= told["take"] < 1 << 31 or not TASK_ID.match(told["task_id"]):
             return None
         base, name = told["base_id"], told["external_task_id"]
-        if name != base and not (name.startswith(base) and _TRY.fullmatch(name, len(base))):
+        if not is_try_of(name, base):
             return None
         plain = f"{told['manifest']}/{told['job_id']}"  # a path below the output folder, as validation has it
         if "\0" in plain + name or not {"", ".", ".."}.isdisjoint(plain.split("/")):

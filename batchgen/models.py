@@ -11,6 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 #: A task id that can stand in a URL's path and in a file's name.
 TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
+_TRY = re.compile(r"~[1-9][0-9]{0,8}")
+
+
+def is_try_of(external_task_id: str, base_id: str) -> bool:
+    """Whether an id is a job's own, or that of another try of the job: ``ID~2``."""
+    if external_task_id == base_id:
+        return True
+    return external_task_id.startswith(base_id) and bool(_TRY.fullmatch(external_task_id, len(base_id)))
 
 
 class State(enum.StrEnum):

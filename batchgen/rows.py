@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from batchgen.integrity import LARGEST, Cells, wrong_cell
-from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable
+from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable, is_try_of
 from batchgen.names import composed
 from batchgen.request import is_request
 
@@ -32,6 +32,7 @@ _EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", 
 def to_record(row: Sequence[Any]) -> Record:
     """A Record from the values of COLUMNS."""
     _RECORD.check(row)
+    _check_ids(row[0], row[1])
     _check_request(row[_CANONICAL], row[0])
     if row[_PARTS] is not None:
         _check_parts(row[_PARTS], row[0])
@@ -47,6 +48,12 @@ def to_shelved(row: Sequence[Any]) -> Shelved:
     if found.parts is not None:
         _check_parts(found.parts, found.external_task_id)
     return found
+
+
+def _check_ids(name: str, base: str) -> None:
+    """A row's id is its job's own, or that with the number of a try behind it."""
+    if not is_try_of(name, base):
+        raise wrong_cell("base_id", name, "is no id that it is a try of")
 
 
 def _check_request(text: str, name: object) -> None:
@@ -122,6 +129,7 @@ def to_brief(
     # One string for both names where they are equal: there are as many of these as jobs.
     base_id = external_task_id if base_id == external_task_id else base_id
     _BRIEF.check((external_task_id, base_id, state, digest, error_code, number))
+    _check_ids(external_task_id, base_id)
     return Brief(external_task_id, base_id, to_state(state, external_task_id), digest, error_code, number)
 
 

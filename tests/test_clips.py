@@ -430,7 +430,7 @@ def test_a_clip_that_is_no_longer_there_is_fetched_again_and_not_created(
         path = desk.folder / "clips/m/a.mp4"
         harm(path)
         plan = desk.run("plan", "m.yaml").out
-        assert plan.startswith("download") and "fetched again at no cost" in plan and "about $0.00" in plan
+        assert plan.startswith("download") and "fetched at no cost" in plan and "about $0.00" in plan
         result = desk.run(command, *QUICK, *(["m.yaml"] if command == "run" else []))
         assert (result.code, creates(server), videos(server)) == (0, 1, 2)
         assert result.err == ""  # nobody has to do anything
