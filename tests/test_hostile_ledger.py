@@ -119,7 +119,6 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("video_path", "'../x.mp4'"),
         ("output_dir", "''"),
         ("output_dir", "'clips'"),
-        ("base_id", "'x'"),
         ("parts", "'7'"),
         ("parts", "'[[]]'"),
         ("parts", "'[{}]'"),
@@ -176,6 +175,19 @@ def test_cells_that_are_read_beside_whole_rows_are_looked_at_as_well(desk: Desk,
         codes[command[0]] = result.code
         assert result.code != 2 or "is damaged" in result.err, result.err
     assert 2 in codes.values()
+
+
+def test_a_row_whose_id_is_no_try_of_its_jobs_is_one_clear_error(desk: Desk) -> None:
+    alter(
+        desk,
+        "DROP TRIGGER tasks_stay",
+        "UPDATE tasks SET base_id = 'x'",
+        "CREATE TRIGGER tasks_stay BEFORE UPDATE OF id, external_task_id, base_id ON tasks"
+        " BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    for command in (["status", "home"], ["plan", "m.yaml"], ["collect", *QUICK]):
+        result = desk.run(*command)
+        assert result.code == 2 and "base_id" in result.err, result.err
 
 
 def test_history_that_no_batchgen_writes_is_one_clear_error(desk: Desk) -> None:
