@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+from batchgen.escapes import excerpt
+
 ABSENT: Final = frozenset({"", "\\N"})  # databases write \N for a value that isn't there
 
 #: What programs write where there is no value; a person would leave the cell empty.
@@ -98,11 +100,11 @@ def refusal(key: str, cell: str) -> str | None:
     if _LOST in cell:
         return "holds U+FFFD, which stands where a character was lost; export the table again, as UTF-8"
     if _ERROR.fullmatch(cell) and cell.removeprefix("Err:") == cell.removeprefix("Err:").upper():
-        return f"{cell} is a spreadsheet's error; correct the cell, or empty it"
+        return f"{excerpt(cell)} is a spreadsheet's error; correct the cell, or empty it"
     if cell in _NO_ID if key == "id" else cell.lower() in _NOTHING:
         return f"{cell} is what a program writes for no value; leave the cell empty"
     if _ROUNDED.fullmatch(cell):
-        return f"{cell} is a long number that a spreadsheet has rounded; format the column as text, then enter it"
+        return f"{excerpt(cell)} is a long number that a spreadsheet has rounded; format the column as text, then enter it"
     if _FORMULA.match(cell):
         return "is a formula; save the table with its values"
     return None

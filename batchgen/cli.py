@@ -81,18 +81,22 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
     if args.json:
         from batchgen import report
 
-        listed = [report.problem_object(problem) for problem in problems]
         out.document(
             {
                 "exit_code": error.exit_code,
                 "error": str(error),
-                "problems": listed,
+                **report.problem_fields(problems),
                 "stops": [report.stop_object(error)],
             }
         )
     text = cited(str(error), error.code, error.request_id) if isinstance(error, ApiError) else str(error)
     first, *more = text.splitlines() or [type(error).__name__]
-    out.say(*problems or [f"batchgen {args.command}: {first}", *more, *filter(None, [error.advice])])
+    if problems:
+        from batchgen.report import problem_lines
+
+        out.say(*problem_lines(problems))
+        return error.exit_code
+    out.say(*[f"batchgen {args.command}: {first}", *more, *filter(None, [error.advice])])
     return error.exit_code
 
 
@@ -113,21 +117,20 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
     skipped = sum(len(one.skipped) for one in manifests)
     code = 2 if problems else 0
     if args.json:
-        found, hints = ([*map(report.problem_object, some)] for some in (problems, warned))
         out.document(
             {
                 "exit_code": code,
                 "manifests": len(manifests),
                 "jobs": jobs,
-                "problems": found,
-                "warnings": hints,
+                **report.problem_fields(problems),
+                **report.problem_fields(warned, "warnings"),
                 "skipped": skipped,
             }
         )
     else:
-        out.say(*problems)
+        out.say(*report.problem_lines(problems))
         if not args.quiet:
-            out.say(*map(report.warning_text, warned))
+            out.say(*report.problem_lines(warned, report.warning_text))
         if not problems and not args.quiet:
             files = report.counted(len(manifests), "manifest")
             hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
@@ -165,17 +168,17 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
         steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
         skipped = sum(len(one.skipped) for one in manifests)
         code = 2 if problems else 0
+        warned = [warning for one in manifests for warning in one.warnings]
         if args.json:
-            hints = [report.problem_object(warning) for one in manifests for warning in one.warnings]
-            found = preview.plan_object(steps, problems)
-            out.document({"exit_code": code, **found, "warnings": hints, "skipped": skipped})
+            found = preview.plan_object(steps, problems) | report.problem_fields(warned, "warnings")
+            out.document({"exit_code": code, **found, "skipped": skipped})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
             if skipped and args.verbose:
                 out.lines([f"{report.counted(skipped, 'job')} skipped"])
-    out.say(*problems)
+    out.say(*report.problem_lines(problems))
     if not args.quiet:
-        out.say(*(report.warning_text(warning) for one in manifests for warning in one.warnings))
+        out.say(*report.problem_lines(warned, report.warning_text))
     return code
 
 

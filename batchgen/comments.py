@@ -16,13 +16,14 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from batchgen.escapes import excerpt
 from batchgen.yaml12 import decode
 
 _KEYS: Final = ("prompt", "negative_prompt")
 _ANY: Final = re.compile(r"^[^#\n\r]*\S[ \t]+#", re.MULTILINE)
 _OLD_BREAKS: Final = dict.fromkeys((0x85, 0x2028, 0x2029), "\ue000")  # libyaml would count lines by them
 # A comment has a blank after its #, and begins with a word: "#2", "#sunset" and "# 2" are more likely text.
-_TEXT: Final = re.compile(r"[ \t]+(#(?:\w|[ \t]+\d).*)")
+_TEXT: Final = re.compile(r"[ \t]+(#(?:\w|[ \t]+\d)[^\r\n]*)")
 _SHOWN: Final = 40  # characters of what is cut
 
 
@@ -36,9 +37,8 @@ class Cut(NamedTuple):
 
     @property
     def text(self) -> str:
-        shown = self.rest if len(self.rest) <= _SHOWN else f"{self.rest[:_SHOWN]}..."
         return (
-            f'ends before "{shown}", since YAML takes that for a comment;'
+            f'ends before "{excerpt(self.rest, _SHOWN)}", since YAML takes that for a comment;'
             " put the prompt into quotes, with that or without"
         )
 
@@ -52,7 +52,6 @@ def cut_prompts(data: bytes) -> list[Cut]:
 
 
 def _cut_prompts(text: str) -> Iterator[Cut]:
-    lines = re.split(r"\r\n|\r|\n", text)
     parser: Any = CSafeLoader(text.encode())
     path: list[
         str | int | None
@@ -66,9 +65,10 @@ def _cut_prompts(text: str) -> Iterator[Cut]:
             continue
         elif kind is ScalarEvent and path and path[-1] in _KEYS and event.implicit[0]:
             end = event.end_mark
-            if found := _TEXT.match(lines[end.line], end.column):
+            if found := _TEXT.match(text, end.index):
                 steps = tuple(step for step in path if step is not None)
-                yield Cut(steps, end.line + 1, found.start(1) + 1, found[1].rstrip())
+                column = end.column + found.start(1) - end.index
+                yield Cut(steps, end.line + 1, column + 1, found[1].rstrip())
         if kind is MappingStartEvent:
             path.append(None)
             continue

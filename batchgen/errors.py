@@ -29,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from batchgen import limits
+
 if TYPE_CHECKING:
     from batchgen.models import Problem
 
@@ -104,7 +106,7 @@ class ManifestError(BatchgenError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(map(str, self.problems[: limits.PROBLEMS_SHOWN])))
 
 
 class ImageError(BatchgenError):

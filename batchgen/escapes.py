@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from batchgen import limits
+
 # Emoji, whose parts are held together by what is invisible elsewhere.
 _SYMBOL = r"[\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]?"
 _EMOJI = re.compile(
@@ -26,6 +28,12 @@ def visible(text: str) -> str:
         parts += (_escaped(text[end : emoji.start()]), emoji[0])
         end = emoji.end()
     return "".join((*parts, _escaped(text[end:])))
+
+
+def excerpt(text: str, longest: int = limits.EXCERPT) -> str:
+    """The beginning of a foreign text for a message: enough to find the place, in one line, visible."""
+    shown = visible(text[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
 def _escaped(text: str) -> str:

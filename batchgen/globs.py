@@ -12,6 +12,7 @@ from fnmatch import translate
 from itertools import pairwise
 from typing import Final
 
+from batchgen import limits
 from batchgen.names import composed
 
 MOST_CHOICES: Final = 200  # globs that the braces of one may stand for
@@ -20,6 +21,10 @@ Place = frozenset[tuple[int, int]]  # (which of the globs, how many of its parts
 
 def match_error(match: str) -> str | None:
     """Why a glob can't be one, or None."""
+    if len(match) > limits.GLOB_LENGTH:
+        return f"has {len(match):,} characters; at most {limits.GLOB_LENGTH:,} are allowed"
+    if "\0" in match:
+        return "holds a NUL, which no file has in its name"
     parts = match.split("/")
     if match.startswith(("/", "~")) or ".." in parts:
         return "is relative to the folder and can't leave it"

@@ -22,6 +22,7 @@ import pybase64
 import xxhash
 
 from batchgen.errors import ImageError, Unfinished
+from batchgen.escapes import excerpt
 from batchgen.files import at_once
 from batchgen.models import ImageFile, Within
 
@@ -165,7 +166,7 @@ def _not_base64(text: str) -> str:
         return "it is empty"
     if text[:5].lower() == "data:":
         prefix = text[: text.find(",", 0, 100) + 1] or "data:"
-        return f'the API takes Base64 without a prefix: leave out "{prefix}"'
+        return f'the API takes Base64 without a prefix: leave out "{excerpt(prefix)}"'
     if odd := re.search(r"[^A-Za-z0-9+/=]", text):
         if odd[0].isspace():
             return "its Base64 has spaces or line breaks in it; write it in one piece, or give a file's path"

@@ -17,9 +17,11 @@ from types import MappingProxyType
 
 from batchgen import images, warnings
 from batchgen.errors import UsageError
+from batchgen.listing import and_more
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
-from batchgen.reading import Reading, and_more
+from batchgen.reading import Reading
 from batchgen.sources import Sources
+from batchgen.wall import wall
 
 
 def read(
@@ -45,15 +47,18 @@ def read(
     sources = Sources(inspect, known, now)
     readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
     for reading in readings:
-        reading.read()
+        with wall(reading.give_up):
+            reading.read()
     if grown := sources.grown():
         for reading in readings:
-            reading.hold_back(grown)
+            with wall(reading.give_up):
+                reading.hold_back(grown)
     _report_shared_names(readings)
     _report_shared_ids(readings)
     _warn_of_the_same_content(readings)
     for reading in readings:
-        reading.warn()
+        with wall(reading.give_up):
+            reading.warn()
         (reading.problems if strict else reading.manifest.warnings).extend(reading.warnings)
     good = [reading.manifest for reading in readings if not reading.problems]
     return good, [problem for reading in readings for problem in reading.all_problems()]

@@ -53,15 +53,18 @@ class Disk:
 
     def find(self, path: str) -> str:
         """``path``, or where nothing is there, the one path that composes to the same."""
-        if path.isascii() or os.path.lexists(path):
-            return path
-        parent, name = os.path.split(path)
-        if not name or parent == path:
-            return path
-        parent = self.find(parent)
-        if parent not in self._listed:
-            self._listed[parent] = self._names(parent)
-        return os.path.join(parent, self._listed[parent].get(composed(name)) or name)
+        found, missing = path, list[str]()  # the names below the nearest folder that is there
+        while not (found.isascii() or len(path) > PATH_MAX or os.path.lexists(found)):
+            parent, name = os.path.split(found)
+            if not name or parent == found:
+                break
+            missing.append(name)
+            found = parent
+        for name in reversed(missing):
+            if found not in self._listed:
+                self._listed[found] = self._names(found)
+            found = os.path.join(found, self._listed[found].get(composed(name)) or name)
+        return found
 
     def _names(self, folder: str) -> dict[str, str]:
         """The names in a folder that aren't ASCII, by what they compose to; "" where two compose to the same."""
@@ -87,6 +90,17 @@ def longest_name(folder: str) -> int:
             folder = parent
         except (OSError, ValueError):
             return NAME_MAX
+
+
+def no_path(path: str) -> str | None:
+    """Why a text can't be a path on any disk, or None."""
+    try:
+        long = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        return "can't be a path: it holds half a character (a lone surrogate)"
+    if "\0" in path:
+        return "this can't be a path"
+    return f"is {long:,} bytes long; a path has at most {PATH_MAX:,}" if long > PATH_MAX else None
 
 
 def too_long(folder: str, name: str, tail: str, longest: int) -> str | None:

@@ -130,12 +130,11 @@ async def _run(
     skipped = sum(len(one.skipped) for one in manifests)
     warned = [warning for one in manifests for warning in one.warnings]
     if args.json:
-        hints = [report.problem_object(warning) for warning in warned]
         summary = report.run_object(tally, why_not, code, problems, pool.budget)
-        out.document({**summary, "warnings": hints, "skipped": skipped})
-    out.say(*problems)
+        out.document({**summary, **report.problem_fields(warned, "warnings"), "skipped": skipped})
+    out.say(*report.problem_lines(problems))
     if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
-        out.say(*map(report.warning_text, warned))
+        out.say(*report.problem_lines(warned, report.warning_text))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
         out.say(*report.run_text(tally, why_not, pool.budget, problems=len(problems), verbose=args.verbose))
         if skipped and args.verbose:
@@ -250,7 +249,6 @@ async def _recover(
         await recovery.trusted(ledger, one.name)
     code = 2 if problems else 0 if proven or not found.missing else 5
     if args.json:
-        listed = [report.problem_object(problem) for problem in problems]
         out.document(
             {
                 "exit_code": code,
@@ -258,10 +256,10 @@ async def _recover(
                 "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
                 "missing": found.missing,
                 "lookups_proven": proven,
-                "problems": listed,
+                **report.problem_fields(problems),
             }
         )
-    out.say(*problems)
+    out.say(*report.problem_lines(problems))
     if not args.quiet and not args.json:
         out.say(
             *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))

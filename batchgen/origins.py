@@ -11,12 +11,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from batchgen.escapes import visible
+from batchgen.escapes import excerpt
 from batchgen.models import Place, Problem
 from batchgen.yaml12 import Positions, YamlError
 
 Path = Sequence[str | int]
-_LONGEST_NAME = 60  # characters of a key or id in a message
 
 
 class Document:
@@ -148,8 +147,7 @@ def subject(base: str, job: str | None = None, path: Path = ()) -> str:
 
 
 def _short(name: Any) -> str:
-    text = visible(str(name)[: _LONGEST_NAME + 1])
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+    return excerpt(str(name))
 
 
 def beside(file: str, path: str) -> str:

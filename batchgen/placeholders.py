@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from batchgen.escapes import excerpt
 from batchgen.names import composed
 from batchgen.request import is_url
 
@@ -89,5 +90,4 @@ def _refusal(found: str) -> str:
         return f"a single {found}: {allowed}"
     near = difflib.get_close_matches(found[1:-1].strip().lower()[:20], NAMES, 1)
     hint = f"; did you mean {{{near[0]}}}?" if near else ""
-    shown = found if len(found) <= 40 else found[:37] + "..."
-    return f"{shown} is no placeholder{hint} ({allowed})"
+    return f"{excerpt(found, 40)} is no placeholder{hint} ({allowed})"

@@ -15,7 +15,7 @@ from batchgen.models import Job, Problem
 from batchgen.output import folded
 from batchgen.plan import PAYS, Action, Step, image_name
 from batchgen.prices import is_floor
-from batchgen.report import counted, problem_object
+from batchgen.report import counted, problem_fields
 from batchgen.request import asked, canonical, is_url
 
 #: What each word of a plan means.
@@ -81,7 +81,7 @@ def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str,
         "jobs": rows,
         "creates": sum(row["action"] in PAYS for row in rows),
         "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
-        "problems": [problem_object(problem) for problem in problems],
+        **problem_fields(problems),
     }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from batchgen import folders, names, schema, trust, warnings
+from batchgen import folders, limits, names, schema, trust, warnings
 from batchgen.comments import cut_prompts
 from batchgen.files import regular
 from batchgen.globs import match_error
+from batchgen.listing import MORE, Gathered, Listing, and_more
 from batchgen.making import HOLDS_KEY, Made, Maker, Shared
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
 from batchgen.origins import Document, Draft, InFolder, Inline, beside, subject
@@ -20,9 +22,11 @@ from batchgen.request import image_values
 from batchgen.schema import Finding
 from batchgen.sources import Sources
 from batchgen.tables import table
-from batchgen.yaml12 import MAX_BYTES, YamlError, load
+from batchgen.yaml12 import YamlError, load
 
 log = logging.getLogger(__name__)
+_STARTS = "it starts with version: 1 and jobs:"
+_KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a meaning
 
 
 class Reading:
@@ -37,8 +41,8 @@ class Reading:
         self.output_dir = output_dir
         self.sources = sources
         self.manifest = Manifest(file, "")
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.problems = Listing()
+        self.warnings = Listing()
         self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was met first
         self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
 
@@ -49,13 +53,22 @@ class Reading:
         files = {self.file: 0}
         for problem in found:
             files.setdefault(problem.place.file, len(files))
-        return sorted(found, key=lambda p: (files[p.place.file], p.place.line, p.place.column))
+        found.sort(key=lambda p: (files[p.place.file], p.place.line, p.place.column))
+        return [*found, Problem(Place(self.file), "", MORE)] if self.problems.is_full else found
+
+    def give_up(self, why: str) -> None:
+        """Leave the manifest out, of which nothing is certain any more."""
+        self.manifest = Manifest(self.file, self.manifest.name)
+        self.problems.insert(0, Problem(Place(self.file), "", why))
+        self.found.clear()
 
     # -- the top level -----------------------------------------------------------------------------------------------
 
     def read(self) -> None:
         try:
             data = _bytes_of(self.file)
+            if _KEY.fullmatch(data):  # of which nothing is quoted
+                raise YamlError(1, 1, f"this is a single word; {_STARTS}")
             content = load(data)
         except OSError as error:
             self.problems.append(Problem(Place(self.file), "", f"can't be read: {error.strerror}"))
@@ -67,20 +80,24 @@ class Reading:
         for cut in cut_prompts(data):
             place = Place(self.file, cut.line, cut.column)
             self.warnings.append(Problem(place, subject("", None, cut.path), cut.text))
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not schema.is_manifest(content):
             text = "the file is empty" if content is None else "a manifest is a set of keys (key: value)"
             place = self.document.place(())
-            self.problems.append(Problem(place, "", f"{text}; it starts with version: 1 and jobs:"))
+            self.problems.append(Problem(place, "", f"{text}; {_STARTS}"))
             return
         self._read_top(schema.natural(content))
 
     def _read_top(self, top: dict[str, Any]) -> None:
         top.setdefault("name", os.path.splitext(os.path.basename(self.file))[0])
-        findings = schema.check_entry("manifest", top)
+        jobs = top.get("jobs")
+        # Jobs are looked at one by one: the validators would make copies of all of them.
+        findings = schema.check_entry(
+            "manifest", {**top, "jobs": jobs[:1]} if isinstance(jobs, list) else top
+        )
+        top.pop("jobs", None)
         for finding in findings:
             self.report(finding.path, finding.text)
         broken = {finding.path[:1] for finding in findings}
-        jobs = top.pop("jobs", None)
         if ("jobs",) in broken or not isinstance(jobs, list):
             jobs = []
         name = "" if ("name",) in broken else names.composed(top["name"])
@@ -94,6 +111,9 @@ class Reading:
             self.output_dir = self.sources.find(written if isinstance(written, str) else "clips", self.base)
         else:
             self.output_dir = self.sources.find(self.output_dir, os.getcwd())
+        if why := names.no_path(self.output_dir):
+            self.report(("output_dir",), why)
+            return
         if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
             self.report(("name",), f"{why}; give the manifest a shorter name")
         self.maker = Maker(name, self.base, self.output_dir, self.sources, self.holds_key)
@@ -103,6 +123,8 @@ class Reading:
             self.report(("defaults", *finding.path), finding.text)
         defaults = Shared(fields, frozenset(finding.path[0] for finding in findings if finding.path))
         for number, entry in enumerate(jobs):
+            if self.problems.is_full:
+                return
             jobs[number] = None  # what was read is let go of job by job
             self._read_entry(Inline(self.document, number), entry, defaults)
 
@@ -137,8 +159,8 @@ class Reading:
         if match is not None and (reason := match_error(match)):
             self.problems.append(at.problem(None, ("match",), reason))
             return
-        if "\0" in where:
-            self.problems.append(at.problem(None, (kind,), "this can't be a path"))
+        if why := names.no_path(where):
+            self.problems.append(at.problem(None, (kind,), why))
             return
         fields = {**defaults.fields, **own}
         bad = {name for name in defaults.reported if name not in own} | broken
@@ -190,9 +212,11 @@ class Reading:
 
     def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
         closed = frozenset(shared.closed.values())
-        problems, warnings = _Gathered(self.problems, closed), _Gathered(self.warnings)
+        problems, warnings = Gathered(self.problems, closed), Gathered(self.warnings)
         skip = shared.fields.get("skip") is True
         for draft in drafts:
+            if self.problems.is_full:
+                break
             if isinstance(draft, Problem):
                 if not skip:
                     self.problems.append(draft)
@@ -284,32 +308,6 @@ class Reading:
         return Problem(found, subject(job.id, None, path), text)
 
 
-class _Gathered:
-    """Findings of many jobs: one that isn't in a job's own fields is the same for all, and listed once.
-
-    So is one whose text is among ``same``: the entry is what has to be changed.
-    """
-
-    def __init__(self, listed: list[Problem], same: Collection[str] = ()) -> None:
-        self._listed, self._same = listed, same
-        self._shared: dict[Finding, list[int]] = {}  # [where it is listed, how many more]
-
-    def add(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
-        if not (finding.path and finding.path[0] in draft.fields) or finding.text in self._same:
-            if finding in self._shared:
-                self._shared[finding][1] += 1
-                return
-            self._shared[finding] = [len(self._listed), 0]
-        self._listed.append(draft.origin.problem(job_id, *finding))
-
-    def finish(self) -> None:
-        """Say of each that is shared how many more there are."""
-        for number, more in self._shared.values():
-            if more:
-                problem = self._listed[number]
-                self._listed[number] = replace(problem, text=f"{problem.text}{and_more(more)}")
-
-
 def _image_of(draft: Draft | Problem) -> str | None:
     """The image that a draft will have looked at."""
     if not isinstance(draft, Draft) or draft.trouble or draft.fields.get("skip") is True:
@@ -320,8 +318,4 @@ def _image_of(draft: Draft | Problem) -> str | None:
 def _bytes_of(file: str) -> bytes:
     """Raises OSError. A FIFO isn't waited for."""
     with open(file, "rb", opener=regular) as opened:
-        return opened.read(MAX_BYTES + 1)
-
-
-def and_more(count: int) -> str:
-    return f" (and {count:,} more like it)" if count else ""
+        return opened.read(limits.MANIFEST_BYTES + 1)

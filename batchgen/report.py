@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from batchgen import limits
 from batchgen.budget import Budget
 from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.job_names import Name
@@ -183,7 +184,7 @@ def run_object(
             }
             for ending in tally.endings
         ],
-        "problems": [problem_object(problem) for problem in problems],
+        **problem_fields(problems),
     }
 
 
@@ -221,6 +222,20 @@ def problem_object(problem: Problem) -> dict[str, Any]:
         "subject": problem.subject,
         "text": problem.text,
     }
+
+
+def problem_lines(problems: Sequence[Problem], text: Callable[[Problem], str] = str) -> Iterator[str]:
+    """The first problems, or warnings, of all manifests for people, and how many more there are."""
+    yield from map(text, problems[: limits.PROBLEMS_SHOWN])
+    if (more := len(problems) - limits.PROBLEMS_SHOWN) > 0:
+        yield f"... and {more:,} more like these; `batchgen validate` of one manifest alone shows its own"
+
+
+def problem_fields(problems: Sequence[Problem], name: str = "problems") -> dict[str, Any]:
+    """The same for scripts: the first of them, and where there are more, how many."""
+    shown = [problem_object(problem) for problem in problems[: limits.PROBLEMS_SHOWN]]
+    more = len(problems) - len(shown)
+    return {name: shown, f"{name}_left_out": more} if more else {name: shown}
 
 
 def warning_text(warning: Problem) -> str:

@@ -79,6 +79,11 @@ def check_entry(kind: str, data: Any) -> list[Finding]:
     return [] if _is_good(kind, data) else _check(kind, data)
 
 
+def is_manifest(content: Mapping[Any, Any]) -> bool:
+    """Whether the keys of a file may be those of a manifest, however wrong: at least one of them is."""
+    return not load("manifest")["properties"].keys().isdisjoint(content)
+
+
 # -- natural forms ---------------------------------------------------------------------------------------------------
 
 

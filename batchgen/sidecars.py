@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from batchgen.files import regular_below
+from batchgen.limits import SIDECAR_BYTES
 from batchgen.models import Within
 from batchgen.names import folded, spelt
 from batchgen.yaml12 import YamlError, decode, load
 
 SUFFIXES: Final = (".txt", ".yaml", ".yml")
-LARGEST: Final = 2**20  # bytes
 
 
 class Pairs(NamedTuple):
@@ -104,7 +104,7 @@ def fields(data: bytes) -> dict[str, Any]:
 def read(path: str, within: Within) -> bytes:
     """The bytes of a sidecar. Raises YamlError for what is too large, and OSError, also for what leads elsewhere."""
     with open(path, "rb", opener=partial(regular_below, within=within)) as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise YamlError(1, 1, f"more than {LARGEST >> 20} MiB: this can't be about one image")
+        data = file.read(SIDECAR_BYTES + 1)
+    if len(data) > SIDECAR_BYTES:
+        raise YamlError(1, 1, f"more than {SIDECAR_BYTES >> 20} MiB: this can't be about one image")
     return data

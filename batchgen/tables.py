@@ -12,25 +12,28 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, Final
 
 from batchgen import cells as dialects
-from batchgen import schema
+from batchgen import limits, schema
+from batchgen.escapes import excerpt
 from batchgen.files import regular, regular_below
 from batchgen.models import Place, Problem, Within
 from batchgen.origins import Draft, InTable, cell_position
-from batchgen.yaml12 import YamlError, decode
+from batchgen.yaml12 import YamlError, decode, line_and_column
 
-LONGEST_ROW: Final = 64 * 2**20  # characters: four images of 10 MB as Base64, and more
 HEAD: Final = 1 << 16  # bytes that say what a file is
 SEPARATORS: Final = (",", ";", "\t", "|")
 _SAVE: Final = "save it as UTF-8 (Excel: Save As, CSV UTF-8)"
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 _QUOTES: Final = re.compile("[\u201c-\u201f\u00ab\u00bb]")
+
+_TOO_MANY_ROWS: Final = f"a table has at most {limits.TABLE_ROWS:,} rows; split it"
 
 Reader = Callable[[str], Any]
 Opener = Callable[[str, int], int]
@@ -47,8 +50,11 @@ def table(path: str, shown: str, within: Within | None = None) -> Iterator[Draft
     opener = regular if within is None else partial(regular_below, within=within)
     with open(path, "rb", opener=opener) as file:
         head = file.read(HEAD)
+        size = os.fstat(file.fileno()).st_size
     suffix = os.path.splitext(path)[1].lower()
-    if what := _no_text(head):
+    if size > limits.TABLE_BYTES:
+        yield Problem(Place(shown), "", f"more than {limits.TABLE_BYTES >> 30} GiB; split it")
+    elif what := _no_text(head):
         yield Problem(Place(shown), "", what)
     elif suffix in (".csv", ".tsv"):
         yield from _Csv(path, shown, head, opener).drafts()
@@ -83,7 +89,7 @@ class _Csv:
         self.all_known = False
 
     def drafts(self) -> Iterator[Draft | Problem]:
-        lines: list[str] = []  # of the row that is being read
+        lines = _Lines()
         names: list[str] = []  # of the columns, as they are written
         readers: list[tuple[str, Reader]] = []
         row = 0
@@ -91,10 +97,10 @@ class _Csv:
             open(self.path, encoding=self.encoding, newline="", opener=self._opener) as file,
             _long_cells(),
         ):
-            rows = csv.reader(_lines(file.readline, lines), delimiter=self.separator, strict=True)
+            rows = csv.reader(lines.of(file.readline, self.separator), delimiter=self.separator, strict=True)
             while True:
                 line = rows.line_num + 1
-                lines.clear()
+                lines.begin()
                 try:
                     cells = next(rows)
                 except StopIteration:
@@ -106,13 +112,19 @@ class _Csv:
                     yield Problem(Place(self.shown, line, 1), f"row {row + 1}", _csv_words(error))
                     return
                 row += 1
+                if row > limits.TABLE_ROWS:
+                    yield Problem(Place(self.shown, line, 1), f"row {row}", _TOO_MANY_ROWS)
+                    return
                 cells = [*map(str.strip, cells)]
-                if not any(cells) or (row == 1 and _SEP_LINE.fullmatch("".join(lines).strip())):
+                if not any(cells) or (row == 1 and _SEP_LINE.fullmatch(lines.text.strip())):
                     continue
                 if not names:
                     names = cells
-                    problems = list(self._header(line, "".join(lines), names))
-                    yield from problems
+                    if (columns := sum(map(bool, names))) > limits.COLUMNS:
+                        text = f"{columns:,} columns; a table has at most {limits.COLUMNS:,}"
+                        yield Problem(Place(self.shown, line, 1), "header", text)
+                        return
+                    yield from self._header(line, lines.text, names)
                     if "" in self.columns or len(set(self.columns)) < len(self.columns):
                         return
                     readers = _readers(self.columns)
@@ -120,8 +132,7 @@ class _Csv:
                     continue
                 while len(cells) > len(self.columns) and not cells[-1]:
                     cells.pop()
-                text = lines[0] if len(lines) == 1 else "".join(lines)
-                origin = InTable(self.shown, row, line, text, self.columns, self.separator)
+                origin = InTable(self.shown, row, line, lines.text, self.columns, self.separator)
                 made = self._row(origin, cells, names, readers)
                 if isinstance(made, Draft):
                     yield made
@@ -139,17 +150,16 @@ class _Csv:
         for number, name in enumerate(self.columns):
             if not name:
                 hint = " (pandas: index=False leaves it out)" if number == 0 else ""
-                what = [f"column {number + 1} has no name{hint}"]
+                what = f"has no name{hint}"
             elif self.columns.index(name) < number:
-                what = [f'the column "{name[:60]}" stands twice']
+                what = f'has the name "{excerpt(name)}", as one before it'
             elif name in known:
                 continue
             else:
-                what = [finding.text for finding in schema.check_entry("row", {name: ""})]
+                what = "; ".join(finding.text for finding in schema.check_entry("row", {name: ""}))
             down, column = cell_position(text, number, self.separator)
-            for one in what:
-                place = Place(self.shown, line + down - 1, column)
-                yield Problem(place, f"header.{name[:60]}" if name else "header", one)
+            place = Place(self.shown, line + down - 1, column)
+            yield Problem(place, f"column {number + 1}", what)
 
     def _row(
         self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
@@ -176,15 +186,16 @@ class _Csv:
         return Draft(origin, fields)
 
     def _undecodable(self) -> Problem:
-        with open(self.path, "rb", opener=self._opener) as file:
-            data = file.read()
         if self.encoding == "utf-16":
             return Problem(Place(self.shown), "", f"its UTF-16 text is damaged; {_SAVE}")
-        try:
-            decode(data)
-        except YamlError as error:
-            text = error.text.replace("save it as UTF-8", _SAVE)
-            return Problem(Place(self.shown, error.line, error.column), "", text)
+        before = 0  # lines
+        with open(self.path, "rb", opener=self._opener) as file:
+            while data := file.readline(limits.ROW_LENGTH):
+                try:
+                    before += line_and_column(decode(data))[0] - 1
+                except YamlError as error:
+                    text = error.text.replace("save it as UTF-8", _SAVE)
+                    return Problem(Place(self.shown, before + error.line, error.column), "", text)
         return Problem(Place(self.shown), "", "the table changed while it was read")
 
 
@@ -220,19 +231,39 @@ def _known_columns() -> frozenset[str]:
 @contextmanager
 def _long_cells() -> Iterator[None]:
     """The csv module refuses cells of more than 128 KiB, and has one limit for the whole process."""
-    before = csv.field_size_limit(LONGEST_ROW)
+    before = csv.field_size_limit(limits.ROW_LENGTH)
     try:
         yield
     finally:
         csv.field_size_limit(before)
 
 
-def _lines(readline: Callable[[int], str], kept: list[str]) -> Iterator[str]:
-    while line := readline(LONGEST_ROW + 1):
-        if len(line) > LONGEST_ROW:
-            raise csv.Error("field larger than field limit")
-        kept.append(line)
-        yield line
+class _Lines:
+    """The lines of the row that is being read, which has bounds, whatever its cells are."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._room = 0
+
+    def begin(self) -> None:
+        """Forget the row before."""
+        self._kept.clear()
+        self._room = limits.ROW_LENGTH
+
+    def of(self, readline: Callable[[int], str], separator: str) -> Iterator[str]:
+        """Each line of a file, kept until the next row begins. Raises csv.Error for a row without an end."""
+        while line := readline(self._room + 1):
+            self._room -= len(line)
+            if self._room < 0:
+                raise csv.Error("field larger than field limit")
+            if len(line) > limits.CELLS and line.count(separator) > limits.CELLS:
+                raise csv.Error("too many cells")
+            self._kept.append(line)
+            yield line
+
+    @property
+    def text(self) -> str:
+        return self._kept[0] if len(self._kept) == 1 else "".join(self._kept)
 
 
 def _csv_words(error: csv.Error) -> str:
@@ -242,7 +273,9 @@ def _csv_words(error: csv.Error) -> str:
     if "expected after" in text:
         return 'text follows a closing double quote; inside of a quoted cell, write a double quote twice ("")'
     if "field limit" in text:
-        return f"longer than {LONGEST_ROW >> 20} MiB"
+        return f"longer than {limits.ROW_LENGTH >> 20} MiB"
+    if "too many cells" in text:
+        return f"more than {limits.CELLS:,} cells"
     return text
 
 
@@ -250,22 +283,25 @@ def _json_lines(path: str, shown: str, opener: Opener) -> Iterator[Draft | Probl
     row = 0
     found = False
     with open(path, "rb", opener=opener) as file:
-        while data := file.readline(LONGEST_ROW + 1):
+        while data := file.readline(limits.ROW_LENGTH + 1):
             row += 1
+            if row > limits.TABLE_ROWS:
+                yield Problem(Place(shown, row, 1), f"row {row}", _TOO_MANY_ROWS)
+                return
             try:
                 text = decode(data) if row == 1 else data.decode()
                 if not text.strip():
                     continue
                 found = True
-                if len(data) > LONGEST_ROW:
-                    raise YamlError(1, 1, f"longer than {LONGEST_ROW >> 20} MiB")
+                if len(data) > limits.ROW_LENGTH:
+                    raise YamlError(1, 1, f"longer than {limits.ROW_LENGTH >> 20} MiB")
                 fields = _object(text)
             except UnicodeDecodeError as error:
                 place = Place(shown, row, len(data[: error.start].decode()) + 1)
                 yield Problem(place, f"row {row}", f"the byte 0x{data[error.start]:02x} is not UTF-8 text")
             except YamlError as error:
                 yield Problem(Place(shown, row, error.column), f"row {row}", error.text)
-                if len(data) > LONGEST_ROW:
+                if len(data) > limits.ROW_LENGTH:
                     return
             else:
                 yield from _json_row(InTable(shown, row, row, text, None), fields)
@@ -305,11 +341,13 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > limits.COLUMNS:
+        raise ValueError(f"more than {limits.COLUMNS:,} keys")
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice[:60]}" stands twice')
+        counts = Counter(name for name, _ in pairs)
+        ((twice, _),) = counts.most_common(1)
+        raise ValueError(f'the key "{excerpt(twice)}" stands twice')
     return made
 
 

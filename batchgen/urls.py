@@ -12,6 +12,7 @@ from unicodedata import normalize
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from batchgen import networks
+from batchgen.escapes import excerpt
 
 _PLAIN = re.compile(
     r"https?://([A-Za-z0-9][A-Za-z0-9.-]*)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
@@ -40,7 +41,7 @@ def problem(url: str) -> str | None:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        return f"this web address can't be read: {error}"
+        return f"this web address can't be read: {excerpt(str(error))}"
     if not host:
         return "this web address names no host"
     if port == 0:

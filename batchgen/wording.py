@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from batchgen.escapes import visible
+from batchgen.limits import EXCERPT
 
-_LONGEST_SHOWN = 60  # characters of a value in a message; Base64 runs to millions
 _FEW = 8  # names that a message can list
 # What people call the keys and values elsewhere: in other tools, in sheets, in speech. Words as in _plain.
 _SYNONYMS = {
@@ -77,12 +77,12 @@ def shown(value: Any) -> str:
     """A value as people type it, on one line and cut where it is long."""
     match value:
         case str():
-            quoted = json.dumps(value[:_LONGEST_SHOWN], ensure_ascii=False)
+            quoted = json.dumps(value[:EXCERPT], ensure_ascii=False)
             quoted = visible(quoted)
-            return quoted if len(value) <= _LONGEST_SHOWN else f"{quoted[:-1]}..."
+            return quoted if len(value) <= EXCERPT else f"{quoted[:-1]}..."
         case bool():
             return "true" if value else "false"
-        case int() if value.bit_length() > 4 * _LONGEST_SHOWN:  # Python refuses to print it
+        case int() if value.bit_length() > 4 * EXCERPT:  # Python refuses to print it
             return "a number this large"
         case int() | float():
             return str(value)
@@ -179,7 +179,7 @@ def _nearest(word: Any, allowed: Sequence[str]) -> str:
     """Which of the ``allowed`` words was probably meant, or ""."""
     from difflib import get_close_matches
 
-    if not isinstance(word, str) or len(word) > _LONGEST_SHOWN:
+    if not isinstance(word, str) or len(word) > EXCERPT:
         return ""
     near = get_close_matches(_plain(word), allowed, n=1)
     if near and _plain(word) == near[0]:
@@ -188,7 +188,7 @@ def _nearest(word: Any, allowed: Sequence[str]) -> str:
 
 
 def _synonym(word: Any, known: Collection[str]) -> str:
-    if not isinstance(word, str) or len(word) > _LONGEST_SHOWN:
+    if not isinstance(word, str) or len(word) > EXCERPT:
         return ""
     return next((meant for meant, words in _SYNONYMS.items() if meant in known and _plain(word) in words), "")
 

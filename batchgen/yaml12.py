@@ -39,8 +39,10 @@ from yaml.events import (
 )
 from yaml.reader import ReaderError
 
-MAX_BYTES: Final = 256 * 2**20
-MAX_DEPTH: Final = 100
+from batchgen import limits
+from batchgen.escapes import excerpt
+from batchgen.positions import Marks
+
 MAX_DIGITS: Final = 100  # of an integer: far beyond any id, far below where int() becomes slow
 ALIAS_ALLOWANCE: Final = 100_000  # values that aliases may add to any document ...
 ALIAS_FACTOR: Final = 20  # ... and beyond that, per value that was really typed
@@ -99,23 +101,15 @@ class Positions:
     """
 
     def __init__(self, data: bytes) -> None:
-        self._marks: _Marks = {}
-        self._root = _read(data, self._marks)  # kept, because _marks goes by the ids of what is in it
+        self._marks = Marks()
+        _read(data, self._marks)
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
         """Line and column of the node at ``path``, else of the nearest one above it that exists.
 
         With ``key``, those of the key instead of its value (of an item of a list: of the item).
         """
-        at = self._marks.get(0, {}).get("", ((1, 1), (1, 1)))[1]
-        node = self._root
-        for depth, step in enumerate(path, 1):
-            marks = self._marks.get(id(node), {}) if isinstance(node, (dict, list)) else {}
-            if step not in marks:
-                break
-            at = marks[step][0 if key and depth == len(path) else 1]
-            node = node[step]
-        return at
+        return self._marks.find(path, key=key)
 
 
 def decode(data: bytes) -> str:
@@ -126,14 +120,10 @@ def decode(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        line, column = _line_and_column(data[: error.start].decode())
+        line, column = line_and_column(data[: error.start].decode())
         raise YamlError(
             line, column, f"the byte 0x{data[error.start]:02x} is not UTF-8 text; save it as UTF-8"
         ) from None
-
-
-# Of every collection, by id: key or index -> ((line, column) of the key, of the value). The root stands at [0][""].
-_Marks = dict[int, dict[str | int, tuple[tuple[int, int], tuple[int, int]]]]
 
 
 class _Level(NamedTuple):
@@ -146,10 +136,10 @@ class _Level(NamedTuple):
     size: int
 
 
-def _read(data: bytes, marks: _Marks | None) -> Any:
-    """The document in ``data``; fills ``marks`` unless it is None, which costs about as much again."""
-    if len(data) > MAX_BYTES:
-        raise YamlError(1, 1, f"more than {MAX_BYTES >> 20} MiB; split it, or use a table")
+def _read(data: bytes, marks: Marks | None) -> Any:
+    """The document in ``data``; where there are ``marks``, they are fed, and what is returned is empty."""
+    if len(data) > limits.MANIFEST_BYTES:
+        raise YamlError(1, 1, f"more than {limits.MANIFEST_BYTES >> 20} MiB; split it, or use a table")
     data, quoted, others = _for_libyaml(data)
     parser = CSafeLoader(data)  # for its events alone: it builds nothing
     anchors: dict[str, tuple[Any, int]] = {}
@@ -193,6 +183,8 @@ def _read(data: bytes, marks: _Marks | None) -> Any:
             if anchor is not None:
                 anchors[anchor] = (node, total - size + 1)
             node, keys, key, anchor, size = stack.pop()
+            if marks is not None:
+                marks.close()
             continue
         elif kind is AliasEvent:
             if event.anchor not in anchors:
@@ -216,37 +208,37 @@ def _read(data: bytes, marks: _Marks | None) -> Any:
         else:
             continue
 
+        if marks is not None:
+            marks.add(event, value)
         total += 1
         typed += 1
+        if typed > limits.MANIFEST_VALUES:
+            raise _error(event, f"more than {limits.MANIFEST_VALUES:,} values; split it, or use a table")
         if type(node) is list:
-            if marks is not None:
-                marks[id(node)][len(node)] = (_at(event), _at(event))
-            node.append(value)
+            if marks is None:
+                node.append(value)
         elif node is None:
             root = value
-            if marks is not None:
-                marks[0] = {"": (_at(event), _at(event))}
         elif key is None:
             if type(value) is not str:
                 raise _error(event, "a key must be text; put it in quotes")
             if value in keys:
                 line, column = _at(keys[value])
                 raise _error(event, f'the key "{_short(value)}" stands twice; first at {line}:{column}')
+            if len(keys) == limits.KEYS:
+                raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
             keys[value] = event
             key = value
             continue
         else:
-            if marks is not None:
-                marks[id(node)][key] = (_at(keys[key]), _at(event))
-            node[key] = value
+            if marks is None:
+                node[key] = value
             key = None
         if kind is MappingStartEvent or kind is SequenceStartEvent:
-            if len(stack) == MAX_DEPTH:
+            if len(stack) == limits.NESTING:
                 raise _error(event, _too_deep())
             stack.append(_Level(node, keys, key, anchor, size))
             node, keys, key, anchor, size = value, {}, None, event.anchor, total
-            if marks is not None:
-                marks[id(node)] = {}
 
 
 def _plain(event: Any) -> Any:
@@ -286,11 +278,11 @@ def _tag(event: Any) -> str:
 
 
 def _too_deep() -> str:
-    return f"nested more than {MAX_DEPTH} levels deep"
+    return f"nested more than {limits.NESTING} levels deep"
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
+    return excerpt(text, 40)
 
 
 _Table = dict[int, str | int | None]
@@ -335,7 +327,7 @@ def _error(event: Any, text: str) -> YamlError:
     return YamlError(*_at(event), text)
 
 
-def _line_and_column(before: str) -> tuple[int, int]:
+def line_and_column(before: str) -> tuple[int, int]:
     """The position right after the text ``before``."""
     lines = before.replace("\r\n", "\n").replace("\r", "\n")
     return lines.count("\n") + 1, len(lines) - lines.rfind("\n")
@@ -344,7 +336,7 @@ def _line_and_column(before: str) -> tuple[int, int]:
 def _plain_words(data: bytes, error: YAMLError) -> YamlError:
     """libyaml's complaint, where a person can do something about it."""
     if isinstance(error, ReaderError):
-        line, column = _line_and_column(data[: error.position].decode(errors="replace"))
+        line, column = line_and_column(data[: error.position].decode(errors="replace"))
         return YamlError(line, column, f"the character U+{error.character:04X} is not allowed; leave it out")
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return YamlError(1, 1, str(error))

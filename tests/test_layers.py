@@ -18,7 +18,7 @@ PACKAGE = Path(batchgen.__file__).parent
 
 # From the bottom up: a module may import from its own layer and from those that stand before it here.
 LAYERS = {
-    "values": ("", "errors", "models", "advice", "escapes"),
+    "values": ("", "errors", "models", "advice", "escapes", "limits"),
     "decisions": (
         *(
             "schema",
@@ -43,6 +43,9 @@ LAYERS = {
                 "reading",
                 "comments",
                 "warnings",
+                "wall",
+                "listing",
+                "positions",
             ),
             "placeholders",
             "sources",

@@ -320,16 +320,19 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
+    from batchgen import limits
     from batchgen.images import LARGEST, SHORTEST_SIDE
     from batchgen.partfile import LARGEST_CLIP
     from batchgen.reach import UNREACHABLE
-    from batchgen.sidecars import LARGEST as LARGEST_SIDECAR
-    from batchgen.yaml12 import MAX_BYTES
 
     text = " ".join(README.split())
     assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text
-    sizes = f"at most {MAX_BYTES >> 20} MiB, a sidecar {LARGEST_SIDECAR >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
+    sizes = f"at most {limits.MANIFEST_BYTES >> 20} MiB, a sidecar {limits.SIDECAR_BYTES >> 20} MiB, a clip {LARGEST_CLIP >> 30} GiB"
     assert sizes in text
+    assert f"{limits.MANIFEST_VALUES:,} values and {limits.NESTING} levels" in text
+    table = f"{limits.TABLE_BYTES >> 30} GiB, {limits.TABLE_ROWS:,} rows, {limits.COLUMNS:,} columns"
+    assert f"{table} and {limits.ROW_LENGTH >> 20} MiB in a row" in text
+    assert f"the first {limits.PROBLEMS:,} problems are listed" in text
     assert (MAX_TASKS, MAX_REFUSED) == (3, 2) and "up to three tasks in all, or two" in text
     assert MAX_ANY == 8 and "up to eight tasks in all" in text
     assert UNREACHABLE == 10 and "for ten times `--timeout`" in text

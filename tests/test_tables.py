@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import cells, tables
+from batchgen import cells, limits, tables
 from batchgen.models import Problem
 from batchgen.origins import Draft, InTable, cell_position
 
@@ -87,10 +87,10 @@ def test_rows_count_as_a_spreadsheet_counts_and_lines_as_an_editor_does(tmp_path
         (b"\n,,\n", ["t.csv: the table is empty; its first row names the columns"]),
         (
             b"id,durtion\na,5\n",
-            ['t.csv:1:4: header.durtion: unknown key "durtion"; did you mean "duration"?'],
+            ['t.csv:1:4: column 2: unknown key "durtion"; did you mean "duration"?'],
         ),
-        (b"id,,prompt\n", ["t.csv:1:4: header: column 2 has no name"]),
-        (b"id,id\n", ['t.csv:1:4: header.id: the column "id" stands twice']),
+        (b"id,,prompt\n", ["t.csv:1:4: column 2: has no name"]),
+        (b"id,id\n", ['t.csv:1:4: column 2: has the name "id", as one before it']),
         (
             b"id,mode\na\nb,pro\nc,pro,x\n",
             ["t.csv:2:1: row 2: 1 cells", "t.csv:4:1: row 4: 3 cells, but the header has 2"],
@@ -123,7 +123,7 @@ def test_cells_longer_than_the_csv_module_likes_are_read(tmp_path: Path) -> None
 
 
 def test_rows_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LONGEST_ROW", 2**20)
+    monkeypatch.setattr(limits, "ROW_LENGTH", 2**20)
     long = "x" * 2**20
     assert problems_of(table(tmp_path, f"id\na\n{long}y\nb\n")) == ["shots.csv:3:1: row 3: longer than 1 MiB"]
     assert problems_of(table(tmp_path, 'id\n"' + "x\n" * 2**20)) == [
@@ -292,8 +292,8 @@ def test_places_are_right_in_every_dialect(tmp_path: Path) -> None:
         ("id,prompt\na,Café\n".encode("cp1252"), "Save As, CSV UTF-8"),
         ("id,prompt\na,Café\n".encode("mac_roman"), "Save As, CSV UTF-8"),
         ("id,prompt\na,x\n".encode("utf-16")[:-1], "damaged"),
-        (b",id,prompt\n0,a,x\n", "column 1 has no name (pandas: index=False leaves it out)"),
-        (b"id,,prompt\na,,x\n", "column 2 has no name"),
+        (b",id,prompt\n0,a,x\n", "column 1: has no name (pandas: index=False leaves it out)"),
+        (b"id,,prompt\na,,x\n", "column 2: has no name"),
         (b"id,prompt,,\na,x,y,\n", "3 cells, but the header has 2"),
         ("id,prompt\na,“Rain, sun”\n".encode(), "needs double quotes around it, straight ones"),
         (b"id,prompt\na,x\nid,prompt\nb,y\n", "row 3: is the header once more"),

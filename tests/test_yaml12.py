@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchgen import yaml12
+from batchgen import limits
 from batchgen.yaml12 import Positions, YamlError, load, locate
 
 # -- what JSON writes -----------------------------------------------------------------------------------------------
@@ -199,13 +199,13 @@ def test_depth_is_bounded(opening: bytes) -> None:
 
 
 def test_a_hundred_levels_are_fine() -> None:
-    data = b"[" * yaml12.MAX_DEPTH + b"]" * yaml12.MAX_DEPTH
+    data = b"[" * limits.NESTING + b"]" * limits.NESTING
     assert str(load(data)).encode() == data
     assert "deep" in complaint(b"[" + data + b"]")[2]
 
 
 def test_a_size_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml12, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(limits, "MANIFEST_BYTES", 2**20)
     assert load(b"#" * 2**20) is None
     assert "more than 1 MiB" in complaint(b"#" * (2**20 + 1))[2]
 

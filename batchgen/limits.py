@@ -1,0 +1,33 @@
+"""How much of what others write is read, kept and shown at most: every such number, in one place.
+
+They are far beyond what anybody needs for a night, and there so that no file can take the machine's memory, or fill
+its owner's mailbox. README lists those that a person may meet.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- what is read ----------------------------------------------------------------------------------------------------
+
+MANIFEST_BYTES: Final = 256 * 2**20
+MANIFEST_VALUES: Final = 4_000_000  # of all kinds, keys not counted: more than 500,000 jobs of six fields
+KEYS: Final = 10_000  # in one place
+NESTING: Final = 100  # levels of a YAML document
+JOBS: Final = 2_000_000  # of one manifest
+GLOB_LENGTH: Final = 8_192  # characters of a match
+
+TABLE_BYTES: Final = 16 * 2**30  # a thousand rows of images as Base64, and more
+TABLE_ROWS: Final = 2_000_000
+COLUMNS: Final = 1_000
+CELLS: Final = 100_000  # separators in a line of a table, those inside of quotes too
+ROW_LENGTH: Final = 64 * 2**20  # characters: four images of 10 MB as Base64, and more
+
+SIDECAR_BYTES: Final = 2**20
+
+# -- what is said ----------------------------------------------------------------------------------------------------
+
+PROBLEMS: Final = 1_000  # of one manifest, after which the rest of it isn't looked at; its warnings likewise
+PROBLEMS_SHOWN: Final = 2_000  # of all manifests of a command; its warnings likewise
+MESSAGE: Final = 1_000  # characters of one problem's text
+EXCERPT: Final = 60  # characters of a value or a name in a message
