@@ -14,7 +14,6 @@ MANIFEST_BYTES: Final = 256 * 2**20
 MANIFEST_VALUES: Final = 4_000_000  # of all kinds, keys not counted: more than 500,000 jobs of six fields
 KEYS: Final = 10_000  # in one place
 NESTING: Final = 100  # levels of a YAML document
-JOBS: Final = 2_000_000  # of one manifest
 GLOB_LENGTH: Final = 8_192  # characters of a match
 
 TABLE_BYTES: Final = 16 * 2**30  # a thousand rows of images as Base64, and more
