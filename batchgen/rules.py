@@ -73,6 +73,8 @@ def _untyped(request: Mapping[str, Any]) -> Iterator[Finding]:
         entries = enumerate(_entries(request.get(name)))
         texts += [((name, number, key), entry.get(key)) for number, entry in entries]
     for path, text in texts:
+        if path[0] == "multi_prompt" and isinstance(text, str) and is_blank(text):
+            continue  # which is told already
         if isinstance(text, str) and (found := _UNTYPED.search(text)):
             lines = _LINE_END.split(text[: found.start()])
             where = f"character {len(lines[-1]) + 1}" + (
