@@ -4,7 +4,8 @@ Found are the whole key and any long part of it, in either case; plain, in Base6
 in hexadecimal; and all that through percent signs, HTML's entities and backslashes, one over another, with what can't
 be seen in between. A part counts from :func:`_shortest` characters on: that is enough to keep what is left of the key
 beyond guessing, and too much for an id to share by chance. Words and numbers that stand in a key (``sk-live-2026``) are
-no secret: a part of nothing else doesn't count.
+no secret: a part of nothing else doesn't count. Of a JSON Web Token the signature is the secret: others that sign a
+clip's address begin with the same letters.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ class Mask:
         if key in self._known or len(key) < SHORTEST_KEY:
             return
         self._known.add(key)
+        secret = _secret(key)
         for text, part in _spellings(key):
-            _sow(self._parts, _spelling(text, part))
+            _sow(self._parts, _spelling(text, part, len(text) - len(text) * len(secret) // len(key)))
+        for text, _ in _spellings(secret):
             half = (len(text) + 1) // 2
             _sow(
                 self._halves, _Spelling(text.translate(_SMALL), half, frozenset(range(len(text) - half + 1)))
@@ -178,6 +181,13 @@ def _alike(one: str, other: str) -> int:
     return length
 
 
+def _secret(key: str) -> str:
+    """What of the key nobody else has: the signature of a JSON Web Token, all of any other."""
+    parts = key.split(".")
+    is_token = len(parts) == 3 and key.startswith("eyJ") and len(parts[2]) >= SHORTEST_KEY
+    return parts[2] if is_token else key
+
+
 def _shortest(key: str) -> int:
     """How long a part of the key must be to count: half of a short key, twelve characters of others."""
     return min(LONGEST_PART, max(SHORTEST_PART, len(key) // 2))
@@ -197,7 +207,8 @@ def _spellings(key: str) -> Iterator[tuple[str, int]]:
     yield key.encode().hex(), 2 * part
 
 
-def _spelling(text: str, part: int) -> _Spelling:
-    starts = range(len(text) - part + 1)
+def _spelling(text: str, part: int, secret: int) -> _Spelling:
+    """``secret``: where in the text the secret begins."""
+    starts = range(min(secret, len(text) - part), len(text) - part + 1)
     telling = frozenset(at for at in starts if not _WORDS.fullmatch(text[at : at + part]))
     return _Spelling(text.translate(_SMALL), part, telling or frozenset(starts))
