@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Run one command and return its exit code. Ctrl-C while the modules load is no traceback either."""
     try:
-        from batchgen import cli, output
+        from batchgen.cli import cli, output
         from batchgen.masking import Mask
 
         mask = Mask()

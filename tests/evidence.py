@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from batchgen.ledger.records import Records
 from batchgen.models import Event, Record, State
-from batchgen.records import Records
 from batchgen.sandbox.journal import Entry, parse
 
 #: A create may be sent out of these alone.

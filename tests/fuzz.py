@@ -23,13 +23,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from batchgen import answers, cli, clips, images, manifest, mp4, sidecars, tables, yaml12
+from batchgen.api import answers
+from batchgen.cli import cli
 from batchgen.errors import ApiError, BatchgenError, ImageError, ManifestError, UsageError
-from batchgen.ledger import Ledger
-from batchgen.request import canonical_text, digest
+from batchgen.images import images
+from batchgen.ledger.ledger import Ledger
+from batchgen.manifest import manifest, sidecars, tables, yaml12
+from batchgen.request.request import canonical_text, digest
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.video import clip
+from batchgen.storage import clips, mp4
 from tests.documents import PACKAGE
 from tests.pictures import make_jpeg, make_png
 from tests.test_job_names import ACCEPTED, DONE, FAILED, record, with_rows

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from batchgen.ledger.records import Records
 from batchgen.models import State
-from batchgen.records import Records
 from batchgen.sandbox.faults import FAULTS, HOSTS, Moment
 from batchgen.sandbox.hosts import GOOD_FOR
 from batchgen.sandbox.journal import Entry

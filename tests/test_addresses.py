@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.addresses import LONGEST, MOST, address, clip_links, origin_of, resolve, split
+from batchgen.http.addresses import LONGEST, MOST, address, clip_links, origin_of, resolve, split
 
 API = "https://api.example.com/gateway/kling/v1/videos/image2video"
 A, B, C = "https://cdn/a.mp4", "https://cdn/b.mp4", "https://cdn/c.mp4"

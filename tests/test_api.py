@@ -17,10 +17,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from batchgen import images
-from batchgen.answers import Accepted
-from batchgen.api import Api
-from batchgen.endpoint import origin
+from batchgen.api.answers import Accepted
+from batchgen.api.api import Api
 from batchgen.errors import (
     ApiError,
     ImageError,
@@ -31,6 +29,8 @@ from batchgen.errors import (
     UnknownCode,
     UsageError,
 )
+from batchgen.http.endpoint import origin
+from batchgen.images import images
 from batchgen.models import ImageFile, TaskView
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment
@@ -251,7 +251,7 @@ def test_a_disk_that_hangs_is_the_image_s_fault_and_stops_nothing_else(
                 )
             disk.set()
 
-    monkeypatch.setattr("batchgen.request.os.read", read)
+    monkeypatch.setattr("batchgen.request.request.os.read", read)
     asyncio.run(scene())
 
 

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import re
 
+from batchgen.ledger.transitions import ALLOWED
 from batchgen.models import State
-from batchgen.transitions import ALLOWED
 from tests.documents import ARCHITECTURE, ROOT, blocks, codes, rows, section
-from tests.test_layers import LAYERS, sources, top
+from tests.test_layers import ROOMS, room, sources
 
 
-def test_every_module_is_named_once_in_its_layer() -> None:
+def test_every_module_is_named_once_in_its_room() -> None:
     named = [
-        (layer, code) for layer, name, _ in rows(section(ARCHITECTURE, "Modules")) for code in codes(name)
+        ("" if where == "the top" else where, code)
+        for where, name, _ in rows(section(ARCHITECTURE, "Modules"))
+        for code in codes(name)
     ]
-    modules = {(layer, module or "__init__") for layer, names in LAYERS.items() for module in names}
-    modules |= {("sandbox", module) for module in sources() if top(module) == "sandbox"}
-    assert set(named) == modules
-    assert len(named) == len(modules)
+    modules = {
+        (found, module.removeprefix(f"{found}.") or "__init__")
+        for module in sources()
+        if (found := "" if module == "__main__" else room(module)) != module or found == ""
+    }
+    assert set(named) == {*modules, ("sandbox", "__init__")}
+    assert len(named) == len(set(named))
 
 
-def test_the_layers_stand_in_their_order() -> None:
-    assert [row[0] for row in rows(section(ARCHITECTURE, "Layers"))] == [*LAYERS, "sandbox"]
+def test_the_rooms_stand_in_their_order_with_the_reason_that_they_give_themselves() -> None:
+    said = [(name.strip("`/"), reason) for name, reason in rows(section(ARCHITECTURE, "Layers"))]
+    names = [name for line in ROOMS for name in line if name]
+    assert [name for name, _ in said] == ["the top", *names, "sandbox"]
+    for name, reason in said[1:]:
+        assert sources()[name].startswith(f'"""{reason}.'), name
 
 
 def test_the_diagram_has_every_transition_that_is_allowed_and_no_other() -> None:

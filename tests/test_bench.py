@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import pacing
-from batchgen.api import Api
+from batchgen.api.api import Api
 from batchgen.errors import NotFound
+from batchgen.run import pacing
 from tests.bench import material
 from tests.bench.measure import ROOT, baseline, environment, run, server
 from tests.bench.server import count

@@ -23,15 +23,15 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from batchgen import transport
-from batchgen.answers import Answer, read_create
-from batchgen.api import Api
-from batchgen.clip_hosts import ClipHosts, Refused, entries
-from batchgen.download import Downloads
+from batchgen.api.answers import Answer, read_create
+from batchgen.api.api import Api
+from batchgen.cli.export import export_row
 from batchgen.errors import DownloadError, MaybeAccepted
-from batchgen.export import export_row
+from batchgen.http import transport
 from batchgen.models import State
 from batchgen.sandbox.video import clip
+from batchgen.storage.clip_hosts import ClipHosts, Refused, entries
+from batchgen.storage.download import Downloads
 from tests.program import ENDS, KEY, Desk, Result
 from tests.test_job_names import record
 from tests.test_retrieval import Host, against, files, jobs, rows

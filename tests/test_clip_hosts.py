@@ -17,14 +17,14 @@ from urllib.parse import quote
 
 import pytest
 
-from batchgen import partfile
-from batchgen.bodies import WINDOW, Unpacker
-from batchgen.credentials import Credentials
-from batchgen.download import Downloads
+from batchgen.api.credentials import Credentials
 from batchgen.errors import DownloadError
-from batchgen.mp4 import is_page, oddity
+from batchgen.http.bodies import WINDOW, Unpacker
 from batchgen.sandbox.video import clip
-from batchgen.transfer import OVERLAP, Clip
+from batchgen.storage import partfile
+from batchgen.storage.download import Downloads
+from batchgen.storage.mp4 import is_page, oddity
+from batchgen.storage.transfer import OVERLAP, Clip
 from tests.program import ENDS
 from tests.test_download import no_file_beyond
 from tests.wire import Heard, Play, answer, request, wire

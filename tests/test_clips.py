@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from batchgen import database
-from batchgen.ledger import Ledger
-from batchgen.lock import Lock
+from batchgen.ledger import database
+from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.lock import Lock
+from batchgen.ledger.records import Records
 from batchgen.models import Change, State
-from batchgen.records import Records
-from batchgen.request import canonical_text, digest
+from batchgen.request.request import canonical_text, digest
 from tests.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchgen.codes import CODES, PAGES, PHRASES, STATUSES, WORDS
-from batchgen.dispositions import UNCLEAR, Disposition, Pause, Slot, Stop, dispose
+from batchgen.api.codes import CODES, PAGES, PHRASES, STATUSES, WORDS
 from batchgen.errors import (
     PAGE,
     AccountStop,
@@ -21,6 +20,7 @@ from batchgen.errors import (
     UnknownCode,
 )
 from batchgen.models import State
+from batchgen.run.dispositions import UNCLEAR, Disposition, Pause, Slot, Stop, dispose
 
 # error; the row's state, its slot, whether the job comes again, who waits, when creating stops
 RULES: list[tuple[ApiError | ImageError, State, Slot, bool, Pause, Stop]] = [

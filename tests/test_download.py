@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.download import LEAST_SPEED, Downloads
 from batchgen.errors import DownloadError
-from batchgen.mp4 import MOST_BOXES
 from batchgen.sandbox.video import clip
-from batchgen.transfer import Clip
+from batchgen.storage.download import LEAST_SPEED, Downloads
+from batchgen.storage.mp4 import MOST_BOXES
+from batchgen.storage.transfer import Clip
 from tests.program import ENDS
 from tests.wire import Heard, Play, answer, flooding, request, saying, wire
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import export, logs
-from batchgen.api import Api
+from batchgen.api.api import Api
+from batchgen.cli import export, logs
+from batchgen.cli.output import Output
 from batchgen.errors import ApiError, MaybeAccepted
-from batchgen.ledger import Ledger
+from batchgen.ledger.ledger import Ledger
 from batchgen.masking import Mask
 from batchgen.models import Change, ImageFile, State
-from batchgen.output import Output
 from tests.program import ENDS, Desk
 from tests.spellings import SPELLINGS, readable
 from tests.test_key import QUICK, told, urls
@@ -159,7 +159,7 @@ def test_what_is_printed_and_logged_has_no_key(tmp_path: Path, spelt: Callable[[
 def test_what_nobody_catches_and_what_libraries_log_has_no_key() -> None:
     code = f"""
 import asyncio, logging, sys, threading
-from batchgen import output
+from batchgen.cli import output
 from batchgen.masking import Mask
 output.guard(Mask({KEY!r}))
 logging.getLogger("aiohttp.client").warning("sent %s", {KEY!r})

@@ -17,10 +17,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from batchgen import options
+from batchgen.cli import options
+from batchgen.cli.online import end_of
+from batchgen.cli.output import Output
 from batchgen.masking import Mask
-from batchgen.online import end_of
-from batchgen.output import Output
 from batchgen.sandbox.video import clip
 from tests.program import ENDS, KEY, Desk, until
 from tests.wire import PATH, answer, made, request, served
@@ -183,9 +183,9 @@ def test_an_end_is_written_as_a_deadline_is(desk: Desk, given: str, says: str) -
 
 HANGS = """
 import asyncio, time
-from batchgen import ending, options
+from batchgen.cli import ending, options
 from batchgen.masking import Mask
-from batchgen.output import Output
+from batchgen.cli.output import Output
 ending.LAST_RESORT = 0.2
 async def work(end):
     with end.graceful(lambda reason: None):

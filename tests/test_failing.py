@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.plan import MAX_ANY, MAX_TASKS
+from batchgen.run.plan import MAX_ANY, MAX_TASKS
 from batchgen.sandbox.journal import Entry
 from tests.program import KEY, Desk, Server, sandbox, until
 from tests.wire import answer, made, request, served

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.failures import LONGEST_WAIT, TRIPS, WARY, WINDOW, Breaker, Cause, cause_of, retry_wait
+from batchgen.run.failures import LONGEST_WAIT, TRIPS, WARY, WINDOW, Breaker, Cause, cause_of, retry_wait
 
 SAYS = {
     Cause.ACCOUNT: (

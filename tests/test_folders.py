@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import folders
-from batchgen.globs import Glob, match_error
+from batchgen.manifest import folders
+from batchgen.manifest.globs import Glob, match_error
+from batchgen.manifest.origins import Draft
 from batchgen.models import Problem, Within
-from batchgen.origins import Draft
 from tests.pictures import make_png
 from tests.program import Desk
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import integrity
-from batchgen.database import MIGRATIONS
 from batchgen.errors import LedgerError
-from batchgen.ledger import Ledger
+from batchgen.ledger import integrity
+from batchgen.ledger.database import MIGRATIONS
+from batchgen.ledger.ledger import Ledger
 from tests.program import KEY, Desk, sandbox, until
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import images
-from batchgen.request import Body
+from batchgen.images import images
+from batchgen.request.request import Body
 from tests.pictures import make_large_png, make_png
 from tests.program import Desk, Result, Server, sandbox, until
 
@@ -449,7 +449,7 @@ def test_fifty_thousand_files_in_a_folder_are_read_in_bounded_memory_and_time(de
         os.link(first, desk.folder / f"in/{number}.png")
     desk.write("m.yaml", FOLDER)
     tell = "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
-    desk.program = (sys.executable, "-c", f"import sys; from batchgen.cli import main; main(); {tell}")
+    desk.program = (sys.executable, "-c", f"import sys; from batchgen.cli.cli import main; main(); {tell}")
     begun = time.monotonic()
     result = desk.run("validate", "m.yaml")
     took = time.monotonic() - begun

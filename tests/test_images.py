@@ -21,9 +21,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchgen import images
 from batchgen.errors import ImageError
-from batchgen.images import LARGEST, inspect, inspect_base64
+from batchgen.images import images
+from batchgen.images.images import LARGEST, inspect, inspect_base64
 from batchgen.models import ImageFile
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")

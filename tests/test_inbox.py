@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from batchgen import folders, images, manifest, request, sidecars
 from batchgen.errors import ImageError
+from batchgen.images import images
+from batchgen.manifest import folders, manifest, sidecars
+from batchgen.manifest.yaml12 import YamlError
 from batchgen.models import Job, Within
-from batchgen.yaml12 import YamlError
+from batchgen.request import request
 from tests.pictures import make_large_png, make_png
 from tests.program import KEY, Desk, sandbox, until
 from tests.wire import answer, made, served

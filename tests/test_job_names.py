@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.job_names import Name, match, near
-from batchgen.ledger import Ledger
+from batchgen.cli.job_names import Name, match, near
+from batchgen.ledger.ledger import Ledger
 from batchgen.models import Change, Record, State
 from tests.program import Desk, sandbox
 from tests.terminal import on_a_terminal, read

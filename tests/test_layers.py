@@ -1,12 +1,13 @@
 """The layers of ARCHITECTURE.md, held by reading the source: who may import whom, who talks to the world, how long a file is.
 
-Every module has its place in the table: a new file without one fails here until somebody has thought about it.
+A module's room is its folder; what stands in none fails here until somebody has thought about it.
 """
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,117 +17,43 @@ import batchgen
 
 PACKAGE = Path(batchgen.__file__).parent
 
-# From the bottom up: a module may import from its own layer and from those that stand before it here.
-LAYERS = {
-    "values": ("", "errors", "models", "advice", "escapes", "limits"),
-    "decisions": (
-        *(
-            "schema",
-            "findings",
-            "wording",
-            "rules",
-            "references",
-            "urls",
-            "networks",
-            "clip_hosts",
-            "yaml12",
-            "manifest",
-            "making",
-            *(
-                "folders",
-                "sidecars",
-                "leftovers",
-                "globs",
-                "names",
-                "tables",
-                "cells",
-                "reading",
-                "comments",
-                "warnings",
-                "wall",
-                "listing",
-                "positions",
-            ),
-            "placeholders",
-            "sources",
-            "origins",
-            "trust",
-        ),
-        *(
-            "images",
-            "request",
-            "prices",
-            "answers",
-            "codes",
-            "fields",
-            "task_shapes",
-            "transitions",
-            "plan",
-            "pacing",
-            "budget",
-            "pool",
-            "tally",
-            "failures",
-            "dispositions",
-            "outcomes",
-            "endpoint",
-            "files",
-            "addresses",
-            "credentials",
-            "masking",
-            "mp4",
-            "bodies",
-        ),
-    ),
-    "footing": (
-        "disk",
-        "lock",
-        "integrity",
-        "rows",
-        "database",
-        "groupcommit",
-        "records",
-        "roots",
-        "partfile",
-        "transfer",
-        "transport",
-    ),  # what stands on the disk, and how requests leave
-    "effects": ("ledger", "api", "download", "clips"),
-    "runner": (
-        "runner",
-        "life",
-        "following",
-        "retrieval",
-        "creating",
-        "asking",
-        "reach",
-        "recovery",
-        "cliplog",
-        "naming",
-        "survey",
-        "inventory",
-        "planning",
-    ),
-    "surface": (
-        "settings",
-        "keys",
-        "options",
-        "logs",
-        "export",
-        "report",
-        "output",
-        "preview",
-        "job_names",
-        "status",
-        "resolve",
-        "online",
-        "ending",
-        "cli",
-        "__main__",
+# The rooms from the bottom up: a module may import from its own room and from those of the lines before it here. Rooms of
+# one line never import each other.
+ROOMS = (
+    ("",),  # the top: values
+    ("images", "http"),
+    ("request",),
+    ("money", "manifest"),
+    ("ledger", "api", "storage"),
+    ("run",),
+    ("cli",),
+)
+#: What stands in no room, since every room may use it. A new one needs a reason why it has none.
+TOP = {"", "__main__", "errors", "models", "advice", "escapes", "limits", "masking", "names", "files", "disk"}
+SANDBOX_MAY = {"", "errors", "files", "request.schema"}  # besides itself; and only cli may import the sandbox
+
+#: Only decide, as a whole; and what else does, of the rooms that act.
+DECIDE = {"", "images", "request", "money", "manifest"}
+DECIDES = {
+    *("http.endpoint", "http.networks", "http.addresses", "http.bodies", "http.fields"),
+    *("ledger.transitions",),
+    *("api.answers", "api.task_shapes", "api.codes", "api.credentials"),
+    *("storage.clip_hosts", "storage.mp4"),
+    *(
+        "run.plan",
+        "run.pacing",
+        "run.budget",
+        "run.pool",
+        "run.dispositions",
+        "run.outcomes",
+        "run.failures",
+        "run.tally",
     ),
 }
-STRANGERS = {"effects"}  # layers whose modules never import each other
-SANDBOX_MAY = {"", "errors", "files", "schema"}  # besides itself; and only the surface may import the sandbox
+#: Commands that answer without the network, with what they are made of; and what they are quick without.
+OFFLINE = {"manifest.manifest", "run.planning", "run.survey", "ledger.records"}
+OFFLINE |= {"cli.cli", "cli.preview", "cli.report", "cli.status", "cli.resolve", "cli.export"}
+ONLINE = {"http.transport", "api.api", "storage.download", "run.runner", "run.life"}
 
 # Decisions get clock, chance and the network's answers as arguments.
 UNDECIDED = {
@@ -141,13 +68,20 @@ UNDECIDED = {
     "time",
     "urllib.request",
 }
-PRINTERS = {"cli", "output", "online", "ending", "__main__", "sandbox.command", "sandbox.__main__"}
+PRINTERS = {
+    "cli.cli",
+    "cli.output",
+    "cli.online",
+    "cli.ending",
+    "__main__",
+    "sandbox.command",
+    "sandbox.__main__",
+}
 SPEECH = {"print", "input", "exit", "quit", "SystemExit"}
 SPEECH |= {"sys.exit", "sys.stdout", "sys.stderr", "os._exit"}
 LONGEST = 400  # lines
 
-LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
-HEIGHT = {layer: height for height, layer in enumerate(LAYERS)}
+HEIGHT = {name: height for height, names in enumerate(ROOMS) for name in names}
 
 
 def sources() -> dict[str, str]:
@@ -159,7 +93,15 @@ def sources() -> dict[str, str]:
     return found
 
 
-def imports(module: str, tree: ast.Module) -> Iterator[str]:
+def room(module: str) -> str:
+    """The room that a module stands in; ``""`` is the top."""
+    if module == "__main__":
+        return "cli"  # where it starts
+    first = top(module)
+    return first if first in HEIGHT or first == "sandbox" else ""
+
+
+def imports(module: str, tree: ast.AST) -> Iterator[str]:
     """Full names of all that is imported anywhere in a module, also inside functions and TYPE_CHECKING.
 
     ``from a import b`` gives ``a.b``: b may be a module.
@@ -195,14 +137,12 @@ def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def forbidden(importer: str, imported: str) -> bool:
-    if top(importer) == "sandbox":
-        return top(imported) not in {"sandbox", *SANDBOX_MAY}
-    if top(imported) == "sandbox":
-        return LAYER_OF.get(importer) != "surface"
-    if importer not in LAYER_OF or imported not in LAYER_OF:
-        return False  # without a place yet, which is found by itself
-    upper, lower = LAYER_OF[importer], LAYER_OF[imported]
-    return HEIGHT[lower] > HEIGHT[upper] or (lower == upper and lower in STRANGERS and importer != imported)
+    upper, lower = room(importer), room(imported)
+    if upper == "sandbox":
+        return lower != "sandbox" and imported not in SANDBOX_MAY
+    if lower == "sandbox":
+        return upper != "cli"
+    return upper != lower and HEIGHT[lower] >= HEIGHT[upper]
 
 
 def wrong_imports(modules: Mapping[str, str]) -> list[str]:
@@ -225,9 +165,14 @@ def wrong_decisions(modules: Mapping[str, str]) -> list[str]:
     """Every use of the world in a module that only decides."""
     wrong = []
     for module, source in sorted(modules.items()):
-        if LAYER_OF.get(module) not in ("values", "decisions"):
+        if room(module) not in DECIDE and module not in DECIDES:
             continue
         tree = ast.parse(source)
+        wrong += [
+            f"{module} imports {below}"
+            for name in imports(module, tree)
+            if (below := inner(name, modules)) and below not in DECIDES and room(below) not in DECIDE
+        ]
         for name in imports(module, tree):
             parts = name.split(".")
             if {parts[0], ".".join(parts[:2])} & UNDECIDED or (
@@ -264,10 +209,43 @@ def wrong_speech(modules: Mapping[str, str]) -> list[str]:
     ]
 
 
-def test_every_module_has_its_place_in_the_layers() -> None:
-    present = {module for module in sources() if top(module) != "sandbox"}
-    assert present == set(LAYER_OF), "a new module needs its place in LAYERS, and one that is gone leaves it"
-    assert len(LAYER_OF) == sum(map(len, LAYERS.values())), "a module stands in LAYERS twice"
+def started(module: str, modules: Mapping[str, str]) -> set[str]:
+    """The modules that are loaded with this one, before any of its functions is called."""
+    loaded: set[str] = set()
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if one in loaded:
+            continue
+        loaded.add(one)
+        for statement in ast.parse(modules[one]).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                names = imports(one, ast.Module([statement], []))
+                waiting += [found for name in names if (found := inner(name, modules)) is not None]
+    return loaded
+
+
+def test_what_stands_in_no_room_has_a_reason() -> None:
+    assert {module for module in sources() if room(module) == "" or module == "__main__"} == TOP
+
+
+def test_every_room_has_modules_and_its_one_reason_in_a_sentence() -> None:
+    modules = sources()
+    assert {room(module) for module in modules} == {*HEIGHT, "sandbox"}
+    for name in {*HEIGHT} - {""}:
+        (statement,) = ast.parse(modules[name]).body
+        assert re.fullmatch(r"[A-Z][^.]+\.", ast.get_docstring(ast.Module([statement], [])) or ""), name
+        assert any(module.startswith(f"{name}.") for module in modules), name
+
+
+def test_what_is_said_to_decide_is_there() -> None:
+    assert {*DECIDES, *PRINTERS, *OFFLINE, *ONLINE, *SANDBOX_MAY} <= sources().keys()
+    assert {module for module in DECIDES if room(module) in DECIDE} == set()
+
+
+@pytest.mark.parametrize("module", sorted(OFFLINE))
+def test_what_needs_no_network_loads_no_client_and_no_runner(module: str) -> None:
+    assert started(module, sources()) & ONLINE == set()
 
 
 def test_imports_go_down_the_layers_and_never_in_circles() -> None:
@@ -291,52 +269,69 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     ("modules", "expected"),
     [
         ({"errors": "from batchgen.models import Job", "models": ""}, []),
-        ({"models": "from batchgen import plan", "plan": ""}, ["models imports plan"]),
-        ({"plan": "import batchgen.ledger", "ledger": ""}, ["plan imports ledger"]),
-        ({"plan": "def f():\n    from batchgen.api import Api", "api": ""}, ["plan imports api"]),
-        ({"api": "from batchgen.ledger import Ledger", "ledger": ""}, ["api imports ledger"]),
-        ({"ledger": "from batchgen.lock import Lock", "lock": ""}, []),
-        ({"ledger": "from batchgen.runner import Runner", "runner": ""}, ["ledger imports runner"]),
-        ({"runner": "from batchgen.cli import main", "cli": ""}, ["runner imports cli"]),
+        ({"models": "from batchgen.run import plan", "run.plan": ""}, ["models imports run.plan"]),
+        ({"request.rules": "from batchgen.images.x import y", "images.x": ""}, []),
         (
-            {"runner": "from batchgen.sandbox import tasks", "sandbox.tasks": ""},
-            ["runner imports sandbox.tasks"],
+            {"images.x": "import batchgen.request.rules", "request.rules": ""},
+            ["images.x imports request.rules"],
         ),
-        ({"cli": "from batchgen.sandbox import tasks", "sandbox.tasks": ""}, []),
-        ({"sandbox.checks": "from batchgen import schema", "schema": ""}, []),
-        ({"sandbox.checks": "from batchgen import rules", "rules": ""}, ["sandbox.checks imports rules"]),
+        (
+            {"manifest.x": "def f():\n    from batchgen.ledger.x import Y", "ledger.x": ""},
+            ["manifest.x imports ledger.x"],
+        ),
+        ({"api.x": "from batchgen.ledger.y import Z", "ledger.y": ""}, ["api.x imports ledger.y"]),
+        ({"money.x": "from batchgen.manifest import y", "manifest.y": ""}, ["money.x imports manifest.y"]),
+        ({"ledger.x": "from batchgen.ledger.lock import Lock", "ledger.lock": ""}, []),
+        ({"ledger.x": "from batchgen.run.y import Z", "run.y": ""}, ["ledger.x imports run.y"]),
+        ({"run.x": "from batchgen.cli.main import main", "cli.main": ""}, ["run.x imports cli.main"]),
+        ({"__main__": "from batchgen.cli.main import main", "cli.main": ""}, []),
+        (
+            {"run.x": "from batchgen.sandbox import tasks", "sandbox.tasks": ""},
+            ["run.x imports sandbox.tasks"],
+        ),
+        ({"cli.x": "from batchgen.sandbox import tasks", "sandbox.tasks": ""}, []),
+        ({"sandbox.x": "from batchgen.request import schema", "request.schema": ""}, []),
+        (
+            {"sandbox.x": "from batchgen.request import rules", "request.rules": ""},
+            ["sandbox.x imports request.rules"],
+        ),
         (
             {
-                "plan": "import batchgen.pacing",
-                "pacing": "import batchgen.pool",
-                "pool": "import batchgen.plan",
+                "run.plan": "import batchgen.run.pacing",
+                "run.pacing": "import batchgen.run.pool",
+                "run.pool": "import batchgen.run.plan",
             },
-            ["cycle: plan - pacing - pool - plan"],
+            ["cycle: run.plan - run.pacing - run.pool - run.plan"],
         ),
     ],
 )
 def test_an_import_against_the_layers_is_found(modules: dict[str, str], expected: list[str]) -> None:
-    found = wrong_imports({"": "", "sandbox": "", **modules})
+    found = wrong_imports({"": "", "sandbox": "", **dict.fromkeys(HEIGHT, ""), **modules})
     assert [word.split(":")[0] for word in found] == [word.split(":")[0] for word in expected]
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("import aiohttp.web", ["plan imports aiohttp.web"]),
-        ("from asyncio import sleep", ["plan imports asyncio.sleep"]),
+        ("import aiohttp.web", ["run.plan imports aiohttp.web"]),
+        ("from asyncio import sleep", ["run.plan imports asyncio.sleep"]),
         ("from urllib.parse import quote", []),
-        ("from urllib.request import urlopen", ["plan imports urllib.request.urlopen"]),
+        ("from urllib.request import urlopen", ["run.plan imports urllib.request.urlopen"]),
         ("import random\ndef f(chance: random.Random): return chance.random()", []),
-        ("import random\nx = random.random()", ["plan uses random.random"]),
+        ("import random\nx = random.random()", ["run.plan uses random.random"]),
+        ("from batchgen.run import pool", []),
+        ("from batchgen.api.client import Api", ["run.plan imports api.client"]),
     ],
 )
 def test_a_decision_with_effects_is_found(source: str, expected: list[str]) -> None:
-    assert wrong_decisions({"plan": source, "api": "import aiohttp"}) == expected
+    assert (
+        wrong_decisions({"": "", "run.plan": source, "run.pool": "", "api.client": "import aiohttp"})
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
     "source", ["print(1)", "import sys\nsys.exit(1)", "from sys import exit", "raise SystemExit"]
 )
 def test_a_module_that_prints_or_exits_is_found(source: str) -> None:
-    assert len(wrong_speech({"runner": source, "cli": source})) == 1
+    assert len(wrong_speech({"run.runner": source, "cli.output": source})) == 1

@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 
-from batchgen import database
+from batchgen.cli.export import EXPORT_FIELDS, export_row
 from batchgen.errors import LedgerBusy, LedgerError, LedgerLost, TransitionError
-from batchgen.export import EXPORT_FIELDS, export_row
-from batchgen.ledger import Ledger
+from batchgen.ledger import database
+from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.records import Records
+from batchgen.ledger.transitions import ALLOWED, MAY_BE_PAID
 from batchgen.models import Brief, Change, ImageFile, Record, State
-from batchgen.records import Records
-from batchgen.transitions import ALLOWED, MAY_BE_PAID
 
 ORIGIN = "https://api.example"
 ROOT = Path(__file__).parent.parent

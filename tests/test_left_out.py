@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchgen import manifest
+from batchgen.manifest import manifest
 from batchgen.models import Manifest
 from tests.pictures import make_png
 from tests.program import Desk, Result, Server, sandbox

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen import images, limits, manifest
+from batchgen import limits
 from batchgen.errors import UsageError
+from batchgen.images import images
+from batchgen.manifest import manifest
+from batchgen.manifest.sources import LARGE
 from batchgen.models import ImageFile, Job, Manifest, Within
-from batchgen.sources import LARGE
 from tests.pictures import make_jpeg, make_large_png, make_png
 
 URL = "https://example.com/frame.png"

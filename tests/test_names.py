@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import manifest, names
+from batchgen import names
+from batchgen.manifest import manifest
 from batchgen.models import Job, Manifest
 from tests.pictures import make_png
 from tests.program import Desk, sandbox

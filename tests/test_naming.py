@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.cliplog import ClipLog
-from batchgen.ledger import Ledger
+from batchgen.ledger.ledger import Ledger
 from batchgen.models import Change, Record, State
-from batchgen.naming import Names
-from batchgen.roots import Roots
+from batchgen.run.cliplog import ClipLog
+from batchgen.run.naming import Names
+from batchgen.storage.roots import Roots
 
 
 def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[str, str]]:

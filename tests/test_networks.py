@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import networks
-from batchgen.clip_hosts import ClipHosts, Refused, entries
-from batchgen.networks import kind_of, kind_of_name, literal
+from batchgen.http import networks
+from batchgen.http.networks import kind_of, kind_of_name, literal
+from batchgen.storage.clip_hosts import ClipHosts, Refused, entries
 
 API = "https://api.example.com"
 

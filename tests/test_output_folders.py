@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import clips, roots
-from batchgen.download import Downloads
 from batchgen.errors import DownloadError
-from batchgen.partfile import Kept, PartFile
-from batchgen.roots import HELD, Folder, Root, Roots
 from batchgen.sandbox.video import clip as video
-from batchgen.transfer import Clip
+from batchgen.storage import clips, roots
+from batchgen.storage.download import Downloads
+from batchgen.storage.partfile import Kept, PartFile
+from batchgen.storage.roots import HELD, Folder, Root, Roots
+from batchgen.storage.transfer import Clip
 from tests import wire
 from tests.program import ENDS, Desk, Server, sandbox, until
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.placeholders import PlaceholderError, fill_in, stem
+from batchgen.manifest.placeholders import PlaceholderError, fill_in, stem
 
 
 def filled(text: str, image: str = "/night/inbox/spring/hero.v2.png") -> str:

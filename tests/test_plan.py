@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import yaml12
+from batchgen.ledger.transitions import MAY_BE_PAID
+from batchgen.manifest import yaml12
 from batchgen.models import Brief, Job, Manifest, Place, State, Twin
-from batchgen.plan import MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
-from batchgen.transitions import MAY_BE_PAID
+from batchgen.run.plan import MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
 
 P, G, U, S, C, D, F, R = (
     State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected

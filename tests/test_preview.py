@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from batchgen.plan import PAYS, Action
-from batchgen.preview import LEGEND, cut
+from batchgen.cli.preview import LEGEND, cut
+from batchgen.run.plan import PAYS, Action
 from tests.pictures import make_png
 from tests.program import Desk
 from tests.terminal import on_a_terminal, read

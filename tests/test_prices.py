@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batchgen import schema
-from batchgen.prices import MILLS_PER_SECOND, READ_ON, cost_mills, cost_usd, is_floor
+from batchgen.money.prices import MILLS_PER_SECOND, READ_ON, cost_mills, cost_usd, is_floor
+from batchgen.request import schema
 
 PUBLISHED = [
     ("off", "std", 0.084),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import manifest, rules
+from batchgen.manifest import manifest
 from batchgen.models import Job
+from batchgen.request import rules
 from tests.pictures import make_png
 
 URL = "https://example.com/a.png"

@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 
-from batchgen import __version__, errors, keys, manifest, options, report, settings, transport
-from batchgen.cli import main
-from batchgen.export import EXPORT_FIELDS
+from batchgen import __version__, errors
+from batchgen.cli import keys, options, report, settings
+from batchgen.cli.cli import main
+from batchgen.cli.export import EXPORT_FIELDS
+from batchgen.http import transport
+from batchgen.manifest import manifest
 from batchgen.models import State
-from batchgen.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
-from batchgen.prices import MILLS_PER_SECOND, READ_ON
-from batchgen.schema import load
-from batchgen.tally import Tally
+from batchgen.money.prices import MILLS_PER_SECOND, READ_ON
+from batchgen.request.schema import load
+from batchgen.run.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
+from batchgen.run.tally import Tally
 from tests.documents import (
     README,
     ROOT,
@@ -321,9 +324,9 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     from batchgen import limits
-    from batchgen.images import LARGEST, SHORTEST_SIDE
-    from batchgen.partfile import LARGEST_CLIP
-    from batchgen.reach import UNREACHABLE
+    from batchgen.images.images import LARGEST, SHORTEST_SIDE
+    from batchgen.run.reach import UNREACHABLE
+    from batchgen.storage.partfile import LARGEST_CLIP
 
     text = " ".join(README.split())
     assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text

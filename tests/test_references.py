@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import references
-from batchgen.references import read
+from batchgen.request import references
+from batchgen.request.references import read
 from batchgen.sandbox import checks
 
 VOICE_ID = "829826751244537879"

@@ -19,10 +19,10 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen import request, schema
 from batchgen.errors import ImageError
 from batchgen.models import ImageFile
-from batchgen.request import Body, canonical, digest, external_task_id
+from batchgen.request import request, schema
+from batchgen.request.request import Body, canonical, digest, external_task_id
 
 DATA = bytes(range(256)) * 4
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from batchgen.following import Strange
+from batchgen.ledger.records import Records
 from batchgen.models import ClipLink, State, TaskView
-from batchgen.records import Records
+from batchgen.run.following import Strange
 from batchgen.sandbox.video import clip
 from tests.program import KEY, Desk, Result, sandbox
 from tests.wire import PATH, Heard, answer, made, request, served

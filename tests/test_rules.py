@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import rules, schema
 from batchgen.models import ImageFile
-from batchgen.schema import Finding
+from batchgen.request import rules, schema
+from batchgen.request.schema import Finding
 
 GOOD = {"model_name": "kling-v3", "image": "https://example.com/frame.png", "prompt": "Slow push-in"}
 OUT = object()  # takes a key out of GOOD

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from batchgen.addresses import address
+from batchgen.http.addresses import address
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import HOSTS, parse
 from batchgen.sandbox.hosts import GOOD_FOR, LATE

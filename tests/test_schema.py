@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from batchgen import schema, wording
-from batchgen.schema import Finding
+from batchgen.request import schema, wording
+from batchgen.request.schema import Finding
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "schemas"
@@ -1157,8 +1157,8 @@ def test_schemas_are_found_inside_an_installed_package(tmp_path: Path) -> None:
     package = tmp_path / "site" / "batchgen"
     shutil.copytree(ROOT / "batchgen", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(SCHEMAS, package / "schemas", dirs_exist_ok=True)
-    code = "from batchgen import schema; print(schema.__file__, schema.load('manifest')['title'])"
-    expected = f"{package / 'schema.py'} {MANIFEST['title']}"
+    code = "from batchgen.request import schema; print(schema.__file__, schema.load('manifest')['title'])"
+    expected = f"{package / 'request' / 'schema.py'} {MANIFEST['title']}"
     assert run(code, tmp_path, tmp_path / "site") == expected
 
 
@@ -1166,7 +1166,7 @@ def test_missing_schemas_are_an_incomplete_installation(tmp_path: Path) -> None:
     package = tmp_path / "site" / "batchgen"
     shutil.copytree(ROOT / "batchgen", package, ignore=shutil.ignore_patterns("__pycache__", "schemas"))
     code = (
-        "from batchgen import errors, schema\n"
+        "from batchgen import errors; from batchgen.request import schema\n"
         "try: schema.load('request')\n"
         "except errors.UsageError as error: print(error)"
     )
@@ -1174,5 +1174,5 @@ def test_missing_schemas_are_an_incomplete_installation(tmp_path: Path) -> None:
 
 
 def test_the_validator_is_not_imported_before_it_is_needed(tmp_path: Path) -> None:
-    code = "import sys, batchgen.schema, batchgen.rules; print('jsonschema' in sys.modules)"
+    code = "import sys, batchgen.request.schema, batchgen.request.rules; print('jsonschema' in sys.modules)"
     assert run(code, tmp_path, ROOT) == "False"

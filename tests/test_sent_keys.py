@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from batchgen import manifest
-from batchgen.api import Api
+from batchgen.api.api import Api
 from batchgen.errors import ImageError
-from batchgen.images import inspect
+from batchgen.images.images import inspect
+from batchgen.manifest import manifest
 from batchgen.masking import Mask
 from tests.pictures import make_png
 from tests.program import ENDS, KEY, Desk, sandbox

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import manifest, sidecars
+from batchgen.manifest import manifest, sidecars
 from batchgen.models import Manifest
 from tests.pictures import make_png
 from tests.program import Desk, sandbox

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from batchgen import options
-from batchgen.download import LEAST_SPEED
-from batchgen.pacing import Waits
-from batchgen.retrieval import DOWNLOADS
+from batchgen.cli import options
+from batchgen.run.pacing import Waits
+from batchgen.run.retrieval import DOWNLOADS
 from batchgen.sandbox.video import clip
+from batchgen.storage.download import LEAST_SPEED
 from tests.program import Desk, until
 from tests.test_retrieval import Host, against, files, fresh, jobs
 from tests.wire import Heard, answer, request

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import cells, limits, tables
+from batchgen import limits
+from batchgen.manifest import cells, tables
+from batchgen.manifest.origins import Draft, InTable, cell_position
 from batchgen.models import Problem
-from batchgen.origins import Draft, InTable, cell_position
 
 
 def drafts_of(found: Iterator[Draft | Problem]) -> list[Draft]:

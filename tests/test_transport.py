@@ -18,12 +18,12 @@ import proxy
 import pytest
 import trustme
 
-from batchgen import transport
-from batchgen.answers import Accepted
-from batchgen.api import Api
-from batchgen.download import Downloads
+from batchgen.api.answers import Accepted
+from batchgen.api.api import Api
 from batchgen.errors import ApiError, MaybeAccepted, NeverSent, UsageError
+from batchgen.http import transport
 from batchgen.sandbox.video import clip
+from batchgen.storage.download import Downloads
 from tests import wire
 from tests.program import ENDS, KEY, Desk
 from tests.wire import Heard

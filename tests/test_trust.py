@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import manifest
+from batchgen.manifest import manifest
 from batchgen.models import Job
 from tests.pictures import make_png
 

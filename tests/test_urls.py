@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import urls
+from batchgen.request import urls
 
 
 @pytest.mark.parametrize(

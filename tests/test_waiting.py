@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import images, manifest
+from batchgen.images import images
+from batchgen.manifest import manifest
+from batchgen.manifest.sources import FRESH
 from batchgen.models import ImageFile, Manifest, Within
-from batchgen.plan import plan
-from batchgen.sources import FRESH
-from batchgen.tally import Tally
+from batchgen.run.plan import plan
+from batchgen.run.tally import Tally
 from tests.pictures import make_jpeg, make_png
 from tests.program import Desk, sandbox
 

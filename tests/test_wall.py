@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from batchgen import limits, manifest
+from batchgen import limits
 from batchgen.errors import Interrupted, UsageError
+from batchgen.manifest import manifest
+from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Within
-from batchgen.wall import wall
 from tests.pictures import make_png
 from tests.program import Desk, Result, sandbox
 from tests.test_hostile_machine import limited, obeying_permissions
@@ -243,7 +244,7 @@ def test_what_nobody_foresaw_is_told_in_one_line_without_what_was_read(tmp_path:
     (problem,) = problems
     assert problem.place.file == str(tmp_path / "bad.yaml")
     assert "please report this line: batchgen " in problem.text
-    assert "ZeroDivisionError at sources.py:" in problem.text
+    assert "ZeroDivisionError at manifest/sources.py:" in problem.text
     assert secret not in str(problem) and "\n" not in str(problem)
 
 

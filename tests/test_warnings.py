@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from batchgen import images, manifest
-from batchgen.comments import cut_prompts
+from batchgen.images import images
+from batchgen.manifest import manifest
+from batchgen.manifest.comments import cut_prompts
 from tests.pictures import make_jpeg, make_png
 from tests.program import Desk, sandbox
 

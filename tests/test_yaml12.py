@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchgen import limits
-from batchgen.yaml12 import Positions, YamlError, load, locate
+from batchgen.manifest.yaml12 import Positions, YamlError, load, locate
 
 # -- what JSON writes -----------------------------------------------------------------------------------------------
 

@@ -17,11 +17,11 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from batchgen import manifest
-from batchgen.images import inspect as inspect_image
-from batchgen.ledger import Ledger
+from batchgen.images.images import inspect as inspect_image
+from batchgen.ledger.ledger import Ledger
+from batchgen.manifest import manifest
 from batchgen.models import Change, ImageFile, Record, State, Within
-from batchgen.request import canonical
+from batchgen.request.request import canonical
 
 ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
 HEAD = "version: 1\nname: bench\ndefaults: {model_name: kling-v3, mode: pro}\njobs:\n"

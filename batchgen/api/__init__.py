@@ -1,0 +1,1 @@
+"""The API's client: one attempt, judged, no policy."""

@@ -1,0 +1,243 @@
+"""Reading the API's answers, the vendor's and its gateways': bytes in, a value or the right error out.
+
+A body's code decides, then its words (:mod:`batchgen.api.codes` has the tables), and the HTTP status only where there is
+neither: 429 covers both "wait" and "waiting never helps", and gateways re-wrap. What is no JSON of the API's shapes
+is no answer of the API, whatever its status.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+from batchgen.api import codes
+from batchgen.api import task_shapes as shapes
+from batchgen.api.codes import CODES, PAGES, STATUSES
+from batchgen.errors import AccountStop, ApiError, MaybeAccepted, NotFound, Throttled, UnknownCode
+from batchgen.http import fields
+from batchgen.http.bodies import retry_after
+from batchgen.models import TaskView
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A create that was accepted."""
+
+    task_id: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer as it came. ``retry_after`` is the header's text; ``body`` is bounded by who read it.
+
+    ``date`` is when the server says that it answered, else when it was read (Unix seconds).
+    """
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    location: str | None = None
+    complete: bool = (
+        True  # False: the body broke off, was larger than anybody should read, or can't be unpacked
+    )
+    date: float = 0.0
+
+
+class _Envelope(NamedTuple):
+    """What an answer says of the request: ``code`` is 0 where it is good, and text where a gateway gives a word."""
+
+    code: int | str | None
+    message: str
+    request_id: str | None
+    kind: str = ""  # a gateway's second word, ``type``
+
+    @property
+    def shaped(self) -> bool:
+        """Whether it is the API's at all."""
+        return self.code is not None or bool(self.kind)
+
+
+def read_create(answer: Answer, external_task_id: str) -> Accepted:
+    """The task that a create made. Raises the :class:`ApiError` that says what to do instead."""
+    document = _document(answer)
+    told = _envelope(document)
+    task = shapes.task_in(document)
+    if answer.status < 400 and (told.code == 0 or (told.code is None and shapes.is_task(task, document))):
+        task_id = next(shapes.ids_of(task), None)
+        theirs = shapes.external_id(task)
+        if theirs and theirs != external_task_id:
+            raise MaybeAccepted(
+                f"accepted, but for somebody else's external_task_id {fields.short(theirs)}",
+                request_id=told.request_id,
+            )
+        if task_id is None:
+            raise MaybeAccepted(
+                f"accepted without a usable task id ({fields.short(json.dumps(task.get('task_id')))})",
+                code=0,
+                request_id=told.request_id,
+            )
+        return Accepted(task_id, told.request_id)
+    _refuse(answer, told, certain=next(shapes.ids_of(task), None) is None)
+
+
+def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
+    """The task that was asked for by its task id or ``external_task_id``; ``base`` is the API's own address.
+
+    Raises NotFound, Throttled, AccountStop, or a plain :class:`ApiError` for everything that says nothing
+    about the task (ask again later).
+    """
+    document = _document(answer)
+    told = _envelope(document)
+    task = shapes.task_in(document)
+    if answer.status < 400 and (told.code == 0 or ("code" not in document and shapes.is_task(task, None))):
+        return shapes.view(task, asked, told.request_id, base)
+    if _denies(answer, told, asked):
+        raise NotFound(told.message or "no such task", code=told.code, request_id=told.request_id)
+    try:
+        _refuse(answer, told)
+    except (Throttled, AccountStop):
+        raise
+    except ApiError as error:
+        raise ApiError(
+            str(error),
+            code=error.code,
+            request_id=error.request_id,
+            retry_after=error.retry_after,
+            kind=error.kind,
+        ) from None
+
+
+def _denies(answer: Answer, told: _Envelope, asked: str) -> bool:
+    """Whether an answer to a query says that there is no such task: a page, a path or a model that isn't there doesn't."""
+    if codes.about_something_else(told.message.replace(asked, " ")):
+        return False
+    if told.code == 1203 or (isinstance(told.code, str) and told.code in codes.NO_TASK_WORDS):
+        return True
+    statuses = {
+        answer.status,
+        told.code if isinstance(told.code, int) and told.code >= 100 else answer.status,
+    }
+    return statuses <= codes.NO_TASK_STATUSES and told.code != 0 and codes.denies_task(told.message, asked)
+
+
+# -- what was refused, and what nobody can tell --------------------------------------------------------------------
+
+
+def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoReturn:
+    """Raise what an answer that is no success means for a create. ``certain``: it names no task all the same."""
+    status, code, message = answer.status, told.code, told.message
+    if isinstance(code, int) and 100 <= code < 600:  # a gateway's: an HTTP status in the body
+        status, code = (code if status < 400 else status), None
+    kind: type[ApiError]
+    meaning = _meaning(code, message, told.kind, status) if certain else None
+    cause, text = "internal", message or _first_line(answer)
+    if meaning is not None:
+        kind, words, cause = meaning
+        text = f"{words} ({message})" if message and message.lower() != words else words
+    elif not answer.complete:
+        kind = MaybeAccepted
+    elif 300 <= status < 400:
+        kind, cause = MaybeAccepted, "page"
+        place = re.sub("//[^/]*@", "//", (answer.location or "nowhere").partition("?")[0])
+        text = f"redirected to {fields.short(place)}, which is never followed; is --base-url right?"
+    elif status >= 500 or not certain:
+        kind = MaybeAccepted
+    elif isinstance(code, int) and 1000 <= code < 5000:  # unknown, of the families that refuse
+        kind, cause = UnknownCode, "unclear"
+    elif 400 <= status < 500 and not isinstance(code, int):
+        kind, cause = STATUSES.get(status, (UnknownCode, "unclear"))
+        if not told.shaped:
+            kind, cause = PAGES.get(status, (kind, cause))
+            if cause in ("key", "permission") and answer.body.lstrip().startswith(b"<"):
+                cause = "blocked"
+    else:
+        kind = MaybeAccepted
+        if not code:
+            text = f"an answer that can't be read: {_first_line(answer)}"
+    if kind is MaybeAccepted and not told.shaped:
+        cause = "page"
+    raise kind(
+        text[:1000],
+        code=told.code if code is not None else f"HTTP {status}",
+        request_id=told.request_id,
+        retry_after=retry_after(answer.retry_after, answer.date),
+        kind=cause,
+    )
+
+
+def _meaning(code: int | str | None, message: str, kind: str, status: int) -> codes.Meaning | None:
+    """What the first of code, message and type that is known means."""
+    if isinstance(code, int):
+        return CODES.get(code)
+    known = codes.WORDS.get(code) if code else None
+    return known or codes.phrase(message, status) or codes.WORDS.get(kind)
+
+
+def _document(answer: Answer) -> Mapping[str, Any]:
+    return _parsed(answer.body) if answer.complete else {}
+
+
+def _parsed(body: bytes | str) -> Mapping[str, Any]:
+    """JSON in UTF-8, and in nothing else that JSON may be in: who reads it as text must see the same."""
+    try:
+        return fields.mapping(json.loads(body.decode("utf-8-sig") if isinstance(body, bytes) else body))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
+    """What is said of the request, also in ``{"error": {"message", "type", "code"}}``.
+
+    A gateway's message may be the vendor's whole answer, as JSON: then that is what was said.
+    """
+    error = document.get("error")
+    inner = error if isinstance(error, dict) else {"message": error}
+    code = _code(document.get("code"))
+    if code is None or (code == 0 and error):
+        code = _code(inner.get("code"))
+    said = next(
+        filter(
+            None, (fields.text(place.get(name)) for place in (document, inner) for name in ("message", "msg"))
+        ),
+        "",
+    )
+    request_id = fields.told(document.get("request_id"), 200) or fields.told(inner.get("request_id"), 200)
+    if nested and code != 0 and said.lstrip().startswith("{"):
+        upstream = _envelope(_parsed(said), nested=False)
+        if isinstance(upstream.code, int) and upstream.code in CODES and upstream.code != 0:
+            return upstream._replace(request_id=upstream.request_id or request_id)
+    kind = inner.get("type")
+    return _Envelope(
+        code, fields.told(said) or "", request_id, codes.word(kind[:100]) if isinstance(kind, str) else ""
+    )
+
+
+def _code(value: object) -> int | str | None:
+    """A code as a number, or as a word in one spelling; 0 for every way to say that all is well."""
+    number = fields.integer(value)
+    if number is not None:
+        return 0 if number == 200 else number
+    found = codes.word(value[:100]) if isinstance(value, str) else ""
+    return 0 if found in codes.GOOD else found or None
+
+
+def _first_line(answer: Answer) -> str:
+    """What a person can read in a body: a page's title and first words, or the first line."""
+    if 3 * answer.body.count(b"\0") > len(answer.body) > 0:  # UTF-16, UTF-32
+        return f"HTTP {answer.status} with a body that is no UTF-8 text"
+    text = answer.body[:20_000].decode("utf-8", "replace")
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, flags=re.S | re.I)
+    bare = re.sub(r"(?is)<(style|script|title|head(?=[ >])).*?</\1>|<!--.*?-->|<[^>]*>", " ", text[:20_000])
+    lines = [fields.in_a_line(html.unescape(line)) for line in bare.splitlines()]
+    words = [fields.in_a_line(html.unescape(title[1]))] if title else []
+    words += (
+        [line for line in lines if line and line not in words][: 2 - len(words)]
+        if title
+        else [line for line in lines if line][:1]
+    )
+    return ": ".join(filter(None, words))[:200] or f"HTTP {answer.status} with an empty body"

@@ -1,0 +1,314 @@
+"""The API's client: one attempt, judged, no policy.
+
+Whatever can happen to a create ends as one of three kinds, and which one is known rather than guessed because
+the body is written by us: until its last piece is handed over, the request can't have been accepted. All of
+aiohttp's errors are translated here; the key leaves this module in one header, to one origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+from yarl import URL
+
+from batchgen import __version__
+from batchgen.api.answers import Accepted, Answer, read_create, read_query
+from batchgen.api.credentials import Credentials
+from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
+from batchgen.http import transport
+from batchgen.http.bodies import answered_at, unpacked
+from batchgen.http.endpoint import origin
+from batchgen.http.fields import in_a_line
+from batchgen.models import ImageFile, TaskView
+from batchgen.request.request import Body, fetch
+
+PATH = "/kling/v1/videos/image2video"
+LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
+UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
+TURNS = 3  # of the loop, in which it reads what has arrived
+
+
+class _Upload(Payload):
+    """A create's body on its way out. ``complete`` turns true just before its last few bytes leave us."""
+
+    def __init__(self, body: Body, moved: Callable[[], None]) -> None:
+        super().__init__(body, content_type="application/json")
+        self._size = body.length
+        self._body = body
+        self._moved = moved
+        self.complete = False
+        self.failure: ImageError | None = None
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a create's body is never held in memory")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        connection = _connection(writer)
+        _hold_little(connection)
+        pieces = self._body.pieces()
+        slices = _slices(pieces)
+        try:
+            held = next(slices)
+            for following in slices:
+                await _heard(connection)
+                await writer.write(held)
+                self._moved()
+                held = following
+            await _heard(connection)
+        except ImageError as error:
+            self.failure = error
+            raise
+        finally:
+            pieces.close()
+        self.complete = True
+        await writer.write(held)
+        self._moved()
+
+
+async def _aside(work: Callable[[], None]) -> None:
+    """Do it in a thread of its own, which may hang for ever: the program ends without it.
+
+    It may raise OSError and ImageError.
+    """
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            work()
+        except (OSError, ImageError) as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    await asyncio.wrap_future(done)
+
+
+def _slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
+    """The same bytes, cut small: each that goes out is progress."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), UNSENT):
+            yield view[start : start + UNSENT]
+
+
+def _connection(writer: AbstractStreamWriter) -> socket.socket | None:
+    transport = getattr(writer, "transport", None)
+    return transport.get_extra_info("socket") if transport is not None else None
+
+
+async def _heard(connection: socket.socket | None) -> None:
+    """Let an early answer be read, which is lost where the other side hangs up with it and we write on."""
+    if connection is None or connection.fileno() < 0:
+        return
+    arrived = select.poll()
+    arrived.register(connection.fileno(), select.POLLIN)
+    for _ in range(TURNS):
+        if not arrived.poll(0):
+            return
+        await asyncio.sleep(0)
+
+
+def _hold_little(connection: socket.socket | None) -> None:
+    """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
+    if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
+class Api:
+    """Creates and queries tasks. ``timeout`` is in seconds without progress."""
+
+    def __init__(self, base_url: str, key: str, *, timeout: float = 60.0) -> None:
+        self.url = origin(base_url) + PATH
+        self.credentials = Credentials(self.url, key)
+        self.reached: set[str] = set()  # addresses at which the API has been reached
+        self._way = transport.way(self.url)
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"batchgen/{__version__}",
+        }
+        self._timeout = timeout
+        self._for_creates: aiohttp.ClientSession | None = None
+        self._for_queries: aiohttp.ClientSession | None = None
+        self._creates: dict[asyncio.Timeout, _Upload] = {}
+        self._hurry = math.inf  # loop time after which no create is sent any more
+        self._answers = 0.0  # seconds after that for the answers of those that were sent
+
+    async def __aenter__(self) -> Self:
+        # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
+        # taken for its own and bring another task's id. Queries may share: their answers name the task.
+        self._for_creates = transport.session(force_close=True, reached=self.reached)
+        self._for_queries = transport.session(reached=self.reached)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for session in (self._for_creates, self._for_queries):
+            if session:
+                await session.close()
+
+    def hurry(self, seconds: float, *, answers: float = 0.0) -> None:
+        """Wait at most so long for the creates in flight, and ``answers`` more for those that are sent whole by then.
+
+        They end as NeverSent or MaybeAccepted. Of several calls, the one that ends first holds.
+        """
+        now = asyncio.get_running_loop().time()
+        if now + seconds + answers < self._hurry + self._answers:
+            self._hurry, self._answers = now + seconds, answers
+        for progress in self._creates:
+            self._postpone(progress)
+
+    @property
+    def _hurried(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._hurry
+
+    def _postpone(self, progress: asyncio.Timeout) -> None:
+        """Something moved: wait for the next thing from now on."""
+        if not progress.expired():
+            sent = self._creates[progress].complete
+            last = self._hurry + (self._answers if sent else 0.0)
+            progress.reschedule(min(asyncio.get_running_loop().time() + self._timeout, last))
+
+    async def create(self, fields: Mapping[str, Any]) -> Accepted:
+        """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
+
+        Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
+        accepted), or what :func:`answers.read_create` makes of a refusal. A request that holds the key is an ImageError.
+        """
+        progress = asyncio.timeout(None)
+        cause: BaseException | None = None
+        body = Body(fields)
+        if any(self.credentials.mask.holds(text.rstrip("=")) for text in body.texts()):
+            raise ImageError("the request holds the API key, so it is not sent; take it out of the job")
+        upload = _Upload(body, partial(self._postpone, progress))
+        reading: ImageFile | None = None
+        try:
+            async with progress:
+                self._creates[progress] = upload
+                self._postpone(progress)
+                try:
+                    for reading in body.files:
+                        await _aside(partial(fetch, reading, self.credentials.secret))
+                    reading = None
+                    answer = await self._ask(self._for_creates, "POST", self.url, upload)
+                finally:
+                    del self._creates[progress]
+            return read_create(answer, str(fields["external_task_id"]))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error, sent=upload.complete)}")
+            cause = error
+            if reading is not None and isinstance(error, TimeoutError) and not self._hurried:
+                said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
+                upload.failure = ImageError(f"{reading.path}: {said}")
+        except MaybeAccepted as error:
+            failure = error
+        # Raised out here, so that aiohttp's errors aren't chained: they carry the request's headers, and so the key.
+        if upload.failure is not None:
+            raise upload.failure
+        if not upload.complete:
+            reason = f"not sent: {str(failure).removeprefix('no answer: ')}"
+            raise self._never_sent(cause, reason) if cause else NeverSent(reason, code=failure.code)
+        raise failure
+
+    async def query(self, asked: str) -> TaskView:
+        """Ask for a task by its task id or ``external_task_id``. Raises what :func:`answers.read_query` does."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._ask(
+                    self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = self._never_sent(error, f"no answer: {self._reason(error)}")
+        else:
+            return read_query(answer, asked, self.url)
+        raise failure
+
+    async def _ask(
+        self, session: aiohttp.ClientSession | None, method: str, url: str, upload: _Upload | None
+    ) -> Answer:
+        if session is None:
+            raise RuntimeError("the client is used outside of its 'async with'")
+        async with session.request(
+            method,
+            URL(url, encoded=True),
+            data=upload,
+            headers=self._headers,
+            allow_redirects=False,
+            **self._way,
+        ) as response:
+            body, complete = b"", True
+            try:
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST_ANSWER:
+                        complete = False
+                        break
+            except aiohttp.ClientPayloadError:
+                complete = False
+            if not complete:
+                response.close()
+            elif packing := response.headers.get("Content-Encoding"):  # although nobody asked for it
+                plain = unpacked(body, packing, largest=LARGEST_ANSWER)
+                body, complete = (body, False) if plain is None else (plain, True)
+            location = response.headers.get("Location", "")
+            return Answer(
+                response.status,
+                self.credentials.masked(body),
+                response.headers.get("Retry-After"),
+                self.credentials.mask(location) or None,
+                complete,
+                answered_at(response.headers) or time.time(),
+            )
+
+    def _reason(self, error: BaseException, *, sent: bool = True) -> str:
+        """What went wrong on the wire, in a line; ``sent``: the request was out by then."""
+        if isinstance(error, TimeoutError):
+            slow = "none came whole within" if sent else "nothing moved for"
+            return "the run was ended" if self._hurried else f"{slow} {self._timeout:g} s"
+        text = str(error)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"the proxy {self._way['proxy']} answered HTTP {error.status}: {error.message}"
+        elif isinstance(error, aiohttp.ClientResponseError):
+            text = f"the answer is not HTTP as it should be: {error.message}"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            fault = transport.certificate_fault(error)
+            proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
+            to = f"the proxy {self._way['proxy']}" if proxied else f"{error.host}:{error.port}"
+            text = fault[1] if fault else f"can't connect to {to}: {_why(error.os_error)}"
+        elif type(error) is aiohttp.ClientOSError:
+            lost = "the connection was closed while the request was sent"
+            text = os.strerror(error.errno) if error.errno else lost
+        return in_a_line(self.credentials.mask(text))[:300] or type(error).__name__
+
+    def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
+        """The error of a request that did not get through, with what a person has to put right, if anything."""
+        if fault := transport.certificate_fault(error):
+            return NeverSent(reason, kind=fault[0])
+        refusal = isinstance(error, aiohttp.ClientHttpProxyError) and error.status in (403, 407)
+        return NeverSent(reason, kind="proxy" if refusal else "unreachable")
+
+
+def _why(error: OSError) -> str:
+    """The system's words for it, without its numbers."""
+    return error.strerror or os.strerror(error.errno or 0) if error.errno else str(error)

@@ -1,0 +1,1 @@
+"""The command line; only it prints and exits."""

@@ -1,0 +1,120 @@
+"""Rows of the ledger as other programs read them. The fields are a contract: README lists them, and they only grow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from batchgen.http.addresses import spelt
+from batchgen.ledger.transitions import ABANDONED
+from batchgen.models import Record, State
+from batchgen.request.request import asked
+from batchgen.storage.clips import iso
+
+EXPORT_FIELDS = (
+    "external_task_id",
+    "task_id",
+    "state",
+    "manifest",
+    "job_id",
+    "take",
+    "attempt",
+    "error_code",
+    "error_message",
+    "request_id",
+    "created_at",
+    "submitted_at",
+    "finished_at",
+    "video_url",
+    "video_path",
+    "video_sha256",
+    "cost_usd_estimate",
+    "units_charged",
+    "prompt",
+    "image",
+    "image_sha256",
+    "mode",
+    "duration",
+    "sound",
+    "current",
+)
+#: Those of them that a spreadsheet would take for numbers or dates, and round.
+IDENTIFIERS = frozenset(
+    {
+        *("external_task_id", "task_id", "manifest", "job_id", "request_id"),
+        *("video_sha256", "image_sha256"),
+    }
+)
+_LONGEST_TEXT = 255  # characters of a text in a spreadsheet's formula
+# What a cell begins with that is, or may become, a formula; and where a cell begins inside of a text, for a program that
+# takes another separator than the comma: such as Excel in the countries that write 0,5.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_LATER = re.compile(r"(?<=[;\t\r\n|])([\s\"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+class Writable(Protocol):
+    """What text is written to."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+def export_row(record: Record, *, current: bool) -> dict[str, Any]:
+    """The fields of one row, in order; times as ISO 8601 in UTC, what is empty as None.
+
+    ``current``: whether the row's clip is its job's now.
+    """
+    request = asked(json.loads(record.canonical))
+    row = {name: request[name] if name in request else getattr(record, name, None) for name in EXPORT_FIELDS}
+    row |= {"state": record.state.value, "image": record.image or request["image"], "current": current}
+    if not _may_be_charged(record):
+        row["cost_usd_estimate"] = 0.0
+    if "@" in (url := record.video_url or ""):
+        row["video_url"] = spelt(url) or url  # an older version may have kept a user and a password
+    for name in ("created_at", "submitted_at", "finished_at"):
+        row[name] = iso(row[name])
+    return {name: None if value == "" else value for name, value in row.items()}
+
+
+def _may_be_charged(record: Record) -> bool:
+    """Whether the row can have cost anything: not what was refused or never sent; a failed task may be charged."""
+    if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
+        return record.error_code == ABANDONED and record.attempt > 0
+    return record.state is not State.PENDING
+
+
+def write_csv(file: Writable, rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> None:
+    """Write rows as CSV, the fields' names first; True and False as ``true`` and ``false``.
+
+    With ``excel`` as spreadsheets open it without damage: a byte order mark, so that accents stay; identifiers as
+    text, so that long numbers stay; and text that would be a formula with a ``'`` before it. Without ``excel``
+    as it is, for programs.
+    """
+    if excel:
+        file.write("\ufeff")
+        writer = csv.writer(file, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    else:
+        writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(EXPORT_FIELDS)
+    for row in rows:
+        cells = [str(value).lower() if isinstance(value, bool) else value for value in row.values()]
+        writer.writerow(map(spreadsheet_cell, row, cells) if excel else cells)
+
+
+def spreadsheet_cell(field: str, value: Any) -> Any:
+    """The value as a spreadsheet shows it unchanged, and never runs it.
+
+    ``="1234"`` is a text to Excel and to LibreOffice alike; ``'`` is what keeps the rest from being a formula, also
+    after the file was saved there and opened again.
+    """
+    if not isinstance(value, str) or not value:
+        return value
+    value = _LATER.sub(r"\1'", value)
+    if value.startswith(_FORMULA):
+        return f"'{value}"
+    if field in IDENTIFIERS and len(value) <= _LONGEST_TEXT and value.isprintable():
+        text = value.replace('"', '""')
+        return f'="{text}"'
+    return value

@@ -1,0 +1,81 @@
+"""Where what happens is told: stderr, and a log file where one is named; as text or as JSON Lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from io import TextIOWrapper
+
+from batchgen import files
+from batchgen.errors import UsageError
+from batchgen.escapes import visible
+from batchgen.masking import Mask
+from batchgen.run.reach import NOTICE
+
+log = logging.getLogger("batchgen")
+
+
+class _Lines(logging.Formatter):
+    """A line for each thing, whatever is in the names of files."""
+
+    def __init__(self, mask: Mask, form: str | None = None) -> None:
+        super().__init__(form)
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(self._mask(super().format(record)))
+
+
+class _JsonLines(_Lines):
+    """One JSON object a line, with the ``action`` and ``external_task_id`` of what happened."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
+        for name in ("action", "external_task_id"):
+            if (value := getattr(record, name, None)) is not None:
+                line[name] = value
+        text = json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
+        return visible(self._mask(text))
+
+
+class _LogFile(logging.FileHandler):
+    """A file for its owner's eyes: messages hold names of files and words of the API."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = files.private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
+    """stderr shows warnings (-v: everything, -q: errors; a terminal: notices), a log file everything. Raises UsageError."""
+    stderr = logging.StreamHandler()
+    usual = NOTICE if stderr.stream.isatty() else logging.WARNING
+    level = logging.ERROR if args.quiet else logging.INFO if args.verbose else usual
+    handlers: list[logging.Handler] = [stderr]
+    handlers[0].setLevel(level)
+    if args.log_file:
+        try:
+            handlers.append(_LogFile(args.log_file))
+        except OSError as error:
+            raise UsageError(f"the log file {args.log_file} can't be written: {error.strerror}") from None
+    form = (
+        _JsonLines(mask)
+        if args.log_format == "json"
+        else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
+    )
+    log.setLevel(min(handler.level or logging.INFO for handler in handlers))  # what nobody shows isn't made
+    log.propagate = False
+    for handler in handlers:
+        handler.setFormatter(form)
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()

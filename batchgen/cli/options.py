@@ -1,0 +1,255 @@
+"""The command line: every command, its options and its examples. Parsing only."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NoReturn
+
+from batchgen import __version__
+from batchgen.cli import settings
+from batchgen.escapes import visible
+from batchgen.models import TASK_ID
+from batchgen.storage.clip_hosts import Entry, entries
+
+_RAW = argparse.RawDescriptionHelpFormatter
+
+EPILOG = """\
+examples:
+  batchgen run manifests/              do what is missing; silent when all is well
+  batchgen plan manifests/             what that would do, and what it costs
+  batchgen run --sandbox manifests/    rehearse against a local API: no key, no money
+
+exit codes:
+  0    all jobs done, or nothing to do
+  1    some jobs failed
+  2    bad command line, or a manifest was refused (the good ones ran)
+  3    the account stopped the run: key, balance, pack, permission, IP
+  4    stopped early with work left: deadline, --until, cost cap, job cap; run again
+  5    a job needs a decision: unknown outcome, or changed since it was paid
+  75   another run holds the ledger
+  130  SIGINT; what was open is safe; run again
+  143  SIGTERM or SIGHUP; what was open is safe; run again
+"""
+
+
+_JOB = (
+    "an external_task_id, MANIFEST/JOB_ID or any end of it such as JOB_ID; @2 behind it names its second take"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command line, and takes options by their whole names only.
+
+    A short form in a crontab would mean something else, or nothing, as soon as another option begins like it.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
+
+
+def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parse.__name__ = kind
+    return parse
+
+
+def _positive(read: Callable[[str], float], words: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = read(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < 1e12:
+            raise ValueError(f"{text!r} is no {words} above 0")
+        return value
+
+    return _checked(parse, words)
+
+
+_count = _positive(int, "whole number")
+_money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
+_seconds = _positive(settings.seconds, "duration")
+_wait = _checked(settings.seconds, "duration")
+_speed = _checked(settings.bytes_per_second, "speed")
+
+
+def _task_id(text: str) -> str:
+    if not TASK_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no task id")
+    return text
+
+
+def _clip_hosts(text: str) -> tuple[Entry, ...]:
+    try:
+        return entries(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_moment = _checked(
+    lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. A namespace has ``command`` and, for most, ``json`` and the logging options."""
+    common = _common()
+    ledger = _Parser(add_help=False)
+    ledger.add_argument(
+        "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
+    )
+    lock = _Parser(add_help=False)
+    lock.add_argument(
+        "--lock-wait", metavar="DURATION", type=_wait, default=0.0,
+        help="wait so long for another run to let go of the ledger (default: don't)",
+    )  # fmt: skip
+    api = _Parser(add_help=False, parents=[lock])
+    api.add_argument(
+        "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
+    )
+    api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
+                     help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
+    api.add_argument("--settle", metavar="SECONDS", type=_seconds, default=300.0,
+                     help="look so long for the task of an uncertain create before it is believed not to exist; and for a clip that doesn't come, before it is left to the next run (default 300)")  # fmt: skip
+    api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
+                     help="the first wait before a task is asked for (default: learned)")  # fmt: skip
+    going = _Parser(add_help=False)
+    going.add_argument("--until", metavar="TIME|DURATION", type=_moment,
+                       help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)")  # fmt: skip
+    going.add_argument("--min-speed", metavar="BYTES", type=_speed, default=16384,
+                       help="a clip that comes with fewer bytes a second, on the average of --timeout, is asked for anew, where it broke off: 16K, 1M (default 16K)")  # fmt: skip
+    going.add_argument("--clip-timeout", metavar="DURATION", type=_seconds, default=3600.0,
+                       help="leave a clip to the next run, which goes on with it, when it takes longer than this (default 1h)")  # fmt: skip
+    going.add_argument("--clip-hosts", metavar="HOSTS", type=_clip_hosts,
+                       help="fetch clips from these hosts though they are inside of a network (cdn.corp, .corp, 10.0.0.0/8), or without TLS (http://HOST); with commas (BATCHGEN_CLIP_HOSTS)")  # fmt: skip
+    paths = _Parser(add_help=False)
+    paths.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
+    )
+    paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
+    paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
+    choice = _Parser(add_help=False)
+    choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
+    choice.add_argument(
+        "--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid"
+    )
+
+    top = _Parser(
+        prog="batchgen", description="Image-to-video jobs from manifests, each paid once.", epilog=EPILOG, formatter_class=_RAW
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"batchgen {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, words: str, examples: str, *parents: _Parser) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=words, description=words[0].upper() + words[1:] + ".", epilog=f"examples:\n{examples}",
+            formatter_class=_RAW, parents=[*parents, common],
+        )  # fmt: skip
+
+    command("validate", "check manifests; no network, no ledger",
+            "  batchgen validate manifests/\n  batchgen validate --json night.yaml", paths)  # fmt: skip
+    command("plan", "what a run would do, per job, with the reason and the cost; writes nothing",
+            "  batchgen plan manifests/\n  batchgen plan --json night.yaml", paths, ledger, choice)  # fmt: skip
+    run = command("run", "create, follow and collect what is missing",
+                  "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
+                  "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
+                  paths, ledger, api, going, choice)  # fmt: skip
+    run.add_argument("--concurrency", metavar="N", type=_count, help="create requests in flight (default 8)")
+    run.add_argument(
+        "--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)"
+    )
+    run.add_argument("--max-jobs", metavar="N", type=_count, help="create at most so many tasks")
+    run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
+    run.add_argument("--deadline", metavar="TIME|DURATION", type=_moment,
+                     help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
+    run.add_argument("--retry-wait", metavar="DURATION", type=_wait,
+                     help="wait so long before a job whose task failed gets another, then twice as long (default 2m)")  # fmt: skip
+    run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
+    run.add_argument(
+        "--recover",
+        action="store_true",
+        help="first adopt what the API has of these manifests and the ledger hasn't",
+    )
+    run.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="start the local API and use it, with a ledger and clips of its own",
+    )
+    run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
+    command("collect", "follow and download what the ledger has open; never creates",
+            "  batchgen collect\n  batchgen collect --until 2h", ledger, api, going)  # fmt: skip
+    command(
+        "recover",
+        "rebuild a lost ledger from the clips' folders and the API; creates nothing",
+        "  batchgen recover manifests/",
+        paths,
+        ledger,
+        api,
+    )
+    resolve = command(
+        "resolve",
+        "decide about a job that the program can't decide about",
+        "  batchgen resolve bags/tote\n  batchgen resolve bags/tote --task-id 842250903629086785\n"
+        "  batchgen resolve bags/tote --not-created\n  batchgen resolve bags/tote --abandon",
+        ledger,
+        lock,
+    )
+    resolve.add_argument(
+        "job", metavar="JOB", help=f"{_JOB}; without a choice, all that is known about it is shown"
+    )
+    choices = resolve.add_mutually_exclusive_group()
+    choices.add_argument("--task-id", metavar="T", type=_task_id, help="a task was made, and this is its id")
+    choices.add_argument(
+        "--not-created", action="store_true", help="no task was made: the next run creates it"
+    )
+    choices.add_argument(
+        "--abandon", action="store_true", help="give it up: it is never created again, and no run tells of it"
+    )
+    status = command("status", "the ledger for people",
+                     "  batchgen status\n  batchgen status bags/tote\n  batchgen status 'night-shop/*'", ledger)  # fmt: skip
+    status.add_argument(
+        "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
+    )
+    export = command("export", "the ledger as JSON Lines or CSV",
+                     "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv\n"
+                     "  batchgen export --excel > for-a-spreadsheet.csv", ledger)  # fmt: skip
+    export.add_argument("--format", choices=["jsonl", "csv"], help="default: jsonl")
+    export.add_argument(
+        "--excel",
+        action="store_true",
+        help="CSV that a spreadsheet opens without damage: ids as text, no formulas",
+    )
+    sandbox = command("sandbox", "a local API that follows the specification, with scripted faults",
+                      "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7")  # fmt: skip
+    from batchgen.sandbox.command import add_arguments
+
+    add_arguments(sandbox)
+    return top
+
+
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
+    group = common.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
+    group.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    group.add_argument("-v", "--verbose", action="store_true", help="say what happens, step by step")
+    group.add_argument("--no-progress", action="store_true", help="no progress bar, on a terminal either")
+    group.add_argument("--log-file", metavar="FILE", help="append what happens to a file")
+    group.add_argument("--log-format", choices=["text", "json"], default="text", help="default: text")
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="default: auto; NO_COLOR is heard",
+    )
+    return common

@@ -1,0 +1,240 @@
+"""Everything that is printed: data to stdout, everything else to stderr, a bar on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import textwrap
+import threading
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from batchgen.errors import UsageError
+from batchgen.escapes import visible
+from batchgen.masking import Mask
+
+if TYPE_CHECKING:
+    from batchgen.cli.export import Writable
+    from batchgen.run.pool import Pool
+    from batchgen.run.runner import Runner
+
+SCHEMA_VERSION = 1  # of every object that --json prints; fields are only ever added
+
+_COLOURS = {
+    **dict.fromkeys(("downloaded", "done"), "32"),
+    **dict.fromkeys(("create", "retry"), "36"),
+    **dict.fromkeys(("failed", "rejected", "unusable", "refused", "image refused", "stopped"), "31"),
+    **dict.fromkeys(("unknown", "changed", "unrecorded", "submitting", "not created", "not yet home"), "33"),
+}
+_FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_COLOURS)})\b")
+
+
+class Output:
+    """What one command prints, as its options say."""
+
+    def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
+        self._args = args
+        self.mask = mask
+        if args.json or args.command == "export":
+            _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that data goes to; None where it goes elsewhere, and lines are not folded."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    @property
+    def text(self) -> Writable:
+        """Where data goes that is written as it is, but for the key; a terminal is sent nothing that moves its cursor."""
+        return _Written(sys.stdout, self.mask)
+
+    def clean(self, text: str) -> str:
+        """The text as it may be shown: without the key, and with escapes for what can't be seen."""
+        return visible(self.mask(text))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Data, line by line. Raises BrokenPipeError where nobody reads on."""
+        paint = self._coloured(sys.stdout)
+        for line in map(self.clean, lines):
+            sys.stdout.write(f"{_painted(line) if paint else line}\n")
+
+    def document(self, value: dict[str, Any]) -> None:
+        """The one object of ``--json``."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
+        text = self.clean(text)
+        with quiet_pipe():
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    def say(self, *lines: object) -> None:
+        """Write to stderr; that nobody listens there is no reason to fail."""
+        try:
+            paint = self._coloured(sys.stderr)
+            for line in map(self.clean, map(str, lines)):
+                print(_painted(line) if paint else line, file=sys.stderr)
+            sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
+
+    @contextlib.contextmanager
+    def progress(self, runner: Runner, pool: Pool) -> Iterator[None]:
+        """A bar on a terminal: jobs done, tasks running, money so far."""
+        args = self._args
+        if args.quiet or args.no_progress or args.json or not sys.stderr.isatty():
+            yield
+            return
+        import asyncio
+
+        from tqdm import tqdm
+
+        form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"
+
+        async def show() -> None:
+            while True:
+                bar.total, bar.n = runner.total, runner.finished
+                bar.set_postfix_str(f"{pool.slots.running} running, ${pool.budget.spent:,.2f}", refresh=True)
+                await asyncio.sleep(0.2)
+
+        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):
+            task = asyncio.create_task(show())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    def _coloured(self, stream: TextIO) -> bool:
+        if self._args.color == "auto":
+            return stream.isatty() and not os.environ.get("NO_COLOR")
+        return bool(self._args.color == "always")
+
+
+class _Written:
+    """A stream that is written to without the key; on a terminal, what can't be seen is escaped, but for ends of lines."""
+
+    def __init__(self, stream: TextIO, mask: Mask) -> None:
+        self._stream, self._mask, self._terminal = stream, mask, stream.isatty()
+
+    def write(self, text: str) -> int:
+        text = self._mask(text)
+        if self._terminal:
+            text = "\n".join(map(visible, text.replace("\r\n", "\n").split("\n")))
+        return self._stream.write(text)
+
+
+@contextlib.contextmanager
+def _above(bar: Any) -> Iterator[None]:
+    """Log lines are written above the bar, which stays whole; what is shown of them doesn't change."""
+    stderr = [
+        handler
+        for handler in logging.getLogger("batchgen").handlers
+        if type(handler) is logging.StreamHandler
+    ]
+
+    class Above:
+        def write(self, text: str) -> None:
+            bar.write(text, file=sys.stderr, end="")
+
+        def flush(self) -> None:
+            sys.stderr.flush()
+
+    for handler in stderr:
+        handler.setStream(Above())
+    try:
+        yield
+    finally:
+        for handler in stderr:
+            handler.setStream(sys.stderr)
+
+
+class _Unmanaged(logging.Formatter):
+    """What libraries log, which nobody here asked for: with its lines, but without the key."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
+
+
+def guard(mask: Mask) -> None:
+    """Let what nobody catches, and what libraries log, be written without the key: for the process as a whole."""
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        if args.exc_value is not None:
+            uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Unmanaged(mask))
+
+
+def open_streams() -> None:
+    """Streams that refuse no letter; one that whoever started us had closed (``>&-``) keeps nothing of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        _configure(stream, errors="backslashreplace")  # in JSON, that is JSON's own escape
+
+
+def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "backslashreplace") -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=encoding, errors=errors)
+
+
+def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
+    """The text in lines of a width, the ones after the first indented; in one line where there is no width."""
+    if width is None or len(text) <= width:
+        return [text]
+    first = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text.lstrip(), max(width, 20), initial_indent=first, subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """A reader that went away is no error; nothing is written to it any more. Raises UsageError for a full disk."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it still has what it couldn't write: so that was the error
+            _discard(sys.stdout)
+            raise UsageError(f"standard output can't be written: {error.strerror}") from error
+        raise
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is written from here on, and what waits to be, go nowhere."""
+    with contextlib.suppress(ValueError):  # closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _painted(line: str) -> str:
+    found = _FIRST_WORDS.match(line)
+    if not found:
+        return line
+    word = found["word"]
+    return f"{found['before']}\x1b[{_COLOURS[word]}m{word}\x1b[0m{line[found.end() :]}"

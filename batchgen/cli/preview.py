@@ -1,0 +1,129 @@
+"""What people and scripts read of a plan: what a run would do about each job, and what it buys."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from batchgen.cli.job_names import Name
+from batchgen.cli.output import folded
+from batchgen.cli.report import counted, problem_fields
+from batchgen.escapes import visible
+from batchgen.models import Job, Problem
+from batchgen.money.prices import is_floor
+from batchgen.request.request import asked, canonical, is_url
+from batchgen.run.plan import PAYS, Action, Step, image_name
+
+#: What each word of a plan means.
+LEGEND: Mapping[Action, str] = {
+    Action.CREATE: "a new task is made, and paid",
+    Action.RETRY: "its last task failed: another one is made, and paid",
+    Action.SETTLE: "the API is asked whether it has the task, before anything else",
+    Action.FOLLOW: "its task is made already: the clip is waited for and fetched, at no cost",
+    Action.DOWNLOAD: "its clip is ready, and is fetched at no cost",
+    Action.DONE: "nothing is left to do",
+    Action.REJECTED: "nothing, until the job changes; --retry-failed sends it again",
+    Action.FAILED: "nothing, until the job changes; --retry-failed pays for another task",
+    Action.CHANGED: "nothing: the clip as it was is, or may be, paid; --accept-changes pays for another",
+    Action.ABANDONED: "nothing, until the job changes",
+    Action.UNUSABLE: "nothing, until its image is replaced",
+    Action.WAITING: "nothing yet: its image is still being written",
+}
+
+
+def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool = False) -> Iterator[str]:
+    """A line per job, one more for what is bought, what the words mean, and what it comes to.
+
+    ``width`` is the terminal's, in columns: what is bought is cut to it; None leaves it whole, as ``verbose`` does,
+    which shows the same of all jobs.
+    """
+    counts: Counter[Action] = Counter()
+    cost, floors = 0.0, 0
+    for step in steps:
+        pays = step.action in PAYS
+        counts[step.action] += 1
+        cost += step.cost
+        floors += pays and isinstance(step.job, Job) and is_floor(step.job.request)
+        price = f"${step.cost:.2f}" if pays else ""
+        name = Name(step.job.manifest, step.job.id, step.job.take)
+        yield from folded(f"{step.action:<9} {price:>8}  {name}  ({step.reason})", width, indent=6)
+        if isinstance(step.job, Job) and (pays or verbose):
+            yield _bought(step.job, None if verbose else width)
+    for action in Action:
+        if counts[action]:
+            yield from folded(f"  {action}: {LEGEND[action]}", width, indent=6)
+    if floors:
+        yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
+    parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
+    yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
+
+
+def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str, Any]:
+    """The plan for scripts."""
+    rows = [
+        {
+            "manifest": step.job.manifest,
+            "job_id": step.job.id,
+            "take": step.job.take,
+            "external_task_id": step.external_task_id or None,
+            "action": step.action.value,
+            "reason": step.reason,
+            "cost_usd_estimate": step.cost,
+            **_wanted(step),
+        }
+        for step in steps
+    ]
+    return {
+        "jobs": rows,
+        "creates": sum(row["action"] in PAYS for row in rows),
+        "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
+        **problem_fields(problems),
+    }
+
+
+def _wanted(step: Step) -> dict[str, Any]:
+    """What a job asks for; all null where its image was refused."""
+    if not isinstance(step.job, Job):
+        return dict.fromkeys(asked({}))
+    request = step.job.request
+    wanted = asked(request) | {"image": image_name(request)}
+    if wanted["image"] is None:  # Base64, whose digest its canonical form has
+        wanted["image_sha256"] = asked(json.loads(canonical(request)))["image_sha256"]
+    return wanted
+
+
+def _bought(job: Job, width: int | None) -> str:
+    """The picture, the mode, the seconds and the prompt, in one line of at most ``width`` columns."""
+    wanted = asked(job.request)
+    sound = ", sound" if wanted["sound"] == "on" else ""
+    how = f", {wanted['mode']}, {wanted['duration']} s{sound}: "
+    prompt = visible(" ".join((wanted["prompt"] or "no prompt").split()))
+    image = image_name(job.request) or "Base64"
+    if width is None:
+        here = os.path.join(os.getcwd(), "")
+        return f"    {visible(image.removeprefix(here))}{how}{prompt}"
+    file = os.path.basename(image.partition("?")[0] if is_url(image) else image) or image
+    return cut(f"    {visible(file)}{how}{prompt}", width)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most ``width`` columns of a terminal, with ``...`` where it goes on."""
+    if (len(text) if text.isascii() else sum(map(_columns, text))) <= width:
+        return text
+    room = max(width - 3, 0)
+    for kept, letter in enumerate(text):
+        room -= _columns(letter)
+        if room < 0:
+            return f"{text[:kept]}..."
+    return text
+
+
+def _columns(letter: str) -> int:
+    """Columns that a letter takes: wide ones of East Asia two, marks upon others none."""
+    if letter.isascii():
+        return 1
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -1,0 +1,276 @@
+"""What people and scripts read about a run. Text and plain values in, text out; nothing prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from batchgen import limits
+from batchgen.cli.job_names import Name
+from batchgen.errors import ApiError, BatchgenError, cited
+from batchgen.models import Problem
+from batchgen.run.budget import Budget
+from batchgen.run.tally import Ending, Tally
+
+SHOWN = 20  # endings of one kind that a summary spells out
+
+_HOME = (
+    "Paid. The next run, or `batchgen collect`, brings the clips home at no cost. Where a line below says what is in the way,"
+    " put that right first."
+)
+
+#: bucket -> (what it is called, what to do). Nothing here may suggest something that pays twice.
+ADVICE: Mapping[str, tuple[str, str]] = {
+    "downloaded": ("done", ""),
+    "submitted": (
+        "running",
+        "Paid. The next run, or `batchgen collect`, asks again and brings home what is ready, at no cost.",
+    ),
+    "succeeded": ("not yet home", _HOME),
+    "pending": (
+        "not created",
+        "The next run creates them. Where the account or the key is the reason, put it right first.",
+    ),
+    "retry": (
+        "failed, to be tried again",
+        "May be charged. The next run of their manifests pays for another task.",
+    ),
+    "failed": (
+        "failed",
+        (
+            "May be charged. Change the job, or run with --retry-failed, which pays for another task;"
+            " `batchgen resolve JOB --abandon` gives it up."
+        ),
+    ),
+    "rejected": (
+        "refused",
+        (
+            "Nothing was paid. Change the job, and the next run sends it again, or run with --retry-failed to send it as it"
+            " is; `batchgen resolve JOB --abandon` gives it up."
+        ),
+    ),
+    "unusable": (
+        "image refused",
+        "Nothing was sent. Replace the image; or leave it out with `skip: true`, or `batchgen resolve JOB --abandon`.",
+    ),
+    "waiting": (
+        "still being copied",
+        "Nothing was sent. The next run takes it, if its image is whole by then.",
+    ),
+    "unknown": (
+        "unknown",
+        (
+            "May be paid: don't create it by other means. The next run asks again. Where it stays unknown, look for its id in"
+            " the vendor's console; `batchgen resolve JOB` shows all that is known. Where it is there,"
+            " `batchgen resolve JOB --task-id T` follows it; only where it certainly is not,"
+            " `batchgen resolve JOB --not-created` has the next run create it, and pay."
+        ),
+    ),
+    "changed": (
+        "changed",
+        (
+            "The clip as it was is paid, or may be. Undo the change to keep it; another `take`, or --accept-changes, pays for"
+            " another clip."
+        ),
+    ),
+    "unrecorded": (
+        "unrecorded",
+        "The API has tasks of this manifest that the ledger doesn't: run `batchgen recover PATH`, then run again.",
+    ),
+    "vanished": (
+        "vanished",
+        (
+            "Paid, but the API no longer has the task or its clip. Ask its support; where that can't help, `batchgen resolve JOB`"
+            " shows what can be decided."
+        ),
+    ),
+    "abandoned": ("given up", ""),
+}
+
+#: What is said of jobs that were not created where the reason is said above.
+AFTER_A_STOP = "The next run creates them, once what stopped this one is gone."
+#: The same where nothing has to be put right: what ended this run was a limit of its own, or a signal.
+AFTER_A_LIMIT = "The next run goes on with them."
+_LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "deadline", "until", "signal"})
+
+#: What may have become of the creates of a run; their numbers sum to `created`.
+_FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
+
+
+def exit_code(
+    tally: Tally, stops: Iterable[BatchgenError], *, refused: bool, submit_only: bool = False
+) -> int:
+    """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
+    buckets = tally.buckets + tally.others
+    left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
+    held = [reason.exit_code for reason in stops]
+    held += [2] * refused
+    held += [4] * (left > 0)
+    held += [5] * (sum(buckets[name] for name in ("unknown", "changed", "unrecorded", "vanished")) > 0)
+    not_home = 0 if submit_only else buckets["succeeded"]
+    held += [1] * (not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable")) > 0)
+    order = (75, 3, 130, 143, 2, 4, 5, 1)
+    return min(held, key=order.index, default=0)
+
+
+def run_text(
+    tally: Tally, stops: Sequence[BatchgenError], budget: Budget, *, problems: int = 0, verbose: bool = False
+) -> Iterator[str]:
+    """The summary of a run for people: the counts, then every job that needs one, with what to do.
+
+    ``problems`` is how many were found in manifests, which were shown before.
+    """
+    total = tally.buckets.total()
+    made = _created(tally.created, budget)
+    yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done{made}"
+    if tally.failed_tasks:
+        yield f"  {counted(tally.failed_tasks, 'task')} failed, which may be charged"
+    for bucket, (word, _) in ADVICE.items():
+        if tally.buckets[bucket] and bucket != "downloaded":
+            yield f"  {tally.buckets[bucket]:>7,}  {word}"
+    if problems:
+        yield f"  without the manifests that have problems, of which nothing was created: {counted(problems, 'problem')} above"
+    if tally.others.total():
+        parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
+        yield f"  of earlier runs, not among these jobs: {parts}"
+    present = tally.buckets + tally.others
+    for stop in stops:
+        still = _still(present) if stop.kind == "until" else ""
+        yield f"stopped: {_cause(stop)}{still}" + (f". {stop.advice}" if stop.advice else "")
+    by_bucket: dict[str, list[Ending]] = {}
+    for ending in tally.endings:
+        by_bucket.setdefault(ending.bucket, []).append(ending)
+    for bucket, (word, advice) in ADVICE.items():
+        endings = by_bucket.get(bucket, [])
+        if not advice or not present[bucket]:
+            continue
+        if bucket in ("pending", "retry") and stops:
+            limited = all(stop.kind in _LIMITS for stop in stops)
+            yield f"{word}: {AFTER_A_LIMIT if limited else AFTER_A_STOP}"
+        else:
+            yield f"{word}: {advice}"
+        for ending in endings if verbose else endings[:SHOWN]:
+            yield f"  {Name(ending.manifest, ending.job_id, ending.take)}: {ending.text}" + (
+                f" [{ending.external_task_id}]" if ending.external_task_id else ""
+            )
+        if len(endings) > SHOWN and not verbose:
+            yield f"  ... and {len(endings) - SHOWN:,} more; -v shows them all"
+
+
+def run_object(
+    tally: Tally, stops: Sequence[BatchgenError], code: int, problems: Sequence[Problem], budget: Budget
+) -> dict[str, Any]:
+    """The summary of a run for scripts."""
+    return {
+        "exit_code": code,
+        "jobs": tally.buckets.total(),
+        "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
+        "others": dict(tally.others),
+        "created": budget.creates,
+        "tasks": {state: tally.created[state] for state in _FATES},
+        "failed_tasks": tally.failed_tasks,
+        "cost_usd_estimate": round(budget.spent, 4),
+        "unknown_cost_usd_estimate": round(budget.unsure_cost, 4),
+        "stopped": "; ".join(map(str, stops)) or None,
+        "stops": [stop_object(stop) for stop in stops],
+        "endings": [
+            {
+                "bucket": ending.bucket,
+                "manifest": ending.manifest,
+                "job_id": ending.job_id,
+                "take": ending.take,
+                "external_task_id": ending.external_task_id or None,
+                "text": ending.text,
+            }
+            for ending in tally.endings
+        ],
+        **problem_fields(problems),
+    }
+
+
+def stop_object(reason: BatchgenError) -> dict[str, Any]:
+    """Why creating, or the run, stopped, for scripts: what the API's support asks for, and what a person does."""
+    code, request_id = (getattr(reason, name, None) for name in ("code", "request_id"))
+    return {
+        "kind": reason.kind,
+        "code": None if code is None else str(code),
+        "message": str(reason),
+        "request_id": request_id,
+        "advice": reason.advice or None,
+    }
+
+
+def _cause(reason: BatchgenError) -> str:
+    return cited(str(reason), reason.code, reason.request_id) if isinstance(reason, ApiError) else str(reason)
+
+
+def _still(present: Mapping[str, int]) -> str:
+    """How much a run that left at its end has left behind."""
+    running, clips = present["submitted"], present["succeeded"]
+    parts = [f"{counted(running, 'task')} still run{'s' if running == 1 else ''}"] if running else []
+    parts += [f"{counted(clips, 'clip')} {'is' if clips == 1 else 'are'} still to come"] if clips else []
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def problem_object(problem: Problem) -> dict[str, Any]:
+    """A manifest's problem for scripts; lines and columns count from 1, null where the whole file is meant."""
+    place = problem.place
+    return {
+        "file": place.file,
+        "line": place.line or None,
+        "column": place.column or None,
+        "subject": problem.subject,
+        "text": problem.text,
+    }
+
+
+def problem_lines(problems: Sequence[Problem], text: Callable[[Problem], str] = str) -> Iterator[str]:
+    """The first problems, or warnings, of all manifests for people, and how many more there are."""
+    yield from map(text, problems[: limits.PROBLEMS_SHOWN])
+    if (more := len(problems) - limits.PROBLEMS_SHOWN) > 0:
+        yield f"... and {more:,} more like these; `batchgen validate` of one manifest alone shows its own"
+
+
+def problem_fields(problems: Sequence[Problem], name: str = "problems") -> dict[str, Any]:
+    """The same for scripts: the first of them, and where there are more, how many."""
+    shown = [problem_object(problem) for problem in problems[: limits.PROBLEMS_SHOWN]]
+    more = len(problems) - len(shown)
+    return {name: shown, f"{name}_left_out": more} if more else {name: shown}
+
+
+def warning_text(warning: Problem) -> str:
+    """A manifest's warning for people: its place first, as editors and terminals look for it."""
+    return ": ".join(filter(None, (str(warning.place), "warning", warning.subject, warning.text)))
+
+
+def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool, clips: int = 0) -> Iterator[str]:
+    """What a recovery found, and what to do."""
+    found = [f"{counted(clips, 'clip')} found on disk"] if clips else []
+    found += [f"{counted(len(tasks), 'task')} recovered from the API"] if tasks else []
+    absent = f"; the API has no task for {counted(missing, 'job')}" if missing else ""
+    yield f"batchgen: {' and '.join(found) or 'nothing to recover'}{absent}"
+    if tasks:
+        yield "`batchgen collect` follows them and brings their clips home, at no cost."
+    if missing and not proven:
+        yield (
+            "This API has not been seen to find any task by its external_task_id, so that nothing was found proves"
+            " nothing: look into the vendor's console before you run these manifests, or they may be paid again."
+        )
+
+
+def counted(count: int, word: str) -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def _created(fates: Mapping[str, int], budget: Budget) -> str:
+    """What this run created and what became of it; what it may have created is told apart. The numbers sum up."""
+    sure = budget.creates - budget.unsure
+    parts = [f"{sure:,} created for about ${budget.spent - budget.unsure_cost:,.2f}"] if sure else []
+    if budget.unsure:
+        parts.append(f"{budget.unsure:,} may have been created (up to ${budget.unsure_cost:,.2f})")
+    text = f"; {', '.join(parts) or 'none created'}"
+    known = {state: count for state, count in fates.items() if count and state != "unknown"}
+    if known and known != {"downloaded": sure}:
+        text += ": " + ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in known.items())
+    return text

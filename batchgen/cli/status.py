@@ -1,0 +1,209 @@
+"""``batchgen status``: the ledger for people. What needs somebody is listed by what to do; the rest is counted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from batchgen.cli import report, settings
+from batchgen.cli.export import export_row
+from batchgen.cli.job_names import Name
+from batchgen.cli.job_names import rows as job_rows
+from batchgen.cli.output import Output, folded
+from batchgen.errors import cited
+from batchgen.ledger.records import OPEN, Records
+from batchgen.models import Event, Record, State, Unusable
+from batchgen.run.pacing import lasting
+from batchgen.run.plan import may_retry
+from batchgen.storage.clips import iso
+
+#: The lists of what needs somebody, in this order.
+_KINDS = (
+    *("unknown", "failed", "rejected", "unusable"),  # these wait for a person
+    *("retry", "pending", "succeeded", "submitting", "submitted"),  # and these for a run
+)
+_WORDS: Mapping[str, tuple[str, str]] = {
+    **report.ADVICE,
+    "submitting": (
+        "being created",
+        "By a run that is on; what a run left that was killed, the next one asks the API for.",
+    ),
+}
+#: What became of rows that are in no list, where their state doesn't tell.
+_PAST = {
+    State.PENDING: "changed since, or sent under another id",
+    State.FAILED: "tried again since, or given up",
+    State.REJECTED: "changed since, or given up",
+}
+
+
+class Waiting(NamedTuple):
+    """A task or a job that needs somebody. ``since`` is Unix seconds; ``row`` is None where an image was refused."""
+
+    kind: str
+    name: Name
+    since: float
+    message: str | None
+    row: Record | None = None
+
+
+def waiting(ledger: Records) -> Iterator[Waiting]:
+    """What needs somebody, tasks before images that were refused."""
+    refused = {one.key: one for one in ledger.unusable()}
+    for row, since in ledger.waiting():
+        name = Name(row.manifest, row.job_id, row.take)
+        if name not in refused or row.state in OPEN:  # else its image is the last word
+            kind = "retry" if row.state is State.FAILED and _may_retry(ledger, row) else row.state.value
+            yield Waiting(kind, name, since, row.error_message, row)
+    for key, one in refused.items():
+        if one.given_up is None:
+            yield Waiting("unusable", Name(*key), one.since, one.text)
+
+
+def _may_retry(ledger: Records, row: Record) -> bool:
+    """Whether a run pays for another task of a job whose last one failed."""
+    series = [one for one in ledger.series(row.base_id) if one.digest == row.digest]
+    return may_retry([one.error_code for one in series if one.state is State.FAILED])
+
+
+def status(args: argparse.Namespace, out: Output) -> int:
+    """The command."""
+    path = settings.ledger_path(args.ledger, os.environ)
+    with Records.read(path) as ledger:
+        if args.jobs:
+            _jobs(args, out, ledger, path)
+        elif args.json:
+            unfinished = ledger.records(states=[state for state in State if state is not State.DOWNLOADED])
+            out.document(
+                {
+                    "ledger": path,
+                    "states": ledger.counts(),
+                    "open": [_exported(ledger, row) for row in unfinished],
+                    "attention": [attention_object(one) for one in waiting(ledger)],
+                }
+            )
+        else:
+            shown = Shown(time.time(), out.width, args.verbose)
+            out.lines(status_text(ledger.counts(), waiting(ledger), path, shown))
+    return 0
+
+
+def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> None:
+    """Everything about some jobs."""
+    takes = {name: rows for text in args.jobs for name, rows in job_rows(ledger, text, many=True).items()}
+    rows = {row.external_task_id: row for rows in takes.values() for row in rows}
+    refused = [one for one in ledger.unusable() if one.key in takes]
+    found = ((_exported(ledger, row), ledger.events(name)) for name, row in rows.items())
+    if args.json:
+        tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in found]
+        images = [unusable_object(one) for one in refused]
+        out.document({"ledger": path, "tasks": tasks, "unusable": images})
+        return
+    for number, (row, past) in enumerate(found):
+        out.lines([*[""] * bool(number), *record_text(row, past)])
+    out.lines([*[""] * bool(rows and refused), *map(unusable_text, refused)])
+
+
+def _exported(ledger: Records, row: Record) -> dict[str, Any]:
+    return export_row(row, current=ledger.is_current(row.external_task_id))
+
+
+class Shown(NamedTuple):
+    """How a text is shown: at which time (Unix seconds), how many columns wide (None: a line for each), all of it or not."""
+
+    now: float
+    width: int | None = None
+    verbose: bool = False
+
+
+def status_text(
+    counts: Mapping[State, int], waiting: Iterable[Waiting], path: str, shown: Shown
+) -> Iterator[str]:
+    """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
+    lists: dict[str, list[Waiting]] = {}
+    for one in waiting:
+        lists.setdefault(one.kind, []).append(one)
+    yield f"{path}: {report.counted(sum(counts.values()), 'task')}"
+    for state in State:
+        if count := counts.get(state):
+            past = count - len(lists.get(state, ())) - (state is State.FAILED) * len(lists.get("retry", ()))
+            yield f"  {count:>7,}  {state}" + (
+                f" ({past:,} {_PAST[state]})" if past > 0 and state in _PAST else ""
+            )
+    for kind in _KINDS:
+        listed = lists.get(kind, [])
+        if listed:
+            yield from folded(": ".join(_WORDS[kind]), shown.width, indent=2)
+        for one in listed if shown.verbose else listed[: report.SHOWN]:
+            code = one.row.error_code if one.row is not None else None
+            why = f": {cited(one.message, code, None)}" if one.message else ""
+            yield from folded(
+                f"  {one.name}, for {lasting(shown.now - one.since)}{why}", shown.width, indent=4
+            )
+        if len(listed) > report.SHOWN and not shown.verbose:
+            yield f"  ... and {len(listed) - report.SHOWN:,} more; -v shows them all"
+
+
+def attention_object(one: Waiting) -> dict[str, Any]:
+    """What needs somebody, for scripts."""
+    names = ("external_task_id", "task_id", "error_code", "request_id")
+    row = {name: getattr(one.row, name, None) for name in names}
+    return {
+        "kind": one.kind,
+        "manifest": one.name.manifest,
+        "job_id": one.name.job_id,
+        "take": one.name.take,
+        "external_task_id": row["external_task_id"],
+        "task_id": row["task_id"],
+        "since": iso(one.since),
+        "code": row["error_code"],
+        "message": one.message,
+        "request_id": row["request_id"],
+        "advice": _WORDS[one.kind][1],
+    }
+
+
+def unusable_object(one: Unusable) -> dict[str, Any]:
+    """A job whose image was refused, for scripts."""
+    return {
+        "manifest": one.manifest,
+        "job_id": one.job_id,
+        "take": one.take,
+        "since": iso(one.since),
+        "text": one.text,
+        "given_up": one.given_up,
+    }
+
+
+def unusable_text(one: Unusable) -> str:
+    """A job whose image was refused, in a line."""
+    by = f"; given up by {one.given_up}, until the image is replaced" if one.given_up else ""
+    return f"{Name(*one.key)}: image refused since {iso(one.since)}: {one.text}{by}"
+
+
+def event_object(event: Event) -> dict[str, Any]:
+    """A line of history for scripts."""
+    row = {
+        name: getattr(event, name)
+        for name in ("event", "from_state", "to_state", "code", "message", "request_id")
+    }
+    return {"at": iso(event.at), **row, "detail": dict(event.detail)}
+
+
+def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[str]:
+    """Everything the ledger knows of one row: its fields, then its history."""
+    width = max(map(len, row))
+    for name, value in row.items():
+        if value is not None:
+            yield f"{name:<{width}}  {value}"
+    yield "history"
+    for event in history:
+        parts = [f"  {iso(event.at)}", f"{event.event} -> {event.to_state}"]
+        parts += [f"code {event.code}"] if event.code else []
+        parts += [event.message] if event.message else []
+        parts += [f"request id {event.request_id}"] if event.request_id else []
+        parts += [f"{name} {value}" for name, value in event.detail.items()]
+        yield "  ".join(parts)

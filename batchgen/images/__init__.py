@@ -1,0 +1,1 @@
+"""What a picture is: its format and size, whether it is whole, its digests."""

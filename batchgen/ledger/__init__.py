@@ -1,0 +1,1 @@
+"""The durable record of every job: one file, one writer, any number of readers."""

@@ -1,0 +1,366 @@
+"""The ledger's SQLite file: how it is made, opened, migrated and refused. No row is read or written here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from batchgen.disk import sync_folder
+from batchgen.errors import LedgerError, LedgerOutdated
+from batchgen.ledger import integrity
+
+APPLICATION_ID = int.from_bytes(b"bgen")
+
+# One script per version, applied in order; `PRAGMA user_version` counts them. A released script is never edited.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE tasks (
+        id INTEGER PRIMARY KEY,
+        external_task_id TEXT NOT NULL UNIQUE,
+        base_id TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        take INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'submitting', 'unknown', 'submitted', 'succeeded',
+                                             'downloaded', 'failed', 'rejected')),
+        kind TEXT NOT NULL,             -- mode/duration
+        attempt INTEGER NOT NULL,
+        created_at REAL NOT NULL,       -- times are Unix seconds
+        submitted_at REAL,
+        finished_at REAL,
+        length REAL,                    -- seconds that the task took, where it ended well
+        task_id TEXT,
+        error_code TEXT,
+        error_message TEXT,
+        request_id TEXT,
+        output_path TEXT NOT NULL,
+        output_key TEXT,                -- output_path as a file system sees it that ignores case; while it is held
+        video_url TEXT,
+        video_path TEXT,
+        video_sha256 TEXT,
+        cost_usd_estimate REAL,
+        units_charged TEXT,
+        canonical TEXT NOT NULL
+    );
+    CREATE INDEX tasks_job ON tasks (manifest, job_id, take);
+    CREATE INDEX tasks_retry ON tasks (base_id) WHERE external_task_id <> base_id;
+    CREATE INDEX tasks_state ON tasks (state);
+    -- Two rows that may have a clip never share a file; a row that can have none lets its path go.
+    CREATE UNIQUE INDEX tasks_output ON tasks (output_key) WHERE output_key IS NOT NULL;
+    CREATE INDEX tasks_length ON tasks (kind, finished_at, length) WHERE length IS NOT NULL;
+
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,         -- the order; clocks may jump
+        task INTEGER NOT NULL REFERENCES tasks (id),
+        at REAL NOT NULL,
+        event TEXT NOT NULL,
+        from_state TEXT,
+        to_state TEXT NOT NULL,
+        code TEXT,
+        message TEXT,
+        request_id TEXT,
+        detail TEXT                     -- a JSON object, or nothing
+    );
+    CREATE INDEX events_task ON events (task);
+
+    CREATE TABLE images (
+        path TEXT PRIMARY KEY,
+        size INTEGER NOT NULL,
+        mtime_ns TEXT NOT NULL,         -- may exceed 64 bits with a sign, as inode may
+        inode TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        format TEXT NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+    CREATE TRIGGER events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+    CREATE TRIGGER tasks_last BEFORE DELETE ON tasks BEGIN SELECT RAISE(ABORT, 'tasks are never forgotten'); END;
+    CREATE TRIGGER tasks_stay BEFORE UPDATE OF id, external_task_id, base_id ON tasks
+        BEGIN SELECT RAISE(ABORT, 'a task keeps its id'); END;
+    """,
+    # A job that was renamed is found by what shapes its clip, and a task has one owner.
+    "CREATE INDEX tasks_digest ON tasks (digest); CREATE INDEX tasks_task ON tasks (task_id);",
+    """
+    ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
+    ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
+    ALTER TABLE tasks ADD COLUMN output_dir TEXT;       -- the output folder that output_path lies below
+    ALTER TABLE tasks ADD COLUMN video_size INTEGER;    -- bytes
+    UPDATE tasks SET video_size = (
+        SELECT json_extract(detail, '$.bytes') FROM events
+        WHERE task = tasks.id AND event = 'downloaded' ORDER BY events.id DESC LIMIT 1
+    ) WHERE state = 'downloaded';
+    -- Clips that are about to be renamed, or have been and it isn't recorded yet; from video_path to target.
+    CREATE TABLE moves (task INTEGER PRIMARY KEY REFERENCES tasks (id), target TEXT NOT NULL);
+    ALTER TABLE images ADD COLUMN orientation INTEGER NOT NULL DEFAULT 1;   -- what EXIF says; 1 is upright, or not known
+
+    -- Jobs whose images failed their checks when their manifest was last run; nothing of them can be at the API.
+    CREATE TABLE unusable (
+        manifest TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        take INTEGER NOT NULL,
+        evidence TEXT NOT NULL,         -- another one where a file was replaced
+        text TEXT NOT NULL,
+        since REAL NOT NULL,
+        given_up TEXT,                  -- by whom, as long as the evidence stays
+        PRIMARY KEY (manifest, job_id, take)
+    ) WITHOUT ROWID;
+    """,
+)
+
+BUSY_SECONDS = 5.0  # how long another program may hold the file (a backup, an sqlite3 shell)
+CHECKPOINT_PAGES = 4096  # 16 MiB of WAL: fewer syncs than the default, and still bounded
+CACHE_KIB = 16384
+
+
+def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
+    """Make the ledger at ``path`` where there is none, and keep it from other users. The lock must be held.
+
+    It appears whole or not at all, so an empty file at ``path`` is damage and never a new ledger.
+    """
+    integrity.check_owner(path, writing=True)
+    if not os.path.lexists(path):
+        _refuse_orphan(path)
+        draft = f"{path}.new"
+        for file in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(_connect(draft, "rw")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _migrate(connection, migrations)
+            connection.execute("INSERT INTO meta VALUES ('origin', ?)", (origin,))
+        os.rename(draft, path)
+        sync_folder(os.path.dirname(path))
+    refuse_special(path)
+    for file in (path, f"{path}-wal", f"{path}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(file).st_mode & 0o077:
+                os.chmod(file, 0o600)
+
+
+def open_to_write(
+    path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS
+) -> sqlite3.Connection:
+    """The writing connection of a prepared ledger, migrated to the present version.
+
+    ``origin`` None takes a ledger of any origin.
+    """
+    integrity.check_owner(path, writing=True)
+    connection = _connect(path, "rw")
+    try:
+        with translated(path):
+            if _check(connection, path, migrations) < len(migrations):
+                _migrate(connection, migrations)
+            if origin is not None:
+                _check_origin(connection, path, origin)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: reach the disk, not its cache
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """A reading connection; it works beside a run, without one, and on a medium that can't be written.
+
+    ``origin`` None takes a ledger of any origin. Raises LedgerOutdated where it has to be migrated first.
+    """
+    refuse_special(path)
+    integrity.check_owner(path, writing=False)
+    connection = _connect(path, "ro")
+    try:
+        with translated(path):
+            try:
+                version = _check(connection, path, migrations)
+            except sqlite3.OperationalError:
+                if _size(f"{path}-wal"):
+                    raise
+                connection.close()
+                # WAL needs to write beside the file. Where that can't be, nobody else can write either.
+                connection = _connect(path, "ro&immutable=1")
+                version = _check(connection, path, migrations)
+            if version < len(migrations):
+                raise LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
+            if origin is not None:
+                _check_origin(connection, path, origin)
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Execute with any text, also such as UTF-8 can't hold (lone surrogates: odd file names, hostile answers).
+
+    That is stored as a BLOB and comes back through :func:`restored` as it was.
+    """
+    try:
+        return connection.execute(sql, values)
+    except UnicodeEncodeError:
+        return connection.execute(sql, [_storable(value) for value in values])
+
+
+def restored(row: Sequence[Any]) -> Sequence[Any]:
+    if bytes not in map(type, row):
+        return row
+    return [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+@contextlib.contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into a LedgerError that says what to do."""
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+        raise LedgerError(f"the ledger {path} can't be used: {error}.") from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: str, why: str) -> LedgerError:
+    return LedgerError(
+        f"the ledger {path} is damaged: {why}. Keep the file; `batchgen recover` rebuilds it into another"
+        " (--ledger) from what the API knows."
+    )
+
+
+def unowned(path: str) -> LedgerError:
+    return damaged(path, "it doesn't say which API it belongs to")
+
+
+def _no_database(path: str) -> LedgerError:
+    return LedgerError(
+        f"{path} is not a ledger: it is no SQLite file. Name another with --ledger. If it was one, it is damaged:"
+        " keep the file; `batchgen recover` rebuilds it into another."
+    )
+
+
+def make_folders(path: str) -> None:
+    """Missing folders, for the user alone."""
+    if not os.path.isdir(path):
+        make_folders(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+
+
+def refuse_special(path: str) -> None:
+    """Raise LedgerError where there is no file, or something that isn't one (opening a FIFO would wait forever)."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        _refuse_orphan(path)
+        raise LedgerError(f"there is no ledger at {path} yet: `batchgen run` makes it.") from None
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} can't be opened: {error.strerror}.") from error
+    if not stat.S_ISREG(mode):
+        raise LedgerError(f"the ledger {path} is not a file; name one with --ledger.")
+    if _size(path) < 512:  # SQLite would take such a stump for an empty database
+        raise _no_database(path)
+
+
+def _refuse_orphan(path: str) -> None:
+    """A WAL without its database holds the last changes: a new database beside it would destroy them."""
+    if _size(f"{path}-wal"):
+        raise damaged(path, f"it is gone, and {path}-wal beside it has changes that were not in it yet")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        # A schema of somebody else's calls no function that has effects, and torn pages are found where they are read.
+        connection.executescript(
+            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+        )
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger {path} can't be opened: {error}.") from error
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str]) -> int:
+    """The file's version. Raises LedgerError where it isn't a ledger that this program understands."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application == APPLICATION_ID and 0 < version <= len(migrations):
+            integrity.check_schema(connection, path, migrations[:version])
+            connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise _no_database(path) from error
+        raise
+    if application != APPLICATION_ID or version < 1:
+        raise LedgerError(
+            f"{path} is not a ledger but the database of another program; name another with --ledger."
+        )
+    if version > len(migrations):
+        raise LedgerError(
+            f"the ledger {path} is of version {version}, written by a newer batchgen than this one, which knows"
+            f" version {len(migrations)}. Use the newer program, or another --ledger."
+        )
+    return int(version)
+
+
+def _check_origin(connection: sqlite3.Connection, path: str, origin: str) -> None:
+    row = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
+    if row is None:
+        raise unowned(path)
+    if row[0] != origin:
+        raise LedgerError(
+            f"the ledger {path} belongs to {row[0]}, and this is {origin}: task ids of one mean nothing to the other."
+            " Use another --ledger for it."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    """Bring the file to the last version, all steps or none."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    script = "\n".join(migrations[version:])
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {len(migrations)}; COMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,394 @@
+"""The durable record of every job: one SQLite file, one writer.
+
+:mod:`batchgen.ledger.transitions` says which changes a row may go through. A write returns once it is on disk, together with
+all others that waited for the same fsync (:mod:`batchgen.ledger.groupcommit`). Reads are in :mod:`batchgen.ledger.records`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from batchgen.errors import LedgerError, TransitionError
+from batchgen.ledger import database
+from batchgen.ledger.groupcommit import GroupCommit
+from batchgen.ledger.lock import Lock
+from batchgen.ledger.records import Records
+from batchgen.ledger.rows import COLUMNS, path_key, to_record
+from batchgen.ledger.transitions import (
+    ADOPTED,
+    ALLOWED,
+    MAY_BE_PAID,
+    WITHOUT_TASK,
+    advance,
+    settled,
+    task_seconds,
+    told_as,
+)
+from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
+
+Clock = Callable[[], float]
+
+_FIND_BY = f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE"
+_FIND = f"SELECT id, {', '.join(COLUMNS)} FROM tasks WHERE external_task_id = ?"
+_SERIES = (
+    f"SELECT id, {', '.join(COLUMNS)} FROM tasks WHERE external_task_id IN (?1, ?2)"
+    " OR (base_id = ?2 AND external_task_id <> base_id)"
+)
+_EVENT = (
+    "INSERT INTO events (task, at, event, from_state, to_state, code, message, request_id, detail)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_STORED = (*COLUMNS, "kind", "length", "output_key")
+_INSERT = f"INSERT INTO tasks ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
+
+
+class Ledger(Records):
+    """The ledger of the one run that may write it. Made by :meth:`open`; a context manager."""
+
+    def __init__(
+        self, path: str, lock: Lock, connections: tuple[sqlite3.Connection, sqlite3.Connection], clock: Clock,
+        masked: Callable[[str], str],
+    ):  # fmt: skip
+        writer, reader = connections
+        super().__init__(path, reader)
+        self._masked = masked
+        self._lock = lock
+        self._writer = writer
+        self._clock = clock
+        self._commits = GroupCommit(writer, path)
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        origin: str,
+        lock_wait: float = 0.0,
+        clock: Clock = time.time,
+        migrations: Sequence[str] = database.MIGRATIONS,
+        masked: Callable[[str], str] = str,
+    ) -> Ledger:
+        """Open for writing, and make it where there is none. ``origin`` is the API that its task ids belong to.
+
+        What others said is stored as ``masked`` makes it: without the key. Ids, paths and requests stay as they are, or
+        work would be lost; a job or an answer with the key in them is refused before.
+
+        Raises LedgerBusy if another run still holds it after ``lock_wait`` seconds, and LedgerError where it can't
+        be used: damaged, of another origin, of a newer version, no ledger at all.
+        """
+        path = os.path.realpath(path)  # two names of one ledger are one lock
+        try:
+            database.make_folders(os.path.dirname(path))
+            lock = Lock.acquire(f"{path}.lock", wait=lock_wait, clock=clock)
+        except OSError as error:
+            raise LedgerError(
+                f"the ledger {path} can't be opened: {error.strerror}: {error.filename}."
+            ) from error
+        try:
+            with database.translated(path):
+                database.prepare(path, origin, migrations)
+            writer = database.open_to_write(path, origin, migrations)
+            try:
+                reader = database.open_to_read(path, origin, migrations)
+                return cls(path, lock, (writer, reader), clock, masked)
+            except BaseException:
+                writer.close()
+                raise
+        except OSError as error:
+            lock.release()
+            raise LedgerError(
+                f"the ledger {path} can't be opened: {error.strerror}: {error.filename}."
+            ) from error
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Write what waits, bring the WAL home and let the next run in."""
+        try:
+            self._commits.close()
+        finally:
+            super().close()
+            self._writer.close()  # the last connection to close checkpoints
+            self._lock.release()
+
+    def holder(self, path: str) -> Record | None:
+        """The row whose clip belongs at ``path``, or at one that some file system takes for the same."""
+        rows = self._rows(f"{_FIND_BY} output_key = ?", (path_key(path),))
+        return to_record(rows[0]) if rows else None
+
+    # -- writes: each returns once it is on disk; cancelling the caller doesn't undo it ---------------
+
+    async def begin(self, record: Record, *, detail: Mapping[str, Any] | None = None) -> Record:
+        """Put the intent to create on disk: the row is made or refreshed, goes to submitting, and has one attempt more.
+
+        Returns it as stored. Its ``output_path`` may differ from the proposed one: see :func:`_free_path`.
+        Raises TransitionError where a create must not be sent: for this id, or for this job under another id.
+        """
+        kind, told, at = record.kind, self._json(detail), self._clock()
+        row = record._replace(image=self._masked(record.image)) if record.image else record
+        return await self._commits.write(lambda: self._begin(row, kind, told, at))
+
+    async def apply(self, change: Change) -> Record:
+        """Take a row one step on; :func:`batchgen.ledger.transitions.advance` says which are allowed. Raises TransitionError."""
+        told, at = self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._apply(change, told, at))
+
+    async def adopt(self, record: Record, change: Change) -> Record:
+        """Record a task found at the API: as a new row, or in one that has no task yet.
+
+        ``change.to`` is submitted, succeeded or failed. Raises TransitionError, also where the row has a task.
+        """
+        kind, told, at = record.kind, self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._adopt(record, kind, change, told, at))
+
+    async def rename(self, changes: Sequence[Change]) -> list[Record]:
+        """Change where the clips of these rows belong, all at once, so that they may swap their names.
+
+        ``output_path`` is among each change's values. Where a clip lies at the path that its row had, the move to the
+        new one is written down with it (:meth:`Records.moves`); else it stays where it is.
+        """
+        at = self._clock()
+        return await self._commits.write(lambda: self._rename(changes, at))
+
+    async def moved(self, change: Change) -> Record:
+        """Record that a clip has been moved, or that it isn't moved any more."""
+        told, at = self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._moved(change, told, at))
+
+    async def set_note(self, key: str, value: str) -> None:
+        sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        await self._commits.write(lambda: self._write_all(sql, [(key, self._masked(value))]))
+
+    async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
+        """Keep which jobs of these manifests have images that fail their checks, and no others of them.
+
+        One that was given up stays so until its evidence changes.
+        """
+        before, at = {one.key: one for one in self.unusable()}, self._clock()
+        names = {one.name for one in manifests}
+        after: dict[tuple[str, str, int], Unusable] = {}
+        for bad in (bad for one in manifests for bad in one.unusable if not bad.waits):
+            old = before.get(bad.key)
+            text = self._masked(f"{bad.problem.text} ({bad.problem.place})")
+            if old is not None and old.evidence == bad.evidence:
+                after[bad.key] = old._replace(text=text)
+            else:
+                after[bad.key] = Unusable(*bad.key, bad.evidence, text, at)
+        gone = [key for key in before if key[0] in names and key not in after]
+        fresh = [row for key, row in after.items() if row != before.get(key)]
+        if gone or fresh:
+            delete = "DELETE FROM unusable WHERE manifest = ? AND job_id = ? AND take = ?"
+            insert = "INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+            def write() -> None:
+                self._write_all(delete, gone)
+                self._write_all(insert, fresh)
+
+            await self._commits.write(write)
+
+    async def give_up(self, unusable: Unusable, by: str) -> None:
+        """Say no more of a job whose image failed its checks, until a file of it is replaced."""
+        sql = "UPDATE unusable SET given_up = ? WHERE manifest = ? AND job_id = ? AND take = ?"
+        await self._commits.write(lambda: self._write_all(sql, [(by, *unusable.key)]))
+
+    async def remember_images(self, images: Iterable[ImageFile]) -> None:
+        rows = [
+            (
+                self._masked(one.path),
+                one.size,
+                str(one.mtime_ns),
+                str(one.inode),
+                one.sha256,
+                one.format,
+                one.width,
+                one.height,
+                one.orientation,
+            )
+            for one in images
+        ]
+        sql = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        await self._commits.write(lambda: self._write_all(sql, rows))
+
+    # -- the operations, inside the group's transaction: they refuse before they write ----------------
+
+    def _begin(self, record: Record, kind: str, told: str | None, at: float) -> Record:
+        number, mine, others = self._family(record)
+        if mine is not None and State.SUBMITTING not in ALLOWED[mine.state]:
+            raise TransitionError(
+                f"{mine.external_task_id}: is {mine.state}, so no create may be sent for it."
+            )
+        for other in others:
+            if other.state in MAY_BE_PAID and other.digest == record.digest:
+                raise TransitionError(
+                    f"{record.external_task_id}: {other.external_task_id} of the same job is {other.state}, so no"
+                    " create may be sent for it."
+                )
+        row = record._replace(
+            state=State.SUBMITTING,
+            output_path=self._free_path(record),
+            attempt=(mine.attempt if mine else 0) + 1,
+            created_at=mine.created_at if mine else record.created_at or at,
+            task_id=None, error_code=None, error_message=None, request_id=None, submitted_at=None, finished_at=None,
+            video_url=None, video_path=None, video_sha256=None, units_charged=None,
+        )  # fmt: skip
+        before = mine.state if mine else State.PENDING
+        number = self._store(row, kind, number)
+        if mine is None:
+            self._execute(_EVENT, (number, at, "planned", None, before, None, None, None, None))
+        self._execute(_EVENT, (number, at, "intent", before, row.state, None, None, None, told))
+        return row
+
+    def _apply(self, change: Change, told: str | None, at: float) -> Record:
+        change = told_as(change, self._masked)
+        found = self._execute(_FIND, (change.external_task_id,)).fetchone()
+        if found is None:
+            raise TransitionError(f"{change.external_task_id}: the ledger has no such row.")
+        number, *values = database.restored(found)
+        record = to_record(values)
+        columns = advance(record, change, at)
+        row = record._replace(**columns)
+        holds = row.state in MAY_BE_PAID
+        if holds != (record.state in MAY_BE_PAID) or row.output_path != record.output_path:
+            columns["output_path"] = path = self._free_path(row) if holds else row.output_path
+            columns["output_key"] = path_key(path) if holds else None
+            row = row._replace(output_path=path)
+        if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
+            columns["length"] = task_seconds(row)
+        self._execute(_update(tuple(columns)), (*columns.values(), number))
+        self._log(number, record.state, change, told, at)
+        return row
+
+    def _rename(self, changes: Sequence[Change], at: float) -> list[Record]:
+        found = [(change, self._execute(_FIND, (change.external_task_id,)).fetchone()) for change in changes]
+        rows = [(change, to_record(database.restored(row[1:])), row[0]) for change, row in found]
+        for change, before, _ in rows:
+            advance(before, change, at)
+        for _, _, number in rows:  # their paths are free for each other
+            self._execute("UPDATE tasks SET output_key = NULL WHERE id = ?", (number,))
+        after = []
+        for change, before, number in rows:
+            row = before._replace(**change.values)
+            holds = row.state in MAY_BE_PAID
+            row = row._replace(output_path=self._free_path(row) if holds else row.output_path)
+            columns = {**change.values, "output_path": row.output_path}
+            columns["output_key"] = path_key(row.output_path) if holds else None
+            self._execute(_update(tuple(columns)), (*columns.values(), number))
+            moving = self._execute("SELECT 1 FROM moves WHERE task = ?", (number,)).fetchone()
+            ours = row.video_path in (before.output_path, change.values.get("output_path"))
+            if row.video_path != row.output_path and (moving or ours):
+                self._execute("INSERT OR REPLACE INTO moves VALUES (?, ?)", (number, row.output_path))
+            told = self._json({"from": before.output_path, "to": row.output_path})
+            self._log(number, before.state, change, told, at)
+            after.append(row)
+        return after
+
+    def _moved(self, change: Change, told: str | None, at: float) -> Record:
+        row = self._apply(change, told, at)
+        self._execute(
+            "DELETE FROM moves WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?)",
+            (change.external_task_id,),
+        )
+        return row
+
+    def _adopt(self, record: Record, kind: str, change: Change, told: str | None, at: float) -> Record:
+        if change.to not in ADOPTED or change.external_task_id != record.external_task_id:
+            raise TransitionError(f"{record.external_task_id}: can't be adopted as {change.to}.")
+        change = told_as(change, self._masked)
+        number, mine, _ = self._family(record)
+        if mine is not None and mine.state not in WITHOUT_TASK:
+            raise TransitionError(f"{mine.external_task_id}: is {mine.state} and has task {mine.task_id}.")
+        row = record._replace(
+            attempt=max(record.attempt, mine.attempt if mine else 0, 1),
+            created_at=mine.created_at if mine else record.created_at or at,
+            **settled(record, change, at),
+        )
+        if row.state in MAY_BE_PAID:
+            row = row._replace(output_path=self._free_path(record))
+        number = self._store(row, kind, number)
+        self._log(number, mine.state if mine else None, change, told, at)
+        return row
+
+    def _write_all(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        for row in rows:
+            self._execute(sql, row)
+
+    def _family(self, record: Record) -> tuple[int | None, Record | None, list[Record]]:
+        """The row of this id with its number, and the others of its job."""
+        number, mine, others = None, None, []
+        for found in self._execute(_SERIES, (record.external_task_id, record.base_id)):
+            its, *row = database.restored(found)
+            one = to_record(row)
+            if one.external_task_id == record.external_task_id:
+                number, mine = its, one
+            elif one.base_id == record.base_id:
+                others.append(one)
+        if mine is not None and mine.base_id != record.base_id:
+            raise TransitionError(
+                f"{record.external_task_id}: this id belongs to another job, {mine.manifest}/{mine.job_id}."
+            )
+        return number, mine, others
+
+    def _free_path(self, record: Record) -> str:
+        """The proposed path, or the same with a hash of the job's id where another row may have its clip there.
+
+        Paths that differ only in case or composition are one: some file systems take them so. A row lets go of its
+        path when it can have no clip (rejected, failed, never sent), so a job that was refused and then corrected
+        gets the plain name.
+        """
+        stem, suffix = os.path.splitext(record.output_path)
+        name = ""
+        for length in (0, 8, 16, 64):
+            if length and not name:
+                name = hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest()
+            path = f"{stem}-{name[:length]}{suffix}" if length else record.output_path
+            taken = self._execute(
+                "SELECT external_task_id FROM tasks WHERE output_key = ?", (path_key(path),)
+            ).fetchone()
+            if taken is None or taken[0] == record.external_task_id:
+                return path
+        raise LedgerError(f"{record.external_task_id}: no name near {record.output_path} is free.")
+
+    def _store(self, row: Record, kind: str, number: int | None) -> int:
+        """Insert a row, or put it in the place of the one with this number."""
+        values = (
+            *row,
+            kind,
+            task_seconds(row) if row.state is State.SUCCEEDED else None,
+            path_key(row.output_path) if row.state in MAY_BE_PAID else None,
+        )
+        if number is not None:
+            changing = [pair for pair in zip(_STORED, values, strict=True) if pair[0] not in _IDENTITY]
+            self._execute(
+                _update(tuple(name for name, _ in changing)), (*(value for _, value in changing), number)
+            )
+            return number
+        return int(self._execute(_INSERT, values).lastrowid or 0)
+
+    def _log(self, number: int, before: State | None, change: Change, told: str | None, at: float) -> None:
+        code = None if change.code is None else str(change.code)
+        self._execute(
+            _EVENT,
+            (number, at, change.event, before, change.to, code, change.message, change.request_id, told),
+        )
+
+    def _json(self, detail: Mapping[str, Any] | None) -> str | None:
+        return self._masked(json.dumps(detail, separators=(",", ":"), default=str)) if detail else None
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        return database.execute(self._writer, sql, values)
+
+
+_IDENTITY = frozenset({"external_task_id", "base_id"})
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> str:
+    return f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"

@@ -1,0 +1,392 @@
+"""The ledger as its readers see it."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
+from batchgen.ledger import database
+from batchgen.ledger.lock import Lock
+from batchgen.ledger.rows import (
+    COLUMNS,
+    IMAGE_COLUMNS,
+    path_key,
+    to_brief,
+    to_event,
+    to_image,
+    to_key,
+    to_number,
+    to_record,
+    to_shelved,
+    to_state,
+    to_target,
+    to_unusable,
+)
+from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
+from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
+from batchgen.names import spellings
+
+OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
+_BRIEF = "external_task_id, base_id, state, digest, error_code, id"
+# Rows of the jobs, or with the ids, in a JSON array.
+_NAMED = (
+    "(external_task_id IN (SELECT value FROM json_each(?1))"
+    " OR (base_id IN (SELECT value FROM json_each(?1)) AND external_task_id <> base_id))"
+)
+# When a row came into its state: what changes no state, such as another try of a download, isn't that.
+_SINCE = "(SELECT at FROM events WHERE task = {0}.id AND from_state IS NOT to_state ORDER BY id DESC LIMIT 1)"
+_LAST_STEP = _SINCE.replace("SELECT at", "SELECT id")
+# What never was paid, or failed, is somebody's business only while no other row of its job went on after it.
+_LAST_WORD = f"""NOT EXISTS (
+    SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest AND other.job_id = tasks.job_id
+    AND other.take = tasks.take AND other.id <> tasks.id
+    AND {_LAST_STEP.format("other")} > {_LAST_STEP.format("tasks")})"""
+# Whether a row's clip is its job's now: the newest that may be paid, and that no other took the place of.
+_CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND id = (
+    SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
+    AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
+    AND (instr(own.output_path, '/superseded/') = 0 OR instr('/' || own.job_id, '/superseded/') > 0)))"""
+_CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
+
+
+class Records:
+    """Reads of a ledger. Synchronous and, but for whole-ledger ones, quick; all see what was committed last."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._reader = connection
+
+    @classmethod
+    def read(cls, path: str, *, origin: str | None = None) -> Records:
+        """Open a ledger for reading, whether or not a run holds it. Raises LedgerError.
+
+        One of an older version is migrated first, under its lock.
+        """
+        path = os.path.realpath(path)
+        try:
+            return Records(path, database.open_to_read(path, origin))
+        except LedgerOutdated as outdated:
+            _migrate(path, outdated)
+            return Records(path, database.open_to_read(path, origin))
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def origin(self) -> str:
+        """The API that this ledger belongs to."""
+        for (origin,) in self._rows("SELECT value FROM meta WHERE key = 'origin'"):
+            return str(origin)
+        raise database.unowned(self.path)
+
+    def record(self, external_task_id: str) -> Record | None:
+        rows = self._rows(f"{_SELECT} WHERE external_task_id = ?", (external_task_id,))
+        return to_record(rows[0]) if rows else None
+
+    def series(self, base_id: str) -> list[Record]:
+        """A job's rows: ``ID``, ``ID~2``, ... in the order they were made."""
+        rows = self._rows(
+            f"{_SELECT} WHERE (external_task_id = ?1 AND base_id = ?1)"
+            " OR (base_id = ?1 AND external_task_id <> base_id) ORDER BY id",
+            (base_id,),
+        )
+        return [to_record(row) for row in rows]
+
+    def history_of(self, manifests: Iterable[str]) -> dict[tuple[str, str, int], list[Brief]]:
+        """The rows of whole manifests, by manifest name, job id and take, in the order they were made.
+
+        Names are composed, however the accents of their rows are spelt.
+        """
+        history: dict[tuple[str, str, int], list[Brief]] = {}
+        for manifest in dict.fromkeys(manifests):
+            for spelling in spellings(manifest):
+                rows = self._each(
+                    f"SELECT job_id, take, {_BRIEF} FROM tasks INDEXED BY tasks_job"
+                    " WHERE manifest = ? ORDER BY job_id, take, id",
+                    (spelling,),
+                )
+                for job_id, take, *rest in rows:
+                    key = to_key((manifest, job_id, take), compose=True)
+                    history.setdefault(key, []).append(to_brief(*rest))
+        return history
+
+    def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
+        """The rows of the jobs of these ids, by id, in the order they were made; ids without rows are left out.
+
+        Another job's row whose ``external_task_id`` is one of these ids is listed under it too: the id is taken.
+        """
+        found: dict[str, list[Brief]] = {}
+        for some in _chunks(dict.fromkeys(base_ids)):
+            wanted = set(some)
+            rows = self._each(
+                f"SELECT {_BRIEF} FROM tasks WHERE {_NAMED} ORDER BY id",
+                (json.dumps(some),),
+            )
+            for row in rows:
+                brief = to_brief(*row)
+                for name in wanted.intersection(brief[:2]):
+                    found.setdefault(name, []).append(brief)
+        return found
+
+    def holders(self, paths: Iterable[str]) -> dict[str, Twin]:
+        """The rows whose clips belong at these paths, by path; paths that nobody holds are left out."""
+        found: dict[str, Twin] = {}
+        for some in _chunks(paths):
+            wanted = {path_key(path): path for path in some}
+            rows = self._each(
+                f"SELECT output_key, manifest, job_id, take, {_BRIEF} FROM tasks"
+                " WHERE output_key IN (SELECT value FROM json_each(?))",
+                (json.dumps([*wanted]),),
+            )
+            for key, *row in rows:
+                if key in wanted:  # half of a surrogate pair may come back as something else
+                    found[wanted[key]] = Twin(to_key(row[:3], compose=True), to_brief(*row[3:]))
+        return found
+
+    def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
+        """The rows of whatever job that may have a clip of these digests, by digest, in the order they were made."""
+        found: dict[str, list[Twin]] = {}
+        states = ", ".join(f"'{state}'" for state in MAY_BE_PAID)
+        for some in _chunks(dict.fromkeys(digests)):
+            rows = self._each(
+                f"SELECT manifest, job_id, take, {_BRIEF} FROM tasks"
+                f" WHERE digest IN (SELECT value FROM json_each(?)) AND state IN ({states}) ORDER BY id",
+                (json.dumps(some),),
+            )
+            for row in rows:
+                brief = to_brief(*row[3:])
+                found.setdefault(brief.digest, []).append(Twin(to_key(row[:3], compose=True), brief))
+        return found
+
+    def knows(self, manifest: str) -> bool:
+        """Whether any job of a manifest of this name is here."""
+        sql = "SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1"
+        return any(self._rows(sql, (name,)) for name in spellings(manifest))
+
+    def with_task(self, task_id: str) -> list[Record]:
+        """The rows that hold this task; more than one is somebody's mistake."""
+        return [to_record(row) for row in self._rows(f"{_SELECT} WHERE task_id = ?", (task_id,))]
+
+    def open_records(self) -> Iterator[Record]:
+        """The rows that a run has something left to do about, each once, as they are when they come."""
+        return self.records(states=OPEN)
+
+    def waiting(self) -> Iterator[tuple[Record, float]]:
+        """The rows that a run or a person has something left to do about, and when each came into its state.
+
+        Those are what is open; and what failed, was refused or was never sent, as the last word about its job, unless
+        a person gave it up.
+        """
+        ended = "state IN ('pending', 'failed', 'rejected') AND error_code IS NOT ?"
+        conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {_LAST_WORD}))"]
+        for batch in _chunks(array.array("q", self._numbers(conditions, [*OPEN, ABANDONED]))):
+            sql = f"SELECT {_SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
+            for since, *row in self._rows(f"{sql} ORDER BY id", batch):
+                record = to_record(row)
+                if record.state is not State.DOWNLOADED:  # it may have gone on meanwhile
+                    yield record, to_number(since, "events.at", record.external_task_id) or record.created_at
+
+    def unusable(self) -> list[Unusable]:
+        """The jobs whose images failed their checks when their manifest was last run."""
+        rows = self._rows(
+            f"SELECT {', '.join(Unusable._fields)} FROM unusable ORDER BY manifest, job_id, take"
+        )
+        return [to_unusable(row) for row in rows]
+
+    def is_current(self, external_task_id: str) -> bool:
+        """Whether a row's clip is its job's now."""
+        sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_CURRENT}"
+        return bool(self._rows(sql, (external_task_id,)))
+
+    def current(self) -> set[str]:
+        """The ids of the rows whose clips are their jobs' now."""
+        return {name for (name,) in self._each(f"SELECT external_task_id FROM tasks WHERE {_CURRENT}")}
+
+    def is_last_word(self, external_task_id: str) -> bool:
+        """Whether no other row of the same take went on after this one."""
+        return bool(
+            self._rows(
+                f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_LAST_WORD}", (external_task_id,)
+            )
+        )
+
+    def names(self) -> Iterator[tuple[str, str, int]]:
+        """Every take that has a row or a refused image: manifest name, job id, take. To be used up at once."""
+        rows = self._each(
+            "SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job"
+            " UNION SELECT manifest, job_id, take FROM unusable"
+        )
+        return map(to_key, rows)
+
+    def rows_of(self, manifest: str, job_id: str, take: int) -> list[Record]:
+        """The rows of one take, also of what it was before it changed, in the order they were made."""
+        rows = self._rows(
+            f"{_SELECT} WHERE manifest = ? AND job_id = ? AND take = ? ORDER BY id", (manifest, job_id, take)
+        )
+        return [to_record(row) for row in rows]
+
+    def records(
+        self,
+        *,
+        states: Collection[State] = (),
+        ids: Collection[str] | None = None,
+        manifests: Collection[str] = (),
+    ) -> Iterator[Record]:
+        """Rows in the order they were made, never all in memory.
+
+        ``ids`` are external_task_ids or jobs' own ids; None takes all. No states, or no manifests, take all of them.
+        """
+        conditions, values = [], list[str]()
+        for column, wanted in (("state", states), ("manifest", manifests)):
+            if wanted:
+                conditions.append(f"{column} IN ({_marks(wanted)})")
+                values += wanted
+        numbers: Iterable[int]
+        if ids is None:
+            numbers = array.array("q", self._numbers(conditions, values))
+        else:
+            numbers = set[int]()
+            for some in _chunks(dict.fromkeys(ids)):
+                numbers.update(self._numbers([_NAMED, *conditions], [json.dumps(some), *values]))
+        for batch in _chunks(sorted(numbers)):
+            for row in self._rows(f"{_SELECT} WHERE id IN ({_marks(batch)}) ORDER BY id", batch):
+                record = to_record(row)
+                if not states or record.state in states:  # it may have gone on meanwhile
+                    yield record
+
+    def manifests(self) -> list[str]:
+        """The names of all manifests that have rows."""
+        return [str(name) for (name,) in self._rows("SELECT DISTINCT manifest FROM tasks ORDER BY manifest")]
+
+    def shelved(self, manifest: str) -> Iterator[Shelved]:
+        """Where the clips of a manifest's downloaded rows should be; to be used up at once."""
+        for row in self._each(
+            f"SELECT {', '.join(Shelved._fields)} FROM tasks INDEXED BY tasks_job"
+            " WHERE manifest = ? AND state = 'downloaded'",
+            (manifest,),
+        ):
+            yield to_shelved(row)
+
+    def moves(self) -> list[tuple[Record, str]]:
+        """The clips that are about to be moved from their ``video_path``, each with where to."""
+        found = self._rows("SELECT external_task_id, target FROM moves JOIN tasks ON id = task ORDER BY id")
+        rows = [(self.record(str(name)), target) for name, target in found]
+        return [(row, to_target(target, row)) for row, target in rows if row is not None]
+
+    def known_tasks(self, limit: int) -> list[Record]:
+        """The newest rows that have a task."""
+        numbers: list[int] = []
+        for state in (State.SUBMITTED, State.SUCCEEDED, State.DOWNLOADED, State.FAILED):
+            rows = self._rows("SELECT id FROM tasks WHERE state = ? ORDER BY id DESC LIMIT ?", (state, limit))
+            numbers += [number for (number,) in rows]
+        newest = sorted(numbers, reverse=True)[:limit]
+        rows = self._rows(f"{_SELECT} WHERE id IN ({_marks(newest)}) ORDER BY id DESC", newest)
+        return [to_record(row) for row in rows]
+
+    def known_beside(self, external_task_id: str, limit: int) -> list[Record]:
+        """The rows with a task that were made last before this one; where there are none, those that came next."""
+        where = f"{_SELECT} WHERE task_id IS NOT NULL AND id"
+        own = "(SELECT id FROM tasks WHERE external_task_id = ?)"
+        for order in (f"< {own} ORDER BY id DESC", f"> {own} ORDER BY id"):
+            if rows := self._rows(f"{where} {order} LIMIT ?", (external_task_id, limit)):
+                return [to_record(row) for row in rows]
+        return []
+
+    def was_uncertain(self, external_task_id: str) -> Record | None:
+        """The row, if it has no task and a create of it once had an unknown outcome: ask again before the next."""
+        record = self.record(external_task_id)
+        if record is None or record.task_id is not None:
+            return None
+        events = self.events(external_task_id)
+        return record if any(event.to_state is State.UNKNOWN for event in events) else None
+
+    def events(self, external_task_id: str) -> list[Event]:
+        """The history of a row, oldest first."""
+        rows = self._rows(
+            "SELECT at, event, from_state, to_state, code, message, request_id, detail FROM events"
+            " WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?) ORDER BY id",
+            (external_task_id,),
+        )
+        return [to_event(external_task_id, row) for row in rows]
+
+    def counts(self) -> dict[State, int]:
+        """How many rows are in each state; all states are there."""
+        rows = self._rows("SELECT state, count(*) FROM tasks GROUP BY state")
+        return dict.fromkeys(State, 0) | {to_state(state, "all rows"): count for state, count in rows}
+
+    def durations(self, kind: str, limit: int = 200) -> list[float]:
+        """Seconds from acceptance to end of the latest tasks of a kind that ended well, latest first."""
+        rows = self._rows(
+            "SELECT length FROM tasks WHERE kind = ? AND length IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+            (kind, limit),
+        )
+        return list(filter(None, (to_number(seconds, "length", kind) for (seconds,) in rows)))
+
+    def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
+        """What is remembered of image files, by path; of all where ``paths`` is None."""
+        sql = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images"
+        if paths is None:
+            return dict(map(to_image, self._each(sql)))
+        found: dict[str, ImageFile] = {}
+        for some in _chunks(dict.fromkeys(paths)):
+            found.update(map(to_image, self._rows(f"{sql} WHERE path IN ({_marks(some)})", some)))
+        return found
+
+    def note(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM notes WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def _numbers(self, conditions: Sequence[str], values: Sequence[Any]) -> Iterator[int]:
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return (number for (number,) in self._each(f"SELECT id FROM tasks{where}", values))
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        return list(self._each(sql, values))
+
+    def _each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
+        """Rows one by one; to be used up at once, since the read lasts until then."""
+        with database.translated(self.path):
+            yield from map(database.restored, database.execute(self._reader, sql, values))
+
+
+def _migrate(path: str, outdated: LedgerOutdated) -> None:
+    try:
+        lock = Lock.acquire(f"{path}.lock")
+        try:
+            database.open_to_write(path, None).close()
+        finally:
+            lock.release()
+    except LedgerBusy as error:
+        raise LedgerBusy(f"{outdated} It is brought up to date once it is free, and {error}") from error
+    except LedgerError as error:
+        raise LedgerError(
+            f"{outdated} It can't be brought up to date where it is: {error} Where it can't be written, copy it to"
+            " where it can, and name the copy with --ledger."
+        ) from error
+
+
+def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
+    values = iter(values)
+    while chunk := list(itertools.islice(values, _CHUNK)):
+        yield chunk
+
+
+def _marks(values: Collection[object]) -> str:
+    return ",".join("?" * len(values))

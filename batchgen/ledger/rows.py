@@ -1,0 +1,165 @@
+"""From the cells of the ledger's file to values; a cell that this program never writes is one clear LedgerError."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from batchgen.ledger.integrity import LARGEST, Cells, wrong_cell
+from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable, is_try_of
+from batchgen.names import composed
+from batchgen.request.request import is_request
+
+COLUMNS = Record._fields
+_ONE_RUN = ("xxh3", "within")  # fields of an image that hold for one run alone
+IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name not in _ONE_RUN)
+
+_STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
+_STATES = {state.value: state for state in State}
+_RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
+    Cells(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
+)
+_KEY = Cells(Record, ("manifest", "job_id", "take"))
+_IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
+_EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """A Record from the values of COLUMNS."""
+    _RECORD.check(row)
+    _check_ids(row[0], row[1])
+    _check_request(row[_CANONICAL], row[0])
+    if row[_PARTS] is not None:
+        _check_parts(row[_PARTS], row[0])
+    values = list(row)
+    values[_STATE] = to_state(values[_STATE], row[0])
+    return Record(*values)
+
+
+def to_shelved(row: Sequence[Any]) -> Shelved:
+    """A Shelved from the values of its fields."""
+    _SHELVED.check(row)
+    found = Shelved(*row)
+    if found.parts is not None:
+        _check_parts(found.parts, found.external_task_id)
+    return found
+
+
+def _check_ids(name: str, base: str) -> None:
+    """A row's id is its job's own, or that with the number of a try behind it."""
+    if not is_try_of(name, base):
+        raise wrong_cell("base_id", name, "is no id that it is a try of")
+
+
+def _check_request(text: str, name: object) -> None:
+    try:
+        good = is_request(orjson.loads(text))
+    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
+        try:
+            good = is_request(json.loads(text))
+        except (ValueError, RecursionError):
+            good = False
+    if not good:
+        raise wrong_cell("canonical", name, "is no request")
+
+
+def _check_parts(text: str, name: object) -> None:
+    try:
+        parts = json.loads(text)
+        good = type(parts) is list and all(
+            type(one["part"]) is str
+            and type(one["url"]) is str
+            and type(one.get("path") or "/") is str
+            and (one.get("path") or "/")[0] == "/"
+            for one in parts
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise wrong_cell("parts", name, "are no further files of a clip")
+
+
+def to_key(row: Sequence[Any], *, compose: bool = False) -> tuple[str, str, int]:
+    """Manifest name, job id and take from their cells; the names composed, or as their row spells them."""
+    _KEY.check(row)
+    manifest, job_id, take = row
+    return (composed(manifest), composed(job_id), take) if compose else (manifest, job_id, take)
+
+
+def to_target(target: Any, record: Record) -> str:
+    """Where a clip is about to be moved: to a clip's name below its output folder."""
+    inside = isinstance(target, str) and target.startswith(f"{record.root.rstrip('/')}/")
+    if not (inside and target.endswith(".mp4") and "/../" not in target):
+        raise wrong_cell("moves.target", record.external_task_id, "is no clip's path")
+    return str(target)
+
+
+def to_number(value: Any, name: str, row: object) -> float | None:
+    """A moment or a duration, in seconds."""
+    if value is not None and (type(value) is not float or not abs(value) < LARGEST):
+        raise wrong_cell(name, row, "is no time")
+    return value
+
+
+def to_state(text: str, name: object) -> State:
+    try:
+        return _STATES[text]
+    except (KeyError, TypeError):
+        raise wrong_cell("state", name, "is none that there is") from None
+
+
+def _detail(text: Any, name: str) -> dict[str, Any]:
+    try:
+        detail = json.loads(text) if text else {}
+    except (ValueError, TypeError, RecursionError):
+        detail = None
+    if not isinstance(detail, dict):
+        raise wrong_cell("events.detail", name, "is no JSON object")
+    return detail
+
+
+def to_brief(
+    external_task_id: str, base_id: str, state: str, digest: str, error_code: str | None, number: int
+) -> Brief:
+    # One string for both names where they are equal: there are as many of these as jobs.
+    base_id = external_task_id if base_id == external_task_id else base_id
+    _BRIEF.check((external_task_id, base_id, state, digest, error_code, number))
+    _check_ids(external_task_id, base_id)
+    return Brief(external_task_id, base_id, to_state(state, external_task_id), digest, error_code, number)
+
+
+def to_image(row: Sequence[Any]) -> tuple[str, ImageFile]:
+    path, size, mtime_ns, inode, *rest = row
+    try:
+        image = ImageFile(path, size, int(mtime_ns), int(inode), *rest)
+    except (ValueError, TypeError):
+        raise wrong_cell("images.mtime_ns or inode", path, "is no number") from None
+    _IMAGE.check((path, size, 0, 0, *rest))
+    return path, image
+
+
+def to_unusable(row: Sequence[Any]) -> Unusable:
+    _UNUSABLE.check(row)
+    return Unusable(*row)
+
+
+def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
+    """``row``: at, event, from_state, to_state, code, message, request_id, detail."""
+    at, event, before, after, code, message, request_id, detail = row
+    _EVENT.check((external_task_id, at, event, before, code, message, request_id))
+    return Event(
+        external_task_id, at, event, _STATES.get(before), to_state(after, external_task_id), code, message,
+        request_id, _detail(detail, external_task_id),
+    )  # fmt: skip
+
+
+def path_key(path: str) -> str:
+    """The same for all paths that some file system takes for one."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

@@ -1,0 +1,212 @@
+"""The images of a folder, each with what lies beside it: drafts of jobs in an order that is always the same.
+
+One listing of each folder says everything; no file is opened but the sidecars. Hidden files and folders, leftovers of
+programs and, below the folder, links to folders are passed over. Without ``match``, the folder's own PNG and JPEG
+files are taken. Others may write there: what they link to, out of the folder, is neither listed nor read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from batchgen import files
+from batchgen.manifest import leftovers, sidecars
+from batchgen.manifest.globs import Glob
+from batchgen.manifest.origins import Document, Draft, InFolder
+from batchgen.manifest.yaml12 import YamlError
+from batchgen.models import Place, Problem, Within
+from batchgen.names import composed, spelt
+from batchgen.request import schema
+
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
+_CAMERA: Final = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+#: What people have in their folders as pictures, whether the API takes it or not.
+PICTURES: Final = (
+    *IMAGE_SUFFIXES, ".heic", ".heif", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".psd",
+    *_CAMERA,
+)  # fmt: skip
+MOST_LOOKS: Final = 50  # folders below that are listed only to say what lies there
+
+
+class Image(NamedTuple):
+    """A file that an entry takes: the way to it with a slash at its end, its name, and the names of its sidecars.
+
+    ``trouble`` says why it makes no job, ``waits`` names the mark of a download that lies beside it.
+    """
+
+    below: str
+    name: str
+    beside: tuple[str, ...] = ()
+    trouble: str = ""
+    waits: str = ""
+
+
+class Found(NamedTuple):
+    """What lies in a folder. Paths are absolute, but those of ``orphans`` below the folder."""
+
+    images: list[Image]
+    orphans: list[str]  # sidecars without an image
+    others: list[str]  # pictures beside those that were taken
+    deeper: list[str]  # pictures one folder further down than the entry looks
+    leftovers: list[str]  # names of what programs left there
+
+
+def look(root: str, match: str | None, within: Within) -> Found:
+    """Everything that the folder ``root`` has for an entry, images sorted by their path below it. Raises OSError.
+
+    ``within`` has ``root``, resolved, for its first folder.
+    """
+    glob = Glob(match) if match else None
+    found = Found([], [], [], [], [])
+    unseen: list[str] = []  # folders that the entry doesn't look into
+    accents = False
+    folders = [("", glob.top if glob else frozenset())]
+    while folders:
+        below, place = folders.pop()
+        taken: list[str] = []
+        texts: list[str] = []
+        pictures: list[str] = []
+        unfinished: dict[str, str] = {}
+        trouble: dict[str, str] = {}
+        for name, is_folder, is_link, leads_to_folder in _listing(within.folders[0], below):
+            lower = composed(name).lower()
+            if is_folder:
+                if leftovers.is_folder(lower) and not (glob and lower in glob.literal):
+                    found.leftovers.append(name)
+                elif glob and (deeper := glob.below(place, lower)):
+                    folders.append((f"{below}{name}/", deeper))
+                else:
+                    unseen.append(f"{below}{name}")
+            elif lower.endswith(sidecars.SUFFIXES):
+                texts.append(name)
+            elif leftovers.is_file(lower):
+                found.leftovers.append(name)
+                if lower.endswith(leftovers.UNFINISHED):
+                    unfinished[os.path.splitext(name)[0]] = name
+            elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, lower):
+                if not leads_to_folder:
+                    taken.append(name)
+                    if is_link and (why := _outside(f"{root}/{below}{name}", within)):
+                        trouble[name] = why
+                    accents = accents or not (name.isascii() and below.isascii())
+            elif lower.endswith(PICTURES) and not leads_to_folder:
+                pictures.append(name)
+        found.others.extend(f"{root}/{below}{name}" for name in pictures)
+        if not (texts or unfinished or trouble):
+            found.images.extend(Image(below, name) for name in taken)
+            continue
+        pairs = sidecars.pair(taken, pictures, texts)
+        found.orphans.extend(below + name for name in pairs.orphans)
+        for name in taken:
+            why = trouble.get(name) or pairs.trouble.get(name, "")
+            found.images.append(Image(below, name, pairs.beside.get(name, ()), why, unfinished.get(name, "")))
+    for folder in sorted(unseen)[:MOST_LOOKS]:
+        found.deeper.extend(f"{root}/{folder}/{name}" for name in _pictures_in(within.folders[0], folder))
+    if accents:
+        _find_twins(found.images)
+    found.images.sort()
+    found.orphans.sort()
+    return found
+
+
+class _Entry(NamedTuple):
+    """What a name in a folder is: a folder itself, or a link, which may lead to one."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
+    leads_to_folder: bool
+
+
+def _listing(root: str, below: str) -> list[_Entry]:
+    """What lies in a folder below ``root``, but hidden names. Raises OSError."""
+    with _opened(root, below) as descriptor, os.scandir(descriptor) as entries:
+        return [_judged(entry) for entry in entries if not entry.name.startswith(".")]
+
+
+def _judged(entry: os.DirEntry[str]) -> _Entry:
+    if not entry.is_symlink():
+        return _Entry(entry.name, entry.is_dir(follow_symlinks=False), False, False)
+    try:
+        return _Entry(entry.name, False, True, entry.is_dir())
+    except OSError:  # a circle; it is taken for an image, which then says what it is
+        return _Entry(entry.name, False, True, False)
+
+
+@contextmanager
+def _opened(root: str, below: str) -> Iterator[int]:
+    """A descriptor on a folder below ``root``, through no link that somebody has put on the way. Raises OSError."""
+    with files.stepped(root, [name for name in below.split("/") if name]) as step:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=step)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _outside(path: str, within: Within) -> str:
+    """Why a link isn't followed; "" for one that leads to what others may write anyway."""
+    return files.outside(path, os.path.realpath(path), within) or ""
+
+
+def _pictures_in(root: str, below: str) -> list[str]:
+    try:
+        with _opened(root, below) as descriptor:
+            names = os.listdir(descriptor)
+    except OSError:
+        return []
+    return [name for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
+
+
+def _find_twins(images: list[Image]) -> None:
+    """Put one image for those whose paths differ only in how accents are spelt: nobody knows which is meant."""
+    same: dict[str, list[Image]] = {}
+    for image in images:
+        same.setdefault(composed(image.below + image.name), []).append(image)
+    if len(same) == len(images):
+        return
+    images.clear()
+    for twins in same.values():
+        if len(twins) > 1:
+            names = " and ".join(sorted(spelt(twin.below + twin.name) for twin in twins))
+            trouble = f"stands here {len(twins)} times under one name that is spelt differently: {names};"
+            twins[0] = twins[0]._replace(trouble=f"{trouble} keep one of them")
+        images.append(twins[0])
+
+
+def drafts(number: int, path: str, images: list[Image], within: Within) -> Iterator[Draft | Problem]:
+    """A draft for each of the ``images`` of the folder ``path``, the entry's with the ``number``."""
+    shown = within.shown
+    for below, name, beside, trouble, waits in images:
+        relative = f"{below}{name}"
+        job_id = composed(os.path.splitext(relative)[0])
+        fields: dict[str, Any] = {}
+        sidecar: Document | None = None
+        prompt_file: str | None = None
+        problems: list[Problem] = []
+        for text in () if trouble else beside:
+            file = os.path.join(shown, below + text)
+            try:
+                data = sidecars.read(f"{path}/{below}{text}", within)
+                if text.lower().endswith(".txt"):
+                    fields["prompt"] = sidecars.prompt(data)
+                    prompt_file = file
+                else:
+                    own = schema.natural(sidecars.fields(data))
+                    sidecar = Document(file, data)
+                    if twice := own.keys() & fields.keys():
+                        what = f"{min(twice)} is given in {os.path.join(shown, below + beside[0])} as well"
+                        problems.append(Problem(sidecar.place([min(twice)]), min(twice), what))
+                    fields.update(own)
+            except YamlError as error:
+                problems.append(Problem(Place(file, error.line, error.column), "", error.text))
+            except OSError as error:
+                problems.append(Problem(Place(file), "", f"can't be read: {error.strerror}"))
+        if problems:
+            yield from problems
+        else:
+            origin = InFolder(number, os.path.join(shown, relative), sidecar, prompt_file)
+            yield Draft(origin, fields, job_id, f"{path}/{relative}", trouble, waits)

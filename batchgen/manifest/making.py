@@ -1,0 +1,318 @@
+"""From a draft to a job: fill in, check, look at the images, derive who it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from batchgen import names
+from batchgen.errors import ImageError
+from batchgen.escapes import visible
+from batchgen.manifest import trust
+from batchgen.manifest.origins import Draft, beside
+from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
+from batchgen.manifest.sources import SourceError, Sources, label, stamp, with_values
+from batchgen.models import ImageFile, Job, Within
+from batchgen.request import rules, schema
+from batchgen.request.request import LONG, canonical, digest, external_task_id, image_values
+from batchgen.request.schema import Finding
+
+_NONE: Final[frozenset[str | int]] = frozenset()
+UNPORTABLE: Final = (
+    "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
+)
+UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
+HOLDS_KEY: Final = "holds the API key: take it out; nothing of this manifest is sent until then"
+# No problem: an id that was paid for is for ever, and every command that names one is quoted.
+UNHANDY: Final = "begins with a - or holds what can't be seen, so it is hard to name to a command; a new job gets a better one"
+TURNED: Final = (
+    "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
+)
+_SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
+
+
+class Made(NamedTuple):
+    """What became of a draft: a job; else what is wrong with its text, and what with its images.
+
+    ``warnings`` are about a job that is made all the same. With ``waits``, the failures may be gone the next time.
+    """
+
+    id: str | None
+    take: int
+    job: Job | None
+    findings: list[Finding]
+    failures: list[Finding]
+    warnings: Sequence[Finding] = ()
+    skipped: bool = False
+    waits: bool = False
+
+
+class Shared(NamedTuple):
+    """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported.
+
+    ``closed`` are what the jobs' own fields can't be, as :func:`batchgen.manifest.trust.closed` gives them; ``within`` is where
+    the files must lie that these fields name, and the images of a folder.
+    """
+
+    fields: Mapping[str, Any]
+    reported: frozenset[str | int]
+    closed: Mapping[str, str] = MappingProxyType({})
+    within: Within | None = None
+
+    def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
+        """``own`` without its nulls that take one of these fields away, and what is left of these."""
+        if None not in own.values():
+            return own, self
+        gone = {name for name, value in own.items() if value is None and name in self.fields}
+        kept = {name: value for name, value in self.fields.items() if name not in gone}
+        left = self._replace(fields=kept, reported=self.reported - gone)
+        return {name: own[name] for name in own if name not in gone}, left
+
+
+class Maker:
+    """Makes the jobs of one manifest. Paths in fields start at ``base``, an absolute folder."""
+
+    def __init__(
+        self,
+        manifest: str,
+        base: str,
+        output_dir: str,
+        sources: Sources,
+        holds_key: Callable[[str], bool] | None,
+    ) -> None:
+        self._holds_key = holds_key
+        self.manifest = manifest
+        self.base = base
+        self.output_dir = output_dir
+        self.sources = sources
+        self._folder = os.path.join(output_dir, manifest)
+        self._longest = names.longest_name(output_dir)
+        # Characters of an id that surely fit, whatever they are and whichever take it is.
+        self._surely = min(self._longest, names.PATH_MAX - 4 * len(self._folder) - 100) - names.CLIP_TAIL - 8
+
+    def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
+        """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
+        own, shared = shared.without_nulls(draft.fields)
+        file = draft.file
+        if own.get("skip", shared.fields.get("skip")) is True:
+            return self._skipped(draft, {**shared.fields, **own})
+        if file is not None and not _is_text(file):  # it would be in the id and in prompts
+            name = ascii(draft.id or "")[1:-1]
+            return Made(
+                name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
+            )
+        if draft.trouble:
+            return Made(draft.id, 1, None, [], [Finding(("image",), draft.trouble)])
+        if draft.waits and file is not None and self.sources.is_recent(beside(file, draft.waits)):
+            text = f"{draft.waits} lies beside it"
+            return Made(draft.id, 1, None, [], [Finding(("image",), text)], waits=True)
+        request = {**shared.fields, **own}
+        if request.get("skip") is False:
+            del request["skip"]
+        reported = shared.reported - own.keys() if shared.reported else _NONE
+        findings = trust.check(draft.fields, shared.closed) if shared.closed else []
+        if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
+            # a sidecar's prompt is text as it stands
+            prompts: dict[str, Any] = {
+                name: request[name] for name in PROMPTS
+                if name in request and name not in reported and (kind == "row" or name not in own)
+            }  # fmt: skip
+            try:
+                request.update(fill_in(prompts, lambda: file or self._image_name(request)))
+            except PlaceholderError as error:
+                findings.append(Finding(error.path, error.text))
+        if file is not None:
+            request["image"] = "the folder's"  # text for the schema, until the file is read
+        if self._holds_key is not None:
+            findings += self._fields_with_key(draft, request, self._holds_key)
+        job_id, take = request.pop("id", None), request.pop("take", None)
+        job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
+        take = 1 if take is None else take
+        external = request.pop("external_task_id", None)
+
+        simple = (
+            _is_simple(own.get("id", "-"))
+            and type(own.get("take", 1)) is int
+            and 0 < own.get("take", 1) < 1000
+            and "external_task_id" not in own
+        )
+        misplaced = file is not None and "image" in own
+        if not simple or misplaced or not schema.is_valid(request):
+            findings += schema.check_entry(kind, own)
+            findings += _beside(reported | _tops(findings), schema.check_request(request))
+        if broken := rules.check(request):
+            findings += _beside(reported | _tops(findings), broken)
+
+        failures: list[Finding] = []
+        if "id" not in own and (draft.id is not None or ("image",) not in _paths(findings)):
+            job_id, wrong = self._derived_id(draft, request)
+            (failures if file else findings).extend(wrong)
+        images: dict[tuple[str | int, ...], ImageFile] = {}
+        reported_now = reported | _tops(findings) if findings else reported
+        waits = self._look(draft, request, shared.within, reported_now, images, findings, failures)
+        good_id = (
+            job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
+        )
+        good_take = take if type(take) is int else 1
+        if good_id is not None and (why := self._unwritable(good_id, good_take)):
+            (failures if file else findings).append(Finding(("id",), why))
+        if (
+            findings or failures or good_id is None or reported
+        ):  # nothing is made of what is wrong for many jobs
+            return Made(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
+
+        if images:
+            if mismatches := rules.check_images(with_values(request, images)):
+                return Made(good_id, take, None, [], mismatches)
+            files = {path: image for path, image in images.items() if image.path}
+            request = with_values(request, files)
+        sha256 = digest(canonical(request))
+        given, external = external, external or external_task_id(self.manifest, good_id, take, sha256)
+        place = draft.origin.place
+        job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
+        warnings = rules.warnings(request)
+        if not names.is_portable(good_id):
+            warnings.append(Finding(("id",), UNPORTABLE))
+        if not good_id.isascii() and visible(good_id) != good_id:
+            warnings.append(Finding(("id",), UNSEEN))
+        if given and (given.startswith("-") or visible(given) != given):
+            warnings.append(Finding(("external_task_id",), UNHANDY))
+        if images and any(image.orientation > 1 for image in images.values()):
+            warnings.append(Finding(("image",), TURNED))
+        return Made(good_id, take, job, [], [], warnings)
+
+    @staticmethod
+    def _fields_with_key(
+        draft: Draft, request: Mapping[str, Any], holds_key: Callable[[str], bool]
+    ) -> list[Finding]:
+        """The fields that hold the API's key, which belongs in no request and would be in the ledger."""
+        fields = {**request, "id": request.get("id", draft.id), "image": draft.file or request.get("image")}
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in fields.items()
+            if value and (not isinstance(value, str) or len(value) < LONG)
+        }
+        if not holds_key(" ".join(texts.values())):
+            return []
+        return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if holds_key(text)]
+
+    def _unwritable(self, job_id: str, take: int) -> str | None:
+        """Why a job's clip could not be written under its name."""
+        if (len(job_id) if job_id.isascii() else 4 * len(job_id)) <= self._surely:
+            return None
+        tail = f".take{take}" if take != 1 else ""
+        why = names.too_long(self._folder, job_id, tail, self._longest)
+        return f"{why}; give the job a shorter id" if why else None
+
+    def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> Made:
+        """A job that is left out, of which nothing but its name matters."""
+        job_id, take = request.get("id"), request.get("take")
+        if not isinstance(job_id, str):
+            job_id, _ = self._derived_id(draft, request)
+        job_id = names.composed(job_id) if job_id is not None else None
+        return Made(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
+
+    def evidence(self, draft: Draft, shared: Shared) -> str:
+        """What tells later whether a file of an unusable job was replaced: sizes and times, nothing is read."""
+        request = {
+            **shared.fields,
+            **draft.fields,
+            **({"image": draft.file} if draft.file is not None else {}),
+        }
+        return " ".join(
+            stamp(value, self.base, _limits(draft, path, shared.within))
+            for path, value in image_values(request)
+            if isinstance(value, str)
+        )
+
+    def _look(
+        self,
+        draft: Draft,
+        request: Mapping[str, Any],
+        within: Within | None,
+        reported: Container[str | int],
+        images: dict[tuple[str | int, ...], ImageFile],
+        findings: list[Finding],
+        failures: list[Finding],
+    ) -> int:
+        """Look at every image of the request, into ``images``, ``findings`` or ``failures``.
+
+        Returns how many of the failures may be gone the next time.
+        """
+        waits = 0
+        for path, value in image_values(request):
+            if path[0] in reported or not isinstance(value, str):
+                continue
+            try:
+                if draft.file is not None and path == ("image",):
+                    image: ImageFile | None = self.sources.file(draft.file, within)
+                else:
+                    image = self.sources.look(value, self.base, _limits(draft, path, within))
+            except SourceError as error:
+                findings.append(Finding(path, str(error)))
+            except ImageError as error:
+                failures.append(Finding(path, str(error)))
+                waits += self.sources.may_wait(error)
+            else:
+                if image is not None:
+                    images[path] = image
+        return waits
+
+    def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:
+        """The id of a job that isn't given one, or None and why there is none."""
+        derived = draft.id
+        if derived is None:
+            if not isinstance(request.get("image", request.get("image_tail")), str):
+                return None, []  # the image is the problem
+            derived = stem(self._image_name(request))
+            if not derived:
+                return None, [Finding(("id",), "is needed, as the image has no file name to take it from")]
+        if not _is_simple(derived) and (wrong := schema.check_entry("row", {"id": derived})):
+            return ascii(derived)[1:-1], [Finding(("id",), f"taken from the image's name, {wrong[0].text}")]
+        return derived, []
+
+    def _image_name(self, request: Mapping[str, Any]) -> str:
+        image = request.get("image", request.get("image_tail"))
+        return label(image, self.base) if isinstance(image, str) else ""
+
+
+def _limits(draft: Draft, path: Sequence[str | int], within: Within | None) -> Within | None:
+    """Where the image at ``path`` of a request must lie: one that the manifest itself names may lie anywhere."""
+    return within if path[0] in draft.fields or (draft.file is not None and path == ("image",)) else None
+
+
+def _has_braces(prompt: Any) -> bool:
+    """Whether a prompt, or a list of shots, may hold a placeholder."""
+    return prompt is not None and (not isinstance(prompt, str) or "{" in prompt or "}" in prompt)
+
+
+def _is_text(name: str) -> bool:
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_simple(job_id: Any) -> bool:
+    """Whether an id is one of those that need no schema to be judged, as nearly all are."""
+    return isinstance(job_id, str) and _SIMPLE_ID.fullmatch(job_id) is not None
+
+
+def _tops(findings: Iterable[Finding]) -> set[str | int]:
+    return {finding.path[0] for finding in findings if finding.path}
+
+
+def _paths(findings: Iterable[Finding]) -> set[tuple[str | int, ...]]:
+    return {finding.path for finding in findings}
+
+
+def _beside(reported: Container[str | int], findings: Iterable[Finding]) -> list[Finding]:
+    """What doesn't lie in a field that was reported already."""
+    return [finding for finding in findings if not finding.path or finding.path[0] not in reported]

@@ -1,0 +1,141 @@
+"""Manifests: from the paths a person gives to jobs that are checked, or to every problem there is.
+
+A job's fields come from three places, the later ones winning: the manifest's ``defaults``; the entry (its own keys for
+an inline job, the other keys of a ``folder`` or ``table``); a sidecar's or a row's own fields. Whole fields win: lists
+and objects are not merged. A ``null`` takes away what a place before it gives; in a table it is an empty cell, which
+says nothing.
+
+Entries count from 0 in messages (``jobs[3]``), rows from 1 with the header, as a spreadsheet counts them. Relative
+paths, also those in tables and sidecars, start at the manifest's folder; ``~/`` is the home folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from batchgen.errors import UsageError
+from batchgen.images import images
+from batchgen.manifest import warnings
+from batchgen.manifest.listing import and_more
+from batchgen.manifest.reading import Reading
+from batchgen.manifest.sources import Sources
+from batchgen.manifest.wall import wall
+from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+
+
+def read(
+    paths: Sequence[str],
+    *,
+    output_dir: str | None = None,
+    strict: bool = False,
+    known: Mapping[str, ImageFile] = MappingProxyType({}),
+    inspect: Callable[[str, Within | None], ImageFile] = images.inspect,
+    now: float = 0.0,
+    holds_key: Callable[[str], bool] | None = None,
+) -> tuple[list[Manifest], list[Problem]]:
+    """Every manifest without problems, and all problems of all others, in the order of the paths and their lines.
+
+    ``output_dir`` is relative to the working directory and beats the manifests'. Images that are ``known``, by their
+    paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
+    fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
+    anyway, it is reported with the rest. An image that isn't whole and was written shortly before ``now`` (Unix
+    seconds) is waited for. With ``strict``, warnings are problems; so is a job with the API's key in it, as ``holds_key``
+    tells. Raises UsageError for a path that is neither a
+    manifest nor a folder with one.
+    """
+    sources = Sources(inspect, known, now)
+    readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
+    for reading in readings:
+        with wall(reading.give_up):
+            reading.read()
+    if grown := sources.grown():
+        for reading in readings:
+            with wall(reading.give_up):
+                reading.hold_back(grown)
+    _report_shared_names(readings)
+    _report_shared_ids(readings)
+    _warn_of_the_same_content(readings)
+    for reading in readings:
+        with wall(reading.give_up):
+            reading.warn()
+        (reading.problems if strict else reading.manifest.warnings).extend(reading.warnings)
+    good = [reading.manifest for reading in readings if not reading.problems]
+    return good, [problem for reading in readings for problem in reading.all_problems()]
+
+
+def _files(paths: Sequence[str]) -> Iterator[str]:
+    """Every manifest that is meant, once."""
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        for file in _in_folder(path) if os.path.isdir(path) else [path]:
+            try:
+                status = os.stat(file)
+            except (OSError, ValueError) as error:
+                if file != path:  # a dead link in a folder mustn't keep the others from running
+                    yield file
+                    continue
+                reason = error.strerror if isinstance(error, OSError) else "that can't be a path"
+                raise UsageError(f"{file}: {reason}") from error
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                yield file
+
+
+def _in_folder(path: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    names = [name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith(".")]
+    files = [file for file in (os.path.join(path, name) for name in names) if not os.path.isdir(file)]
+    if not files:
+        raise UsageError(f"{path}: no manifest in this folder (*.yaml, *.yml)")
+    return files
+
+
+def _report_shared_names(readings: Sequence[Reading]) -> None:
+    """Jobs are known by their manifest's name: of two manifests with one name, neither can be the one that is meant."""
+    by_name: dict[str, list[Reading]] = {}
+    for reading in readings:
+        by_name.setdefault(reading.manifest.name, []).append(reading)
+    for name, same in by_name.items():
+        if name and len(same) > 1:
+            for reading in same:
+                others = ", ".join(other.file for other in same if other is not reading)
+                reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
+
+
+def _report_shared_ids(readings: Sequence[Reading]) -> None:
+    ids = [job.external_task_id for reading in readings for job in reading.manifest.jobs]
+    if len(set(ids)) == len(ids):
+        return
+    first: dict[str, tuple[Reading, Job]] = {}
+    for reading in readings:
+        for job in reading.manifest.jobs:
+            other, twin = first.setdefault(job.external_task_id, (reading, job))
+            if twin is job or (other is not reading and other.manifest.name == reading.manifest.name):
+                continue  # the second: their one name was reported already
+            what = f'"{job.external_task_id}" is the external_task_id of'
+            path = ("external_task_id",)
+            text = f"{what} {other.where((twin.id, twin.take))} as well"
+            reading.problems.append(reading.problem_of(job, path, text))
+            if other is not reading:
+                text = f"{what} {reading.where((job.id, job.take))} as well"
+                other.problems.append(other.problem_of(twin, path, text))
+
+
+def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
+    digests = [job.digest for reading in readings for job in reading.manifest.jobs]
+    if len(set(digests)) == len(digests):
+        return
+    by_name = {reading.manifest.name: reading for reading in readings}
+    alike: dict[str, list[tuple[Job, Job]]] = {}
+    for job, other in warnings.same_content(job for one in readings for job in one.manifest.jobs):
+        alike.setdefault(job.manifest, []).append((job, other))
+    for name, pairs in alike.items():
+        job, other = pairs[0]
+        where = by_name[other.manifest].where((other.id, other.take))
+        text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
+        by_name[name].warnings.append(by_name[name].problem_of(job, (), text + and_more(len(pairs) - 1)))

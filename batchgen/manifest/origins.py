@@ -1,0 +1,157 @@
+"""Where a job was written down: what its problems are called, and the place they point at.
+
+Places are looked up when there is a problem and not before: jobs by the hundred thousand go by without one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from batchgen.escapes import excerpt
+from batchgen.manifest.yaml12 import Positions, YamlError
+from batchgen.models import Place, Problem
+
+Path = Sequence[str | int]
+
+
+class Document:
+    """A YAML file that could be read, with ``file`` as the user named it."""
+
+    def __init__(self, file: str, data: bytes) -> None:
+        self.file = file
+        self.data = data
+
+    @cached_property
+    def _positions(self) -> Positions:
+        return Positions(self.data)
+
+    def place(self, path: Path) -> Place:
+        """Where ``path`` begins, else what is nearest above it."""
+        return Place(self.file, *self._positions.find(path, key=True))
+
+
+class Inline(NamedTuple):
+    """A job, or an entry for many, that stands in a manifest itself: ``jobs[number]``, from 0."""
+
+    document: Document
+    number: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.document.file)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"jobs[{self.number}]", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        return self.document.place(("jobs", self.number, *path))
+
+
+class InFolder(NamedTuple):
+    """A job made of an image in a folder. ``sidecar`` holds its own fields, ``prompt_file`` its own prompt."""
+
+    number: int
+    image: str
+    sidecar: Document | None
+    prompt_file: str | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.image)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"jobs[{self.number}]", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        if self.prompt_file and path and path[0] == "prompt":
+            return Place(self.prompt_file)
+        return self.sidecar.place(path) if self.sidecar and path else self.place
+
+
+class InTable(NamedTuple):
+    """A job made of a table's row. ``row`` counts as a spreadsheet does, ``line`` as an editor; ``text`` is the row's.
+
+    ``columns`` is None in JSON Lines.
+    """
+
+    table: str
+    row: int
+    line: int
+    text: str
+    columns: Sequence[str] | None
+    separator: str = ","
+
+    @property
+    def place(self) -> Place:
+        return Place(self.table, self.line, 1)
+
+    def problem(self, job: str | None, path: Path, text: str) -> Problem:
+        return Problem(self.at(path), subject(f"row {self.row}", job, path), text)
+
+    def at(self, path: Path = ()) -> Place:
+        if self.columns is None:
+            try:
+                line, column = Positions(self.text.encode(errors="replace")).find(path, key=True)
+            except YamlError:  # JSON may spell characters in ways that YAML doesn't know
+                line, column = 1, 1
+        elif path and path[0] in self.columns:
+            line, column = cell_position(self.text, self.columns.index(str(path[0])), self.separator)
+        else:
+            line, column = 1, 1
+        return Place(self.table, self.line + line - 1, column)
+
+
+Origin = Inline | InFolder | InTable
+
+
+class Draft(NamedTuple):
+    """A job before it is checked: the fields that are its own, and who it is.
+
+    ``id`` is the one it has where no field gives it one; ``file`` is the absolute path of a folder's image.
+    ``trouble`` says why it can't be made, ``waits`` names the mark of a download that lies beside the image.
+    """
+
+    origin: Origin
+    fields: dict[str, Any]
+    id: str | None = None
+    file: str | None = None
+    trouble: str = ""
+    waits: str = ""
+
+
+def cell_position(row: str, number: int, separator: str = ",") -> tuple[int, int]:
+    """Line and column, from 1, of a cell in the text of a CSV row."""
+    line, column, quoted = 1, 1, False
+    for character, following in pairwise(row + "\0"):
+        if not number:
+            break
+        if character == '"':
+            quoted = not quoted
+        elif character == separator and not quoted:
+            number -= 1
+        ends = character == "\n" or (character == "\r" and following != "\n")
+        line, column = (line + 1, 1) if ends else (line, column + 1)
+    return line, column
+
+
+def subject(base: str, job: str | None = None, path: Path = ()) -> str:
+    """``jobs[3] (hero).multi_prompt[0].duration``"""
+    name = f"{base} ({_short(job)})" if job else base
+    for step in path:
+        name += f"[{step}]" if isinstance(step, int) else f".{_short(step)}" if name else _short(step)
+    return name
+
+
+def _short(name: Any) -> str:
+    return excerpt(str(name))
+
+
+def beside(file: str, path: str) -> str:
+    """A path written in ``file``, as messages show it: below the file's folder the way the user named that."""
+    if path.startswith("~/"):
+        return os.path.expanduser(path)
+    return os.path.normpath(os.path.join(os.path.dirname(file), path))

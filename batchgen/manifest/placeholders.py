@@ -1,0 +1,93 @@
+"""``{stem}``, ``{name}`` and ``{parent}`` in the prompts of folders and tables; ``{{`` and ``}}`` are braces.
+
+They come from the job's image, be it a path or a URL: of ``https://example.com/spring/hero.png`` they are ``hero``,
+``hero.png`` and ``spring``. Nothing else is ever looked up: no format specifications, no attributes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from batchgen.escapes import excerpt
+from batchgen.names import composed
+from batchgen.request.request import is_url
+
+NAMES: Final = ("stem", "name", "parent")
+PROMPTS: Final[tuple[str, ...]] = (
+    "prompt",
+    "negative_prompt",
+    "multi_prompt",
+)  # the fields that hold prompts
+_BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
+
+
+class PlaceholderError(ValueError):
+    """A prompt can't be filled in. ``path`` leads to it from the job's fields."""
+
+    def __init__(self, path: tuple[str | int, ...], text: str) -> None:
+        super().__init__(text)
+        self.path = path
+        self.text = text
+
+
+def fill_in(fields: Mapping[str, Any], image: Callable[[], str]) -> dict[str, Any]:
+    """The prompts among ``fields`` that braces change, filled in. Raises :class:`PlaceholderError`.
+
+    ``image`` gives the path (absolute, so that it has a parent) or URL of the job's image, or "" where it has none;
+    it is asked only where it is needed.
+    """
+    changed: dict[str, Any] = {}
+    for key in ("prompt", "negative_prompt"):
+        text = fields.get(key)
+        if isinstance(text, str) and ("{" in text or "}" in text):
+            changed[key] = _fill(text, image, (key,))
+    shots = fields.get("multi_prompt")
+    if isinstance(shots, list):
+        changed["multi_prompt"] = [_fill_shot(shot, number, image) for number, shot in enumerate(shots)]
+    return changed
+
+
+def stem(image: str) -> str:
+    """The name of an image's file without its suffix, from its path or URL."""
+    return posixpath.splitext(_parts(image)[1])[0]
+
+
+def _parts(image: str) -> tuple[str, str]:
+    return posixpath.split(composed(unquote(urlsplit(image).path) if is_url(image) else image))
+
+
+def _fill_shot(shot: Any, number: int, image: Callable[[], str]) -> Any:
+    text = shot.get("prompt") if isinstance(shot, dict) else None
+    if not isinstance(text, str):
+        return shot  # the schema has a word for it
+    return {**shot, "prompt": _fill(text, image, ("multi_prompt", number, "prompt"))}
+
+
+def _fill(text: str, image: Callable[[], str], path: tuple[str | int, ...]) -> str:
+    def one(match: re.Match[str]) -> str:
+        found = match[0]
+        if found in ("{{", "}}"):
+            return found[0]
+        if found[1:-1] not in NAMES:
+            raise PlaceholderError(path, _refusal(found))
+        folder, name = _parts(image())
+        values = {"stem": posixpath.splitext(name)[0], "name": name, "parent": posixpath.basename(folder)}
+        if not values[found[1:-1]]:
+            raise PlaceholderError(path, f"{found} stands for nothing here: the job's image has no such name")
+        return values[found[1:-1]]
+
+    return _BRACES.sub(one, text)
+
+
+def _refusal(found: str) -> str:
+    allowed = "only {stem}, {name} and {parent} can stand here; for a brace itself write {{ or }}"
+    if len(found) == 1:
+        return f"a single {found}: {allowed}"
+    near = difflib.get_close_matches(found[1:-1].strip().lower()[:20], NAMES, 1)
+    hint = f"; did you mean {{{near[0]}}}?" if near else ""
+    return f"{excerpt(found, 40)} is no placeholder{hint} ({allowed})"

@@ -1,0 +1,323 @@
+"""One manifest while it is read: its entries one after another, to jobs or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from batchgen import limits, names
+from batchgen.files import regular
+from batchgen.manifest import folders, trust, warnings
+from batchgen.manifest.comments import cut_prompts
+from batchgen.manifest.globs import match_error
+from batchgen.manifest.listing import MORE, Gathered, Listing, and_more
+from batchgen.manifest.making import HOLDS_KEY, Made, Maker, Shared
+from batchgen.manifest.origins import Document, Draft, InFolder, Inline, beside, subject
+from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
+from batchgen.manifest.sources import Sources
+from batchgen.manifest.tables import table
+from batchgen.manifest.yaml12 import YamlError, load
+from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
+from batchgen.request import schema
+from batchgen.request.request import image_values
+from batchgen.request.schema import Finding
+
+log = logging.getLogger(__name__)
+_STARTS = "it starts with version: 1 and jobs:"
+_KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a meaning
+
+
+class Reading:
+    """One manifest while it is read: the file as the user named it, and what was found in it so far."""
+
+    def __init__(
+        self, file: str, output_dir: str | None, sources: Sources, holds_key: Callable[[str], bool] | None
+    ) -> None:
+        self.file = file
+        self.holds_key = holds_key
+        self.base = os.path.dirname(os.path.abspath(file))
+        self.output_dir = output_dir
+        self.sources = sources
+        self.manifest = Manifest(file, "")
+        self.problems = Listing()
+        self.warnings = Listing()
+        self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was met first
+        self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
+
+    def all_problems(self) -> list[Problem]:
+        if not self.problems:
+            return []
+        found = [*self.problems, *(job.problem for job in self.manifest.unusable)]
+        files = {self.file: 0}
+        for problem in found:
+            files.setdefault(problem.place.file, len(files))
+        found.sort(key=lambda p: (files[p.place.file], p.place.line, p.place.column))
+        return [*found, Problem(Place(self.file), "", MORE)] if self.problems.is_full else found
+
+    def give_up(self, why: str) -> None:
+        """Leave the manifest out, of which nothing is certain any more."""
+        self.manifest = Manifest(self.file, self.manifest.name)
+        self.problems.insert(0, Problem(Place(self.file), "", why))
+        self.found.clear()
+
+    # -- the top level -----------------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        try:
+            data = _bytes_of(self.file)
+            if _KEY.fullmatch(data):  # of which nothing is quoted
+                raise YamlError(1, 1, f"this is a single word; {_STARTS}")
+            content = load(data)
+        except OSError as error:
+            self.problems.append(Problem(Place(self.file), "", f"can't be read: {error.strerror}"))
+            return
+        except YamlError as error:
+            self.problems.append(Problem(Place(self.file, error.line, error.column), "", error.text))
+            return
+        self.document = Document(self.file, data)
+        for cut in cut_prompts(data):
+            place = Place(self.file, cut.line, cut.column)
+            self.warnings.append(Problem(place, subject("", None, cut.path), cut.text))
+        if not isinstance(content, dict) or not schema.is_manifest(content):
+            text = "the file is empty" if content is None else "a manifest is a set of keys (key: value)"
+            place = self.document.place(())
+            self.problems.append(Problem(place, "", f"{text}; {_STARTS}"))
+            return
+        self._read_top(schema.natural(content))
+
+    def _read_top(self, top: dict[str, Any]) -> None:
+        top.setdefault("name", os.path.splitext(os.path.basename(self.file))[0])
+        jobs = top.get("jobs")
+        # Jobs are looked at one by one: the validators would make copies of all of them.
+        findings = schema.check_entry(
+            "manifest", {**top, "jobs": jobs[:1]} if isinstance(jobs, list) else top
+        )
+        top.pop("jobs", None)
+        for finding in findings:
+            self.report(finding.path, finding.text)
+        broken = {finding.path[:1] for finding in findings}
+        if ("jobs",) in broken or not isinstance(jobs, list):
+            jobs = []
+        name = "" if ("name",) in broken else names.composed(top["name"])
+        if self.holds_key is not None and self.holds_key(name):
+            self.report(("name",), HOLDS_KEY)
+        self.manifest = Manifest(
+            self.file, name, top.get("concurrency"), top.get("max_running"), top.get("max_cost_usd")
+        )
+        if self.output_dir is None:
+            written = top.get("output_dir", "clips")
+            self.output_dir = self.sources.find(written if isinstance(written, str) else "clips", self.base)
+        else:
+            self.output_dir = self.sources.find(self.output_dir, os.getcwd())
+        if why := names.no_path(self.output_dir):
+            self.report(("output_dir",), why)
+            return
+        if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
+            self.report(("name",), f"{why}; give the manifest a shorter name")
+        self.maker = Maker(name, self.base, self.output_dir, self.sources, self.holds_key)
+        fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
+        findings = schema.check_entry("defaults", fields)
+        for finding in findings:
+            self.report(("defaults", *finding.path), finding.text)
+        defaults = Shared(fields, frozenset(finding.path[0] for finding in findings if finding.path))
+        for number, entry in enumerate(jobs):
+            if self.problems.is_full:
+                return
+            jobs[number] = None  # what was read is let go of job by job
+            self._read_entry(Inline(self.document, number), entry, defaults)
+
+    def report(self, path: Sequence[str | int], text: str) -> None:
+        self.problems.append(Problem(self.document.place(path), subject("", None, path), text))
+
+    # -- entries -----------------------------------------------------------------------------------------------------
+
+    def _read_entry(self, at: Inline, entry: Any, defaults: Shared) -> None:
+        if not isinstance(entry, dict):
+            text = "a job is a set of keys (id, image, prompt ...), or a folder or a table"
+            self.problems.append(at.problem(None, (), text))
+            return
+        own = schema.natural(entry)
+        kind = next((kind for kind in ("folder", "table") if kind in own), None)
+        if kind is None:
+            made = self._make(Draft(at, own), "inline", defaults)
+            self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
+            self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
+            return
+        own, defaults = defaults.without_nulls(own)
+        findings = schema.check_entry(kind, own)
+        skip = own.get("skip", defaults.fields.get("skip")) is True
+        if skip:  # what it is must be known all the same
+            findings = [finding for finding in findings if finding.path[:1] in ((kind,), ("match",))]
+        self.problems.extend(at.problem(None, finding.path, finding.text) for finding in findings)
+        broken = {finding.path[0] for finding in findings if finding.path}
+        where, match = own.pop(kind, None), own.pop("match", None)
+        allow, allowed = own.pop("allow", ()), own.pop("allow_fields", ())
+        if not broken.isdisjoint((kind, "match", "allow", "allow_fields")) or where is None:
+            return
+        if match is not None and (reason := match_error(match)):
+            self.problems.append(at.problem(None, ("match",), reason))
+            return
+        if why := names.no_path(where):
+            self.problems.append(at.problem(None, (kind,), why))
+            return
+        fields = {**defaults.fields, **own}
+        bad = {name for name in defaults.reported if name not in own} | broken
+        prompts = {name: fields[name] for name in PROMPTS if name in fields and not skip}
+        try:
+            fill_in(prompts, lambda: "/example/example.png")
+        except PlaceholderError as error:
+            self.problems.append(at.problem(None, error.path if error.path[0] in own else (), error.text))
+            bad.update(PROMPTS)
+        full, shown = self.sources.find(where, self.base), beside(self.file, where)
+        within = self._within(at, kind, full, shown, () if skip else allow)
+        shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed), within)
+        try:
+            if kind == "folder":
+                found = folders.look(full, match, within)
+                drafts = folders.drafts(at.number, full, found.images, within)
+                if not skip:
+                    drafts = self.sources.ahead(drafts, _image_of, within)
+                self._read_many(drafts, "sidecar", shared)
+                if skip:
+                    return
+                self.found.append((at, found._replace(images=[])))
+                if found.leftovers:
+                    what = warnings.listed(sorted(set(found.leftovers)))
+                    log.info(
+                        "%s: passed over %d leftovers of programs: %s", shown, len(found.leftovers), what
+                    )
+            else:
+                self._read_many(table(full, shown, within), "row", shared)
+        except OSError as error:
+            if skip:
+                return
+            why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
+            self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
+
+    def _within(self, at: Inline, kind: str, full: str, shown: str, allow: Sequence[str]) -> Within:
+        """Where the files must lie that a folder or a table names, or links to."""
+        trusted = [full] if kind == "folder" else [os.path.dirname(full)]
+        shown = shown if kind == "folder" else os.path.dirname(shown) or "."
+        for number, where in enumerate(allow):
+            folder = self.sources.find(where, self.base)
+            if not os.path.isdir(folder):
+                self.problems.append(
+                    at.problem(None, ("allow", number), f"{beside(self.file, where)}: no such folder")
+                )
+            else:
+                trusted.append(folder)
+        return Within(shown, tuple(map(os.path.realpath, trusted)))
+
+    def _read_many(self, drafts: Iterable[Draft | Problem], kind: str, shared: Shared) -> None:
+        closed = frozenset(shared.closed.values())
+        problems, warnings = Gathered(self.problems, closed), Gathered(self.warnings)
+        skip = shared.fields.get("skip") is True
+        for draft in drafts:
+            if self.problems.is_full:
+                break
+            if isinstance(draft, Problem):
+                if not skip:
+                    self.problems.append(draft)
+                continue
+            made = self._make(draft, kind, shared)
+            if isinstance(draft.origin, InFolder) and draft.origin.sidecar is not None:
+                for cut in cut_prompts(draft.origin.sidecar.data):
+                    place = Place(draft.origin.sidecar.file, cut.line, cut.column)
+                    self.warnings.append(Problem(place, subject("", None, cut.path), cut.text))
+            for finding in made.findings:
+                problems.add(draft, made.id, finding)
+            for finding in made.warnings:
+                warnings.add(draft, made.id, finding)
+        problems.finish()
+        warnings.finish()
+
+    def _make(self, draft: Draft, kind: str, shared: Shared) -> Made:
+        """Keep the job that a draft makes, or the reason why it can't run; its findings are left to the caller."""
+        made = self.maker.make(draft, kind, shared)
+        origin = draft.origin
+        if made.id is not None:
+            key = (made.id, made.take)
+            if key in self.places:
+                take = f" (take {made.take})" if made.take != 1 else ""
+                text = f'"{made.id}"{take} is the id of {self.where(key)} already; give one of them another'
+                if not made.id.isascii():
+                    text += " (how accents are spelt makes no other id)"
+                return made._replace(findings=[*made.findings, Finding(("id",), text)])
+            if isinstance(origin, Inline):
+                self.places[key] = origin
+            else:
+                self.places[key] = made.job.place if made.job is not None else origin.place
+        if made.job is not None:
+            self.manifest.jobs.append(made.job)
+        elif made.skipped:
+            self.manifest.skipped.append((self.manifest.name, made.id or "", made.take))
+        elif made.failures:
+            path, text = made.failures[0]
+            if len(made.failures) > 1:
+                text = "; ".join(f"{subject('', None, path)}: {text}" for path, text in made.failures)
+                path = ()
+            problem = origin.problem(made.id, path, text)
+            evidence = self.maker.evidence(draft, shared)
+            bad = UnusableJob(self.manifest.name, made.id or "", made.take, problem, evidence)
+            self._set_aside(bad, waits=made.waits)
+        return made
+
+    def _set_aside(self, bad: UnusableJob, *, waits: bool) -> None:
+        if waits:
+            text = f"{bad.problem.text}; somebody seems to be writing it still"
+            bad = replace(bad, problem=replace(bad.problem, text=text), waits=True)
+        self.manifest.unusable.append(bad)
+
+    def hold_back(self, grown: Collection[str]) -> None:
+        """Take back the jobs whose images, by their paths, were written to after they were looked at."""
+        kept = []
+        for job in self.manifest.jobs:
+            values = (value for _, value in image_values(job.request) if isinstance(value, ImageFile))
+            if any(value.path in grown for value in values):
+                problem = self.problem_of(job, ("image",), "the file changed after it was read")
+                self._set_aside(UnusableJob(*job.key, problem), waits=True)
+            else:
+                kept.append(job)
+        self.manifest.jobs[:] = kept
+
+    def warn(self) -> None:
+        """Warn of what can only be seen once every job of the run is known."""
+        for at, found in self.found:
+            for text in warnings.unused(found, self.sources.has):
+                self.warnings.append(at.problem(None, ("folder",), text))
+        alike = [*warnings.same_but_case(self.manifest.jobs)]
+        if alike:
+            job, other = alike[0]
+            text = f'differs from "{other}" only in case; where case means nothing, their clips have one name'
+            self.warnings.append(self.problem_of(job, ("id",), text + and_more(len(alike) - 1)))
+        if not (self.problems or self.manifest.jobs or self.manifest.unusable):
+            self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", warnings.NO_JOB))
+
+    def where(self, key: tuple[str, int]) -> Place:
+        """Where the job of an id and a take stands."""
+        found = self.places[key]
+        return found.at() if isinstance(found, Inline) else found
+
+    def problem_of(self, job: Job, path: Sequence[str | int], text: str) -> Problem:
+        """A problem about a job that is fine by itself."""
+        found = self.places[job.id, job.take]
+        if isinstance(found, Inline):
+            return found.problem(job.id, path, text)
+        return Problem(found, subject(job.id, None, path), text)
+
+
+def _image_of(draft: Draft | Problem) -> str | None:
+    """The image that a draft will have looked at."""
+    if not isinstance(draft, Draft) or draft.trouble or draft.fields.get("skip") is True:
+        return None
+    return draft.file
+
+
+def _bytes_of(file: str) -> bytes:
+    """Raises OSError. A FIFO isn't waited for."""
+    with open(file, "rb", opener=regular) as opened:
+        return opened.read(limits.MANIFEST_BYTES + 1)

@@ -1,0 +1,244 @@
+"""What the text in an image's field stands for: a URL, a file, or Base64."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import xxhash
+
+from batchgen import files
+from batchgen.errors import ImageError, Unfinished
+from batchgen.images import images
+from batchgen.models import ImageFile, Within
+from batchgen.names import Disk
+from batchgen.request import urls
+from batchgen.request.request import is_url
+
+# How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
+_STARTS = ("iVBORw0KGgo", "/9j/")
+_ALPHABET = re.compile(r"[A-Za-z0-9+/\s]++={0,2}+\s*+", re.ASCII)  # nothing is tried twice: linear
+_LONGEST_PATH = 4096  # bytes, of Linux; only Base64 is longer
+_SURELY_BASE64 = (
+    256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
+)
+Entry = TypeVar("Entry")
+FRESH = 60.0  # seconds since it was written in which a file that isn't whole may still be copied
+DAY = 86_400.0  # seconds
+LARGE = 1 << 20  # bytes of an image that is worth another thread
+CORES = min(os.cpu_count() or 1, 8)  # more than that wait for the disk
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
+
+
+class SourceError(ValueError):
+    """The text can't stand for an image, whatever is on the disk."""
+
+
+class Sources:
+    """Images by the text that names them; each file is inspected once, however many jobs use it.
+
+    Of those that are ``known`` from before, by their paths, only what has changed since is inspected. ``now`` is the
+    time at which the reading began, in Unix seconds; what was written shortly before may not be whole yet.
+    """
+
+    def __init__(
+        self,
+        inspect: Callable[[str, Within | None], ImageFile],
+        known: Mapping[str, ImageFile],
+        now: float = 0.0,
+    ) -> None:
+        self._now = now
+        self._inspect = inspect
+        self._known = known
+        self._seen: dict[str, ImageFile | ImageError] = {}
+        self._begun: dict[str, Future[ImageFile]] = {}
+        self._latest_size = 0
+        self._disk = Disk()
+        self._inside: set[tuple[str, Within]] = set()  # folders whose files lie where they must
+
+    def find(self, path: str, base: str) -> str:
+        """``path`` below ``base`` as the disk spells it."""
+        return self._disk.find(absolute(path, base))
+
+    def has(self, path: str) -> bool:
+        """Whether a job has named the file at an absolute path."""
+        return path in self._seen
+
+    def may_wait(self, error: ImageError) -> bool:
+        """Whether an image that isn't whole is still on its way to the disk."""
+        if not isinstance(error, Unfinished):
+            return False
+        return error.changed == math.inf or abs(self._now - error.changed) < FRESH
+
+    def is_recent(self, path: str) -> bool:
+        """Whether the file was written in the last day: an older mark of a download is forgotten."""
+        try:
+            return abs(self._now - os.stat(path).st_mtime) < DAY
+        except OSError:
+            return False
+
+    def grown(self) -> set[str]:
+        """The paths of images that were whole, and that somebody has written to since."""
+        return {
+            path
+            for path, image in self._seen.items()
+            if isinstance(image, ImageFile)
+            and abs(self._now - image.mtime_ns / 1e9) < FRESH
+            and not images.unchanged(image)
+        }
+
+    def file(self, path: str, within: Within | None = None) -> ImageFile:
+        """The image at an absolute path, which is no link out of ``within``. Raises ImageError."""
+        begun = self._begun.pop(path, None)
+        image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
+        return image if image.within is within else image.to_be_read(within)
+
+    def ahead(
+        self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within
+    ) -> Iterator[Entry]:
+        """The same entries, while other cores read the images of the next few, if those before them are large.
+
+        ``path`` gives the absolute path of an entry's image, or None.
+        """
+        with ThreadPoolExecutor(CORES, "images") as pool:
+            coming: deque[Entry] = deque()
+            for entry in entries:
+                file = path(entry)
+                if self._latest_size >= LARGE and file not in self._known and file not in self._seen and file:
+                    self._begun[file] = pool.submit(self._read, file, within)
+                coming.append(entry)
+                if len(coming) > 2 * CORES:
+                    yield coming.popleft()
+            yield from coming
+
+    def _image(self, path: str, within: Within | None) -> ImageFile:
+        image = self._known.get(path)
+        return image if image is not None and images.unchanged(image) else self._read(path, within)
+
+    def _read(self, path: str, within: Within | None) -> ImageFile:
+        image = self._inspect(path, within)
+        self._latest_size = image.size
+        return image
+
+    def look(self, text: str, base: str, within: Within | None = None) -> ImageFile | None:
+        """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
+
+        Paths are relative to ``base``; ``~/`` is the home folder. With ``within`` a file lies below its folders.
+        Raises SourceError and ImageError.
+        """
+        if is_url(text):
+            if why := urls.problem(text) or urls.unreachable(text):
+                raise SourceError(why)
+            return None
+        path = self.find(text, base) if len(text) < _LONGEST_PATH else text
+        mode = _mode(path) if len(text) < _LONGEST_PATH else None
+        if mode is not None:
+            try:
+                if within and (why := self._leads_out(path, stat.S_ISLNK(mode), within)):
+                    raise ImageError(why)
+                return self.file(path, within)
+            except ImageError as error:
+                raise _named(error, text) from error
+        if scheme := _SCHEME.match(text):
+            hint = "write the path alone" if scheme[0].lower() == "file:" else "only http and https go"
+            raise SourceError(f"the API can't fetch {scheme[0]}// addresses; {hint}")
+        if looks_like_base64(text):
+            return self._once(text, images.inspect_base64)
+        raise ImageError(f"no such file: {absolute(text, base)}")
+
+    def _leads_out(self, path: str, is_link: bool, within: Within) -> str | None:
+        """Why a file isn't looked at. Known ones aren't opened here; where they are, it is from their folder on."""
+        folder = (path.rpartition("/")[0], within)
+        if folder in self._inside and not is_link:
+            return None
+        why = files.outside(path, _resolved(path), within)
+        if why is None and not is_link:
+            self._inside.add(folder)
+        return why
+
+    def _once(self, name: str, inspect: Callable[[str], ImageFile]) -> ImageFile:
+        found = self._seen.get(name)
+        if found is None:
+            try:
+                found = inspect(name)
+            except ImageError as error:
+                found = error
+            self._seen[name] = found
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+
+def _named(error: ImageError, text: str) -> ImageError:
+    told = f"{text}: {error}"
+    return Unfinished(told, error.changed) if isinstance(error, Unfinished) else ImageError(told)
+
+
+def _mode(path: str) -> int | None:
+    """What lies at a path, behind no link; None for nothing."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _resolved(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL: nothing has such a name
+        return path
+
+
+def absolute(path: str, base: str) -> str:
+    """``path`` below ``base`` unless it is absolute or starts with ``~/``."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path) if path.startswith("~/") else path))
+
+
+def looks_like_base64(text: str) -> bool:
+    """Whether a text that names no file is meant as Base64."""
+    if not text.startswith(_STARTS) and len(text) < _SURELY_BASE64:
+        return False
+    return _ALPHABET.fullmatch(text) is not None
+
+
+def label(text: str, base: str) -> str:
+    """The path or URL that names an image; "" for Base64."""
+    if is_url(text):
+        return text
+    path = absolute(text, base)
+    if looks_like_base64(text) and not (len(text) < _LONGEST_PATH and os.path.lexists(path)):
+        return ""
+    return path
+
+
+def stamp(text: str, base: str, within: Within | None) -> str:
+    """Size and time of the file that an image's text names; a digest of the text where there is no such file.
+
+    Of one that lies out of ``within``, not even that is told.
+    """
+    path = absolute(text, base)
+    try:
+        if within and files.outside(path, _resolved(path), within):
+            raise FileNotFoundError
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def with_values(request: Mapping[str, Any], values: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:
+    """A copy of ``request`` with other values where images stand, as ``image_values`` gives their paths."""
+    changed = dict(request)
+    if "dynamic_masks" in changed and any(path[0] == "dynamic_masks" for path in values):
+        changed["dynamic_masks"] = [
+            {**mask, "mask": values.get(("dynamic_masks", number, "mask"), mask["mask"])}
+            for number, mask in enumerate(changed["dynamic_masks"])
+        ]
+    changed.update({str(path[0]): value for path, value in values.items() if len(path) == 1})
+    return changed

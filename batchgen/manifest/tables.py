@@ -1,0 +1,356 @@
+"""The rows of a table: drafts of jobs in their order, with what is wrong along the way.
+
+CSV comes in dialects. The separator is the one with which the first row names known columns, the encoding is UTF-8,
+or UTF-16 with its mark; what else there is can't be told apart, and is refused with the remedy.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any, Final
+
+from batchgen import limits
+from batchgen.escapes import excerpt
+from batchgen.files import regular, regular_below
+from batchgen.manifest import cells as dialects
+from batchgen.manifest.origins import Draft, InTable, cell_position
+from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
+from batchgen.models import Place, Problem, Within
+from batchgen.request import schema
+
+HEAD: Final = 1 << 16  # bytes that say what a file is
+SEPARATORS: Final = (",", ";", "\t", "|")
+_SAVE: Final = "save it as UTF-8 (Excel: Save As, CSV UTF-8)"
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SEP_LINE: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
+_QUOTES: Final = re.compile("[\u201c-\u201f\u00ab\u00bb]")
+
+_TOO_MANY_ROWS: Final = f"a table has at most {limits.TABLE_ROWS:,} rows; split it"
+
+Reader = Callable[[str], Any]
+Opener = Callable[[str, int], int]
+
+
+def table(path: str, shown: str, within: Within | None = None) -> Iterator[Draft | Problem]:
+    """A draft for every row of the table ``path`` that isn't empty. Raises OSError, also where it leads out of ``within``.
+
+    Text around a cell is cut off; an empty cell, and a ``null`` in JSON Lines, is an absent field.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        yield Problem(Place(shown), "", "is not a regular file")
+        return
+    opener = regular if within is None else partial(regular_below, within=within)
+    with open(path, "rb", opener=opener) as file:
+        head = file.read(HEAD)
+        size = os.fstat(file.fileno()).st_size
+    suffix = os.path.splitext(path)[1].lower()
+    if size > limits.TABLE_BYTES:
+        yield Problem(Place(shown), "", f"more than {limits.TABLE_BYTES >> 30} GiB; split it")
+    elif what := _no_text(head):
+        yield Problem(Place(shown), "", what)
+    elif suffix in (".csv", ".tsv"):
+        yield from _Csv(path, shown, head, opener).drafts()
+    elif suffix == ".jsonl":
+        yield from _json_lines(path, shown, opener)
+    else:
+        yield Problem(Place(shown), "", "is neither .csv, .tsv nor .jsonl")
+
+
+def _no_text(head: bytes) -> str | None:
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return "is a workbook, not text; save the sheet as CSV (Excel: Save As, CSV UTF-8)"
+    if re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|table|\?xml)", head, re.IGNORECASE):
+        return "is an HTML or XML page, not a table as text; save it as CSV"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return f"is UTF-32 text; {_SAVE}"
+    if 3 * head.count(b"\0") > len(head) and not head.startswith(_UTF16):
+        return f"is UTF-16 text without its mark, or no text; {_SAVE}"
+    return None
+
+
+class _Csv:
+    """One file with separated cells: how it is written, and its rows."""
+
+    def __init__(self, path: str, shown: str, head: bytes, opener: Opener) -> None:
+        self._opener = opener
+        self.path = path
+        self.shown = shown
+        self.encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"
+        self.separator = _separator(head.decode(self.encoding, "replace"), path)
+        self.columns: list[str] = []
+        self.all_known = False
+
+    def drafts(self) -> Iterator[Draft | Problem]:
+        lines = _Lines()
+        names: list[str] = []  # of the columns, as they are written
+        readers: list[tuple[str, Reader]] = []
+        row = 0
+        with (
+            open(self.path, encoding=self.encoding, newline="", opener=self._opener) as file,
+            _long_cells(),
+        ):
+            rows = csv.reader(lines.of(file.readline, self.separator), delimiter=self.separator, strict=True)
+            while True:
+                line = rows.line_num + 1
+                lines.begin()
+                try:
+                    cells = next(rows)
+                except StopIteration:
+                    break
+                except UnicodeError:
+                    yield self._undecodable()
+                    return
+                except csv.Error as error:
+                    yield Problem(Place(self.shown, line, 1), f"row {row + 1}", _csv_words(error))
+                    return
+                row += 1
+                if row > limits.TABLE_ROWS:
+                    yield Problem(Place(self.shown, line, 1), f"row {row}", _TOO_MANY_ROWS)
+                    return
+                cells = [*map(str.strip, cells)]
+                if not any(cells) or (row == 1 and _SEP_LINE.fullmatch(lines.text.strip())):
+                    continue
+                if not names:
+                    names = cells
+                    if (columns := sum(map(bool, names))) > limits.COLUMNS:
+                        text = f"{columns:,} columns; a table has at most {limits.COLUMNS:,}"
+                        yield Problem(Place(self.shown, line, 1), "header", text)
+                        return
+                    yield from self._header(line, lines.text, names)
+                    if "" in self.columns or len(set(self.columns)) < len(self.columns):
+                        return
+                    readers = _readers(self.columns)
+                    self.all_known = _known_columns().issuperset(self.columns)
+                    continue
+                while len(cells) > len(self.columns) and not cells[-1]:
+                    cells.pop()
+                origin = InTable(self.shown, row, line, lines.text, self.columns, self.separator)
+                made = self._row(origin, cells, names, readers)
+                if isinstance(made, Draft):
+                    yield made
+                else:
+                    yield from made
+        if not names:
+            yield Problem(Place(self.shown), "", "the table is empty; its first row names the columns")
+
+    def _header(self, line: int, text: str, names: list[str]) -> Iterator[Problem]:
+        """Learn the columns, and say what is wrong with their names."""
+        known = _known_columns()
+        self.columns = [dialects.header(name, known) for name in names]
+        while self.columns and not self.columns[-1]:
+            self.columns.pop()
+        for number, name in enumerate(self.columns):
+            if not name:
+                hint = " (pandas: index=False leaves it out)" if number == 0 else ""
+                what = f"has no name{hint}"
+            elif self.columns.index(name) < number:
+                what = f'has the name "{excerpt(name)}", as one before it'
+            elif name in known:
+                continue
+            else:
+                what = "; ".join(finding.text for finding in schema.check_entry("row", {name: ""}))
+            down, column = cell_position(text, number, self.separator)
+            place = Place(self.shown, line + down - 1, column)
+            yield Problem(place, f"column {number + 1}", what)
+
+    def _row(
+        self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
+    ) -> Draft | list[Problem]:
+        if len(cells) != len(self.columns):
+            text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds a separator"
+            text = text.replace("a separator", "a comma") if self.separator == "," else text
+            straight = ", straight ones" if _QUOTES.search(origin.text) else ""
+            return [origin.problem(None, (), f"{text} needs double quotes around it{straight}")]
+        if cells == names[: len(cells)]:
+            return [origin.problem(None, (), "is the header once more; remove it")]
+        fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
+        plain = dialects.is_plain(origin.text, cells)
+        if not plain or "" in cells or not self.all_known:
+            known = _known_columns()
+            fields = {
+                name: cell for name, cell in fields.items() if cell not in dialects.ABSENT and name in known
+            }
+        if not plain and (refused := _refused(origin, fields)):
+            return refused
+        for name, read in readers:
+            if name in fields:
+                fields[name] = read(fields[name])
+        return Draft(origin, fields)
+
+    def _undecodable(self) -> Problem:
+        if self.encoding == "utf-16":
+            return Problem(Place(self.shown), "", f"its UTF-16 text is damaged; {_SAVE}")
+        before = 0  # lines
+        with open(self.path, "rb", opener=self._opener) as file:
+            while data := file.readline(limits.ROW_LENGTH):
+                try:
+                    before += line_and_column(decode(data))[0] - 1
+                except YamlError as error:
+                    text = error.text.replace("save it as UTF-8", _SAVE)
+                    return Problem(Place(self.shown, before + error.line, error.column), "", text)
+        return Problem(Place(self.shown), "", "the table changed while it was read")
+
+
+def _separator(head: str, path: str) -> str:
+    """The separator with which the first row that holds anything names the most columns."""
+    usual = "\t" if path.lower().endswith(".tsv") else ","
+    lines = [line for line in re.split(r"\r\n|\r|\n", head) if line.strip(' \t,;|"')]
+    if lines and (found := _SEP_LINE.fullmatch(lines[0].strip())):
+        return found[1]
+    known, best, most = _known_columns(), usual, 0
+    for separator in sorted(SEPARATORS, key=lambda one: one != usual):
+        try:
+            cells = next(csv.reader(lines[:1], delimiter=separator), [])
+        except csv.Error:
+            continue
+        score = sum(2 * (dialects.header(cell, known) in known) for cell in cells) + (len(cells) > 1)
+        if score > most:
+            best, most = separator, score
+    return best
+
+
+def _readers(columns: list[str]) -> list[tuple[str, Reader]]:
+    """What reads the cells of each column that isn't text as it stands."""
+    found = [(name, form) for name in columns if (form := dialects.reader(name))]
+    return [*found, *schema.cell_readers(columns)]
+
+
+@cache
+def _known_columns() -> frozenset[str]:
+    return frozenset(schema.load("manifest")["$defs"]["inline"]["properties"])
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """The csv module refuses cells of more than 128 KiB, and has one limit for the whole process."""
+    before = csv.field_size_limit(limits.ROW_LENGTH)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+class _Lines:
+    """The lines of the row that is being read, which has bounds, whatever its cells are."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._room = 0
+
+    def begin(self) -> None:
+        """Forget the row before."""
+        self._kept.clear()
+        self._room = limits.ROW_LENGTH
+
+    def of(self, readline: Callable[[int], str], separator: str) -> Iterator[str]:
+        """Each line of a file, kept until the next row begins. Raises csv.Error for a row without an end."""
+        while line := readline(self._room + 1):
+            self._room -= len(line)
+            if self._room < 0:
+                raise csv.Error("field larger than field limit")
+            if len(line) > limits.CELLS and line.count(separator) > limits.CELLS:
+                raise csv.Error("too many cells")
+            self._kept.append(line)
+            yield line
+
+    @property
+    def text(self) -> str:
+        return self._kept[0] if len(self._kept) == 1 else "".join(self._kept)
+
+
+def _csv_words(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end of data" in text:
+        return "a double quote opens a cell here and is never closed"
+    if "expected after" in text:
+        return 'text follows a closing double quote; inside of a quoted cell, write a double quote twice ("")'
+    if "field limit" in text:
+        return f"longer than {limits.ROW_LENGTH >> 20} MiB"
+    if "too many cells" in text:
+        return f"more than {limits.CELLS:,} cells"
+    return text
+
+
+def _json_lines(path: str, shown: str, opener: Opener) -> Iterator[Draft | Problem]:
+    row = 0
+    found = False
+    with open(path, "rb", opener=opener) as file:
+        while data := file.readline(limits.ROW_LENGTH + 1):
+            row += 1
+            if row > limits.TABLE_ROWS:
+                yield Problem(Place(shown, row, 1), f"row {row}", _TOO_MANY_ROWS)
+                return
+            try:
+                text = decode(data) if row == 1 else data.decode()
+                if not text.strip():
+                    continue
+                found = True
+                if len(data) > limits.ROW_LENGTH:
+                    raise YamlError(1, 1, f"longer than {limits.ROW_LENGTH >> 20} MiB")
+                fields = _object(text)
+            except UnicodeDecodeError as error:
+                place = Place(shown, row, len(data[: error.start].decode()) + 1)
+                yield Problem(place, f"row {row}", f"the byte 0x{data[error.start]:02x} is not UTF-8 text")
+            except YamlError as error:
+                yield Problem(Place(shown, row, error.column), f"row {row}", error.text)
+                if len(data) > limits.ROW_LENGTH:
+                    return
+            else:
+                yield from _json_row(InTable(shown, row, row, text, None), fields)
+    if not found:
+        yield Problem(Place(shown), "", "the table is empty; it holds one JSON object per line")
+
+
+def _json_row(origin: InTable, fields: dict[str, Any]) -> Iterator[Draft | Problem]:
+    own = {key: value for key, value in fields.items() if value is not None and value != ""}
+    if refused := _refused(origin, own):
+        yield from refused
+    else:
+        yield Draft(origin, schema.natural(own))
+
+
+def _refused(origin: InTable, fields: Mapping[str, Any]) -> list[Problem]:
+    """What of a row's fields stands for a value that is missing or was lost."""
+    name = fields.get("id")
+    return [
+        origin.problem(name if isinstance(name, str) else None, (key,), why)
+        for key, value in fields.items()
+        if isinstance(value, str) and dialects.is_odd(value) and (why := dialects.refusal(key, value))
+    ]
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise YamlError(1, error.colno, f"this is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise YamlError(1, 1, text) from None
+    if not isinstance(fields, dict):
+        raise YamlError(1, 1, "a row is a JSON object: {...}")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > limits.COLUMNS:
+        raise ValueError(f"more than {limits.COLUMNS:,} keys")
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        ((twice, _),) = counts.most_common(1)
+        raise ValueError(f'the key "{excerpt(twice)}" stands twice')
+    return made
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON; leave the key out where there is no value")

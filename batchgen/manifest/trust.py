@@ -1,0 +1,43 @@
+"""What an entry lets others set: the fields that a sidecar or a row has only where the manifest's author says so.
+
+Whoever writes into a folder is trusted with pictures and words. Where the API reports to, which task is whose, and
+where it fetches pictures from are the author's to say, in the entry or in ``allow_fields``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from batchgen.request.request import image_values, is_url
+from batchgen.request.schema import Finding
+
+IMAGE_URLS: Final = "image_urls"  # stands for every field that takes an image
+_CLOSED: Final = {
+    "folder": ("a file beside an image", ("callback_url", "external_task_id", IMAGE_URLS)),
+    "table": ("a row", ("callback_url", "external_task_id")),  # a row's image is often a URL
+}
+
+
+def closed(kind: str, allowed: Collection[str]) -> Mapping[str, str]:
+    """What the sidecars of a ``"folder"``, or the rows of a ``"table"``, can't set, each with what to say of it.
+
+    ``allowed`` is the entry's ``allow_fields``.
+    """
+    who, names = _CLOSED[kind]
+    texts = {}
+    for name in (name for name in names if name not in allowed):
+        what = "names an image by its URL" if name == IMAGE_URLS else f"sets {name}"
+        keys = ", ".join([*allowed, name])
+        text = f"{who} {what} only where its entry says so: `allow_fields: [{keys}]` there allows it"
+        texts[name] = f"{text}, and changes no id"
+    return texts
+
+
+def check(own: Mapping[str, Any], closed: Mapping[str, str]) -> list[Finding]:
+    """What of a sidecar's or row's ``own`` fields is closed to it."""
+    found = [Finding((name,), text) for name, text in closed.items() if name in own]
+    if text := closed.get(IMAGE_URLS):
+        values = image_values(own)
+        found += [Finding(path, text) for path, value in values if isinstance(value, str) and is_url(value)]
+    return found

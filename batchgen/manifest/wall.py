@@ -1,0 +1,48 @@
+"""A wall between manifests: what nobody foresaw while one is read is that one's problem, and the others go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from batchgen import __version__
+from batchgen.errors import EndedEarly, UsageError
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE)  # no descriptors left: the next manifest would fail as well
+
+
+@contextmanager
+def wall(report: Callable[[str], object]) -> Iterator[None]:
+    """Hand what goes wrong inside, in words for a person, to ``report``; nothing is raised but what concerns all.
+
+    That is Ctrl-C and the like, a signal that ended the run, an installation that isn't complete, and a machine
+    without descriptors. A lack of memory is the manifest's that asked for it: what it held is free afterwards.
+    """
+    try:
+        yield
+    except (EndedEarly, UsageError):
+        raise
+    except MemoryError:
+        report("needs more memory than there is; split it into several manifests")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
+        report(
+            "was left out, because batchgen failed over it; please report this line:"
+            f" batchgen {__version__}, {type(error).__name__} at {place(error.__traceback__)}"
+        )
+
+
+def place(traceback: TracebackType | None) -> str:
+    """Where in batchgen's own code an exception came from: files, lines and functions, nothing of what was read."""
+    found: list[str] = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename.startswith(_HERE) and code.co_filename != __file__:
+            found.append(f"{code.co_filename.removeprefix(_HERE)}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return " < ".join(found[:-4:-1]) or "an unknown place"

@@ -1,0 +1,68 @@
+"""What may be a mistake though every job is fine by itself: pictures and texts that lie unused, jobs that are alike."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from batchgen.manifest.folders import IMAGE_SUFFIXES, Found
+from batchgen.models import Job
+
+NAMED = 3  # files that a warning names
+EVERYWHERE = "**/*.{png,jpg,jpeg}"
+NO_JOB = "no job comes of this manifest"
+
+
+def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
+    """What lies in a folder, takes part in no job, and what would take it. ``is_used`` knows the jobs' images by path."""
+    others = Counter(_suffix(path) for path in found.others if not is_used(path))
+    deeper = sum(not is_used(path) for path in found.deeper if path.lower().endswith(IMAGE_SUFFIXES))
+    parts = []
+    wrong = {suffix: count for suffix, count in others.items() if suffix not in IMAGE_SUFFIXES}
+    if wrong:
+        parts.append(f"{_counts(wrong)} (the API takes PNG and JPEG; convert them)")
+    right = {suffix: count for suffix, count in others.items() if suffix in IMAGE_SUFFIXES}
+    if right:
+        parts.append(f"{_counts(right)} (match leaves them out)")
+    if deeper:
+        parts.append(f"{deeper:,} one folder further down (match: {EVERYWHERE!r} takes them)")
+    if parts:
+        yield f"no entry takes these pictures: {', '.join(parts)}"
+    if found.orphans:
+        yield f"no image has the name of these texts, so that no job uses them: {listed(found.orphans)}"
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def same_content(jobs: Iterable[Job]) -> Iterator[tuple[Job, Job]]:
+    """Jobs that pay for the same content as another before them, which comes second; takes of one job do so on purpose."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.digest, job)
+        if (other.manifest, other.id) != (job.manifest, job.id):
+            yield job, other
+
+
+def same_but_case(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    """Jobs of one manifest whose ids differ from another's only in case."""
+    mixed = [job for job in jobs if job.id != job.id.lower()]
+    if not mixed:
+        return
+    known = {job.id: job.id for job in jobs if job.id == job.id.lower()}
+    for job in mixed:
+        other = known.setdefault(job.id.lower(), job.id)
+        if other != job.id:
+            yield job, other

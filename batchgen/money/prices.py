@@ -1,0 +1,41 @@
+"""What a clip costs: the price table as data, with the date it was read. Estimates; the bill is authoritative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchgen.request.request import defaults
+
+READ_ON = "2026-10-05"
+
+# Thousandths of a US dollar per second of kling-v3 video, by (sound, mode). Whole numbers, so that sums are exact.
+MILLS_PER_SECOND = {
+    ("off", "std"): 84,
+    ("off", "pro"): 112,
+    ("off", "4k"): 420,
+    ("on", "std"): 126,
+    ("on", "pro"): 168,
+    ("on", "4k"): 420,
+}
+
+
+def cost_mills(request: Mapping[str, Any]) -> int:
+    """The estimate for a checked request in thousandths of a US dollar: the unit to add up and to compare with caps."""
+    fields = {**defaults(), **request}
+    return MILLS_PER_SECOND[fields["sound"], fields["mode"]] * int(fields["duration"])
+
+
+def cost_usd(request: Mapping[str, Any]) -> float:
+    """The same in US dollars, exact to a tenth of a cent; cents are for whoever prints it."""
+    return cost_mills(request) / 1000
+
+
+def is_floor(request: Mapping[str, Any]) -> bool:
+    """Whether the clip may cost more than estimated: the price with a specified voice isn't published.
+
+    That price is asked where ``voice_list`` isn't empty and a prompt refers to a voice.
+    """
+    shots = request.get("multi_prompt", ())
+    prompts = (request.get("prompt", ""), *(shot.get("prompt", "") for shot in shots))
+    return bool(request.get("voice_list")) and any("<<<voice_" in prompt for prompt in prompts)

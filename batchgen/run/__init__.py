@@ -1,0 +1,1 @@
+"""One night: what is to be done about each job, when, and what became of it."""

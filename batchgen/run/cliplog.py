@@ -1,0 +1,67 @@
+"""What is written beside the clips: the lines of ``clips.jsonl``, and how much of each file the ledger knows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from batchgen.ledger.ledger import Ledger
+from batchgen.models import Record
+from batchgen.storage import clips
+from batchgen.storage.roots import Roots
+
+log = logging.getLogger("batchgen")
+
+
+class ClipLog:
+    """Writes the ``clips.jsonl`` of all folders of one run."""
+
+    def __init__(self, ledger: Ledger, roots: Roots) -> None:
+        self.api = ledger.origin
+        self._ledger, self._roots = ledger, roots
+        self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
+        self._told: set[str] = set()
+        self._writing = asyncio.Lock()
+
+    async def add(self, *rows: Record) -> None:
+        """Append the lines of clips that are on disk, synced. That it can't be is said once for each folder."""
+        for root, folder in dict.fromkeys((row.root, clips.folder_of(row)) for row in rows):
+            lines = [
+                clips.entry_line(row, folder, self.api) for row in rows if clips.folder_of(row) == folder
+            ]
+            await self._append(root, folder, lines)
+
+    async def _append(self, root: str, folder: str, lines: Sequence[str]) -> None:
+        async with self._writing:
+            try:
+                before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, lines)
+            except OSError as error:
+                if folder not in self._told:
+                    self._told.add(folder)
+                    log.warning(
+                        "%s/%s can't be written: %s. The clips are home and in the ledger; but were the ledger lost, it"
+                        " could not be rebuilt from that folder.",
+                        folder, clips.NAME, error.strerror or error, extra={"action": "clips_not_written"},
+                    )  # fmt: skip
+                return
+        if before == self._sizes.get(folder, 0):  # else somebody else has written there: it is read again
+            self._sizes[folder] = after
+
+    def is_known(self, root: str, folder: str) -> bool:
+        """Whether the ledger has seen all that the folder's file holds."""
+        size = clips.size(self._roots[root], folder)
+        known = self._ledger.note(f"clips:{folder}") == str(size)
+        if known:
+            self._sizes[folder] = size
+        return known
+
+    def seen(self, folder: str, size: int) -> None:
+        """The file was read while it had so many bytes."""
+        self._sizes[folder] = size
+
+    async def remember(self) -> None:
+        """Note how much of each file the ledger knows."""
+        for folder, size in self._sizes.items():
+            if self._ledger.note(f"clips:{folder}") != str(size):
+                await self._ledger.set_note(f"clips:{folder}", str(size))

@@ -1,0 +1,265 @@
+"""Following a task until it ends, or until the run has waited for it long enough.
+
+A task that never ends holds up nobody: it is asked for as long as others give the run something to do, and a few
+times in each run after that. How often it answered, and since when the API has not known it, stands in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from batchgen.advice import command
+from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
+from batchgen.ledger.ledger import Ledger
+from batchgen.models import Record, State, TaskView
+from batchgen.run.asking import Asker
+from batchgen.run.creating import tell, write
+from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.failures import Cause, cause_of
+from batchgen.run.outcomes import Outcome
+from batchgen.run.pacing import Lengths, Waits, align_to_tick, backoff, lasting
+from batchgen.run.pool import Pool, Watch, Work
+from batchgen.run.reach import UNREACHABLE
+from batchgen.run.retrieval import KEPT, addresses
+
+ASKS = 3  # answers in one run before a task that is overdue is left to the next
+OVERDUE_STEP = 600.0  # seconds between questions about it while others run
+ABSENT = 5  # answers of "no such task" in one run before it is left to the next
+GONE_AFTER = 3 * 86400.0  # seconds of nothing else, in more than one run, before a task is taken to be gone
+TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
+
+
+class Follower:
+    """Follows the tasks of one run. ``stop`` ends all creating; ``clock`` gives Unix seconds."""
+
+    def __init__(
+        self, ledger: Ledger, asker: Asker, pool: Pool, waits: Waits, changed: asyncio.Event,
+        stop: Callable[[BatchgenError], None], clock: Callable[[], float], rng: random.Random,
+    ) -> None:  # fmt: skip
+        self._ledger, self._asker, self._pool, self._waits = ledger, asker, pool, waits
+        self._changed, self._stop, self._clock, self._rng = changed, stop, clock, rng
+        self._lengths = Lengths(first=waits.first_ask)
+        self._kinds: set[str] = set()
+        self._warned: set[str] = set()
+        self._began = asyncio.get_running_loop().time()
+        self._tasks_fail = ledger.note(TASKS_FAIL) == "yes"
+
+    async def follow(self, work: Work, record: Record) -> Outcome | None:
+        """Ask for the task until it has ended; give its slot back then. Returns its end for this run; None: its row has it."""
+        assert record.task_id is not None
+        now, kind = asyncio.get_running_loop().time, record.kind
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            self._lengths.learn(kind, self._ledger.durations(kind))
+        age = max(self._clock() - (record.submitted_at or record.created_at), 0.0)
+        watch = work.watch = Watch(now() - age)
+        absent, seen, failures, empty = 0, now(), 0, 0
+        no_url_since: float | None = None  # since when it has succeeded without a clip
+        strange = Strange()
+        wait = self._wait(watch, kind, 0.0) if age < 1 else 0.0
+        while True:
+            await asyncio.sleep(wait)
+            age = now() - watch.born
+            try:
+                view = await self._asker.ask(record.task_id)
+            except NotFound as error:
+                absent += 1
+                if absent >= ABSENT and now() - seen > self._waits.timeout:
+                    return await self._absent(work, record, error, absent, age)
+                wait = backoff(absent, self._rng, first=self._first, cap=30.0)
+                continue
+            except AccountStop as error:
+                self._stop(error)
+                return Outcome(f"its task {record.task_id} can't be asked for: {error}")
+            except ApiError as error:
+                failures += 1
+                if failures >= UNCLEAR and now() - seen > UNREACHABLE * self._waits.timeout:
+                    return Outcome(f"the API gives no answer about its task {record.task_id}: {error}")
+                again = backoff(failures, self._rng, first=self._first)
+                wait = max(again, error.retry_after or 0.0)
+                continue
+            absent, seen, failures = 0, now(), 0
+            view, unclear = strange.settled(view, now(), self._waits.settle)
+            if view.status == "failed" or (view.status == "succeed" and view.video_url):
+                length = _length(view, age)
+                work.record = await self._ended(record, view, length, watch.born + length)
+                self._pool.ended(work, watch.born + length)
+                self._changed.set()
+                return None
+            self._warn_of_odd(record, view)
+            if record.error_code is not None:
+                record = work.record = await write(self._ledger, record, State.SUBMITTED, "known_again")
+            if view.status == "succeed":
+                empty += 1
+                self._pool.ended(work, watch.born + age)
+                self._changed.set()
+                no_url_since = no_url_since or now()
+                if now() - no_url_since > self._waits.settle:
+                    text = (
+                        f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
+                    )
+                    return Outcome(text)
+                wait = backoff(empty, self._rng, first=self._first, cap=30.0)
+                continue
+            watch.status = view.raw_status
+            watch.answers += not unclear
+            if watch.answers >= ASKS:
+                watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
+                watch.hurried_at = watch.born + self._lengths.hurried_at(kind, self._waits.timeout)
+                self._changed.set()
+            wait = self._wait(watch, kind, age)
+            if unclear:
+                wait = min(wait, max(self._waits.settle / 4, self._first))
+
+    @property
+    def _first(self) -> float:
+        """Seconds before something is asked for again, the first time."""
+        return min(1.0, self._waits.first_ask or 1.0)
+
+    def _wait(self, watch: Watch, kind: str, age: float) -> float:
+        """Seconds before a task of this age is asked for again."""
+        now = asyncio.get_running_loop().time()
+        wait = self._lengths.next_ask(kind, age, wanted=self._pool.full)
+        marks = [self._lengths.overdue_at(kind)]
+        if self._pool.limits.deadline is not None:
+            marks.append(self._lengths.hurried_at(kind, self._waits.timeout))
+        for mark in marks:
+            if age < mark:  # be there when it becomes overdue
+                wait = min(wait, max(mark - age, self._first))
+            elif watch.answers < ASKS:
+                wait = min(wait, backoff(watch.answers, self._rng, first=self._first))
+            else:
+                wait = min(wait, OVERDUE_STEP)
+        return align_to_tick(now, wait)
+
+    async def _ended(self, record: Record, view: TaskView, length: float, at: float) -> Record:
+        self._lengths.learn(record.kind, [length])
+        breaker = self._pool.breaker
+        ended: dict[str, Any] = {
+            "finished_at": (record.submitted_at or record.created_at) + length,
+            "units_charged": view.units_charged,
+        }
+        if view.status == "failed":
+            cause = cause_of(view.message, view.raw_status)
+            text = view.message or "the API gave no reason"
+            tell(logging.INFO, "task_failed", record, text)
+            record = await write(
+                self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
+                error_code=cause.value, error_message=text, **ended,
+            )  # fmt: skip
+            if at < self._began:
+                breaker.failed_before(cause)
+            elif (many := breaker.failed(cause)) is not None:
+                await self._stop_creating(many, cause, text, view.request_id)
+            return record
+        breaker.succeeded()
+        if self._tasks_fail and at >= self._began:
+            self._tasks_fail = False
+            await self._ledger.set_note(TASKS_FAIL, "no")
+        tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
+        return await write(
+            self._ledger, record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id,
+            **addresses(record, view), **ended,
+        )  # fmt: skip
+
+    async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
+        if self._pool.closed is None:
+            kind = "breaker_account" if cause is Cause.ACCOUNT else "breaker"
+            said = f"{many}, the last with: {cited(text, None, request_id)}"
+            self._stop(EndedEarly(said, kind=kind))
+        if not self._tasks_fail:
+            self._tasks_fail = True
+            await self._ledger.set_note(TASKS_FAIL, "yes")
+
+    # -- tasks that are left to the next run ------------------------------------------------------------
+
+    async def leave(self, work: Work) -> Outcome:
+        """Write down how often an overdue task has answered."""
+        record, watch = work.record, work.watch
+        if record is None or watch is None:
+            return Outcome()
+        age = asyncio.get_running_loop().time() - watch.born
+        before = sum(
+            int(event.detail.get("answers", 0))
+            for event in self._ledger.events(record.external_task_id)
+            if event.event == "overdue"
+        )
+        detail = {"answers": watch.answers, "status": watch.status, "seconds": round(age)}
+        work.record = await write(self._ledger, record, State.SUBMITTED, "overdue", detail=detail)
+        longest = self._lengths.longest(record.kind)
+        usual = (
+            ""
+            if longest is None
+            else f" (of its kind, {record.kind}, none took longer than {lasting(longest)})"
+        )
+        return Outcome(
+            f"its task {record.task_id} has run for {lasting(age)}{usual} and answered {before + watch.answers} times that it"
+            f" hasn't ended, the last time {watch.status!r}; the next run asks again and doesn't wait for it"
+        )
+
+    async def _absent(self, work: Work, record: Record, error: NotFound, asked: int, age: float) -> Outcome:
+        """The API doesn't know the task. That it is gone is believed after days, or once results are deleted anyway."""
+        text = f"{error}"
+        self._pool.ended(work)
+        work.record = record = await write(
+            self._ledger, record, State.SUBMITTED, "not_found", code=error.code, message=text, request_id=error.request_id,
+            detail={"answers": asked},
+        )  # fmt: skip
+        history = reversed(self._ledger.events(record.external_task_id))
+        denials = list(itertools.takewhile(lambda event: event.event == "not_found", history))
+        since = denials[-1].at
+        times = sum(int(event.detail.get("answers", 0)) for event in denials)
+        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._clock() - since)}"
+        if age < KEPT and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
+            return Outcome(f"{said}; the next run asks again")
+        return Outcome(
+            f"{said}: ask the vendor's support for it. Where that can't help,"
+            f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up",
+            "vanished",
+        )
+
+    def _warn_of_odd(self, record: Record, view: TaskView) -> None:
+        """Warn once about a status nobody knows, and about success without a clip."""
+        odd = view.raw_status if view.status is None else "succeed without a usable video URL"
+        if (view.status is None or view.status == "succeed") and odd not in self._warned:
+            self._warned.add(odd)
+            tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
+
+
+class Strange:
+    """A task whose word for where it stands nobody knows, with a clip: it has ended, or this is a preview.
+
+    It is believed to have ended once the same answer has stood for a while.
+    """
+
+    def __init__(self) -> None:
+        self._said: tuple[str, ...] = ()
+        self._since = math.inf  # the same answer has come since then
+        self._first = math.inf  # and any such answer since then
+
+    def settled(self, view: TaskView, now: float, patience: float) -> tuple[TaskView, bool]:
+        """The answer as it is to be taken, and whether it is waited for that it stands, ``patience`` seconds at most."""
+        if view.status is not None or not view.raw_status or not view.clips:
+            self._said, self._since = (), math.inf
+            return view, False
+        said = (view.raw_status, *(link.url.partition("?")[0] for link in view.clips))  # signatures change
+        if said != self._said:
+            self._said, self._since = said, now
+        self._first = min(self._first, now)
+        if now - self._since >= patience:
+            return dataclasses.replace(view, status="succeed"), False
+        return view, now - self._first < 2 * patience
+
+
+def _length(view: TaskView, age: float) -> float:
+    """Seconds that an ended task took: by the API's clock where it tells, else until its end was seen."""
+    if view.created_at is None or view.updated_at is None:
+        return age
+    return min(max(view.updated_at - view.created_at, 0.0), age) or age

@@ -1,0 +1,191 @@
+"""One job's life, from the intent to the clip: :meth:`Lives.live` reads like the state diagram in ARCHITECTURE.md.
+
+Every step asks or tells the API once, writes what came of it to the ledger, and only then goes on. What a failure
+means for the other jobs is told to the pool; what a person must know is returned as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
+from batchgen.models import Brief, Job, Record, State, TaskView
+from batchgen.run.asking import Asker
+from batchgen.run.creating import Creates, write
+from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.failures import EXCUSED, retry_wait
+from batchgen.run.following import Follower
+from batchgen.run.inventory import Inventory
+from batchgen.run.outcomes import Outcome
+from batchgen.run.pacing import Waits, backoff
+from batchgen.run.plan import MAX_TASKS, PAYS, decide
+from batchgen.run.pool import Pool, Work
+from batchgen.run.retrieval import Retrieval
+
+if TYPE_CHECKING:
+    from batchgen.api.api import Api
+    from batchgen.storage.download import Downloads
+
+
+class Lives:
+    """What the lives of one run share, and the steps of a life."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        api: Api,
+        downloads: Downloads,
+        pool: Pool,
+        waits: Waits,
+        give_up: Callable[[BatchgenError], None],
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        ledger = inventory.ledger
+        self.ledger, self.pool, self.waits = ledger, pool, waits
+        self.changed = asyncio.Event()  # something happened that the pool may decide differently on
+
+        def pause(seconds: float) -> float:
+            return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
+
+        self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
+        self.creates = Creates(ledger, api, self.asker, pool, self.changed, inventory.line_of)
+        self._retrieval = Retrieval(
+            ledger, self.asker, downloads, inventory, patience=waits.settle, most=waits.clip
+        )
+        self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
+        self.following: set[Work] = set()
+        self._rng = rng
+
+    async def live(self, work: Work) -> Outcome:
+        """Take a job as far as it goes now.
+
+        Cancelling is safe except during a create. Raises LedgerError; then nothing may be sent any more.
+        """
+        end: Outcome | None = None
+        taken = False
+        if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
+            end, taken = await self.creates.create(work)
+        elif work.record.state is State.DOWNLOADED:  # and its clip isn't there
+            end = await self._retrieval.fetch_again(work, work.record)
+        while end is None and work.record is not None:
+            match work.record.state:
+                case State.SUBMITTING | State.UNKNOWN:
+                    end = await self._settle(work, work.record, taken=taken)
+                case State.SUBMITTED:
+                    end = await self._follow(work, work.record)
+                case State.SUCCEEDED:
+                    end = await self._retrieval.bring_home(work, work.record)
+                case State.FAILED:
+                    return self._failed(work, work.record)
+                case State.PENDING | State.REJECTED | State.DOWNLOADED:
+                    break
+        return end or Outcome()
+
+    # -- settle ---------------------------------------------------------------------------------------
+
+    async def _settle(self, work: Work, record: Record, *, taken: bool) -> Outcome | None:
+        """Find out whether an uncertain create made a task: ask for its ``external_task_id``.
+
+        ``taken``: it was refused as if that were taken.
+        """
+        if record.state is State.SUBMITTING:
+            text = "the run that sent this create stopped before its answer came"
+            record = work.record = await write(self.ledger, record, State.UNKNOWN, "lost_track", message=text)
+        now = asyncio.get_running_loop().time
+        believable = now() + self.waits.settle  # by a clock that can't jump
+        try:
+            for turn in itertools.count():
+                old_enough = now() >= believable  # when it is asked: the answer may be slow
+                view = await self.asker.look_up(record.external_task_id)
+                if isinstance(view, TaskView):
+                    await self.creates.adopt(work, record, view)
+                    return None
+                if isinstance(view, NotFound) and old_enough and await self.asker.would_find(record):
+                    work.record = await write(
+                        self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
+                    )
+                    self.pool.not_made(work)
+                    if taken:
+                        return Outcome("refused as if its id were taken, and no task of that id can be found")
+                    self._replan(work, work.record)
+                    return Outcome(again=work.record is None)
+                waits = isinstance(view, NotFound) and not self.asker.lookups_proven
+                hopeless = not self._others() if waits else turn >= UNCLEAR
+                if old_enough and (hopeless or isinstance(view, AccountStop)):
+                    said = view
+                    break
+                await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
+        finally:
+            self.changed.set()
+        return Outcome(_unsettled(record, said, proven=self.asker.lookups_proven))
+
+    def _others(self) -> bool:
+        """Whether jobs go on that may yet show that lookups work."""
+        now = asyncio.get_running_loop().time()
+        late = self.pool.late(now)
+        starting = self.pool.slots.creating > 0 or (self.pool.has_pending and not self.pool.full)
+        return starting or any(
+            work.watch is None or not work.watch.overdue(now, late=late) for work in self.following
+        )
+
+    async def _follow(self, work: Work, record: Record) -> Outcome | None:
+        self.following.add(work)
+        try:
+            end = await self.follower.follow(work, record)
+            work.watch = None  # which stays where the run leaves it
+            return end
+        finally:
+            self.following.discard(work)
+
+    # -- fail --------------------------------------------------------------------------------------------
+
+    def _failed(self, work: Work, record: Record) -> Outcome:
+        """A task that failed is tried again under the next id, after a while and up to the limit."""
+        work.failed += 1
+        work.failed_paid += work.paid
+        work.paid = False
+        text = cited(f"its task {record.task_id} failed: {record.error_message}", None, record.request_id)
+        if work.step is None or not isinstance(work.step.job, Job):
+            newest = self.ledger.series(record.base_id)[-1]
+            return Outcome(text if newest.external_task_id == record.external_task_id else "")
+        failures = self._replan(work, record)
+        if work.record is not None:
+            return Outcome(f"{text} ({work.step.reason})")
+        later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)
+        if record.error_code in EXCUSED and len(failures) >= MAX_TASKS:  # once a night from here on
+            return later._replace(bucket=State.PENDING.value)
+        return later._replace(again=True, rest=retry_wait(len(failures), self._rng, self.waits.retry))
+
+    def _replan(self, work: Work, record: Record) -> list[Brief]:
+        """Decide anew about a job whose create or task came to nothing: it has no row where it is created again.
+
+        Returns its tasks that failed.
+        """
+        if work.step is None or not isinstance(work.step.job, Job):
+            return []
+        job = work.step.job
+        some = self.ledger.briefs({record.base_id, job.external_task_id}).values()
+        rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
+        work.step = decide(job, rows)
+        if work.step.action in PAYS:
+            work.record = None
+        return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]
+
+
+def _unsettled(record: Record, said: BatchgenError, *, proven: bool) -> str:
+    """Why nobody can tell whether a create was accepted: what came of it, and what the API says of its task."""
+    sent = cited(record.error_message or "no answer", record.error_code, record.request_id)
+    text = f"nobody can tell whether its create was accepted: {sent}"
+    if not isinstance(said, NotFound):
+        return f"{text}; asked for its task, the API gave no clear answer either: {said}"
+    why = (
+        "with this key it finds none that was made at that time either"
+        if proven
+        else "it has not been seen to find any by its id"
+    )
+    return f"{text}; the API finds no such task, which proves nothing: {why}"

@@ -1,0 +1,177 @@
+"""Which clip has a job's plain name: that of the job as the manifest says it now; what it replaces is set aside.
+
+Names are changed in the ledger first, with the moves that they mean, and then on disk: after a crash at any moment
+the moves are finished by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from batchgen.disk import names_beside
+from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.transitions import MAY_BE_PAID
+from batchgen.models import Change, Job, Record, State
+from batchgen.run.cliplog import ClipLog
+from batchgen.run.creating import tell
+from batchgen.run.plan import clip_path, output_path, part_path, superseded_path
+from batchgen.storage import clips
+from batchgen.storage.roots import Root, Roots
+
+
+class Names:
+    """Gives the clips of one run's ledger their names."""
+
+    def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots) -> None:
+        self._ledger, self._log, self._roots = ledger, log, roots
+        self._one_at_a_time = asyncio.Lock()  # what is moved by one must not be taken for another's
+        self._current: set[str] = set()  # rows that a job has under a name that they weren't made with
+
+    async def give(self, wanted: Sequence[tuple[Record, Job | None]], offline: Iterable[str] = ()) -> None:
+        """Let these rows' clips have the plain names of the jobs that they are of; all at once, so that they may swap.
+
+        ``job`` None: the manifest isn't at hand, and a job's newest row has its name. Folders in ``offline`` are left
+        alone.
+        """
+        self._current |= {record.external_task_id for record, job in wanted if job is not None}
+        async with self._one_at_a_time:
+            await self._write_down(wanted)
+            await self._finish(offline)
+
+    async def take(self, record: Record, job: Job | None) -> Record:
+        """The same for a clip that has just come home; returns its row."""
+        async with self._one_at_a_time:
+            if not await self._write_down([(record, job)]):
+                return record
+            await self._finish()
+            return self._ledger.record(record.external_task_id) or record
+
+    async def _write_down(self, wanted: Sequence[tuple[Record, Job | None]]) -> bool:
+        """Change the names in the ledger where they can be had. Returns whether there are any such."""
+        targets: dict[str, tuple[Record, str]] = {}
+        for record, job in wanted:
+            target = output_path(job) if job is not None else clip_path(record.root, *record.key)
+            known = job.output_dir == record.root if job is not None else self._is_newest(record)
+            if record.output_path != target and known:
+                targets[record.external_task_id] = (record, target)
+        replaced: dict[str, Record] = {}
+        waits: dict[str, list[str]] = {}  # a row that has to give up its name -> those that want it
+        unsettled = list(targets)
+        while unsettled:
+            name = unsettled.pop()
+            record, target = targets[name]
+            holder = self._ledger.holder(target)
+            if holder is None:
+                continue
+            if holder.external_task_id in targets:
+                waits.setdefault(holder.external_task_id, []).append(name)
+            elif record.state is State.DOWNLOADED and self._is_replaced(holder, target):
+                replaced[holder.external_task_id] = holder
+            else:  # it keeps its name, so that nobody gets that
+                del targets[name]
+                unsettled += waits.pop(name, [])
+        changes = [
+            Change(
+                name, holder.state, "superseded", values=_belongs(superseded_path(holder.output_path), holder)
+            )
+            for name, holder in replaced.items()
+        ]
+        changes += [
+            Change(name, record.state, "renamed", values=_belongs(target, record))
+            for name, (record, target) in targets.items()
+        ]
+        if changes:
+            await self._ledger.rename(changes)
+        return bool(changes)
+
+    def _is_newest(self, record: Record) -> bool:
+        """Whether no later row of the same job may have a clip."""
+        paid = [row.external_task_id for row in self._ledger.rows_of(*record.key) if row.state in MAY_BE_PAID]
+        return paid[-1:] == [record.external_task_id]
+
+    def _is_replaced(self, holder: Record, target: str) -> bool:
+        """Whether the row that has the name must give it up; names that differ in case alone are two jobs'."""
+        return holder.output_path == target and holder.external_task_id not in self._current
+
+    # -- moves ------------------------------------------------------------------------------------------------
+
+    async def finish(self, offline: Iterable[str] = ()) -> None:
+        """Make the moves that a run before was killed in, or couldn't make."""
+        async with self._one_at_a_time:
+            await self._finish(offline)
+
+    async def _finish(self, offline: Iterable[str] = ()) -> None:
+        """Move the files whose new names are written down, each after the one that has the name it is to get."""
+        unreachable = set(offline)
+        pending = {
+            row.external_task_id: (row, target)
+            for row, target in self._ledger.moves()
+            if row.root not in unreachable
+        }
+        holders = {str(row.video_path): name for name, (row, _) in pending.items()}
+        stuck: set[str] = set()  # paths of files that can't be moved: who is to have their names waits, too
+        while pending:
+            way = {next(iter(pending)): None}  # rows, each before the one that has to be moved first
+            while way:
+                name = next(reversed(way))
+                row, target = pending[name]
+                holder = holders.get(target, name)
+                held = holder != name and holder in pending and pending[holder][0].video_path == target
+                if held and os.path.lexists(target):
+                    if holder not in way:
+                        way[holder] = None
+                        continue
+                    path = list(names_beside(target, row.video_sha256 or ""))[-1]  # a circle: it steps aside
+                else:
+                    path = target
+                del way[name]
+                if path in stuck or not await self._move(row, path, last=path == target):
+                    stuck.add(str(row.video_path))
+                elif path != target and (aside := self._ledger.record(name)) is not None:
+                    if aside.video_path != row.video_path:
+                        pending[name] = (aside, target)
+                        continue
+                del pending[name]
+
+    async def _move(self, row: Record, target: str, *, last: bool = True) -> bool:
+        """Move one clip; False where it can't be. ``last``: it is where it was meant to go then."""
+        source = str(row.video_path)
+        try:
+            root = self._roots[row.root]
+            path = await asyncio.to_thread(clips.move, root, source, target, row.video_sha256 or "")
+            values: dict[str, Any] = {} if path is None else {"video_path": path}
+            if path is not None and row.parts:
+                values["parts"] = await asyncio.to_thread(_move_parts, root, row, path)
+        except OSError as error:
+            text = f"its clip stays at {source}: {error.filename or target}: {error.strerror or error}"
+            tell(logging.WARNING, "not_moved", row, f"{text}; the next run tries again")
+            return False
+        change = Change(
+            row.external_task_id, row.state, "moved" if path is not None else "not_found", row.error_code,
+            row.error_message, values=values, detail={"from": source, "to": path},
+        )  # fmt: skip
+        done = last or path is None
+        row = await (self._ledger.moved(change) if done else self._ledger.apply(change))
+        if path is not None and row.state is State.DOWNLOADED:
+            await self._log.add(row)
+            tell(logging.INFO, "moved", row, f"{source} -> {path}")
+        return True
+
+
+def _belongs(path: str, record: Record) -> dict[str, str]:
+    return {"output_path": path, "output_dir": record.root}
+
+
+def _move_parts(root: Root, row: Record, path: str) -> str:
+    """Move a clip's further files to beside it; returns the row's ``parts`` as they are then."""
+    parts = json.loads(row.parts or "[]")
+    for one in parts:
+        if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):
+            target = part_path(path, str(one["part"]))
+            one["path"] = clips.move(root, one["path"], target, str(one["sha256"])) or one["path"]
+    return json.dumps(parts)

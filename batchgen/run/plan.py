@@ -1,0 +1,289 @@
+"""What a run would do about each job, and why. Pure: a job and what the ledger says of it go in, a step comes out."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
+from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
+from batchgen.money.prices import cost_usd
+from batchgen.request.request import canonical, is_url
+from batchgen.run.failures import EXCUSED, Cause
+
+MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose
+MAX_REFUSED = 2  # the same where the API blames what was sent: nobody pays for the same words three times
+MAX_ANY = (
+    8  # the same for whatever reason: the words that blame a service may be wrong, and every task is paid
+)
+SUPERSEDED = "superseded"  # the folder beside the clips for those that others have replaced
+
+
+class Action(enum.StrEnum):
+    """What a run would do about a job."""
+
+    CREATE = "create"  # pays
+    RETRY = "retry"  # pays: the last task failed
+    SETTLE = "settle"  # ask whether an uncertain create made a task
+    FOLLOW = "follow"  # wait for the end of its task
+    DOWNLOAD = "download"  # bring home a clip that is ready
+    DONE = "done"
+    REJECTED = "rejected"  # refused before; waits until it changes
+    FAILED = "failed"  # failed as often as it may
+    CHANGED = "changed"  # paid, and the manifest says something else now
+    ABANDONED = "abandoned"  # a person gave it up
+    UNUSABLE = "unusable"  # its image failed the checks
+    WAITING = "waiting"  # its image is still being written
+
+
+PAYS = frozenset({Action.CREATE, Action.RETRY})
+
+_ACTIONS: Mapping[State, tuple[Action, str]] = {
+    State.SUBMITTING: (Action.SETTLE, "an earlier run stopped while it was being created"),
+    State.UNKNOWN: (Action.SETTLE, "nobody knows whether its create was accepted"),
+    State.SUBMITTED: (Action.FOLLOW, "its task was made"),
+    State.SUCCEEDED: (Action.DOWNLOAD, "its clip is ready"),
+    State.DOWNLOADED: (Action.DONE, "its clip is here"),
+}
+
+
+class Step(NamedTuple):
+    """One job's part of a plan. ``cost`` is in US dollars and 0 where nothing would be created."""
+
+    job: Job | UnusableJob
+    action: Action
+    external_task_id: str
+    reason: str
+    cost: float = 0.0
+    renamed: bool = False  # the row was made under another name
+
+
+def decide(
+    job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False
+) -> Step:
+    """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
+    mine = [row for row in known if row.digest == job.digest]
+    if len(mine) > 1:
+        mine.sort(key=lambda row: (row.state in MAY_BE_PAID, *_order(row)))
+    last = mine[-1] if mine else None
+    if last is not None and last.state in MAY_BE_PAID:
+        action, reason = _ACTIONS[last.state]
+        return Step(job, action, last.external_task_id, reason)
+    paid = max(
+        (row for row in known if row.digest != job.digest and row.state in MAY_BE_PAID),
+        key=_order,
+        default=None,
+    )
+    if paid is not None and (last is None or last.number < paid.number) and not accept_changes:
+        reason = f"paid as {paid.external_task_id}, and changed since"
+        return Step(job, Action.CHANGED, paid.external_task_id, reason)
+    if last is not None and last.error_code == ABANDONED:
+        return Step(job, Action.ABANDONED, last.external_task_id, "given up by hand")
+    if last is not None and last.state is State.REJECTED and not retry_failed:
+        return Step(job, Action.REJECTED, last.external_task_id, "refused before")
+    series = [row for row in known if row.base_id == job.external_task_id]
+    newest = max(series, key=_order, default=None)
+    if newest is None:
+        return _pays(job, Action.CREATE, job.external_task_id, "new" if paid is None else "changed; accepted")
+    if newest.state in (State.PENDING, State.REJECTED):
+        reason = "not created yet" if newest.state is State.PENDING else "refused before; sent again"
+        return _pays(job, Action.CREATE, newest.external_task_id, reason)
+    following = next_id(newest.base_id, newest.external_task_id)
+    if newest.digest != job.digest:
+        return _pays(
+            job, Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
+        )
+    failed = [row.error_code for row in mine if row.state is State.FAILED]
+    counted = sum(code not in EXCUSED for code in failed)
+    cancelled = newest.error_code == Cause.CANCELLED
+    if not may_retry(failed) and not retry_failed:
+        reason = "its task was cancelled" if cancelled else f"its task failed {len(failed)} times"
+        return Step(job, Action.FAILED, newest.external_task_id, reason)
+    if cancelled:
+        return _pays(job, Action.RETRY, following, "its task was cancelled; another one")
+    if newest.error_code in EXCUSED:
+        return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
+    return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
+
+
+def may_retry(failed: Sequence[str | None]) -> bool:
+    """Whether a job whose tasks failed with these causes, the newest last, gets another one by itself.
+
+    Not after one that somebody cancelled: that was meant.
+    """
+    if failed and failed[-1] == Cause.CANCELLED:
+        return False
+    counted = sum(code not in EXCUSED for code in failed)
+    return counted < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED and len(failed) < MAX_ANY
+
+
+def plan(
+    manifests: Sequence[Manifest],
+    history: Mapping[tuple[str, str, int], Sequence[Brief]],
+    series: Mapping[str, Sequence[Brief]],
+    twins: Mapping[str, Sequence[Twin]],
+    given_up: Container[tuple[tuple[str, str, int], str]] = (),
+    *,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+) -> Iterator[Step]:
+    """The steps of all jobs, in the manifests' order.
+
+    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
+    ``twins`` by digest: a job without rows may be one that had another name when it was paid. ``given_up`` has the
+    keys and the evidence of unusable jobs that a person gave up.
+    """
+    names = {manifest.name for manifest in manifests}
+    present = {job.key: job.digest for manifest in manifests for job in manifest.jobs} if twins else {}
+    skipped = {key for manifest in manifests for key in manifest.skipped}
+    taken: set[str] = set()
+    for manifest in manifests:
+        for job in manifest.jobs:
+            known = history.get(job.key, ())
+            elsewhere = series.get(job.external_task_id, ())
+            rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
+            step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+            if job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
+                free = (one for one in twins[job.digest] if one.row.external_task_id not in taken)
+                twin = next((one for one in free if _was(one, job, present, skipped)), None)
+                moved = twin is not None and twin.key[0] in names
+                if twin is not None and (moved or step.action in PAYS):
+                    step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
+            if step.external_task_id in taken:
+                reason = f"{step.external_task_id} is another job's in these manifests by now"
+                step = Step(job, Action.CHANGED, step.external_task_id, reason)
+            elif step.action is not Action.CHANGED:
+                taken.add(step.external_task_id)
+            yield step
+        for bad in manifest.unusable:
+            if (bad.key, bad.evidence) in given_up:
+                yield Step(bad, Action.ABANDONED, "", "its image failed the checks; given up by hand")
+                continue
+            action = Action.WAITING if bad.waits else Action.UNUSABLE
+            yield Step(bad, action, "", f"{bad.problem.text} ({bad.problem.place})")
+
+
+def _was(
+    twin: Twin,
+    job: Job,
+    present: Mapping[tuple[str, str, int], str],
+    skipped: Container[tuple[str, str, int]],
+) -> bool:
+    """Whether ``job`` may be the one that ``twin`` was paid for: that one is gone, or asks for something else now.
+
+    ``present`` has the digests of the manifests' jobs. So all of a list are found whose names moved on by one.
+    """
+    return twin.key[2] == job.take and twin.key not in skipped and present.get(twin.key) != twin.row.digest
+
+
+def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step:
+    """The clip was paid under another name. Where that name's manifest isn't here, a person has to say."""
+    manifest, job_id, _ = twin.key
+    action, reason = _ACTIONS[twin.row.state]
+    if moved:
+        reason = f"{reason}, made as {manifest}/{job_id}"
+        return Step(job, action, twin.row.external_task_id, reason, renamed=True)
+    if accept_changes:
+        return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
+    reason = (
+        f"paid as {manifest}/{job_id}, which is not in these manifests; where this one was renamed,"
+        f" `name: {_yaml(manifest)}` in it keeps the clip"
+    )
+    return Step(job, Action.CHANGED, twin.row.external_task_id, reason)
+
+
+def _yaml(name: str) -> str:
+    """A name as it is written into a manifest, so that it is read as the same text."""
+    plain = re.fullmatch(r"(?!(?i:null|true|false)$)[A-Za-z_][\w.-]*", name, re.ASCII)
+    return name if plain else json.dumps(name, ensure_ascii=False)
+
+
+def differences(before: str, after: str) -> str:
+    """What changed between two canonical requests, field by field; images by the first digits of their digests."""
+    old, new = json.loads(before), json.loads(after)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return "; ".join(f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}" for name in names)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict) and isinstance(value.get("sha256"), str):
+        return f"bytes {value['sha256'][:12]}"
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def new_row(job: Job, external_task_id: str) -> Record:
+    """The ledger's row for one of a job's tasks, before anything is known of it."""
+    return Record(
+        external_task_id=external_task_id,
+        base_id=job.external_task_id,
+        manifest=job.manifest,
+        job_id=job.id,
+        take=job.take,
+        digest=job.digest,
+        canonical=canonical(job.request),
+        state=State.PENDING,
+        output_path=output_path(job),
+        cost_usd_estimate=cost_usd(job.request),
+        image=image_name(job.request),
+        output_dir=job.output_dir,
+    )
+
+
+def image_name(request: Mapping[str, Any]) -> str | None:
+    """The path or URL of the picture that a checked request begins with (or ends with); None for Base64."""
+    image = request.get("image", request.get("image_tail"))
+    if isinstance(image, ImageFile):
+        return image.path
+    return image if isinstance(image, str) and is_url(image) else None
+
+
+def output_path(job: Job) -> str:
+    """Where a job's clip belongs, unless another clip is there."""
+    return clip_path(job.output_dir, *job.key)
+
+
+def clip_path(output_dir: str, manifest: str, job_id: str, take: int) -> str:
+    """The plain name of a job's clip."""
+    name = job_id if take == 1 else f"{job_id}.take{take}"
+    return os.path.join(output_dir, manifest, f"{name}.mp4")
+
+
+def superseded_path(path: str) -> str:
+    """Where a clip goes whose plain name another clip of its job takes."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, SUPERSEDED, name)
+
+
+def part_path(path: str, part: str) -> str:
+    """Where a further file of the clip at ``path`` belongs: ``ID.part2.mp4`` beside ``ID.mp4``."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.{part}{suffix}" if part else path
+
+
+def next_id(base_id: str, external_task_id: str) -> str:
+    """The id of the try after ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
+    return f"{base_id}~{_number(base_id, external_task_id) + 1}"
+
+
+def tries(step: Step | None) -> int:
+    """Which of its job's tasks a step is about: 1, 2, ..."""
+    if step is None or not isinstance(step.job, Job):
+        return 1
+    return _number(step.job.external_task_id, step.external_task_id)
+
+
+def _pays(job: Job, action: Action, external_task_id: str, reason: str) -> Step:
+    return Step(job, action, external_task_id, reason, cost_usd(job.request))
+
+
+def _order(row: Brief) -> tuple[int, str]:
+    return _number(row.base_id, row.external_task_id), row.external_task_id
+
+
+def _number(base_id: str, external_task_id: str) -> int:
+    return int(external_task_id[len(base_id) + 1 :] or 1)

@@ -1,0 +1,159 @@
+"""A lost ledger, rebuilt from the clips' folders, and from the API by the ids of all jobs. Nothing here creates."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
+from batchgen.ledger.ledger import Ledger
+from batchgen.models import Change, Job, Manifest, State, TaskView
+from batchgen.run.asking import QUERIES, Asker
+from batchgen.run.failures import cause_of
+from batchgen.run.inventory import Inventory
+from batchgen.run.pacing import backoff
+from batchgen.run.plan import new_row, next_id, superseded_path
+
+TRIES = 6  # questions about one id before the recovery gives up
+SERIES = 100  # tasks of one job; an API that finds more would find any id
+SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before they are created
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What the API had: ``external_task_id`` -> task id of the tasks adopted; how many jobs nothing is known of."""
+
+    tasks: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
+
+
+async def doubtful(
+    ledger: Ledger, manifests: Sequence[Manifest], inventory: Inventory, *, thoroughly: bool = False
+) -> dict[str, bool]:
+    """Whether the ledger may have lost tasks of a manifest, by its name; clips beside which they stand are taken in.
+
+    It may where it has none, or hadn't all whose clips are there: then every job is asked for before it is created,
+    in this run and in those after it, until one has got to its end (:func:`trusted`). That a manifest is new looks
+    just the same, and costs questions.
+    """
+    doubts = {
+        one.name: ledger.note(f"doubtful:{one.name}") == "yes" or not ledger.knows(one.name)
+        for one in manifests
+    }
+    doubted = [name for name, doubt in doubts.items() if doubt]
+    for row in await inventory.take_in(manifests, doubted, thoroughly=thoroughly):
+        if row.manifest in doubts:
+            doubts[row.manifest] = True
+    for name, doubt in doubts.items():
+        if doubt and ledger.note(f"doubtful:{name}") != "yes":
+            await ledger.set_note(f"doubtful:{name}", "yes")
+    return doubts
+
+
+async def trusted(ledger: Ledger, manifest: str) -> None:
+    """Every job of the manifest has been asked for: what the ledger doesn't have, isn't."""
+    await ledger.set_note(f"doubtful:{manifest}", "no")
+
+
+async def recover(asker: Asker, inventory: Inventory, jobs: Iterable[Job]) -> Recovered:
+    """Ask for every job's id, and for its ``~2``, ``~3``, ... while they are found; adopt what the ledger hasn't.
+
+    Where none is found, the task is asked for that is named beside the clips, if the job had one that came home.
+    Raises AccountStop, or EndedEarly where an answer couldn't be had: what was found until then is kept.
+    """
+    ledger = inventory.ledger
+    result, queue = Recovered(), iter(jobs)
+    without: list[Job] = []
+
+    async def work() -> None:
+        without.extend([job for job in queue if not await _recover_job(asker, inventory, job, result)])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(QUERIES):
+                group.create_task(work())
+    except* BatchgenError as several:
+        first: BaseException = several
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+    paid = ledger.twins(job.digest for job in without)  # under another name
+    result.missing = sum(job.digest not in paid for job in without)
+    if result.missing:
+        await asker.lookups_work()
+    return result
+
+
+async def _recover_job(asker: Asker, inventory: Inventory, job: Job, result: Recovered) -> bool:
+    """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
+    ledger = inventory.ledger
+    name, known = job.external_task_id, False
+    views: dict[str, TaskView] = {}
+    while len(views) <= SERIES:
+        record = ledger.record(name)
+        known = known or record is not None
+        if record is None or record.task_id is None:
+            view = await _patiently(functools.partial(asker.look_up, name), name)
+            if view is None:
+                break
+            views[name] = view
+        name = next_id(job.external_task_id, name)
+    else:
+        text = f"the API finds a task for any id that it is asked for, such as {name}: nothing it finds can be believed"
+        raise EndedEarly(text, kind="unproven")
+    line = inventory.line_of(job)
+    if line is not None and not views and not known:
+        view = await _patiently(lambda: asker.named(line, job), line.task_id or "")
+        if view is not None:
+            views[job.external_task_id] = view
+    changes = {name: _recovered(name, view) for name, view in views.items()}
+    paid = [name for name, change in changes.items() if change.to is not State.FAILED]
+    for name, change in changes.items():
+        row = new_row(job, name)
+        if name in paid[:-1]:  # a later one is the clip of the job
+            row = row._replace(output_path=superseded_path(row.output_path))
+        await ledger.adopt(row, change)
+        result.tasks[name] = views[name].task_id
+    return known or bool(views)
+
+
+def _recovered(name: str, view: TaskView) -> Change:
+    """What the API says of a task that the ledger hadn't, as the row's first change."""
+    values = {"task_id": view.task_id, "submitted_at": view.created_at}
+    ended = {**values, "finished_at": view.updated_at, "units_charged": view.units_charged}
+    if view.status == "failed":
+        text = view.message or "the API gave no reason"
+        return Change(
+            name,
+            State.FAILED,
+            "recovered",
+            cause_of(view.message, view.raw_status).value,
+            text,
+            view.request_id,
+            ended,
+        )
+    if view.status == "succeed" and view.video_url and len(view.clips) == 1:
+        found = {**ended, "video_url": view.video_url}
+        return Change(name, State.SUCCEEDED, "recovered", None, None, view.request_id, found)
+    return Change(name, State.SUBMITTED, "recovered", None, None, view.request_id, values)
+
+
+async def _patiently(
+    ask: Callable[[], Coroutine[Any, Any, TaskView | ApiError | None]], name: str
+) -> TaskView | None:
+    """The task of that id; None where the API has none."""
+    answer: TaskView | ApiError | None = None
+    for turn in range(TRIES):
+        answer = await ask()
+        if answer is None or isinstance(answer, TaskView):
+            return answer
+        if isinstance(answer, NotFound):
+            return None
+        if isinstance(answer, AccountStop):
+            raise answer
+        await asyncio.sleep(backoff(turn, random.Random()))
+    raise EndedEarly(f"the API gave no answer about {name}: {answer}; run it again")

@@ -1,0 +1,325 @@
+"""One clip's way home: fetched, tried again for minutes, its address asked for anew. Never a create.
+
+Which file a clip gets and what is recorded of it is decided here; how its bytes come is decided in
+:mod:`batchgen.storage.download`. A task may have several files: its clip is at home when all of them are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from batchgen.advice import command
+from batchgen.errors import ApiError, DownloadError, NotFound
+from batchgen.http.addresses import spelt
+from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.transitions import CLIP_GONE
+from batchgen.models import ClipLink, Job, Record, State, TaskView
+from batchgen.run.asking import Asker
+from batchgen.run.creating import tell, write
+from batchgen.run.inventory import Inventory
+from batchgen.run.outcomes import Outcome
+from batchgen.run.pacing import backoff
+from batchgen.run.plan import output_path, part_path
+from batchgen.run.pool import Work
+from batchgen.run.survey import unmounted
+from batchgen.storage import clips
+from batchgen.storage.partfile import Kept
+
+if TYPE_CHECKING:
+    from batchgen.storage.download import Downloads
+    from batchgen.storage.transfer import Clip, Transfer
+
+DOWNLOADS = 4  # in flight at once
+TRIES = 4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
+PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
+KEPT = 30 * 86400.0  # seconds after which the API deletes results
+PART_KEPT = "part_kept"  # the event that says what is left of a clip's files
+LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
+
+
+class Retrieval:
+    """Brings the clips of one run home. In seconds, for each clip: ``patience`` without progress, ``most`` in all.
+
+    Of clips that took too long, the next ones have less: so many slow ones cost hardly more than a few.
+    """
+
+    def __init__(
+        self, ledger: Ledger, asker: Asker, downloads: Downloads, inventory: Inventory,
+        *, patience: float, most: float,
+    ) -> None:  # fmt: skip
+        self._ledger, self._asker, self._downloads, self._inventory = ledger, asker, downloads, inventory
+        self._patience, self._most = patience, most
+        self._late = 0  # clips that took too long
+        self._rng = random.Random()
+        self._places = asyncio.Semaphore(DOWNLOADS)
+
+    async def bring_home(self, work: Work, record: Record) -> Outcome | None:
+        """Download the clip of a task that has ended well. Returns its end for this run; None: its row has it."""
+        record, root = await self._placed(work, record)
+        if (why := unmounted(self._ledger, root)) is not None:
+            return Outcome(f"its clip is paid and waits: {why}; mount it and run again")
+        way = _Way(links(record), self._kept(record))
+        now = asyncio.get_running_loop().time
+        failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
+        last = math.inf  # when its time is over, which begins with its first turn
+        refused = False
+        try:
+            while (link := way.next) is not None:
+                transfer = way.transfers.get(link.part)
+                if transfer is None:
+                    transfer = way.transfers[link.part] = self._downloads.transfer(
+                        part_path(record.output_path, link.part), root=root,
+                        believe_after=self._patience / 4, kept=way.kept.pop(link.part, None),
+                    )  # fmt: skip
+                try:
+                    queued = now()
+                    async with self._places:
+                        last = now() + self._allowed if last == math.inf else last + now() - queued
+                        way.home[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
+                    if way.came(link.part, math.inf):
+                        failed, since, last = 0, now(), last + self._allowed
+                    continue
+                except DownloadError as caught:
+                    error = caught
+                if error.refused:
+                    if refused:
+                        return await self._refused(work, record, error)
+                    refused = True  # another address may do, and the API may be found where this one is
+                    record = work.record = await self._ask_anew(record, way)
+                    continue
+                if way.came(link.part, transfer.part.size):
+                    failed, since = 0, now()
+                failed += 1
+                if str(error) != said:  # once: the history of a night is not to be of tries
+                    said = str(error)
+                    record = await write(
+                        self._ledger, record, State.SUCCEEDED, "download_failed", message=said
+                    )
+                    work.record = record
+                wait = self._wait(failed, error)
+                late = now() + wait >= last
+                if late or (failed >= TRIES and (error.local or now() - since >= self._patience)):
+                    self._late += late
+                    return await self._not_home(work, record, error, way)
+                await asyncio.sleep(wait)
+                record = work.record = await self._ask_anew(record, way)
+        finally:
+            await self._leave(work, way)
+        await self._at_home(work, record, way)
+        return None
+
+    @property
+    def _allowed(self) -> float:
+        """Seconds that the next file of a clip may take."""
+        return max(self._most / (1 + self._late // DOWNLOADS), min(self._patience / 4, self._most))
+
+    def _kept(self, record: Record) -> dict[str, Kept]:
+        """What an earlier run left of its files, by their parts."""
+        found: dict[str, Kept] = {}
+        for event in self._ledger.events(record.external_task_id):
+            if event.event == PART_KEPT:
+                parts = event.detail.get("parts")
+                each = parts.items() if isinstance(parts, dict) else ()
+                found = {part: kept for part, value in each if (kept := Kept.read(value)) is not None}
+        return found
+
+    async def _leave(self, work: Work, way: _Way) -> None:
+        """Whatever ends the download: write down what is left of files that did not come whole, for the next run."""
+        record, left = work.record, way.left
+        if left and record is not None and record.state is State.SUCCEEDED:
+            detail = {"parts": {part: kept._asdict() for part, kept in left.items()}}
+            work.record = await write(
+                self._ledger, record, State.SUCCEEDED, PART_KEPT, message=record.error_message, detail=detail
+            )
+
+    def _wait(self, failed: int, error: DownloadError) -> float:
+        """Seconds before the next try: growing, jittered, and as long as the clip's host asks for."""
+        wait = backoff(
+            failed - 1, self._rng, first=min(1.0, self._patience / 8), cap=min(30.0, self._patience / 4)
+        )
+        return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
+
+    async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> Outcome:
+        """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
+        if error.gone and way.asked and (age := _age(record)) > KEPT:
+            way.clear()
+            if record.video_sha256 is not None:
+                return await self._lost(work, record)
+            return Outcome(
+                f"its clip is gone: {error}, {age / 86400:.0f} days after its task ended (results are deleted after 30);"
+                f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up",
+                "vanished",
+            )
+        then = "fetches it again"
+        if came := sum(kept.size for kept in way.left.values()):
+            then = f"goes on after the {came / (1 << 20):.1f} MiB that came"
+        return Outcome(f"its clip is paid and not home yet: {error}; the next run {then}, at no cost")
+
+    async def _refused(self, work: Work, record: Record, error: DownloadError) -> Outcome:
+        """Neither a second try nor waiting changes that an address is one that is not asked."""
+        work.record = await write(
+            self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
+        )
+        return Outcome(f"its clip is paid and lies at its host, which deletes it after 30 days: {error}")
+
+    async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
+        """All files are there: write it down."""
+        clip = way.home[""]
+        notes = "; ".join(
+            f"{part}: {one.note}" if part else one.note for part, one in way.home.items() if one.note
+        )
+        parts = [
+            {"part": part, "url": way.urls[part], "path": one.path, "sha256": one.sha256}
+            for part, one in way.home.items()
+            if part
+        ]
+        job = work.step.job if work.step is not None and isinstance(work.step.job, Job) else None
+        columns = {
+            "video_url": way.urls[""],
+            "video_path": clip.path,
+            "video_sha256": clip.sha256,
+            "video_size": clip.size,
+            "parts": json.dumps(parts) if parts else None,
+        }
+        work.record = await self._inventory.keep(record, job, notes, **columns)
+        if notes:
+            tell(logging.WARNING, "odd_clip", record, notes)
+        for one in (
+            work.record.video_path,
+            *(part["path"] for part in json.loads(work.record.parts or "[]")),
+        ):
+            tell(logging.INFO, "downloaded", record, str(one))
+
+    async def _placed(self, work: Work, record: Record) -> tuple[Record, str]:
+        """The row with the path that its clip belongs to now, and the output folder that the path lies in."""
+        if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != record.root:
+            values = {"output_path": output_path(job), "output_dir": job.output_dir}
+            detail = {"from": record.output_path}
+            record = work.record = await write(
+                self._ledger, record, State.SUCCEEDED, "moved", detail=detail, **values
+            )
+        return record, record.root
+
+    async def fetch_again(self, work: Work, record: Record) -> Outcome | None:
+        """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
+        where = f"its clip is no longer at {clips.absent(record)}"
+        try:
+            view = await self._asker.ask(record.task_id or "")
+        except ApiError as error:
+            if isinstance(error, NotFound) and _age(record) > KEPT:
+                return await self._lost(work, record)
+            text = f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
+            return Outcome(text, State.SUCCEEDED.value)
+        values = addresses(record, view)
+        if not values:
+            if _age(record) > KEPT:
+                return await self._lost(work, record)
+            text = f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
+            return Outcome(text, State.SUCCEEDED.value)
+        work.record = await write(
+            self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
+        )
+        tell(logging.INFO, "clip_missing", record, f"{where}: fetched again, at no cost")
+        return None
+
+    async def _lost(self, work: Work, record: Record) -> Outcome:
+        """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
+        text = f"its clip was at {clips.absent(record)} and is no longer there, and the API has deleted it"
+        work.record = await write(
+            self._ledger, record, State.DOWNLOADED, "clip_gone", code=CLIP_GONE, message=text
+        )
+        advice = "a copy that is put back there is found by the next run. Nothing is paid or asked for again"
+        return Outcome(f"{text}; {advice}", "vanished")
+
+    async def _ask_anew(self, record: Record, way: _Way) -> Record:
+        """Addresses expire: ask for the task's present ones."""
+        way.asked = False
+        try:
+            view = await self._asker.ask(record.task_id or "")
+        except NotFound:
+            way.asked = True
+        except ApiError:
+            pass
+        else:
+            way.asked = True
+            values = addresses(record, view)
+            if values and values != {name: getattr(record, name) for name in values}:
+                record = await write(self._ledger, record, State.SUCCEEDED, "new_url", **values)
+                way.lead(links(record))
+        return record
+
+
+class _Way:
+    """Where one clip stands: the addresses of its files, those that came, those on their way, those of earlier runs."""
+
+    def __init__(self, found: list[ClipLink], kept: dict[str, Kept]) -> None:
+        self.home: dict[str, Clip] = {}
+        self.transfers: dict[str, Transfer] = {}
+        self.kept = kept
+        self._most: dict[str, float] = {}  # bytes that a file had at most; infinite once it was whole
+        self.asked = False  # whether the API said where the clip is when it was asked last
+        self.urls = {link.part: link.url for link in found}
+
+    @property
+    def next(self) -> ClipLink | None:
+        """The next file to fetch; None where all are home."""
+        return next((ClipLink(part, url) for part, url in self.urls.items() if part not in self.home), None)
+
+    @property
+    def left(self) -> dict[str, Kept]:
+        """What a later run can go on with, by its part."""
+        return self.kept | {
+            part: kept
+            for part, transfer in self.transfers.items()
+            if part not in self.home and (kept := transfer.kept) is not None
+        }
+
+    def came(self, part: str, size: float) -> bool:
+        """So much of a file has come. Returns whether that is progress: more than there ever was in this run."""
+        most = self._most.get(part, 0.0)
+        progress = most < math.inf and size >= most + PROGRESS
+        if progress:
+            self._most[part] = size
+        return progress
+
+    def lead(self, found: list[ClipLink]) -> None:
+        """The API has given other addresses. Where it has more files now or fewer, all may be others."""
+        if [link.part for link in found] != list(self.urls):
+            self.clear()
+            self.home.clear()
+        self.urls = {link.part: link.url for link in found}
+
+    def clear(self) -> None:
+        """Throw away what didn't come whole."""
+        for transfer in self.transfers.values():
+            transfer.part.discard()
+        self.transfers.clear()
+        self.kept.clear()
+
+
+def addresses(record: Record, view: TaskView) -> dict[str, Any]:
+    """The columns that keep where a task's files are; the watermarked ones where the request asked for them."""
+    if not view.clips:
+        return {}
+    asked = json.loads(record.canonical).get("watermark_info") or {}
+    further = [link for link in view.clips[1:] if asked.get("enabled") or not link.part.endswith("watermark")]
+    parts = [{**link._asdict(), "path": None, "sha256": None} for link in further]
+    return {"video_url": view.video_url, "parts": json.dumps(parts) if parts else None}
+
+
+def links(record: Record) -> list[ClipLink]:
+    """Where a row's files are, the clip itself first."""
+    parts = json.loads(record.parts) if record.parts else []
+    found = [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
+    return [ClipLink(part, spelt(url) or url) for part, url in found]
+
+
+def _age(record: Record) -> float:
+    """Seconds since its task ended, as far as that is known."""
+    return time.time() - (record.finished_at or record.submitted_at or record.created_at)

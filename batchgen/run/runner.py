@@ -1,0 +1,229 @@
+"""The run that holds many lives: who starts, what ends it early, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
+from batchgen.models import Record, State
+from batchgen.run.asking import Asker
+from batchgen.run.inventory import Inventory
+from batchgen.run.life import Lives
+from batchgen.run.outcomes import Outcome
+from batchgen.run.pacing import Waits
+from batchgen.run.plan import PAYS, Action, Step, tries
+from batchgen.run.pool import Lane, Pool, Work
+from batchgen.run.tally import Ending, Tally
+
+if TYPE_CHECKING:
+    from batchgen.api.api import Api
+    from batchgen.storage.download import Downloads
+
+GRACE = 5.0  # seconds that creates in flight have to end once the run was told to end
+
+
+class Runner:
+    """One run. Its pool has the lanes of all manifests in the plan."""
+
+    def __init__(
+        self, inventory: Inventory, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
+        *, clock: Callable[[], float] = time.time, rng: random.Random | None = None,
+    ) -> None:  # fmt: skip
+        self.tally = tally
+        self.ended: BatchgenError | None = None  # why the run ended before its work did
+        self._pool = pool
+        self._api = api
+        self._ledger = inventory.ledger
+        self._lives = Lives(inventory, api, downloads, pool, waits, self.end, clock, rng or random.Random())
+        self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._leaving = False  # nothing is left but tasks that are not waited for
+        self._bug: BaseException | None = None  # what no life should ever raise
+
+    @property
+    def asker(self) -> Asker:
+        """The run's way to ask the API, for what comes before the first job."""
+        return self._lives.asker
+
+    @property
+    def stops(self) -> list[BatchgenError]:
+        """What went wrong so that creates, or the run, stopped before all was done."""
+        return [reason for reason in (self._lives.creates.verdict, self.ended) if reason is not None]
+
+    @property
+    def total(self) -> int:
+        """Jobs of the plan and open rows beside it, as far as known."""
+        return self.finished + len(self._tasks) + self._pool.waiting
+
+    @property
+    def finished(self) -> int:
+        """Those of them that have ended for this run."""
+        return self.tally.finished
+
+    def end(self, reason: BatchgenError, *, answers: float = 0.0) -> None:
+        """End early: no new creates, a few seconds for those in flight, everything else stops where it is safe.
+
+        ``answers``: seconds that creates in flight have to be sent, and as long again to be answered, instead.
+        """
+        self._api.hurry(answers or GRACE, answers=answers)
+        if self.ended is None:
+            self.ended = reason
+            self._pool.close(reason)
+            self._lives.changed.set()
+
+    async def run(
+        self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
+    ) -> None:
+        """Do what ``steps`` (none of them settled) and ``open_records`` (rows with something left to do) ask for."""
+        lanes = {lane.name: lane for lane in self._pool.lanes}
+        planned: dict[str, Step] = {}
+        for step in steps:
+            if step.action in PAYS:
+                lane = lanes[step.job.manifest]
+                lane.queue.append(Work(lane, step))
+            else:
+                planned[step.external_task_id] = step
+        for lane in lanes.values():  # those that fail every night must not stop a run before the others' turn
+            lane.queue = deque(sorted(lane.queue, key=lambda work: tries(work.step)))
+        for record in open_records:
+            planned_step = planned.pop(record.external_task_id, None)
+            name = planned_step.job.manifest if planned_step is not None else record.manifest
+            work = Work(lanes.get(name) or Lane(name), planned_step, record)
+            if record.state not in (State.SUCCEEDED, State.DOWNLOADED):  # those hold no slot
+                self._pool.found(work)
+            self._spawn(work)
+        for step in planned.values():  # the ledger has gone on since the plan was made
+            self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
+        await self._feed(submit_only)
+        await self._wind_up()
+        if self._bug is not None:
+            raise self._bug
+
+    async def _feed(self, submit_only: bool) -> None:
+        """Start lives as the pool permits, until nothing is left to start or to wait for."""
+        pool, changed = self._pool, self._lives.changed
+        now = asyncio.get_running_loop().time
+        while self.ended is None:
+            changed.clear()
+            if (work := pool.next(now())) is not None:
+                self._spawn(work)
+                continue
+            if self._only_overdue(now()):
+                if (work := pool.next(now(), overdue=True)) is not None:
+                    self._spawn(work)
+                    continue
+                if pool.shut and not pool.resting:
+                    self._leaving = True
+                    if pool.has_pending:
+                        text = "tasks that have not ended hold every slot"
+                        pool.close(EndedEarly(text, kind="stuck"))
+                    return
+            left = bool(self._tasks) or pool.resting
+            if not pool.has_pending and (submit_only or not left) and not self._unsettled():
+                return
+            try:
+                async with asyncio.timeout(pool.delay(now())):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    def _only_overdue(self, now: float) -> bool:
+        """Whether tasks go on, and none of them is still waited for; some may have been left to the next run already.
+
+        One that has given its slot back goes on as well, where it called itself ended and then no longer.
+        """
+        late = self._pool.late(now)
+        return (bool(self._tasks) or self._pool.slots.running > 0) and all(
+            work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
+        )
+
+    def _unsettled(self) -> bool:
+        """Whether a life goes on that has no task id yet."""
+        return any(work.record is None or work.record.task_id is None for work in self._tasks.values())
+
+    async def _wind_up(self) -> None:
+        """Let creates end, stop the rest, and count what never began."""
+        for task, work in list(self._tasks.items()):
+            if work.asking:  # which may wait for an hour, where the API says so
+                task.cancel()
+        while self._pool.slots.creating:
+            self._lives.changed.clear()
+            await self._lives.changed.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._pool.lanes:
+            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.resting)):
+                work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)
+                self._count(work)
+            lane.again.clear()
+            lane.queue.clear()
+            lane.resting.clear()
+
+    def _spawn(self, work: Work) -> None:
+        task = asyncio.create_task(self._life(work))
+        self._tasks[task] = work
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        work = self._tasks.pop(task)
+        self._lives.changed.set()
+        if task.cancelled():  # before its first step
+            self._count(work)
+        elif (error := task.exception()) is not None:
+            self._bug = self._bug or error
+            self.end(EndedEarly(f"a bug: {error!r}"))
+
+    async def _life(self, work: Work) -> None:
+        work.outcome = Outcome()
+        try:
+            work.outcome = await self._alive(work)
+        except TransitionError as error:  # of this job alone
+            work.outcome = Outcome(str(error))
+        except LedgerError as error:
+            self.end(error)
+        ended = work.record is None or work.record.state is not State.SUBMITTED
+        if ended or work.outcome.bucket is not None:
+            self._pool.ended(work)  # else its task goes on, and holds its slot
+        if not work.outcome.again:
+            self._count(work)
+        elif work.outcome.rest:
+            self._pool.rest(work, asyncio.get_running_loop().time())
+        else:
+            work.lane.again.append(work)
+
+    async def _alive(self, work: Work) -> Outcome:
+        try:
+            return await self._lives.live(work)
+        except asyncio.CancelledError:  # the run ends; the ledger has where this job stands
+            return await self._lives.follower.leave(work) if self._leaving else Outcome()
+
+    def _count(self, work: Work) -> None:
+        record, step, text = work.record, work.step, work.outcome.text
+        bucket = work.outcome.bucket or (record.state.value if record is not None else State.PENDING.value)
+        if bucket == State.SUBMITTING:
+            bucket = State.UNKNOWN.value
+        if bucket == State.PENDING and (work.failed or (step is not None and step.action is Action.RETRY)):
+            bucket = "retry"
+        work.lane.left += bucket in (State.PENDING, "retry", "unrecorded")
+        self.tally.failed_tasks += work.failed
+        self.tally.created[State.FAILED.value] += work.failed_paid
+        if work.paid and record is not None:
+            settled = record.state is not State.SUBMITTING
+            self.tally.created[record.state.value if settled else State.UNKNOWN.value] += 1
+        if step is not None:
+            self.tally.buckets[bucket] += 1
+        elif text or bucket != State.FAILED:  # else a later try has taken its place
+            self.tally.others[bucket] += 1
+        if text:
+            name = (step.job.manifest, step.job.id, step.job.take) if step is not None else None
+            name = name or (
+                (record.manifest, record.job_id, record.take) if record is not None else ("", "", 1)
+            )
+            task = record.external_task_id if record is not None else work.outcome.about
+            task = task or (step.external_task_id if step is not None else "")
+            self.tally.endings.append(Ending(bucket, *name, task, text))

@@ -1,0 +1,73 @@
+"""Where the jobs of a run ended, each in one bucket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from batchgen.run.plan import Action, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that did not end well, and what a person has to know about it."""
+
+    bucket: str
+    manifest: str
+    job_id: str
+    take: int
+    external_task_id: str
+    text: str
+
+
+#: Steps that end in a bucket without anything being done.
+_SETTLED = {
+    Action.DONE: "downloaded",
+    Action.REJECTED: "rejected",
+    Action.FAILED: "failed",
+    Action.CHANGED: "changed",
+    Action.UNUSABLE: "unusable",
+    Action.WAITING: "waiting",
+    Action.ABANDONED: "abandoned",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
+
+    The buckets are the ledger's states, and ``retry`` (the last task failed, and a run makes another), ``changed``,
+    ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
+    ``others`` counts the same for rows that the ledger had open and the plan doesn't mention. ``created`` has what
+    became of the creates that this run pays for, by state: it sums to their number, where a job can have several.
+    ``failed_tasks`` are all that ended failed meanwhile, whoever created them.
+    """
+
+    buckets: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    endings: list[Ending] = field(default_factory=list)
+    created: Counter[str] = field(default_factory=Counter)
+    failed_tasks: int = 0
+
+    @property
+    def finished(self) -> int:
+        """How many have ended for this run; a job whose image can't be sent was none for it to begin with."""
+        ended = self.buckets.total() + self.others.total()
+        return ended - self.buckets["unusable"] - self.buckets["waiting"]
+
+    def settle(self, steps: Iterable[Step]) -> list[Step]:
+        """Count the steps that nothing is done about, and return the others."""
+        left = []
+        for step in steps:
+            bucket = _SETTLED.get(step.action)
+            if bucket is None:
+                left.append(step)
+                continue
+            self.buckets[bucket] += 1
+            if step.action not in (Action.DONE, Action.ABANDONED):
+                job = step.job
+                self.endings.append(
+                    Ending(bucket, job.manifest, job.id, job.take, step.external_task_id, step.reason)
+                )
+        return left

@@ -1,0 +1,1 @@
+"""Clips on their way to the disk, and the folders that they lie in."""

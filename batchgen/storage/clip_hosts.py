@@ -1,0 +1,157 @@
+"""Which hosts clips are fetched from: public ones over https, and what whoever starts the program has named.
+
+The addresses of clips are a stranger's words. Without this, they could have anything asked that this machine can reach.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
+
+from batchgen.http import networks
+from batchgen.http.addresses import origin_of
+from batchgen.http.networks import Kind
+
+LONGEST_NAME = 253  # characters of a host
+
+_NAME = re.compile(r"\.?[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ENTRY = re.compile(
+    r"(?:(https?)://)?(?:\*(?=\.))?(\[[^]]*\]|[^\[\]/:@]*|[0-9A-Fa-f:.]+)(/\d{1,3})?/?", re.IGNORECASE
+)
+
+
+class Refused(Exception):
+    """A host that is not asked; the text says why and what whoever trusts it can do."""
+
+
+class Entry(NamedTuple):
+    """One entry of ``--clip-hosts``: a name, the end of names where it begins with a dot, or a network.
+
+    ``plain``: without TLS as well.
+    """
+
+    name: str
+    network: IPv4Network | IPv6Network | None = None
+    plain: bool = False
+
+    def holds(self, host: str) -> bool:
+        """Whether a host is meant by its text."""
+        if self.network is not None:
+            address = networks.literal(host)
+            return address is not None and address in self.network
+        return host == self.name or (self.name.startswith(".") and host.endswith(self.name))
+
+
+def entries(text: str) -> tuple[Entry, ...]:
+    """What ``--clip-hosts`` names, separated by commas or spaces. Raises ValueError."""
+    return tuple(map(_entry, re.split(r"[,\s]+", text.strip(", \t\n")))) if text.strip(", \t\n") else ()
+
+
+def _entry(text: str) -> Entry:
+    match = _ENTRY.fullmatch(text)
+    scheme, host, bits = match.groups() if match else (None, "", None)
+    plain, host = (scheme or "").lower() == "http", host.strip("[]")
+    if match and (bits or networks.literal(host) is not None):
+        try:
+            return Entry("", ipaddress.ip_network(f"{host}{bits or ''}", strict=False), plain)
+        except ValueError:
+            host = ""
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError:
+            host = ""
+    if not _NAME.fullmatch(host) or ".." in host:
+        said = "an entry with a user" if "@" in text else repr(text[:80])
+        raise ValueError(
+            f"{said} is no host; write HOST, .DOMAIN, ADDRESS, NETWORK/BITS, or http://HOST for one without TLS"
+        )
+    return Entry(host.lower().rstrip("."), None, plain)
+
+
+class ClipHosts:
+    """The hosts that clips of one API may come from.
+
+    With an API at ``https``, that is ``https`` alone. Addresses that aren't on the public internet are taken where the
+    API itself is: by its own address in ``base_url``, or where it was reached. ``reached`` is looked at anew each time.
+    """
+
+    def __init__(
+        self, base_url: str = "http://127.0.0.1", allowed: Iterable[Entry] = (), reached: Collection[str] = ()
+    ) -> None:
+        origin = origin_of(base_url)
+        self._tls = origin is None or origin[0] == "https"
+        self._own = _kind(origin[1]) if origin else None
+        self._allowed, self._reached = tuple(allowed), reached
+
+    def check(self, url: str, *, proxied: bool) -> None:
+        """Raise Refused where an address is not to be asked, as far as its text tells.
+
+        Names are judged by :meth:`among` once they are resolved, but for those that a proxy resolves (``proxied``):
+        there a name that only a network of its own knows is refused.
+        """
+        scheme, host, _ = origin_of(url) or ("", "", 0)
+        bare = _bare(host)
+        address, kind = networks.literal(bare), _kind(bare)
+        if kind == "private" and address is None and not proxied:
+            kind = None
+        plain = scheme == "http" and self._tls
+        entry = f"http://{host.rstrip('.')}" if plain else bare
+        if not _is_host(bare, address):
+            raise Refused("no host of clips is spelt like that")
+        if not self._takes(bare, kind):
+            raise Refused(_why(kind, entry))
+        if plain and not any(one.plain and one.holds(bare) for one in self._allowed):
+            raise Refused(f"it is not encrypted, and the API is; {_remedy(entry)}")
+
+    def among(self, host: str, found: Sequence[str]) -> list[str]:
+        """Those of a host's addresses that may be connected to. Raises Refused where there are none left.
+
+        One on the public internet is enough: a name may have others that are of use inside of its own network alone.
+        """
+        kinds = {one: networks.kind_of(ipaddress.ip_address(one)) for one in found}
+        taken = [one for one, kind in kinds.items() if self._takes(_bare(host), kind, one)]
+        if not taken and found:
+            raise Refused(_why(kinds[found[0]], _bare(host), f" ({found[0]})"))
+        return taken
+
+    def _takes(self, host: str, kind: Kind | None, address: str = "") -> bool:
+        if kind is None or kind == "metadata":
+            return kind is None
+        if kind == self._own or kind in {
+            networks.kind_of(ipaddress.ip_address(one)) for one in self._reached
+        }:
+            return True
+        return any(one.holds(host) or (address and one.holds(address)) for one in self._allowed)
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()
+
+
+def _kind(bare: str) -> Kind | None:
+    """What a host is by its text."""
+    address = networks.literal(bare)
+    return networks.kind_of_name(bare) if address is None else networks.kind_of(address)
+
+
+def _is_host(bare: str, address: IPv4Address | IPv6Address | None) -> bool:
+    """Whether a host is a name, or an address in the spelling that means the same to all programs."""
+    if address is not None:
+        return address.version == 6 or str(address) == bare
+    return len(bare) <= LONGEST_NAME and bool(_NAME.fullmatch(bare)) and not re.fullmatch("[0-9.]*", bare)
+
+
+def _why(kind: Kind | None, entry: str, at: str = "") -> str:
+    words = f"it leads to {networks.WORDS[kind or 'reserved']}{at}"
+    if kind == "metadata":
+        return f"{words}, which has no clips"
+    return f"{words}, and the API was not reached there; {_remedy(entry)}"
+
+
+def _remedy(entry: str) -> str:
+    return f"where that is a host of clips that you trust, `--clip-hosts {shlex.quote(entry)}` allows it"

@@ -1,0 +1,330 @@
+"""The clips' folders: what lies in them, moves inside them, and the record that is kept beside the clips.
+
+``OUTPUT_DIR/NAME/clips.jsonl`` has one line per clip, so that a lost ledger can be rebuilt from the disk alone.
+Whatever stands there is believed only where a file has the digest that the line gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from batchgen.disk import names_beside
+from batchgen.models import TASK_ID, Record, Shelved, State, is_try_of
+from batchgen.request.request import canonical_text, digest, is_request
+from batchgen.storage.partfile import LARGEST_CLIP
+from batchgen.storage.roots import Folder, Root
+
+NAME = "clips.jsonl"
+VERSION = 1
+LONGEST = 1 << 20  # bytes of a line
+LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
+DEAREST = 1e6  # US dollars that no clip costs
+SUFFIX = ".mp4"
+_PART = re.compile(r"[a-z0-9.]{1,40}")
+
+# A line's fields that are a row's columns under the same name, with their types; the first ones are never null.
+_NEEDED: Mapping[str, type] = {
+    "external_task_id": str,
+    "base_id": str,
+    "task_id": str,
+    "manifest": str,
+    "job_id": str,
+    "take": int,
+    "digest": str,
+}
+_OPTIONAL: Mapping[str, tuple[type, ...]] = {
+    "image": (str,),
+    "cost_usd_estimate": (int, float),
+    "units_charged": (str,),
+    "request_id": (str,),
+}
+_TIMES = ("created_at", "submitted_at", "finished_at")
+
+
+class Entry(NamedTuple):
+    """One line that makes sense: the row that it tells of, as ``downloaded``, and which API its task was made by.
+
+    ``row.video_path`` is where the line says that the clip is; whether it is there has still to be seen.
+    """
+
+    row: Record
+    api: str
+
+
+def entry_line(record: Record, folder: str, api: str) -> str:
+    """The line for a clip that is on disk; the file is named as seen from ``folder``."""
+    assert record.video_path is not None
+    line: dict[str, Any] = {
+        "version": VERSION,
+        "file": os.path.relpath(record.video_path, folder),
+        "belongs": os.path.relpath(record.output_path, folder),
+        "sha256": record.video_sha256,
+        "size": record.video_size,
+        "api": api,
+    }
+    line |= {name: getattr(record, name) for name in (*_NEEDED, *_OPTIONAL)}
+    line |= {name: iso(getattr(record, name)) for name in _TIMES}
+    parts = json.loads(record.parts) if record.parts else []
+    line["parts"] = [
+        {**one, "path": one.get("path") and os.path.relpath(one["path"], folder)} for one in parts
+    ]
+    line["request"] = json.loads(record.canonical)
+    return json.dumps(line, separators=(",", ":"))  # ASCII: no editor and no file system changes it
+
+
+def append(root: Root, folder: str, lines: Iterable[str]) -> tuple[int, int]:
+    """Add lines to the folder's ``clips.jsonl``, synced. Returns its size in bytes before and after. Raises OSError."""
+    with root.folder(folder, make=True) as there:  # its clips may be elsewhere by now
+        with there.open(NAME, "a+b") as file:
+            before = os.fstat(file.fileno()).st_size
+            torn = before > 0 and os.pread(file.fileno(), 1, before - 1) != b"\n"  # a crash, or an editor
+            file.write(("\n" * torn + "".join(f"{line}\n" for line in lines)).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            after = os.fstat(file.fileno()).st_size
+        if not before:
+            there.sync()
+    return before, after
+
+
+def folder_of(record: Record) -> str:
+    """The folder whose ``clips.jsonl`` tells of this row's clip: ``OUTPUT_DIR/NAME``."""
+    below_root = os.path.relpath(record.output_path, record.root)
+    return os.path.join(record.root, below_root.partition(os.sep)[0])
+
+
+def size(root: Root, folder: str) -> int:
+    """The bytes of the folder's ``clips.jsonl``; 0 where there is none that can be read."""
+    try:
+        with root.folder(folder) as there:
+            found = there.look(NAME)
+    except OSError:
+        return 0
+    return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else 0
+
+
+def entries(root: Root, folder: str) -> dict[str, Entry]:
+    """The clips that the folder's ``clips.jsonl`` tells of, by external_task_id; the last line about one counts.
+
+    Lines that make no sense are passed over: torn, foreign, of another version, or edited so that they contradict
+    themselves. Raises OSError where the file can't be read.
+    """
+    found: dict[str, Entry] = {}
+    with root.folder(folder) as there:
+        for line in _lines(there):
+            entry = _entry(line, folder, root.path)
+            if entry is not None:
+                found[entry.row.external_task_id] = entry
+    return found
+
+
+def _lines(folder: Folder) -> Iterator[bytes]:
+    found = folder.look(NAME)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        return
+    with folder.read(NAME) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", NAME)
+        whole = True
+        while line := file.readline(LONGEST):
+            if whole and line.endswith(b"\n"):
+                yield line
+            whole = line.endswith(b"\n")
+
+
+def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
+    try:
+        told = json.loads(line)
+        if not isinstance(told, dict) or told["version"] != VERSION or isinstance(told["version"], bool):
+            return None
+        text = canonical_text(told["request"])
+        if digest(text) != told["digest"]:
+            return None
+        if not is_request(told["request"]):
+            return None
+        sound = all(type(told[name]) is kind and told[name] != "" for name, kind in _NEEDED.items())
+        sound = sound and all(
+            told.get(name) is None or type(told[name]) in kinds for name, kinds in _OPTIONAL.items()
+        )
+        if not sound or not 1 <= told["take"] < 1 << 31 or not TASK_ID.match(told["task_id"]):
+            return None
+        base, name = told["base_id"], told["external_task_id"]
+        if not is_try_of(name, base):
+            return None
+        plain = f"{told['manifest']}/{told['job_id']}"  # a path below the output folder, as validation has it
+        if "\0" in plain + name or not {"", ".", ".."}.isdisjoint(plain.split("/")):
+            return None
+        (plain + name).encode()  # half of a surrogate pair is in no name
+        path = _below(output_dir, folder, told["file"])
+        belongs = _below(output_dir, folder, told["belongs"])
+        if type(told["size"]) is not int or not 0 <= told["size"] < 1 << 63:
+            return None
+        if not abs(told.get("cost_usd_estimate") or 0.0) < DEAREST:
+            return None
+        parts = [
+            {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in told["parts"]
+        ]
+        if not all(type(one["url"]) is str and _PART.fullmatch(one["part"]) for one in parts):
+            return None
+        columns: dict[str, Any] = {name: told[name] for name in _NEEDED}
+        columns |= {name: told.get(name) for name in _OPTIONAL}
+        columns |= {name: _seconds(told.get(name)) for name in _TIMES}
+        columns["created_at"] = columns["created_at"] or 0.0
+        row = Record(
+            **columns,
+            canonical=text,
+            state=State.DOWNLOADED,
+            output_path=belongs,
+            output_dir=output_dir,
+            attempt=1,
+            video_path=path,
+            video_sha256=str(told["sha256"]),
+            video_size=told["size"],
+            parts=json.dumps(parts) if parts else None,
+        )
+        return Entry(row, str(told["api"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None
+
+
+def _below(output_dir: str, folder: str, name: str) -> str:
+    """The clip's whole path. Raises ValueError where it lies outside of the output folder, or is no clip's."""
+    path = os.path.normpath(os.path.join(folder, name))
+    inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.endswith(".mp4")
+    if "\0" in path or not inside:
+        raise ValueError(name)
+    return path
+
+
+# -- what lies in folders -------------------------------------------------------------------------------------
+
+
+def listing(root: Root, folder: str) -> dict[str, int]:
+    """The files in a folder and their sizes in bytes; links lead to files. Raises OSError."""
+    found = {}
+    with root.folder(folder) as there, os.scandir(there.descriptor) as several:
+        for one in several:
+            try:
+                about = one.stat()
+            except OSError:  # a link that leads nowhere, or it has just gone
+                continue
+            if stat.S_ISREG(about.st_mode):
+                found[one.name] = about.st_size
+    return found
+
+
+def folders(root: Root) -> list[str]:
+    """The folders in an output folder, which are those of manifests; none where it can't be read."""
+    try:
+        with root.folder(root.path) as there, os.scandir(there.descriptor) as several:
+            names = [one.name for one in several if one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [os.path.join(root.path, name) for name in sorted(names) if not name.startswith(".")]
+
+
+def is_clip(root: Root, path: str, sha256: str, size: int | None = None) -> bool:
+    """Whether the file at ``path`` has these bytes. ``size`` None: it isn't known."""
+    try:
+        with root.reading(path) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found > LARGEST_CLIP or (size is not None and found != size):
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except (OSError, ValueError):
+        return False
+
+
+def below(root: Root) -> Iterator[tuple[str, int]]:
+    """The videos below an output folder with their sizes in bytes; hidden folders and links are passed over."""
+    with contextlib.suppress(OSError), root.folder(root.path) as top:
+        for place, folders, names, folder in os.fwalk(".", dir_fd=top.descriptor):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if name.lower().endswith(SUFFIX):
+                    with contextlib.suppress(OSError):
+                        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                        if stat.S_ISREG(there.st_mode):
+                            yield os.path.normpath(os.path.join(root.path, place, name)), there.st_size
+
+
+def mount_point(path: str) -> str:
+    """Where the file system is mounted that ``path`` lies on, or would lie on."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+class File(NamedTuple):
+    """A file of a clip; ``size`` in bytes, None where it isn't known."""
+
+    path: str
+    sha256: str
+    size: int | None
+
+
+def files(row: Record | Shelved) -> list[File]:
+    """The files of a downloaded row, the clip itself first."""
+    parts = json.loads(row.parts) if row.parts else []
+    further = [File(one["path"], str(one.get("sha256")), None) for one in parts if one.get("path")]
+    return [File(row.video_path or "", row.video_sha256 or "", row.video_size), *further]
+
+
+def absent(row: Record | Shelved) -> str:
+    """The first file of a downloaded row that isn't where it was; the clip itself where all are."""
+    there = [one.path for one in files(row)]
+    return next((path for path in there if not os.path.exists(path)), there[0])
+
+
+# -- moves ----------------------------------------------------------------------------------------------------
+
+
+def move(root: Root, source: str, target: str, sha256: str) -> str | None:
+    """Move a clip; returns where it is then, None where it isn't. It can be done again after a crash at any moment.
+
+    Nothing is overwritten: where another file is at ``target``, the clip gets a name beside it. Raises OSError.
+    """
+    if not is_clip(root, source, sha256):  # it was moved before, or somebody put something else there
+        return next((path for path in names_beside(target, sha256) if is_clip(root, path, sha256)), None)
+    here, name = os.path.split(source)
+    with root.folder(here) as old, root.folder(os.path.dirname(target), make=True) as new:
+        for path in names_beside(target, sha256):
+            try:
+                old.move(name, new, os.path.basename(path))
+            except FileExistsError:
+                continue
+            try:
+                root.check(new)
+            except OSError:
+                new.move(os.path.basename(path), old, name)
+                raise
+            new.sync()
+            if old.path != new.path:
+                old.sync()
+            return path
+    raise OSError(errno.EEXIST, "no name near it is free", target)
+
+
+def iso(seconds: float | None) -> str | None:
+    """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for none, and for what no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        time = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(text: Any) -> float | None:
+    return None if text is None else datetime.fromisoformat(text).timestamp()

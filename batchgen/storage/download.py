@@ -1,0 +1,261 @@
+"""Bringing a clip home: ``.part``, checked, synced, renamed. The caller writes the ledger only after that.
+
+A clip is asked for by exactly the bytes of its address, at every redirect as well: who re-spells a signed address is
+refused. The key is lent by the caller for addresses of the API's own origin alone, and offered there only where
+nothing else helps, so that no other host ever gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from batchgen import __version__
+from batchgen.errors import DownloadError, UsageError
+from batchgen.http import addresses, transport
+from batchgen.http.bodies import answered_at, retry_after
+from batchgen.http.fields import in_a_line
+from batchgen.storage.clip_hosts import LONGEST_NAME, ClipHosts, Refused
+from batchgen.storage.partfile import LARGEST_CLIP, Kept, PartFile
+from batchgen.storage.roots import Roots
+from batchgen.storage.transfer import Changed, Clip, Transfer
+
+PIECE = 1 << 18  # bytes
+LEAST_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
+WITH_BYTES = {200, 203, 206}
+REDIRECTS = {301, 302, 303, 307, 308}
+HOPS = 5
+GONE = {403, 404, 410}
+LOCKED = {401, 403}
+
+
+class Downloads:
+    """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
+
+    ``least_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
+    ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
+    key out of what a host said. ``roots`` are the run's output folders. ``hosts`` knows which hosts are asked at all; by
+    default, those of an API on this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 60.0,
+        least_speed: float = LEAST_SPEED,
+        largest: int = LARGEST_CLIP,
+        lend: Callable[[str], Mapping[str, str]] = lambda url: {},
+        masked: Callable[[bytes], bytes] = bytes,
+        roots: Roots | None = None,
+        hosts: ClipHosts | None = None,
+    ) -> None:
+        self._timeout, self._least_speed = timeout, least_speed
+        self._largest = largest
+        self._lend, self._masked = lend, masked
+        self._roots = Roots() if roots is None else roots
+        self._hosts = hosts or ClipHosts()
+        self._straight: aiohttp.ClientSession | None = None
+        self._through: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
+
+    async def __aenter__(self) -> Self:
+        headers = {"User-Agent": f"batchgen/{__version__}", "Accept-Encoding": "identity"}
+        judged = transport.Judged(self._hosts.among)
+        self._straight = transport.session(headers=headers, resolver=judged)
+        self._through = transport.session(headers=headers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for session in (self._straight, self._through):
+            if session:
+                await session.close()
+
+    async def fetch(self, url: str, path: str, *, root: str) -> Clip:
+        """Download ``url`` to ``path``, which lies below the folder ``root``, in one try.
+
+        A different file that is there already is never overwritten: the clip then gets a name of its own. Where
+        nothing came of it, nothing is left behind. Raises DownloadError.
+        """
+        transfer = self.transfer(path, root=root)
+        try:
+            return await self.attempt(transfer, url)
+        finally:
+            transfer.part.discard()
+
+    def transfer(
+        self, path: str, *, root: str, believe_after: float = 0.0, kept: Kept | None = None
+    ) -> Transfer:
+        """A clip that may take several tries; ``believe_after`` and ``kept`` as in :class:`Transfer`.
+
+        Its part is discarded by the caller.
+        """
+        part = PartFile(path, self._roots[root], kept)
+        return Transfer(part, largest=self._largest, believe_after=believe_after, kept=kept)
+
+    async def attempt(self, transfer: Transfer, url: str, *, by: float = math.inf) -> Clip:
+        """One try, which goes on from where the last one broke off, and ends ``by`` a time of the loop's clock.
+
+        Raises DownloadError; what came stays in the part.
+        """
+        part = transfer.part
+        try:
+            with part.opened():
+                try:
+                    for _ in part.proving():
+                        await asyncio.sleep(0)
+                    async with asyncio.timeout_at(None if by == math.inf else by):
+                        await self._receive_all(transfer, url)
+                    note = transfer.verdict(asyncio.get_running_loop().time())
+                    await asyncio.to_thread(part.sync)
+                    return Clip(part.keep(), part.sha256, part.size, note)
+                except BaseException:
+                    transfer.settle()
+                    raise
+        except DownloadError as error:
+            error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
+            raise
+        except TimeoutError as error:
+            raise DownloadError("it took longer than --clip-timeout lets it") from error
+        except aiohttp.ClientError as error:
+            raise DownloadError(f"the download broke off: {self._reason(error)}") from error
+        except OSError as error:
+            part.discard()  # a full disk gets its room back
+            raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
+
+    async def _receive_all(self, transfer: Transfer, url: str) -> None:
+        """Take in what is missing: one answer, or several where a host sends it in pieces."""
+        changed = False
+        complete = False
+        while not complete:
+            try:
+                complete = await self._receive(transfer, url)
+            except Changed:
+                if changed:
+                    raise DownloadError("the clip's file changes while it comes") from None
+                changed = True
+                transfer.part.restart()
+
+    async def _receive(self, transfer: Transfer, url: str) -> bool:
+        """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
+        now = asyncio.get_running_loop().time
+        question, before = transfer.question(url), transfer.part.size
+        came = seen = 0  # bytes of the answer; those of them when the patience was renewed
+        try:
+            async with asyncio.timeout(self._timeout) as patience, self._answer(url, question) as response:
+                status, headers = response.status, response.headers
+                patience.reschedule(now() + self._timeout)
+                if question and status == 416:
+                    raise Changed
+                if status not in WITH_BYTES:
+                    transfer.missed()
+                    reason = f"the clip's host answered HTTP {status}"
+                    asked = retry_after(headers.get("Retry-After"), answered_at(headers) or time.time())
+                    raise DownloadError(reason, gone=status in GONE, retry_after=asked)
+                transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
+                async for piece in response.content.iter_chunked(PIECE):
+                    came += len(piece)
+                    if came - seen >= max(self._least_speed * self._timeout, 1):
+                        patience.reschedule(now() + self._timeout)
+                        seen = came
+                    transfer.take(piece)
+        except TimeoutError:
+            raise DownloadError(self._too_slow(came - seen)) from None
+        complete = transfer.end()
+        if not complete and transfer.part.size <= before:
+            raise DownloadError(f"the clip's host sent {before:,} bytes and no more")
+        return complete
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, follow redirects, and offer the key where the API's own origin wants it."""
+        ours = True  # nobody else has sent us anywhere
+        key: Mapping[str, str] = {}
+        hops = 0
+        while True:
+            url = addresses.spelt(url) or ""  # without a user and a password
+            if (where := _url(url)) is None:
+                raise DownloadError("the clip's address can't be used", refused=True)
+            ours = ours and bool(self._lend(url))
+            try:
+                way = transport.way(url)
+            except UsageError as error:  # a proxy that can't be used
+                raise DownloadError(str(error)) from error
+            proxied = way["proxy"] is not None
+            session = self._through if proxied else self._straight
+            if session is None:
+                raise RuntimeError("downloads are used outside of their 'async with'")
+            try:
+                self._hosts.check(url, proxied=proxied)
+                async with session.get(
+                    where, headers={**headers, **key}, allow_redirects=False, **way
+                ) as response:
+                    location = response.headers.get("Location")
+                    if response.status in REDIRECTS and location is not None:
+                        hops += 1
+                        target = addresses.resolve(url, location.strip())
+                        if target is None:
+                            raise DownloadError("the clip's host redirects to what is no address")
+                        if hops > HOPS:
+                            raise DownloadError("the clip's host redirects without an end")
+                        url, key = target, {}
+                    elif ours and not key and _wants_key(response):
+                        key = self._lend(url)
+                    else:
+                        yield response
+                        return
+            except Refused as reason:
+                place = f"{where.scheme}://{(where.host_subcomponent or '')[:LONGEST_NAME]}"
+                led = "its host redirects to" if hops else "its address is at"
+                raise DownloadError(f"{led} {place}, which is not asked: {reason}", refused=True) from None
+
+    def _too_slow(self, came: int) -> str:
+        """What is said where the patience ended after so many bytes."""
+        if not came:
+            return f"the download stood still for {self._timeout:g} s"
+        speed, least = came / self._timeout / 1024, self._least_speed / 1024
+        return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
+
+    def _reason(self, error: aiohttp.ClientError) -> str:
+        """What went wrong on the wire, in a line, with none of the words of who answered."""
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return "the answer is incomplete"
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return f"the proxy answered HTTP {error.status}"
+        if isinstance(error, aiohttp.ClientResponseError):
+            return "the answer is not HTTP as it should be"
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return "its host hung up"
+        if fault := transport.certificate_fault(error):
+            return fault[1]
+        if not isinstance(error, aiohttp.ClientOSError):
+            return type(error).__name__
+        text = self._masked(str(error).encode("utf-8", "replace")).decode()
+        return in_a_line(text)[:300] or type(error).__name__
+
+
+def _wants_key(response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer may be another one with the key: it says so, or is a page instead of a clip."""
+    kind = response.content_type
+    return response.status in LOCKED or (
+        response.status == 200 and (kind.startswith("text/") or kind.endswith("json"))
+    )
+
+
+def _url(url: str) -> URL | None:
+    """An address as it goes out, byte by byte: all of its target is a path to yarl, which would drop an empty query."""
+    if (parts := addresses.split(url)) is None:
+        return None
+    scheme, authority, target = parts
+    try:
+        return URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
+    except ValueError:
+        return None

@@ -1,0 +1,238 @@
+"""A clip's ``.part``: it grows, is checked and synced, and gets the clip's name. No network here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from io import BufferedRandom
+from typing import Any, NamedTuple
+
+from batchgen.disk import names_beside
+from batchgen.errors import DownloadError
+from batchgen.http.bodies import ALGORITHMS
+from batchgen.storage.roots import Folder, Root
+
+LARGEST_CLIP = 2 << 30  # bytes; fifteen seconds of 4K have a fraction of it
+MARGIN = 1 << 24  # bytes of a disk that are left free: the ledger may lie there, too
+PIECE = 1 << 22  # bytes that are read at once
+
+
+class Kept(NamedTuple):
+    """What an earlier run left of a clip: its bytes and their digest; the digests and bytes that the whole must come to."""
+
+    size: int
+    sha256: str
+    told: Mapping[str, str]
+    total: int | None = None
+
+    @classmethod
+    def read(cls, value: Any) -> Kept | None:
+        """From the ledger's JSON; None where it is nothing of the sort."""
+        try:
+            told = {
+                name: str(digest) for name, digest in value["told"].items() if name in ALGORITHMS.values()
+            }
+            total = value["total"]
+            return cls(int(value["size"]), str(value["sha256"]), told, total and int(total))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+class PartFile:
+    """What has come of a clip that belongs at ``path``, below the output folder ``root``.
+
+    It may be closed and opened again; whatever else lies at its name by then is not taken for it. A file that isn't
+    the clip is never overwritten, and nothing is written through a link below ``root``. All raise OSError.
+    ``kept`` is what an earlier run left: it has to be proven, once it is open.
+    """
+
+    def __init__(self, path: str, root: Root, kept: Kept | None = None) -> None:
+        self.part = f"{path}.part"
+        self.size = 0  # bytes that came
+        self._root = root
+        self._kept = kept
+        self._parent, self._target = os.path.split(path)
+        self._name = f"{self._target}.part"
+        self._folder: Folder | None = None
+        self._file: BufferedRandom | None = None
+        self._inode: int | None = None
+        self._sha256 = hashlib.sha256()
+        self._told: Mapping[str, str] = {}
+        self._also: Mapping[str, hashlib._Hash] = {}
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open it to be read and written; what it holds stays for the next time, unless that is nothing."""
+        with self._root.folder(self._parent, make=True) as folder:
+            try:
+                with self._again(folder) or self._fresh(folder) as file:
+                    self._inode, self._file, self._folder = os.fstat(file.fileno()).st_ino, file, folder
+                    file.seek(self.size)
+                    yield
+            finally:
+                self._file = self._folder = None
+                if not self.size:
+                    self._discard(folder)
+
+    def proving(self) -> Iterator[None]:
+        """Read what an earlier run left, a piece at each step; throw it away where it is another."""
+        kept = self._kept
+        if kept is None or not self.size:
+            self._kept = None
+            return
+        digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *kept.told)}
+        for start in range(0, kept.size, PIECE):
+            piece = self.read(min(PIECE, kept.size - start), start)
+            for digest in digests.values():
+                digest.update(piece)
+            yield
+        self._kept = None
+        if digests["sha256"].hexdigest() != kept.sha256:
+            self.restart()
+            return
+        self._open.truncate(kept.size)
+        self._open.seek(kept.size)
+        self.size, self._sha256, self._told = kept.size, digests.pop("sha256"), kept.told
+        self._also = digests
+
+    @property
+    def kept(self) -> Kept | None:
+        """What is left of it for a later run; None where that is nothing."""
+        if not self.size or self._inode is None:
+            return None
+        return self._kept or Kept(self.size, self.sha256, dict(self._told))
+
+    def discard(self) -> None:
+        """Remove it. Where it is out of reach by now, a later download throws it away."""
+        self.size = 0
+        if self._inode is not None:
+            with contextlib.suppress(OSError), self._root.folder(self._parent) as folder:
+                self._discard(folder)
+
+    def restart(self, told: Mapping[str, str] | None = None) -> None:
+        """Begin anew with no bytes. ``told`` are digests that the whole must come to: name -> hex."""
+        self._open.seek(0)
+        self._open.truncate()
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+        self._told = told or {}
+        self._also = {
+            name: hashlib.new(name, usedforsecurity=False) for name in self._told if name != "sha256"
+        }
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes at its end."""
+        self._open.write(piece)
+        self.size += len(piece)
+        self._sha256.update(piece)
+        for digest in self._also.values():
+            digest.update(piece)
+
+    def read(self, count: int, at: int) -> bytes:
+        """Some of its bytes."""
+        self._open.flush()
+        return os.pread(self._open.fileno(), count, at)
+
+    def need(self, size: int) -> None:
+        """Refuse a clip of ``size`` bytes that its disk has no room for. Raises DownloadError."""
+        disk = os.fstatvfs(self._open.fileno())
+        missing = size + MARGIN - self.size - disk.f_bavail * disk.f_frsize
+        if missing > 0:
+            raise DownloadError(
+                f"no room in {self._parent}: the clip has {size:,} bytes, and {missing:,} more must be free",
+                local=True,
+            )
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what came so far, in hex."""
+        return self._sha256.hexdigest()
+
+    @property
+    def differs(self) -> str:
+        """The name of a digest that was told and is another; "" where there is none."""
+        found = {"sha256": self.sha256} | {name: digest.hexdigest() for name, digest in self._also.items()}
+        return next((name for name, digest in self._told.items() if found[name] != digest), "")
+
+    def sync(self) -> None:
+        """Bring its bytes to the disk."""
+        self._open.flush()
+        os.fsync(self._open.fileno())
+
+    def keep(self) -> str:
+        """Give it the clip's name, or one beside it where another file has that. Returns the path.
+
+        Raises DownloadError where no name is free, or where the clip isn't at that path after all: somebody exchanged
+        it, or the folder, in the meantime.
+        """
+        file, folder = self._open, self._folder
+        assert folder is not None
+        name = self._named(folder)
+        try:
+            there = folder.look(name)
+            same = there is not None and os.path.samestat(there, os.fstat(file.fileno()))
+            if not same and not self._is_copy(folder, name):  # some disks number a file by its name
+                text = f"{self.part} was exchanged for another file while the clip came"
+                raise DownloadError(text, local=True)
+            folder.sync()
+            self._root.check(folder)
+        except BaseException:
+            with contextlib.suppress(OSError):  # nothing has a clip's name that isn't at its place
+                folder.move(name, folder, self._name)
+            raise
+        self._inode = None
+        return os.path.join(self._parent, name)
+
+    @property
+    def _open(self) -> BufferedRandom:
+        if self._file is None:
+            raise RuntimeError("a part is used while it is closed")
+        return self._file
+
+    def _again(self, folder: Folder) -> BufferedRandom | None:
+        """The same file as it was left; None where it isn't. What is looked at is open: its name may change hands."""
+        try:
+            file = folder.open(self._name, "r+b")
+        except OSError:
+            return None
+        there = os.fstat(file.fileno())
+        if self._kept is not None and there.st_size >= self._kept.size > 0 and there.st_nlink <= 1:
+            self.size = self._kept.size  # with another name, it may be a file of somebody
+            return file
+        if (there.st_ino, there.st_size) == (self._inode, self.size):
+            return file
+        file.close()
+        return None
+
+    def _fresh(self, folder: Folder) -> BufferedRandom:
+        self.size = 0
+        folder.remove(self._name)  # of a run that died
+        return folder.open(self._name, "x+b")
+
+    def _discard(self, folder: Folder) -> None:
+        if self._inode is not None:
+            self._inode = None
+            folder.remove(self._name)
+
+    def _named(self, folder: Folder) -> str:
+        """Rename it to its clip's name, or to one beside it. Returns that."""
+        for name in names_beside(self._target, self.sha256):
+            try:
+                folder.move(self._name, folder, name)
+            except FileExistsError:
+                if not self._is_copy(folder, name):
+                    continue
+                folder.replace(self._name, folder, name)
+            return name
+        raise DownloadError(f"no name near {self._target} in {self._parent} is free", local=True)
+
+    def _is_copy(self, folder: Folder, name: str) -> bool:
+        """Whether a file has the clip's bytes already."""
+        there = folder.look(name)
+        if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != self.size:
+            return False
+        with folder.read(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256

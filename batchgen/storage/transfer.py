@@ -1,0 +1,208 @@
+"""One clip's bytes over as many answers as it takes: begun, gone on with, proven to be one file. No network here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchgen.errors import DownloadError
+from batchgen.http import bodies
+from batchgen.http.addresses import split
+from batchgen.http.bodies import Unpacker
+from batchgen.storage import mp4
+from batchgen.storage.mp4 import Oddity
+from batchgen.storage.partfile import Kept, PartFile
+
+OVERLAP = 1 << 16  # bytes that are asked for again and compared, where a download goes on
+MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
+SIGHTS = 2  # times that an odd clip comes the same before it is believed
+SIGHTS_CUT = 4  # the same where its end seems to be missing, or nothing told where it is
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip on disk, complete and checked. ``note`` says what is odd about it all the same."""
+
+    path: str
+    sha256: str
+    size: int
+    note: str = ""
+
+
+class Changed(Exception):
+    """What comes doesn't go on from what is here: the whole has to be asked for."""
+
+
+class Transfer:
+    """A clip on its way into ``part``. Clips that have more than ``largest`` bytes are refused.
+
+    One that looks odd and comes again with the same bytes is believed ``believe_after`` seconds after it was first seen:
+    it is what was paid for. ``kept`` is what an earlier run left in the part.
+    """
+
+    def __init__(
+        self, part: PartFile, *, largest: int, believe_after: float, kept: Kept | None = None
+    ) -> None:
+        self.part = part
+        self._largest, self._believe_after = largest, believe_after
+        self._total = kept.total if kept else None  # bytes of the whole, where told
+        self._validator: str | None = None
+        self._place: tuple[str, ...] = ()  # whose validator it is
+        self._ranges = True  # whether a piece can be asked for
+        self._misses = 0
+        self._compared = b""  # what has to come again before anything new
+        self._held: bytes | None = (
+            None if kept else b""
+        )  # the first bytes, until they tell how the body is packed
+        self._unpacker: Unpacker | None = None
+        self._headers: Mapping[str, str] = {}
+        self._bounded = True  # whether something tells where the body ends
+        self._sights: dict[str, tuple[int, float]] = {}  # digest -> how often it came, when first
+
+    # -- an answer's beginning ------------------------------------------------------------------------
+
+    def question(self, url: str) -> dict[str, str]:
+        """Headers that ask for what is missing, and for a little that is here to be compared."""
+        if not self.part.size or not self._ranges or self._misses >= MISSES:
+            return {}
+        headers = {"Range": f"bytes={self._resumed_at}-"}
+        if self._validator and self._place == _place(url):  # another host's validator is another
+            headers["If-Range"] = self._validator
+        return headers
+
+    def begin(
+        self, url: str, status: int, headers: Mapping[str, str], *, resumes: bool, length: int | None
+    ) -> None:
+        """An answer with bytes has come. ``resumes``: to a question for a piece. ``length``: bytes of its body.
+
+        Raises Changed, and DownloadError where it can't be taken in.
+        """
+        part, span = self.part, bodies.span(headers) if status == 206 else None
+        if resumes and status == 206:
+            if span is None or span.start != self._resumed_at:
+                raise Changed
+            if None not in (span.total, self._total) and span.total != self._total:
+                raise Changed
+            self._compared = part.read(part.size - span.start, span.start)
+            self._total = span.total or self._total
+            return
+        if span is not None and span.start:
+            raise DownloadError("the clip's host sent a piece of it that nobody asked for")
+        packed = bool(headers.get("Content-Encoding"))
+        part.restart({} if packed else bodies.digests(headers))
+        self._total = span.total if span else None if packed else length
+        self._validator, self._place = bodies.validator(headers), _place(url)
+        self._ranges = not packed and headers.get("Accept-Ranges", "").lower() != "none"
+        self._bounded = length is not None or "Transfer-Encoding" in headers
+        self._headers, self._held, self._unpacker, self._compared = headers, b"", None, b""
+        self._misses = 0
+        if max(self._total or 0, length or 0) > self._largest:
+            raise self._too_large()
+        if self._total is not None:
+            part.need(self._total)
+
+    def missed(self) -> None:
+        """A question for a piece was answered without one."""
+        self._misses += 1
+
+    # -- its bytes ------------------------------------------------------------------------------------
+
+    def take(self, piece: bytes) -> None:
+        """Take bytes in. Raises Changed, and DownloadError where they are no clip's."""
+        if self._compared:
+            count = min(len(self._compared), len(piece))
+            if piece[:count] != self._compared[:count]:
+                raise Changed
+            self._compared, piece = self._compared[count:], piece[count:]
+        if self._held is None:
+            self._unpack(piece)
+        else:
+            self._held += piece
+            if len(self._held) >= mp4.START:
+                self._decide()
+
+    def end(self) -> bool:
+        """The body has ended. Returns whether the clip is complete with it."""
+        if self._held is not None:
+            self._decide()
+        if self._unpacker is not None:
+            try:
+                self._write(self._unpacker.end())
+            except ValueError as error:
+                raise DownloadError(f"the clip can't be read: {error}") from None
+        if self._compared:
+            raise Changed
+        if not self.part.size:
+            raise DownloadError("the clip's host sent 0 bytes")
+        return self._total is None or self._unpacker is not None or self.part.size >= self._total
+
+    def verdict(self, now: float) -> str:
+        """What is odd about the complete clip, and believed all the same, or nothing. Raises DownloadError."""
+        part = self.part
+        odd = mp4.oddity(part.read, part.size)
+        if part.differs:
+            odd = Oddity(f"its {part.differs} is not the one that its host told")
+        if odd is None:
+            return ""
+        if self._unpacker is None and (packed := bodies.packing(self._headers)):
+            odd = odd._replace(text=f"{odd.text} (its host says that it came packed, {packed})")
+        sights, first = self._sights.get(part.sha256, (0, now))
+        self._sights[part.sha256] = sights + 1, first
+        enough = SIGHTS_CUT if odd.cut or not self._bounded else SIGHTS
+        if sights + 1 < enough or now - first < self._believe_after:
+            part.restart()
+            raise DownloadError(odd.text)
+        return f"{odd.text}; the same bytes came {sights + 1} times, so they are kept"
+
+    def settle(self) -> None:
+        """The try is over: throw away what can't be gone on from."""
+        if self._held is not None or not self._ranges or self._unpacker is not None:
+            self.part.restart()
+
+    @property
+    def kept(self) -> Kept | None:
+        """What a later run can go on with; None where that is nothing."""
+        kept = self.part.kept
+        return kept and kept._replace(total=self._total)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    @property
+    def _resumed_at(self) -> int:
+        return max(self.part.size - OVERLAP, 0)
+
+    def _decide(self) -> None:
+        """Learn from the first bytes how the body is packed, and whether it is a clip at all."""
+        held, self._held = self._held or b"", None
+        self._unpacker = bodies.unpacker(self._headers, held, mp4.begins_with_a_box)
+        self._unpack(held)
+        start = self.part.read(mp4.START, 0)
+        if mp4.is_page(start) or mp4.is_picture(start):
+            self.part.restart()
+            what = "a picture" if mp4.is_picture(start) else "a page or a message"
+            raise DownloadError(f"what came is no MP4 video, but {what}{bodies.kind(self._headers)}")
+
+    def _unpack(self, piece: bytes) -> None:
+        if self._unpacker is None:
+            self._write(piece)
+            return
+        try:
+            for plain in self._unpacker.pieces(piece):
+                self._write(plain)
+        except ValueError as error:
+            raise DownloadError(f"the clip can't be read: {error}") from None
+
+    def _write(self, piece: bytes) -> None:
+        if self.part.size + len(piece) > self._largest:
+            raise self._too_large()
+        self.part.write(piece)
+
+    def _too_large(self) -> DownloadError:
+        self.part.restart()
+        return DownloadError(f"the clip is larger than {self._largest:,} bytes; given up")
+
+
+def _place(url: str) -> tuple[str, ...]:
+    """An address without its query, which is signed anew with each one."""
+    scheme, authority, target = split(url) or ("", "", "")
+    return scheme, authority, target.partition("?")[0]
