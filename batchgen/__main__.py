@@ -8,12 +8,13 @@ import sys
 def main() -> int:
     """Run one command and return its exit code. Ctrl-C while the modules load is no traceback either."""
     try:
-        from batchgen.cli import cli, output
+        from batchgen.cli import output
+        from batchgen.cli.main import main as command
         from batchgen.masking import Mask
 
         mask = Mask()
         output.guard(mask)
-        return cli.main(mask=mask)
+        return command(mask=mask)
     except KeyboardInterrupt:
         sys.stderr.write("batchgen: interrupted\n")
         return 130

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.models import Event, Record, State
 from batchgen.sandbox.journal import Entry, parse
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from batchgen.api import answers
-from batchgen.cli import cli
+from batchgen.api import responses
+from batchgen.cli import main as cli
 from batchgen.errors import ApiError, BatchgenError, ImageError, ManifestError, UsageError
-from batchgen.images import images
-from batchgen.ledger.ledger import Ledger
-from batchgen.manifest import manifest, sidecars, tables, yaml12
-from batchgen.request.request import canonical_text, digest
+from batchgen.images import inspection
+from batchgen.ledger.writer import Ledger
+from batchgen.manifest import reader, sidecars, tables, yaml12
+from batchgen.request.identity import canonical_text, digest
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.video import clip
@@ -87,18 +87,18 @@ def by_file(suffix: str, read: Callable[[str], object], *errors: type[Exception]
 
 def read_manifest(path: str) -> object:
     with contextlib.suppress(ManifestError, UsageError):
-        return manifest.read([path])
+        return reader.read([path])
     return None
 
 
 def read_answer(data: bytes) -> object:
     found: list[object] = []
     for status in (404, 500, 200):
-        answer = answers.Answer(status, data)
+        answer = responses.Answer(status, data)
         with contextlib.suppress(ApiError):
-            found.append(answers.read_create(answer, "x"))
+            found.append(responses.read_create(answer, "x"))
         with contextlib.suppress(ApiError):
-            found.append(answers.read_query(answer, "t1", "https://a.b"))
+            found.append(responses.read_query(answer, "t1", "https://a.b"))
     return found or None
 
 
@@ -123,7 +123,7 @@ def read_line(data: bytes) -> object:
 
 def read_chunks(data: bytes) -> object:
     """A PNG whose chunks have these lengths, names and contents, and the checksums that they should have."""
-    whole, at = images.PNG, 0
+    whole, at = inspection.PNG, 0
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4])
         named = data[at + 4 : at + 8 + length]
@@ -258,7 +258,7 @@ def read_ledger(data: bytes) -> object:
     return None
 
 
-PICTURE = by_file(".png", images.inspect, ImageError)
+PICTURE = by_file(".png", inspection.inspect, ImageError)
 
 # A reader, and what it reads when all is well.
 READERS: dict[str, Reader] = {
@@ -270,7 +270,7 @@ READERS: dict[str, Reader] = {
     "TSV": Reader(by_file(".tsv", lambda path: [*tables.table(path, "x")]), ("id\tprompt\na\tx\n".encode("utf-16"),)),
     "JSON Lines": Reader(by_file(".jsonl", lambda path: [*tables.table(path, "x")]), (json.dumps(JOB).encode() + b"\n",)),
     "PNG": Reader(PICTURE, (make_png(320, 320),)),
-    "JPEG": Reader(by_file(".jpg", images.inspect, ImageError), (make_jpeg(320, 320),)),
+    "JPEG": Reader(by_file(".jpg", inspection.inspect, ImageError), (make_jpeg(320, 320),)),
     "MP4": Reader(lambda data: mp4.oddity(lambda count, at: data[at : at + count], len(data)), (clip("x"),)),
     "answer": Reader(read_answer, tuple(in_dialects())),
     "clips.jsonl": Reader(read_line, (json.dumps(LINE).encode(),)),

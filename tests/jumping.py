@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from batchgen.cli.cli import main
+from batchgen.cli.main import main
 
 IDLE = 0.12  # seconds in which a server on this machine answers, or a disk
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.models import State
 from batchgen.sandbox.faults import FAULTS, HOSTS, Moment
 from batchgen.sandbox.hosts import GOOD_FOR

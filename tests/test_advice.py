@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.advice import command, quoted
-from batchgen.cli.cli import COMMANDS
+from batchgen.cli.main import COMMANDS
 from batchgen.escapes import visible
 from tests.documents import PACKAGE
 from tests.program import KEY, Desk, sandbox

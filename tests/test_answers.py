@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.api.answers import Accepted, Answer, read_create, read_query
 from batchgen.api.codes import CODES
+from batchgen.api.responses import Accepted, Answer, read_create, read_query
 from batchgen.errors import (
     AccountStop,
     ApiError,

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from batchgen.api.answers import Accepted
-from batchgen.api.api import Api
+from batchgen.api.client import Api
+from batchgen.api.responses import Accepted
 from batchgen.errors import (
     ApiError,
     ImageError,
@@ -30,7 +30,7 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.http.endpoint import origin
-from batchgen.images import images
+from batchgen.images import inspection
 from batchgen.models import ImageFile, TaskView
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment
@@ -70,7 +70,7 @@ async def query(url: str, asked: str = "t1", *, patience: float = ENDS) -> TaskV
 def picture(folder: Path, size: int = LARGE, seed: int = 0) -> ImageFile:
     path = folder / f"{seed}.png"
     path.write_bytes(make_large_png(size, seed))
-    return images.inspect(str(path))
+    return inspection.inspect(str(path))
 
 
 # -- what was sent ------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_a_disk_that_hangs_is_the_image_s_fault_and_stops_nothing_else(
                 )
             disk.set()
 
-    monkeypatch.setattr("batchgen.request.request.os.read", read)
+    monkeypatch.setattr("batchgen.request.identity.os.read", read)
     asyncio.run(scene())
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.api.api import Api
+from batchgen.api.client import Api
 from batchgen.errors import NotFound
-from batchgen.run import pacing
+from batchgen.run import slots
 from tests.bench import material
 from tests.bench.measure import ROOT, baseline, environment, run, server
 from tests.bench.server import count
@@ -66,13 +66,13 @@ def test_a_baseline_creates_every_job_once(url: str, tmp_path: Path, arguments: 
 
 def test_the_page_has_the_pacing_s_own_numbers_and_names_every_baseline() -> None:
     page = (ROOT / "tests/bench/README.md").read_text("utf-8")
-    assert f"After {pacing.TRY_AFTER} ends one create more" in page
-    assert f"limit after {pacing.TRY_AFTER_TOLD}, because" in page
-    assert f"{pacing.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
-    assert pacing.LAZY == 3 and "three times rarer" in page
-    assert pacing.TICK == 0.5 and "within the same half second" in page
-    assert pacing.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
-    assert pacing.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page
+    assert f"After {slots.TRY_AFTER} ends one create more" in page
+    assert f"limit after {slots.TRY_AFTER_TOLD}, because" in page
+    assert f"{slots.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
+    assert slots.LAZY == 3 and "three times rarer" in page
+    assert slots.TICK == 0.5 and "within the same half second" in page
+    assert slots.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
+    assert slots.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page
     baselines = {path.name for path in (ROOT / "tests/bench/baselines").glob("*.py")} - {"__init__.py"}
     assert baselines - {"flood.py"} == set(re.findall(r"^\|.*\| `(\w+\.py)`:", page, re.M))
 

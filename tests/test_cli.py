@@ -17,8 +17,8 @@ import pytest
 
 from batchgen import __version__
 from batchgen.cli import options
-from batchgen.cli.cli import main
-from batchgen.ledger.ledger import Ledger
+from batchgen.cli.main import main
+from batchgen.ledger.writer import Ledger
 from tests.documents import PACKAGE
 from tests.program import KEY, Desk, Result, Server, sandbox, until
 from tests.terminal import on_a_terminal, read
@@ -455,7 +455,7 @@ def test_messages_name_only_commands_that_there_are() -> None:
 def test_version_and_help_start_without_what_they_do_not_need(desk: Desk) -> None:
     """Start time as a rule: what takes long to import isn't there yet."""
     code = (
-        "import sys\nfrom batchgen.cli.cli import main\n"
+        "import sys\nfrom batchgen.cli.main import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0\n"
         "heavy = {'aiohttp', 'jsonschema', 'yaml', 'tqdm', 'pybase64', 'sqlite3'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -550,7 +550,7 @@ def test_ctrl_c_on_a_terminal_ends_with_130_and_without_a_traceback(desk: Desk) 
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        ("batchgen.cli.cli", "batchgen: interrupted\n"),
+        ("batchgen.cli.main", "batchgen: interrupted\n"),
         ("batchgen.cli.options", "batchgen: interrupted\n"),
         ("orjson", "batchgen validate: interrupted; nothing was being created\n"),
         ("jsonschema_rs", "batchgen validate: interrupted; nothing was being created\n"),

@@ -23,9 +23,9 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from batchgen.api.answers import Answer, read_create
-from batchgen.api.api import Api
-from batchgen.cli.export import export_row
+from batchgen.api.client import Api
+from batchgen.api.responses import Answer, read_create
+from batchgen.cli.export_rows import export_row
 from batchgen.errors import DownloadError, MaybeAccepted
 from batchgen.http import transport
 from batchgen.models import State

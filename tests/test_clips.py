@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from batchgen.ledger import database
-from batchgen.ledger.ledger import Ledger
 from batchgen.ledger.lock import Lock
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, State
-from batchgen.request.request import canonical_text, digest
+from batchgen.request.identity import canonical_text, digest
 from tests.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")

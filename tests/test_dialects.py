@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batchgen.api.answers import Accepted, Answer, read_create, read_query
 from batchgen.api.codes import CODES
+from batchgen.api.responses import Accepted, Answer, read_create, read_query
 from batchgen.errors import AccountStop, ApiError, MaybeAccepted, NotFound, Refused, SlotsFull, Throttled
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.dialects import DIALECTS

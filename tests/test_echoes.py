@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.api.api import Api
-from batchgen.cli import export, logs
+from batchgen.api.client import Api
+from batchgen.cli import export_rows, logs
 from batchgen.cli.output import Output
 from batchgen.errors import ApiError, MaybeAccepted
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.masking import Mask
 from batchgen.models import Change, ImageFile, State
 from tests.program import ENDS, Desk
@@ -140,7 +140,7 @@ def test_what_is_printed_and_logged_has_no_key(tmp_path: Path, spelt: Callable[[
         out.say(text, ValueError(text))
         out.lines([f"failed {text}"])
         out.document({"a": [text], text: 1})
-        export.write_csv(out.text, [{"a": text}], excel=True)
+        export_rows.write_csv(out.text, [{"a": text}], excel=True)
         for form in ("json", "text"):
             file = tmp_path / form
             args.log_file, args.log_format = str(file), form

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.cli import options
-from batchgen.cli.online import end_of
+from batchgen.cli.execute import end_of
 from batchgen.cli.output import Output
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip

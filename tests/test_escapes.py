@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.escapes import visible
-from batchgen.request.wording import shown
+from batchgen.request.messages import shown
 from tests.pictures import make_png
 from tests.program import Desk
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batchgen.cli.export import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell, write_csv
+from batchgen.cli.export_rows import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell, write_csv
 from batchgen.models import Record, State
 from tests.pictures import make_png
 from tests.program import Desk, sandbox

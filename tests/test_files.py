@@ -22,8 +22,8 @@ import pytest
 from batchgen import files
 from batchgen.cli import logs
 from batchgen.errors import ImageError
-from batchgen.images import images
-from batchgen.manifest import globs, reading, sidecars, sources, tables
+from batchgen.images import inspection
+from batchgen.manifest import entries, globs, image_refs, sidecars, tables
 from batchgen.manifest.yaml12 import YamlError
 from batchgen.masking import Mask
 from batchgen.models import Within
@@ -165,8 +165,8 @@ def test_a_pipe_that_is_swapped_in_between_the_look_and_the_opening_holds_nothin
         if read == "sidecar":
             return sidecars.read(str(file), Within(".", (str(tmp_path),)))
         if read == "manifest":
-            return reading._bytes_of(str(file))
-        return images.inspect(str(file))
+            return entries._bytes_of(str(file))
+        return inspection.inspect(str(file))
 
     def give_up(*_: object) -> None:
         raise AssertionError("it waits for a writer")
@@ -202,7 +202,7 @@ def test_a_text_that_may_be_base64_is_looked_at_in_linear_time() -> None:
         )
         start = time.process_time()
         for text in texts:
-            assert not sources.looks_like_base64(text)
+            assert not image_refs.looks_like_base64(text)
         return time.process_time() - start
 
     small = min(taken(20_000) for _ in range(5))

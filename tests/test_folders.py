@@ -11,7 +11,7 @@ import pytest
 
 from batchgen.manifest import folders
 from batchgen.manifest.globs import Glob, match_error
-from batchgen.manifest.origins import Draft
+from batchgen.manifest.locations import Draft
 from batchgen.models import Problem, Within
 from tests.pictures import make_png
 from tests.program import Desk

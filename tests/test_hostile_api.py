@@ -132,7 +132,7 @@ def test_a_run_that_is_flooded_from_all_sides_stays_small_and_ends_well(desk: De
     desk.program = (
         sys.executable,
         "-c",
-        f"import sys; from batchgen.cli.cli import main; code = main(); {tell}; sys.exit(code)",
+        f"import sys; from batchgen.cli.main import main; code = main(); {tell}; sys.exit(code)",
     )
     with sandbox(desk.folder, *FAST, *once_each(creates), *once_each(queries, 3)) as server:
         result = desk.against(server).run("run", *QUICK, "m.yaml")

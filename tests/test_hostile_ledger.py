@@ -16,7 +16,7 @@ import pytest
 from batchgen.errors import LedgerError
 from batchgen.ledger import integrity
 from batchgen.ledger.database import MIGRATIONS
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from tests.program import KEY, Desk, sandbox, until
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.images import images
-from batchgen.request.request import Body
+from batchgen.images import inspection
+from batchgen.request.identity import Body
 from tests.pictures import make_large_png, make_png
 from tests.program import Desk, Result, Server, sandbox, until
 
@@ -149,14 +149,14 @@ def test_without_descriptors_a_run_ends_and_says_so(desk: Desk) -> None:
 def test_without_descriptors_no_image_is_to_blame(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(make_png())
-    image = images.inspect(str(path))
+    image = inspection.inspect(str(path))
     body = Body({"image": image})
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     next_one = os.dup(0)
     os.close(next_one)
     resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
     try:
-        for step in (lambda: images.inspect(str(path)), lambda: list(body.pieces())):
+        for step in (lambda: inspection.inspect(str(path)), lambda: list(body.pieces())):
             with pytest.raises(OSError, match="Too many open files"):
                 step()
     finally:
@@ -449,7 +449,7 @@ def test_fifty_thousand_files_in_a_folder_are_read_in_bounded_memory_and_time(de
         os.link(first, desk.folder / f"in/{number}.png")
     desk.write("m.yaml", FOLDER)
     tell = "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
-    desk.program = (sys.executable, "-c", f"import sys; from batchgen.cli.cli import main; main(); {tell}")
+    desk.program = (sys.executable, "-c", f"import sys; from batchgen.cli.main import main; main(); {tell}")
     begun = time.monotonic()
     result = desk.run("validate", "m.yaml")
     took = time.monotonic() - begun

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from batchgen.errors import ImageError
-from batchgen.images import images
-from batchgen.images.images import LARGEST, inspect, inspect_base64
+from batchgen.images import inspection
+from batchgen.images.inspection import LARGEST, inspect, inspect_base64
 from batchgen.models import ImageFile
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -169,9 +169,9 @@ def test_restarts_filling_and_comments_in_a_jpeg_are_walked_over(put: Callable[.
 @pytest.mark.parametrize("data", [PROGRESSIVE, SMALL_PNG], ids=["jpeg", "png"])
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 100])
 def test_the_size_of_the_chunks_read_changes_nothing(data: bytes, length: int) -> None:
-    source = images._Source(data[at : at + length] for at in range(0, len(data), length))
+    source = inspection._Source(data[at : at + length] for at in range(0, len(data), length))
 
-    assert images._measure(source)[1:] == (320, 300, 1)
+    assert inspection._measure(source)[1:] == (320, 300, 1)
     assert source.finish() == (
         hashlib.sha256(data).hexdigest(),
         xxhash.xxh3_128(data).hexdigest(),
@@ -245,7 +245,7 @@ def test_a_jpeg_with_something_impossible_between_its_segments_is_damaged(insert
 
 def test_an_image_without_pixels_is_refused() -> None:
     header = struct.pack(">IIBBBBB", 400, 400, 8, 2, 0, 0, 0)
-    png = images.PNG + chunk(b"IHDR", header) + chunk(b"IEND", b"")
+    png = inspection.PNG + chunk(b"IHDR", header) + chunk(b"IEND", b"")
     jpeg = SMALL_JPEG[: SMALL_JPEG.index(b"\xff\xda")] + b"\xff\xd9"
 
     assert reason(lambda: inspect_base64(base64_text(png))) == "the PNG is damaged: it has no pixels"
@@ -255,7 +255,7 @@ def test_an_image_without_pixels_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(
     data=st.binary(max_size=400),
-    start=st.sampled_from([b"", images.PNG, SMALL_PNG[:33], b"\xff\xd8\xff", SMALL_JPEG[:180]]),
+    start=st.sampled_from([b"", inspection.PNG, SMALL_PNG[:33], b"\xff\xd8\xff", SMALL_JPEG[:180]]),
 )
 def test_no_bytes_raise_anything_but_an_image_error(data: bytes, start: bytes) -> None:
     found = judged(start + data)
@@ -369,22 +369,22 @@ def test_a_file_is_unchanged_until_its_size_mtime_or_inode_differ(tmp_path: Path
     path.write_bytes(SMALL_PNG)
     found = inspect(str(path))
     times = (found.mtime_ns, found.mtime_ns)
-    assert images.unchanged(found)
+    assert inspection.unchanged(found)
 
     os.utime(path, ns=(0, found.mtime_ns + 1))
-    assert not images.unchanged(found)
+    assert not inspection.unchanged(found)
 
     path.write_bytes(SMALL_PNG + b"!")
     os.utime(path, ns=times)
-    assert not images.unchanged(found)
+    assert not inspection.unchanged(found)
 
     other.write_bytes(SMALL_PNG)
     os.utime(other, ns=times)
     os.replace(other, path)
-    assert not images.unchanged(found)
+    assert not inspection.unchanged(found)
 
     path.unlink()
-    assert not images.unchanged(found)
+    assert not inspection.unchanged(found)
 
 
 def test_no_descriptor_stays_open(put: Callable[..., str]) -> None:
@@ -426,7 +426,7 @@ def test_base64_is_strict_and_says_what_to_write(text: str, said: str) -> None:
 
 
 def test_padding_inside_of_base64_is_found_also_where_a_piece_ends() -> None:
-    text = "A" * (images.CHUNK - 1) + "=AAAA"
+    text = "A" * (inspection.CHUNK - 1) + "=AAAA"
     assert reason(lambda: inspect_base64(text)).startswith("its Base64 is cut off")
 
 

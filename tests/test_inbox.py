@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from batchgen.errors import ImageError
-from batchgen.images import images
-from batchgen.manifest import folders, manifest, sidecars
+from batchgen.images import inspection
+from batchgen.manifest import folders, reader, sidecars
 from batchgen.manifest.yaml12 import YamlError
 from batchgen.models import Job, Within
-from batchgen.request import request
+from batchgen.request import identity
 from tests.pictures import make_large_png, make_png
 from tests.program import KEY, Desk, sandbox, until
 from tests.wire import answer, made, served
@@ -169,7 +169,7 @@ def written(desk: Desk) -> bytes:
 def read(desk: Desk, entry: dict[str, Any], **changes: Any) -> tuple[list[Job], list[str]]:
     """The jobs of an entry, and everything that is wrong with it."""
     night(desk, entry, **changes)
-    found, problems = manifest.read([str(desk.folder / "night.yaml")])
+    found, problems = reader.read([str(desk.folder / "night.yaml")])
     jobs = [job for one in found for job in one.jobs]
     return jobs, [*map(str, problems), *(str(bad.problem) for one in found for bad in one.unusable)]
 
@@ -236,7 +236,7 @@ def test_links_inside_of_the_folder_are_followed(desk: Desk) -> None:
         "cat": "A cat turns its head", "dog": "x", "good": "x",
     }  # fmt: skip
     for job in jobs:
-        assert len(b"".join(request.Body(job.request).pieces())) > len(GOOD)
+        assert len(b"".join(identity.Body(job.request).pieces())) > len(GOOD)
 
 
 def test_a_manifest_itself_names_what_it_likes(desk: Desk) -> None:
@@ -253,7 +253,7 @@ def test_a_manifest_itself_names_what_it_likes(desk: Desk) -> None:
     ):
         jobs, problems = read(desk, entry)
         assert (len(jobs), problems) == (count, [])
-        assert len(b"".join(request.Body(jobs[0].request).pieces())) > len(PASSPORT)
+        assert len(b"".join(identity.Body(jobs[0].request).pieces())) > len(PASSPORT)
 
 
 def test_a_file_is_named_by_any_way_that_leads_into_the_folder(desk: Desk) -> None:
@@ -316,7 +316,7 @@ def test_not_even_size_and_time_of_a_private_file_are_kept(desk: Desk) -> None:
     night(desk, FOLDER)
 
     def kept() -> list[str]:
-        (found,), _ = manifest.read([str(desk.folder / "night.yaml")])
+        (found,), _ = reader.read([str(desk.folder / "night.yaml")])
         return [bad.evidence for bad in found.unusable]
 
     before = kept()
@@ -393,14 +393,14 @@ def test_an_image_is_sent_from_the_place_that_was_judged_or_not_at_all(tmp_path:
         file = tmp_path / folder / where
         file.parent.mkdir(parents=True)
         file.write_bytes(data)
-    image = images.inspect(str(tmp_path / "inbox" / where), Within("inbox", (str(tmp_path / "inbox"),)))
+    image = inspection.inspect(str(tmp_path / "inbox" / where), Within("inbox", (str(tmp_path / "inbox"),)))
     first = where.partition("/")[0]
     os.rename(tmp_path / "inbox" / first, tmp_path / "kept")
     (tmp_path / "inbox" / first).symlink_to(tmp_path / "private" / first)
     sent: list[bytes] = []
     with pytest.raises(ImageError, match="it leads outside of inbox"):
-        sent.extend(request.Body({"image": image}).pieces())
-    request.fetch(image)
+        sent.extend(identity.Body({"image": image}).pieces())
+    identity.fetch(image)
     assert FILLING not in b"".join(sent)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchgen.cli.job_names import Name, match, near
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
 from tests.program import Desk, sandbox
 from tests.terminal import on_a_terminal, read

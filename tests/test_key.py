@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from batchgen.api.api import Api
+from batchgen.api.client import Api
 from batchgen.cli.keys import api_key
 from batchgen.errors import ApiError, UsageError
 from batchgen.sandbox.video import clip

@@ -37,11 +37,11 @@ DECIDE = {"", "images", "request", "money", "manifest"}
 DECIDES = {
     *("http.endpoint", "http.networks", "http.addresses", "http.bodies", "http.fields"),
     *("ledger.transitions",),
-    *("api.answers", "api.task_shapes", "api.codes", "api.credentials"),
+    *("api.responses", "api.task_shapes", "api.codes", "api.credentials"),
     *("storage.clip_hosts", "storage.mp4"),
     *(
         "run.plan",
-        "run.pacing",
+        "run.slots",
         "run.budget",
         "run.pool",
         "run.dispositions",
@@ -51,9 +51,9 @@ DECIDES = {
     ),
 }
 #: Commands that answer without the network, with what they are made of; and what they are quick without.
-OFFLINE = {"manifest.manifest", "run.planning", "run.survey", "ledger.records"}
-OFFLINE |= {"cli.cli", "cli.preview", "cli.report", "cli.status", "cli.resolve", "cli.export"}
-ONLINE = {"http.transport", "api.api", "storage.download", "run.runner", "run.life"}
+OFFLINE = {"manifest.reader", "run.planning", "run.survey", "ledger.reader"}
+OFFLINE |= {"cli.main", "cli.preview", "cli.report", "cli.status", "cli.resolve", "cli.export_rows"}
+ONLINE = {"http.transport", "api.client", "storage.download", "run.runner", "run.lifecycle"}
 
 # Decisions get clock, chance and the network's answers as arguments.
 UNDECIDED = {
@@ -69,9 +69,9 @@ UNDECIDED = {
     "urllib.request",
 }
 PRINTERS = {
-    "cli.cli",
+    "cli.main",
     "cli.output",
-    "cli.online",
+    "cli.execute",
     "cli.ending",
     "__main__",
     "sandbox.command",
@@ -297,8 +297,8 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
         ),
         (
             {
-                "run.plan": "import batchgen.run.pacing",
-                "run.pacing": "import batchgen.run.pool",
+                "run.plan": "import batchgen.run.slots",
+                "run.slots": "import batchgen.run.pool",
                 "run.pool": "import batchgen.run.plan",
             },
             ["cycle: run.plan - run.pacing - run.pool - run.plan"],

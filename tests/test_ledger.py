@@ -22,12 +22,12 @@ from typing import Any
 
 import pytest
 
-from batchgen.cli.export import EXPORT_FIELDS, export_row
+from batchgen.cli.export_rows import EXPORT_FIELDS, export_row
 from batchgen.errors import LedgerBusy, LedgerError, LedgerLost, TransitionError
 from batchgen.ledger import database
-from batchgen.ledger.ledger import Ledger
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import ALLOWED, MAY_BE_PAID
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Brief, Change, ImageFile, Record, State
 
 ORIGIN = "https://api.example"

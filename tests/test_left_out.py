@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.models import Manifest
 from tests.pictures import make_png
 from tests.program import Desk, Result, Server, sandbox
@@ -36,7 +36,7 @@ def write(folder: Path, *jobs: dict[str, Any], **top: Any) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    (one,), problems = manifest.read([str(folder / "m.yaml")])
+    (one,), problems = reader.read([str(folder / "m.yaml")])
     assert problems == []
     return one
 
@@ -96,13 +96,13 @@ def test_folders_tables_rows_and_sidecars_can_be_skipped_and_taken_back(tmp_path
 
 def test_a_word_that_is_neither_yes_nor_no_is_a_problem(tmp_path: Path) -> None:
     write(tmp_path, {"id": "a", "image": URL, "skip": "later"})
-    _, (problem,) = manifest.read([str(tmp_path / "m.yaml")])
+    _, (problem,) = reader.read([str(tmp_path / "m.yaml")])
     assert "skip" in problem.subject and "true" in problem.text
 
 
 def test_the_id_of_a_skipped_job_stays_its_own(tmp_path: Path) -> None:
     write(tmp_path, {"id": "a", "image": URL, "skip": True}, {"id": "a", "image": URL, "prompt": "p"})
-    _, (problem,) = manifest.read([str(tmp_path / "m.yaml")])
+    _, (problem,) = reader.read([str(tmp_path / "m.yaml")])
     assert '"a" is the id of' in problem.text
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from batchgen import limits
 from batchgen.errors import UsageError
-from batchgen.images import images
-from batchgen.manifest import manifest
-from batchgen.manifest.sources import LARGE
+from batchgen.images import inspection
+from batchgen.manifest import reader
+from batchgen.manifest.image_refs import LARGE
 from batchgen.models import ImageFile, Job, Manifest, Within
 from tests.pictures import make_jpeg, make_large_png, make_png
 
@@ -38,7 +38,7 @@ def put_images(*names: str, size: tuple[int, int] = (320, 320)) -> None:
 
 
 def good(*paths: str) -> Manifest:
-    manifests, problems = manifest.read(paths or ["night.yaml"])
+    manifests, problems = reader.read(paths or ["night.yaml"])
     assert not problems, list(map(str, problems))
     assert len(manifests) == 1
     return manifests[0]
@@ -53,7 +53,7 @@ def jobs(text: str) -> list[Job]:
 
 def refused(text: str, *, head: str = HEAD) -> list[str]:
     put("night.yaml", head + text)
-    manifests, problems = manifest.read(["night.yaml"])
+    manifests, problems = reader.read(["night.yaml"])
     assert len(manifests) == 0
     assert problems
     return list(map(str, problems))
@@ -120,7 +120,7 @@ def test_the_argument_beats_the_manifests_output_dir(monkeypatch: pytest.MonkeyP
     put("m/night.yaml", f"output_dir: ~/films\n{HEAD}  - image: {URL}\n")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert good("m/night.yaml").jobs[0].output_dir == str(tmp_path / "home/films")
-    found, _ = manifest.read(["m/night.yaml"], output_dir="out")
+    found, _ = reader.read(["m/night.yaml"], output_dir="out")
     assert found[0].jobs[0].output_dir == os.path.abspath("out")
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_manifest(text: str, problem: str) -> None:
 
 def test_bytes_that_are_no_text_have_their_place() -> None:
     put("night.yaml", b"version: 1\nname: \xff\n")
-    assert str(manifest.read(["night.yaml"])[1][0]) == (
+    assert str(reader.read(["night.yaml"])[1][0]) == (
         "night.yaml:2:7: the byte 0xff is not UTF-8 text; save it as UTF-8"
     )
 
@@ -164,7 +164,7 @@ def test_wrong_top_level_keys_are_all_told() -> None:
 def test_a_file_name_that_is_no_name_asks_for_one() -> None:
     file = "x" * 201 + ".yaml"
     put(file, HEAD + f"  - image: {URL}\n")
-    assert "name: " in str(manifest.read([file])[1][0])
+    assert "name: " in str(reader.read([file])[1][0])
 
 
 # -- paths -----------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_folder_gives_its_manifests_sorted_without_hidden_and_deeper_ones() ->
     for name in ("b.yml", "a.yaml", ".c.yaml", "sub/d.yaml", "e.txt"):
         put(f"m/{name}", HEAD + f"  - image: {URL}\n")
     Path("m/x.yaml").mkdir()
-    found, problems = manifest.read(["m"])
+    found, problems = reader.read(["m"])
     assert ([one.file for one in found], problems) == (["m/a.yaml", "m/b.yml"], [])
 
 
@@ -182,7 +182,7 @@ def test_a_file_given_twice_is_read_once() -> None:
     put("m/a.yaml", HEAD + f"  - image: {URL}\n")
     os.link("m/a.yaml", "m/b.yaml")
     Path("link.yaml").symlink_to("m/a.yaml")
-    found, problems = manifest.read(["m/a.yaml", "m", "./m/../m/a.yaml", "link.yaml"])
+    found, problems = reader.read(["m/a.yaml", "m", "./m/../m/a.yaml", "link.yaml"])
     assert ([one.file for one in found], problems) == (["m/a.yaml"], [])
 
 
@@ -190,18 +190,18 @@ def test_paths_that_are_nothing_are_a_wrong_command_line() -> None:
     Path("empty").mkdir()
     put("empty/.hidden.yaml", "x")
     with pytest.raises(UsageError, match="empty: no manifest in this folder"):
-        manifest.read(["empty"])
+        reader.read(["empty"])
     with pytest.raises(UsageError, match="none: No such file"):
-        manifest.read(["none"])
+        reader.read(["none"])
     with pytest.raises(UsageError, match="can't be a path"):
-        manifest.read(["a\0b"])
+        reader.read(["a\0b"])
 
 
 def test_a_manifest_that_cannot_be_read_does_not_keep_others_from_running() -> None:
     put("m/b.yaml", HEAD + f"  - image: {URL}\n")
     Path("m/a.yaml").symlink_to("nowhere")
     os.mkfifo("m/c.yaml")
-    found, problems = manifest.read(["m"])
+    found, problems = reader.read(["m"])
     assert [one.file for one in found] == ["m/b.yaml"]
     assert list(map(str, problems)) == [
         "m/a.yaml: can't be read: No such file or directory",
@@ -212,7 +212,7 @@ def test_a_manifest_that_cannot_be_read_does_not_keep_others_from_running() -> N
 def test_a_bad_manifest_creates_nothing_and_a_good_one_beside_it_runs() -> None:
     put("a.yaml", HEAD + f"  - image: {URL}\n  - image: https://x.org/b.png\n    duration: 2\n")
     put("b.yaml", HEAD + f"  - image: {URL}\n")
-    found, problems = manifest.read(["a.yaml", "b.yaml"])
+    found, problems = reader.read(["a.yaml", "b.yaml"])
     assert [one.file for one in found] == ["b.yaml"]
     assert list(map(str, problems)) == ['a.yaml:6:5: jobs[1] (b).duration: "2" is not one of 3 ... 15']
 
@@ -411,7 +411,7 @@ def test_one_external_task_id_in_two_manifests_refuses_both() -> None:
     put("t.csv", f"id,image,external_task_id\nb,{URL},x\n")
     put("b.yaml", HEAD + "  - table: t.csv\n    allow_fields: [external_task_id]\n")
     put("c.yaml", HEAD + f"  - image: {URL}\n")
-    found, problems = manifest.read(["a.yaml", "b.yaml", "c.yaml"])
+    found, problems = reader.read(["a.yaml", "b.yaml", "c.yaml"])
     assert [one.file for one in found] == ["c.yaml"]
     assert list(map(str, problems)) == [
         'a.yaml:6:5: jobs[0] (a).external_task_id: "x" is the external_task_id of t.csv:2:1 as well',
@@ -430,7 +430,7 @@ def test_a_given_id_that_is_another_jobs_derived_one_is_found() -> None:
 def test_two_manifests_of_one_name_refuse_each_other() -> None:
     put("a.yaml", "name: x\n" + HEAD + f"  - image: {URL}\n")
     put("x.yaml", HEAD + f"  - image: {URL}\n")
-    found, problems = manifest.read(["a.yaml", "x.yaml"])
+    found, problems = reader.read(["a.yaml", "x.yaml"])
     assert found == []
     assert list(map(str, problems)) == [
         'a.yaml:1:1: name: "x" is the name of x.yaml as well; give each its own',
@@ -682,9 +682,9 @@ def test_an_image_is_inspected_once_however_often_it_is_used() -> None:
 
     def inspect(path: str, within: Within | None) -> ImageFile:
         counts[path] += 1
-        return images.inspect(path, within)
+        return inspection.inspect(path, within)
 
-    manifest.read(["night.yaml"], inspect=inspect)
+    reader.read(["night.yaml"], inspect=inspect)
     assert counts == {os.path.abspath("a.png"): 1, os.path.abspath("in/b.png"): 1}
 
 
@@ -758,7 +758,7 @@ def test_any_manifest_gives_jobs_or_problems(
 
     text = f"version: 1\ndefaults: {inline(defaults)}\njobs: [{', '.join(map(inline, entries))}]\n"
     (folder / "m.yaml").write_text(text)
-    found, problems = manifest.read([str(folder / "m.yaml")])
+    found, problems = reader.read([str(folder / "m.yaml")])
     assert bool(found) != bool(problems)
     if found:  # nothing is dropped in silence
         single = sum("folder" not in entry and "table" not in entry for entry in entries)
@@ -775,7 +775,7 @@ def test_any_manifest_gives_jobs_or_problems(
 def test_any_bytes_give_a_manifest_or_problems(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "bytes.yaml"
     file.write_bytes(data)
-    found, problems = manifest.read([str(file)])
+    found, problems = reader.read([str(file)])
     assert bool(found) != bool(problems)
 
 
@@ -790,7 +790,7 @@ def test_what_is_wrong_for_many_jobs_is_told_and_keeps_no_other_manifest_from_ru
         "defaults.yaml",
         f"version: 1\ndefaults: {{model_name: kling-v3, {shared}}}\njobs: [{{folder: img}}]\n",
     )
-    good, problems = manifest.read(["good.yaml", "entry.yaml", "defaults.yaml"])
+    good, problems = reader.read(["good.yaml", "entry.yaml", "defaults.yaml"])
     assert "good" in (names := [one.name for one in good])
     assert "entry" not in names
     assert {problem.place.file for problem in problems} >= {"entry.yaml"}
@@ -806,14 +806,14 @@ def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_o
     (tmp_path / "m.yaml").write_text(
         "version: 1\ndefaults: {model_name: kling-v3}\njobs:\n  - folder: inbox\n    prompt: x\n"
     )
-    known = {str(file): images.inspect(str(file)) for file in files[12:]}
+    known = {str(file): inspection.inspect(str(file)) for file in files[12:]}
     inspected: list[tuple[str, bool]] = []
 
     def inspect(path: str, within: Within | None) -> ImageFile:
         inspected.append((path, threading.current_thread() is threading.main_thread()))
-        return images.inspect(path, within)
+        return inspection.inspect(path, within)
 
-    [night], problems = manifest.read([str(tmp_path / "m.yaml")], known=known, inspect=inspect)
+    [night], problems = reader.read([str(tmp_path / "m.yaml")], known=known, inspect=inspect)
 
     assert problems == []
     assert [job.id for job in night.jobs] == [file.stem for file in files if file is not files[9]]

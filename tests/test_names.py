@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen import names
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.models import Job, Manifest
 from tests.pictures import make_png
 from tests.program import Desk, sandbox
@@ -32,7 +32,7 @@ def put(name: str, content: str | bytes) -> None:
 
 def read(text: str = FORMS, *, file: str = "night.yaml") -> Manifest:
     put(file, HEAD + text)
-    (found,), problems = manifest.read([file])
+    (found,), problems = reader.read([file])
     assert not problems
     return found
 
@@ -69,7 +69,7 @@ def test_so_it_is_where_a_folder_or_the_manifest_has_the_accents() -> None:
     one, two = read(text, file=f"one/{NFC}.yaml"), read(text, file=f"two/{NFD}.yaml")
     assert identity(one.jobs[0]) == identity(two.jobs[0])
     unnamed = [
-        manifest.read([file])[0][0].name
+        reader.read([file])[0][0].name
         for file in (f"one/{NFC}.yaml", f"two/{NFD}.yaml")
         if Path(file).write_text(HEAD.replace("name: night\n", "") + text)
     ]
@@ -119,7 +119,7 @@ def test_twins_in_two_spellings_fail_alone_and_are_shown_so_that_one_sees_the_di
 def test_ids_that_differ_only_in_spelling_are_one_id() -> None:
     put("t.csv", f"id,image,prompt\n{NFC},https://example.com/a.png,x\n{NFD},https://example.com/b.png,x\n")
     put("night.yaml", HEAD + "  - table: t.csv\n")
-    found, problems = manifest.read(["night.yaml"])
+    found, problems = reader.read(["night.yaml"])
     assert found == []
     assert "is the id of t.csv:2:1 already" in str(problems[0])
     assert "accents" in str(problems[0])
@@ -130,7 +130,7 @@ def test_manifests_whose_names_differ_only_in_spelling_are_refused() -> None:
         put(
             file, HEAD.replace("night", name) + "  - {id: a, image: 'https://example.com/a.png', prompt: x}\n"
         )
-    assert len(manifest.read(["a.yaml", "b.yaml"])[1]) == 2
+    assert len(reader.read(["a.yaml", "b.yaml"])[1]) == 2
 
 
 @given(st.text(max_size=20))
@@ -196,7 +196,7 @@ def test_a_row_of_an_earlier_version_in_another_spelling_is_this_job_s_own(tmp_p
 def test_the_bytes_of_a_clip_s_name_are_counted_before_money(name: str, fits: bool) -> None:
     put("t.csv", f"id,image,prompt\n{name},https://example.com/a.png,x\n")
     put("night.yaml", HEAD + "  - table: t.csv\n")
-    found, problems = manifest.read(["night.yaml"])
+    found, problems = reader.read(["night.yaml"])
     assert bool(found) is fits
     longest = f"clips/night/{name}-01234567.part2.mp4.part"
     if fits:
@@ -220,16 +220,16 @@ def test_a_take_needs_room_in_the_name_too() -> None:
     job = f"{{id: '{'猫' * 77}', image: 'https://example.com/a.png', prompt: x"
     assert len(read(f"  - {job}}}\n").jobs) == 1
     put("night.yaml", HEAD + f"  - {job}, take: 2}}\n")
-    assert "bytes" in str(manifest.read(["night.yaml"])[1][0])
+    assert "bytes" in str(reader.read(["night.yaml"])[1][0])
 
 
 def test_the_manifest_s_name_and_the_whole_path_are_counted() -> None:
     job = "  - {id: a, image: 'https://example.com/a.png', prompt: x}\n"
     put("night.yaml", HEAD.replace("night", "猫" * 86) + job)
-    assert "258 bytes" in str(manifest.read(["night.yaml"])[1][0])
+    assert "258 bytes" in str(reader.read(["night.yaml"])[1][0])
     deep = "/".join(["y" * 200] * 20)
     put("night.yaml", HEAD.replace("jobs:", f"output_dir: {deep}\njobs:") + job)
-    assert "bytes long; 4095 are possible" in str(manifest.read(["night.yaml"])[1][0])
+    assert "bytes long; 4095 are possible" in str(reader.read(["night.yaml"])[1][0])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.naming import Names

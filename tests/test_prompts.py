@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.models import Job
 from batchgen.request import rules
 from tests.pictures import make_png
@@ -56,7 +56,7 @@ REFUSED = {
 
 def read(root: Path, entry: str) -> tuple[list[Job], list[str]]:
     (root / "m.yaml").write_text(HEAD + entry)
-    found, problems = manifest.read([str(root / "m.yaml")])
+    found, problems = reader.read([str(root / "m.yaml")])
     return [job for one in found for job in one.jobs], [str(one).replace(f"{root}/", "") for one in problems]
 
 

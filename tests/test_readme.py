@@ -18,10 +18,10 @@ import pytest
 
 from batchgen import __version__, errors
 from batchgen.cli import keys, options, report, settings
-from batchgen.cli.cli import main
-from batchgen.cli.export import EXPORT_FIELDS
+from batchgen.cli.export_rows import EXPORT_FIELDS
+from batchgen.cli.main import main
 from batchgen.http import transport
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.models import State
 from batchgen.money.prices import MILLS_PER_SECOND, READ_ON
 from batchgen.request.schema import load
@@ -324,7 +324,7 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     from batchgen import limits
-    from batchgen.images.images import LARGEST, SHORTEST_SIDE
+    from batchgen.images.inspection import LARGEST, SHORTEST_SIDE
     from batchgen.run.reach import UNREACHABLE
     from batchgen.storage.partfile import LARGEST_CLIP
 
@@ -360,7 +360,7 @@ def test_the_examples_are_good_and_cost_what_is_said(
     jobs, dollars = re.findall(r"the (\d+) example jobs, \$([\d.]+) worth", README)[0]
     assert plan["creates"] == len(plan["jobs"]) == int(jobs)
     assert f"{plan['cost_usd_estimate']:.2f}" == dollars
-    names = {one.name for one in manifest.read(["manifests/"])[0]}
+    names = {one.name for one in reader.read(["manifests/"])[0]}
     assert names == {path.stem for path in (ROOT / "manifests").glob("*.yaml")}
 
 

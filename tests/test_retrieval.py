@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.models import ClipLink, State, TaskView
 from batchgen.run.following import Strange
 from batchgen.sandbox.video import clip

@@ -119,7 +119,7 @@ def test_a_night_with_nothing_to_do_needs_no_api_and_does_not_load_its_client(de
     desk.write("m.yaml", urls(3))
     with sandbox(desk.folder, *FAST) as server:
         assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
-    loaded = "import sys; from batchgen.cli.cli import main; code = main(sys.argv[1:]); print('aiohttp' in sys.modules)"
+    loaded = "import sys; from batchgen.cli.main import main; code = main(sys.argv[1:]); print('aiohttp' in sys.modules)"
     desk.program = (sys.executable, "-c", f"{loaded}; sys.exit(code)")
     again = desk.run("run", *QUICK, "m.yaml")
     assert (again.code, again.out, again.err) == (0, "False\n", "")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from batchgen.request import schema, wording
+from batchgen.request import messages, schema
 from batchgen.request.schema import Finding
 
 ROOT = Path(__file__).parent.parent
@@ -1019,9 +1019,9 @@ def test_a_value_of_another_tool_suggests_the_api_s(field: str, value: str, mean
 
 def test_every_word_stands_for_keys_and_values_that_there_are() -> None:
     known = json.dumps([REQUEST, MANIFEST])
-    for meant, words in wording._SYNONYMS.items():
+    for meant, words in messages._SYNONYMS.items():
         assert f'"{meant}"' in known
-        assert {wording._plain(word) for word in words} == words
+        assert {messages._plain(word) for word in words} == words
         assert meant not in words
 
 

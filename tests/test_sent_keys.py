@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from batchgen.api.api import Api
+from batchgen.api.client import Api
 from batchgen.errors import ImageError
-from batchgen.images.images import inspect
-from batchgen.manifest import manifest
+from batchgen.images.inspection import inspect
+from batchgen.manifest import reader
 from batchgen.masking import Mask
 from tests.pictures import make_png
 from tests.program import ENDS, KEY, Desk, sandbox
@@ -63,14 +63,12 @@ def test_a_job_with_the_key_in_any_field_is_a_problem_with_its_place(
 ) -> None:
     entry, field = place(LONG)
     (tmp_path / "m.yaml").write_text(HEAD + entry)
-    found, problems = manifest.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    found, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
     assert found == []
     assert any(f"{field}: holds the API key" in str(one) for one in problems)
     assert all(one.place.line == 5 for one in problems)
     assert readable(" ".join(map(Mask(LONG), map(str, problems))), LONG) == ""
-    found, problems = manifest.read(
-        [str(tmp_path / "m.yaml")], holds_key=Mask("another-key-1f9d7c").holds_key
-    )
+    found, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask("another-key-1f9d7c").holds_key)
     assert problems == []
 
 
@@ -78,7 +76,7 @@ def test_a_job_with_the_key_in_any_field_is_a_problem_with_its_place(
 def test_a_prompt_may_spell_the_key_as_it_likes(tmp_path: Path, spelt: Callable[[str], str]) -> None:
     (tmp_path / "t.jsonl").write_text(json.dumps({"id": "a", "image": URL, "prompt": spelt(LONG)}))
     (tmp_path / "m.yaml").write_text(f"{HEAD}  - table: t.jsonl\n")
-    found, problems = manifest.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    found, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
     if len(spelt(LONG)) <= 20:  # a beginning of it
         assert problems == []
         return
@@ -94,7 +92,7 @@ def test_a_folder_with_the_key_in_its_names_or_texts_makes_no_job(tmp_path: Path
     (inbox / "a.txt").write_text(f"POWERTOKENS_API_KEY={KEY}\n")
     (inbox / "b.yaml").write_text(f"negative_prompt: {base64.b64encode(KEY.encode()).decode()}\n")
     (tmp_path / "m.yaml").write_text(HEAD + "  - {folder: inbox, prompt: '{stem}'}\n")
-    _, problems = manifest.read([str(tmp_path / "m.yaml")], holds_key=Mask(KEY).holds_key)
+    _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(KEY).holds_key)
     told = sorted(str(one).replace(f"{tmp_path}/", "").split(": holds the API key")[0] for one in problems)
     assert told == [
         "inbox/a.txt: jobs[0] (a).prompt",
@@ -109,7 +107,7 @@ def test_a_manifest_may_not_be_named_after_the_key(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         f"version: 1\nname: {KEY}\njobs:\n  - {{model_name: kling-v3, image: {URL}}}\n"
     )
-    _, problems = manifest.read([str(tmp_path / "m.yaml")], holds_key=Mask(KEY).holds_key)
+    _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(KEY).holds_key)
     assert [str(one).partition(": ")[2][:22] for one in problems] == ["name: holds the API ke"]
 
 

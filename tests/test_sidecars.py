@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.manifest import manifest, sidecars
+from batchgen.manifest import reader, sidecars
 from batchgen.models import Manifest
 from tests.pictures import make_png
 from tests.program import Desk, sandbox
@@ -29,7 +29,7 @@ def read(root: Path, *files: str, entry: str = "  - {folder: inbox, prompt: the 
         else:
             path.write_bytes(make_png(seed=number))
     (root / "night.yaml").write_text(HEAD + entry)
-    (found,), problems = manifest.read([str(root / "night.yaml")])
+    (found,), problems = reader.read([str(root / "night.yaml")])
     assert not problems
     return found
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from batchgen import limits
 from batchgen.manifest import cells, tables
-from batchgen.manifest.origins import Draft, InTable, cell_position
+from batchgen.manifest.locations import Draft, InTable, cell_position
 from batchgen.models import Problem
 
 

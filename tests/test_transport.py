@@ -18,8 +18,8 @@ import proxy
 import pytest
 import trustme
 
-from batchgen.api.answers import Accepted
-from batchgen.api.api import Api
+from batchgen.api.client import Api
+from batchgen.api.responses import Accepted
 from batchgen.errors import ApiError, MaybeAccepted, NeverSent, UsageError
 from batchgen.http import transport
 from batchgen.sandbox.video import clip

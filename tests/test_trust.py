@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.models import Job
 from tests.pictures import make_png
 
@@ -23,7 +23,7 @@ def read(root: Path, files: dict[str, str], entry: str, *, defaults: str = "") -
     for name, text in files.items():
         (root / name).write_text(text)
     (root / "night.yaml").write_text(HEAD % defaults + entry)
-    found, problems = manifest.read([str(root / "night.yaml")])
+    found, problems = reader.read([str(root / "night.yaml")])
     return [job for one in found for job in one.jobs], [str(one).replace(f"{root}/", "") for one in problems]
 
 

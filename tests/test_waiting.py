@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.images import images
-from batchgen.manifest import manifest
-from batchgen.manifest.sources import FRESH
+from batchgen.images import inspection
+from batchgen.manifest import reader
+from batchgen.manifest.image_refs import FRESH
 from batchgen.models import ImageFile, Manifest, Within
 from batchgen.run.plan import plan
 from batchgen.run.tally import Tally
@@ -43,7 +43,7 @@ def put(name: str, data: bytes, age: float = 0.0) -> None:
 
 
 def read(now: float = NOW) -> Manifest:
-    (found,), problems = manifest.read(["night.yaml"], now=now)
+    (found,), problems = reader.read(["night.yaml"], now=now)
     assert not problems
     return found
 
@@ -82,13 +82,13 @@ def test_a_picture_that_grows_after_it_was_looked_at_waits() -> None:
     Path("in/b.jpg").write_bytes(make_jpeg(seed=2))
 
     def inspect(path: str, within: Within | None) -> ImageFile:
-        found = images.inspect(path, within)
+        found = inspection.inspect(path, within)
         if path.endswith("a.jpg"):
             with open(path, "ab") as file:
                 file.write(b"the phone's film")
         return found
 
-    (found,), _ = manifest.read(["night.yaml"], inspect=inspect, now=now)
+    (found,), _ = reader.read(["night.yaml"], inspect=inspect, now=now)
     assert [job.id for job in found.jobs] == ["b"]
     assert [(one.id, one.waits) for one in found.unusable] == [("a", True)]
 

@@ -14,7 +14,7 @@ import pytest
 
 from batchgen import limits
 from batchgen.errors import Interrupted, UsageError
-from batchgen.manifest import manifest
+from batchgen.manifest import reader
 from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Within
 from tests.pictures import make_png
@@ -239,12 +239,12 @@ def test_what_nobody_foresaw_is_told_in_one_line_without_what_was_read(tmp_path:
     def inspect(path: str, within: Within | None) -> ImageFile:
         raise ZeroDivisionError(secret)
 
-    good, problems = manifest.read([str(tmp_path)], inspect=inspect)
+    good, problems = reader.read([str(tmp_path)], inspect=inspect)
     assert [one.name for one in good] == ["good"]
     (problem,) = problems
     assert problem.place.file == str(tmp_path / "bad.yaml")
     assert "please report this line: batchgen " in problem.text
-    assert "ZeroDivisionError at manifest/sources.py:" in problem.text
+    assert "ZeroDivisionError at manifest/image_refs.py:" in problem.text
     assert secret not in str(problem) and "\n" not in str(problem)
 
 

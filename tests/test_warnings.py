@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from batchgen.images import images
-from batchgen.manifest import manifest
+from batchgen.images import inspection
+from batchgen.manifest import reader
 from batchgen.manifest.comments import cut_prompts
 from tests.pictures import make_jpeg, make_png
 from tests.program import Desk, sandbox
@@ -28,7 +28,7 @@ def put(name: str, content: str | bytes = b"") -> None:
 
 def told(text: str, *more: str, head: str = HEAD) -> list[str]:
     put("night.yaml", head + text)
-    manifests, problems = manifest.read(["night.yaml", *more])
+    manifests, problems = reader.read(["night.yaml", *more])
     assert not problems, list(map(str, problems))
     return [str(warning) for one in manifests for warning in one.warnings]
 
@@ -194,7 +194,7 @@ def turned(kind: str, orientation: int, *, after: bool = False) -> bytes:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_what_exif_says(kind: str, orientation: int) -> None:
     put("a", turned(kind, orientation))
-    found = images.inspect("a")
+    found = inspection.inspect("a")
     assert (found.orientation, found.width, found.height) == (orientation, 320, 400)
 
 
@@ -207,7 +207,7 @@ def test_both_orders_of_bytes_are_read(order: str) -> None:
         "big": b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0",
     }[order]
     put("a", data[:start] + head + data[start + len(head) :])
-    assert images.inspect("a").orientation == 8
+    assert inspection.inspect("a").orientation == 8
 
 
 @pytest.mark.parametrize("end", range(0, 30, 3))
@@ -215,7 +215,7 @@ def test_damaged_exif_data_turn_nothing_and_refuse_nothing(end: int) -> None:
     data = turned("JPEG", 6)
     start = data.index(b"Exif\0\0") + 6 + end
     put("a", data[:start] + b"\xfe" * 8 + data[start + 8 :])
-    assert images.inspect("a").orientation in range(1, 9)
+    assert inspection.inspect("a").orientation in range(1, 9)
 
 
 def test_turned_photos_are_told_once_a_folder() -> None:

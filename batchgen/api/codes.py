@@ -1,6 +1,6 @@
 """What the API and the gateways before it say, as tables: codes, words, HTTP statuses, and where a task stands.
 
-:mod:`batchgen.api.answers` judges by these tables and by nothing else. A word stands here only where it can be said of
+:mod:`batchgen.api.responses` judges by these tables and by nothing else. A word stands here only where it can be said of
 nothing but a request that was turned away before it reached the models: whatever else a gateway says of a create
 may come after the task was made, and is judged by its HTTP status.
 """

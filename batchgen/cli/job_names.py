@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from batchgen.errors import UsageError
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.models import Record
 from batchgen.names import composed
 

@@ -23,7 +23,7 @@ from batchgen.escapes import visible
 from batchgen.masking import Mask
 
 if TYPE_CHECKING:
-    from batchgen.cli.export import Writable
+    from batchgen.cli.export_rows import Writable
     from batchgen.run.pool import Pool
     from batchgen.run.runner import Runner
 

@@ -15,7 +15,7 @@ from batchgen.cli.report import counted, problem_fields
 from batchgen.escapes import visible
 from batchgen.models import Job, Problem
 from batchgen.money.prices import is_floor
-from batchgen.request.request import asked, canonical, is_url
+from batchgen.request.identity import asked, canonical, is_url
 from batchgen.run.plan import PAYS, Action, Step, image_name
 
 #: What each word of a plan means.

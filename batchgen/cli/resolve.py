@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 
 from batchgen.advice import command
 from batchgen.cli import settings
-from batchgen.cli.export import export_row
+from batchgen.cli.export_rows import export_row
 from batchgen.cli.job_names import Name
 from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output
 from batchgen.cli.status import event_object, record_text, unusable_object, unusable_text
 from batchgen.errors import UsageError
-from batchgen.ledger.ledger import Ledger
-from batchgen.ledger.records import OPEN, Records
+from batchgen.ledger.reader import OPEN, Records
 from batchgen.ledger.transitions import ABANDONED
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Event, Record, State, Unusable
 
 _MADE = "--task-id T      a task was made, and this is its id: it is followed"

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from batchgen.cli import report, settings
-from batchgen.cli.export import export_row
+from batchgen.cli.export_rows import export_row
 from batchgen.cli.job_names import Name
 from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output, folded
 from batchgen.errors import cited
-from batchgen.ledger.records import OPEN, Records
+from batchgen.ledger.reader import OPEN, Records
 from batchgen.models import Event, Record, State, Unusable
-from batchgen.run.pacing import lasting
 from batchgen.run.plan import may_retry
+from batchgen.run.slots import lasting
 from batchgen.storage.clips import iso
 
 #: The lists of what needs somebody, in this order.

@@ -13,7 +13,7 @@ import orjson
 from batchgen.ledger.integrity import LARGEST, Cells, wrong_cell
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable, is_try_of
 from batchgen.names import composed
-from batchgen.request.request import is_request
+from batchgen.request.identity import is_request
 
 COLUMNS = Record._fields
 _ONE_RUN = ("xxh3", "within")  # fields of an image that hold for one run alone

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from batchgen import files
 from batchgen.manifest import leftovers, sidecars
 from batchgen.manifest.globs import Glob
-from batchgen.manifest.origins import Document, Draft, InFolder
+from batchgen.manifest.locations import Document, Draft, InFolder
 from batchgen.manifest.yaml12 import YamlError
 from batchgen.models import Place, Problem, Within
 from batchgen.names import composed, spelt

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from batchgen import limits
-from batchgen.manifest.origins import Draft
+from batchgen.manifest.locations import Draft
 from batchgen.models import Problem
 from batchgen.request.findings import Finding
 

@@ -22,7 +22,7 @@ from batchgen import limits
 from batchgen.escapes import excerpt
 from batchgen.files import regular, regular_below
 from batchgen.manifest import cells as dialects
-from batchgen.manifest.origins import Draft, InTable, cell_position
+from batchgen.manifest.locations import Draft, InTable, cell_position
 from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
 from batchgen.models import Place, Problem, Within
 from batchgen.request import schema

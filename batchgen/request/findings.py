@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from batchgen.request import wording
+from batchgen.request import messages
 
 Path = tuple[str | int, ...]
 
@@ -38,7 +38,7 @@ def findings(
             allowed = list(error.schema["properties"])
             elsewhere = () if path or kind == "request" else manifest_keys
             for key in (key for key in error.instance if key not in allowed):
-                guess, text = wording.unknown_key(key, allowed, kind, elsewhere)
+                guess, text = messages.unknown_key(key, allowed, kind, elsewhere)
                 found[(*path, key if type(key) in (str, int) else str(key))] = text
                 meant.add((*path, guess))
         else:
@@ -48,9 +48,9 @@ def findings(
         if error.validator == "required":
             absent = [k for k in error.validator_value if k not in error.instance and (*path, k) not in meant]
             if absent:
-                found[path] = wording.missing_keys(absent, error.schema["properties"])
+                found[path] = messages.missing_keys(absent, error.schema["properties"])
         elif path not in found or error.validator in ("enum", "const"):  # these say more than the type does
-            found[path] = wording.bad_value(error)
+            found[path] = messages.bad_value(error)
     listed = [Finding(path, text) for path, text in found.items()]
     for condition, error in broken.values():
         touched = {(*condition.holder, key) for key in condition.keys}

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
+from batchgen.request.messages import shown
 from batchgen.request.schema import Finding, Path, load
-from batchgen.request.wording import shown
 
 KINDS: Final = ("voice", "element")  # those with a list of their own
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from batchgen.models import ImageFile
 from batchgen.request import references, urls
-from batchgen.request.request import image_values, is_url
+from batchgen.request.identity import image_values, is_url
+from batchgen.request.messages import shown
 from batchgen.request.schema import Finding, Path, load
-from batchgen.request.wording import shown
 
 # What nobody types: control characters but tabs and line breaks (of Word and of PDFs, too), and overrides of direction,
 # by which a text reads otherwise than it is sent. Everything else that can't be seen is a part of some writing.

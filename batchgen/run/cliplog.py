@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Record
 from batchgen.storage import clips
 from batchgen.storage.roots import Roots

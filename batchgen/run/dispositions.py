@@ -1,6 +1,6 @@
 """What a create that made no task, or maybe none, means: for its row, its slot, its job and for all others. One table.
 
-:mod:`batchgen.api.answers` says what went wrong, :func:`dispose` what follows from it, and nothing else decides that. Pure.
+:mod:`batchgen.api.responses` says what went wrong, :func:`dispose` what follows from it, and nothing else decides that. Pure.
 """
 
 from __future__ import annotations

@@ -17,17 +17,17 @@ from typing import Any
 
 from batchgen.advice import command
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State, TaskView
-from batchgen.run.asking import Asker
-from batchgen.run.creating import tell, write
+from batchgen.run.create import tell, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.failures import Cause, cause_of
 from batchgen.run.outcomes import Outcome
-from batchgen.run.pacing import Lengths, Waits, align_to_tick, backoff, lasting
 from batchgen.run.pool import Pool, Watch, Work
+from batchgen.run.queries import Queries
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
+from batchgen.run.slots import Lengths, Waits, align_to_tick, backoff, lasting
 
 ASKS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
@@ -40,10 +40,10 @@ class Follower:
     """Follows the tasks of one run. ``stop`` ends all creating; ``clock`` gives Unix seconds."""
 
     def __init__(
-        self, ledger: Ledger, asker: Asker, pool: Pool, waits: Waits, changed: asyncio.Event,
+        self, ledger: Ledger, queries: Queries, pool: Pool, waits: Waits, changed: asyncio.Event,
         stop: Callable[[BatchgenError], None], clock: Callable[[], float], rng: random.Random,
     ) -> None:  # fmt: skip
-        self._ledger, self._asker, self._pool, self._waits = ledger, asker, pool, waits
+        self._ledger, self._queries, self._pool, self._waits = ledger, queries, pool, waits
         self._changed, self._stop, self._clock, self._rng = changed, stop, clock, rng
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
@@ -68,7 +68,7 @@ class Follower:
             await asyncio.sleep(wait)
             age = now() - watch.born
             try:
-                view = await self._asker.ask(record.task_id)
+                view = await self._queries.ask(record.task_id)
             except NotFound as error:
                 absent += 1
                 if absent >= ABSENT and now() - seen > self._waits.timeout:

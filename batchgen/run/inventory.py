@@ -16,11 +16,11 @@ from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from batchgen.errors import EndedEarly, LedgerError, LedgerLost
-from batchgen.ledger.ledger import Ledger
 from batchgen.ledger.transitions import CLIP_GONE
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Manifest, Record, Shelved, State
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.creating import tell
+from batchgen.run.create import tell
 from batchgen.run.naming import Names
 from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips

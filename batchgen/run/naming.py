@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from batchgen.disk import names_beside
-from batchgen.ledger.ledger import Ledger
 from batchgen.ledger.transitions import MAY_BE_PAID
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.creating import tell
+from batchgen.run.create import tell
 from batchgen.run.plan import clip_path, output_path, part_path, superseded_path
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from batchgen.errors import cited
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.models import Brief, Job, Manifest, Record, Twin
 from batchgen.names import composed
-from batchgen.request.request import canonical
+from batchgen.request.identity import canonical
 from batchgen.run.plan import Action, Step, differences, output_path, plan
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
-from batchgen.run.asking import QUERIES, Asker
 from batchgen.run.failures import cause_of
 from batchgen.run.inventory import Inventory
-from batchgen.run.pacing import backoff
 from batchgen.run.plan import new_row, next_id, superseded_path
+from batchgen.run.queries import QUERIES, Queries
+from batchgen.run.slots import backoff
 
 TRIES = 6  # questions about one id before the recovery gives up
 SERIES = 100  # tasks of one job; an API that finds more would find any id
@@ -59,7 +59,7 @@ async def trusted(ledger: Ledger, manifest: str) -> None:
     await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
-async def recover(asker: Asker, inventory: Inventory, jobs: Iterable[Job]) -> Recovered:
+async def recover(queries: Queries, inventory: Inventory, jobs: Iterable[Job]) -> Recovered:
     """Ask for every job's id, and for its ``~2``, ``~3``, ... while they are found; adopt what the ledger hasn't.
 
     Where none is found, the task is asked for that is named beside the clips, if the job had one that came home.
@@ -70,7 +70,7 @@ async def recover(asker: Asker, inventory: Inventory, jobs: Iterable[Job]) -> Re
     without: list[Job] = []
 
     async def work() -> None:
-        without.extend([job for job in queue if not await _recover_job(asker, inventory, job, result)])
+        without.extend([job for job in queue if not await _recover_job(queries, inventory, job, result)])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -84,11 +84,11 @@ async def recover(asker: Asker, inventory: Inventory, jobs: Iterable[Job]) -> Re
     paid = ledger.twins(job.digest for job in without)  # under another name
     result.missing = sum(job.digest not in paid for job in without)
     if result.missing:
-        await asker.lookups_work()
+        await queries.lookups_work()
     return result
 
 
-async def _recover_job(asker: Asker, inventory: Inventory, job: Job, result: Recovered) -> bool:
+async def _recover_job(queries: Queries, inventory: Inventory, job: Job, result: Recovered) -> bool:
     """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
     ledger = inventory.ledger
     name, known = job.external_task_id, False
@@ -97,7 +97,7 @@ async def _recover_job(asker: Asker, inventory: Inventory, job: Job, result: Rec
         record = ledger.record(name)
         known = known or record is not None
         if record is None or record.task_id is None:
-            view = await _patiently(functools.partial(asker.look_up, name), name)
+            view = await _patiently(functools.partial(queries.look_up, name), name)
             if view is None:
                 break
             views[name] = view
@@ -107,7 +107,7 @@ async def _recover_job(asker: Asker, inventory: Inventory, job: Job, result: Rec
         raise EndedEarly(text, kind="unproven")
     line = inventory.line_of(job)
     if line is not None and not views and not known:
-        view = await _patiently(lambda: asker.named(line, job), line.task_id or "")
+        view = await _patiently(lambda: queries.named(line, job), line.task_id or "")
         if view is not None:
             views[job.external_task_id] = view
     changes = {name: _recovered(name, view) for name, view in views.items()}

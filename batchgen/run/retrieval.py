@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from batchgen.advice import command
 from batchgen.errors import ApiError, DownloadError, NotFound
 from batchgen.http.addresses import spelt
-from batchgen.ledger.ledger import Ledger
 from batchgen.ledger.transitions import CLIP_GONE
+from batchgen.ledger.writer import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
-from batchgen.run.asking import Asker
-from batchgen.run.creating import tell, write
+from batchgen.run.create import tell, write
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
-from batchgen.run.pacing import backoff
 from batchgen.run.plan import output_path, part_path
 from batchgen.run.pool import Work
+from batchgen.run.queries import Queries
+from batchgen.run.slots import backoff
 from batchgen.run.survey import unmounted
 from batchgen.storage import clips
 from batchgen.storage.partfile import Kept
@@ -50,10 +50,10 @@ class Retrieval:
     """
 
     def __init__(
-        self, ledger: Ledger, asker: Asker, downloads: Downloads, inventory: Inventory,
+        self, ledger: Ledger, queries: Queries, downloads: Downloads, inventory: Inventory,
         *, patience: float, most: float,
     ) -> None:  # fmt: skip
-        self._ledger, self._asker, self._downloads, self._inventory = ledger, asker, downloads, inventory
+        self._ledger, self._queries, self._downloads, self._inventory = ledger, queries, downloads, inventory
         self._patience, self._most = patience, most
         self._late = 0  # clips that took too long
         self._rng = random.Random()
@@ -210,7 +210,7 @@ class Retrieval:
         """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
         where = f"its clip is no longer at {clips.absent(record)}"
         try:
-            view = await self._asker.ask(record.task_id or "")
+            view = await self._queries.ask(record.task_id or "")
         except ApiError as error:
             if isinstance(error, NotFound) and _age(record) > KEPT:
                 return await self._lost(work, record)
@@ -241,7 +241,7 @@ class Retrieval:
         """Addresses expire: ask for the task's present ones."""
         way.asked = False
         try:
-            view = await self._asker.ask(record.task_id or "")
+            view = await self._queries.ask(record.task_id or "")
         except NotFound:
             way.asked = True
         except ApiError:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
 from batchgen.models import Record, State
-from batchgen.run.asking import Asker
 from batchgen.run.inventory import Inventory
-from batchgen.run.life import Lives
+from batchgen.run.lifecycle import Lifecycle
 from batchgen.run.outcomes import Outcome
-from batchgen.run.pacing import Waits
 from batchgen.run.plan import PAYS, Action, Step, tries
 from batchgen.run.pool import Lane, Pool, Work
+from batchgen.run.queries import Queries
+from batchgen.run.slots import Waits
 from batchgen.run.tally import Ending, Tally
 
 if TYPE_CHECKING:
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
     from batchgen.storage.download import Downloads
 
 GRACE = 5.0  # seconds that creates in flight have to end once the run was told to end
@@ -39,20 +39,22 @@ class Runner:
         self._pool = pool
         self._api = api
         self._ledger = inventory.ledger
-        self._lives = Lives(inventory, api, downloads, pool, waits, self.end, clock, rng or random.Random())
+        self._lifecycle = Lifecycle(
+            inventory, api, downloads, pool, waits, self.end, clock, rng or random.Random()
+        )
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._leaving = False  # nothing is left but tasks that are not waited for
         self._bug: BaseException | None = None  # what no life should ever raise
 
     @property
-    def asker(self) -> Asker:
+    def queries(self) -> Queries:
         """The run's way to ask the API, for what comes before the first job."""
-        return self._lives.asker
+        return self._lifecycle.queries
 
     @property
     def stops(self) -> list[BatchgenError]:
         """What went wrong so that creates, or the run, stopped before all was done."""
-        return [reason for reason in (self._lives.creates.verdict, self.ended) if reason is not None]
+        return [reason for reason in (self._lifecycle.creator.verdict, self.ended) if reason is not None]
 
     @property
     def total(self) -> int:
@@ -73,7 +75,7 @@ class Runner:
         if self.ended is None:
             self.ended = reason
             self._pool.close(reason)
-            self._lives.changed.set()
+            self._lifecycle.changed.set()
 
     async def run(
         self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
@@ -105,7 +107,7 @@ class Runner:
 
     async def _feed(self, submit_only: bool) -> None:
         """Start lives as the pool permits, until nothing is left to start or to wait for."""
-        pool, changed = self._pool, self._lives.changed
+        pool, changed = self._pool, self._lifecycle.changed
         now = asyncio.get_running_loop().time
         while self.ended is None:
             changed.clear()
@@ -151,8 +153,8 @@ class Runner:
             if work.asking:  # which may wait for an hour, where the API says so
                 task.cancel()
         while self._pool.slots.creating:
-            self._lives.changed.clear()
-            await self._lives.changed.wait()
+            self._lifecycle.changed.clear()
+            await self._lifecycle.changed.wait()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -171,7 +173,7 @@ class Runner:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         work = self._tasks.pop(task)
-        self._lives.changed.set()
+        self._lifecycle.changed.set()
         if task.cancelled():  # before its first step
             self._count(work)
         elif (error := task.exception()) is not None:
@@ -198,9 +200,9 @@ class Runner:
 
     async def _alive(self, work: Work) -> Outcome:
         try:
-            return await self._lives.live(work)
+            return await self._lifecycle.run(work)
         except asyncio.CancelledError:  # the run ends; the ledger has where this job stands
-            return await self._lives.follower.leave(work) if self._leaving else Outcome()
+            return await self._lifecycle.follower.leave(work) if self._leaving else Outcome()
 
     def _count(self, work: Work) -> None:
         record, step, text = work.record, work.step, work.outcome.text

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import CLIP_GONE, MAY_BE_PAID
 from batchgen.models import Manifest, Record, Shelved
 from batchgen.run.plan import Action, Step

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, Shelved, State, is_try_of
-from batchgen.request.request import canonical_text, digest, is_request
+from batchgen.request.identity import canonical_text, digest, is_request
 from batchgen.storage.partfile import LARGEST_CLIP
 from batchgen.storage.roots import Folder, Root
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State
 from tests.bench.material import ORIGIN, submit
 

@@ -17,11 +17,11 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from batchgen.images.images import inspect as inspect_image
-from batchgen.ledger.ledger import Ledger
-from batchgen.manifest import manifest
+from batchgen.images.inspection import inspect as inspect_image
+from batchgen.ledger.writer import Ledger
+from batchgen.manifest import reader
 from batchgen.models import Change, ImageFile, Record, State, Within
-from batchgen.request.request import canonical
+from batchgen.request.identity import canonical
 
 ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
 HEAD = "version: 1\nname: bench\ndefaults: {model_name: kling-v3, mode: pro}\njobs:\n"
@@ -107,7 +107,7 @@ def inline(file: str, jobs: str) -> None:
 
 def rows(manifest_file: str) -> Iterator[Record]:
     """The rows that a ledger would have of a manifest's jobs."""
-    manifests, problems = manifest.read([manifest_file])
+    manifests, problems = reader.read([manifest_file])
     assert not problems, problems[0]
     for job in manifests[0].jobs:
         yield Record(
@@ -124,7 +124,7 @@ def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:
         images.append(inspect_image(path, within))
         return images[-1]
 
-    manifest.read([manifest_file], inspect=inspect)
+    reader.read([manifest_file], inspect=inspect)
     asyncio.run(_fill(file, origin, list(rows(manifest_file)), finish, images))
 
 

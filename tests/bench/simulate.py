@@ -4,7 +4,7 @@ Nothing of the pacing is copied here: ``Pool`` says when a create may go out, ``
 to ask. This file is the rest of the world: a clock that jumps from event to event, an account that runs so many
 tasks and answers 1303 to the next one, tasks that take their time, a neighbour who uses the same account, and a wire
 that takes a moment each way. What the runner does between the pacing's decisions (create, ask, ask again) stands in
-:class:`World` in the order of ``batchgen/run/life.py`` and ``batchgen/run/following.py``.
+:class:`World` in the order of ``batchgen/run/lifecycle.py`` and ``batchgen/run/following.py``.
 
 ``python -m tests.bench.simulate`` prints the table alone.
 """
@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchgen.run.pacing import Lengths, align_to_tick
 from batchgen.run.pool import Lane, Limits, Pool, Work
+from batchgen.run.slots import Lengths, align_to_tick
 
 CREATE = 0.4  # seconds from sending a create to its answer; the account decides half way
 QUERY = 0.1  # the same for a question
@@ -143,7 +143,7 @@ class World:
     def _at(self, when: float, happens: Callable[..., None], *values: Any) -> None:
         heapq.heappush(self._events, (when, next(self._order), happens, values))
 
-    # -- the runner, as in batchgen/run/runner.py and batchgen/run/life.py
+    # -- the runner, as in batchgen/run/runner.py and batchgen/run/lifecycle.py
 
     def _feed(self) -> None:
         while (work := self.pool.next(self.now)) is not None:

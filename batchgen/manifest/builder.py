@@ -13,12 +13,12 @@ from batchgen import names
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.manifest import trust
-from batchgen.manifest.origins import Draft, beside
+from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
+from batchgen.manifest.locations import Draft, beside
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
-from batchgen.manifest.sources import SourceError, Sources, label, stamp, with_values
 from batchgen.models import ImageFile, Job, Within
 from batchgen.request import rules, schema
-from batchgen.request.request import LONG, canonical, digest, external_task_id, image_values
+from batchgen.request.identity import LONG, canonical, digest, external_task_id, image_values
 from batchgen.request.schema import Finding
 
 _NONE: Final[frozenset[str | int]] = frozenset()
@@ -35,7 +35,7 @@ TURNED: Final = (
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
-class Made(NamedTuple):
+class BuildResult(NamedTuple):
     """What became of a draft: a job; else what is wrong with its text, and what with its images.
 
     ``warnings`` are about a job that is made all the same. With ``waits``, the failures may be gone the next time.
@@ -73,7 +73,7 @@ class Shared(NamedTuple):
         return {name: own[name] for name in own if name not in gone}, left
 
 
-class Maker:
+class JobBuilder:
     """Makes the jobs of one manifest. Paths in fields start at ``base``, an absolute folder."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Maker:
         # Characters of an id that surely fit, whatever they are and whichever take it is.
         self._surely = min(self._longest, names.PATH_MAX - 4 * len(self._folder) - 100) - names.CLIP_TAIL - 8
 
-    def make(self, draft: Draft, kind: str, shared: Shared) -> Made:
+    def build(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
         own, shared = shared.without_nulls(draft.fields)
         file = draft.file
@@ -102,14 +102,14 @@ class Maker:
             return self._skipped(draft, {**shared.fields, **own})
         if file is not None and not _is_text(file):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
-            return Made(
+            return BuildResult(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
             )
         if draft.trouble:
-            return Made(draft.id, 1, None, [], [Finding(("image",), draft.trouble)])
+            return BuildResult(draft.id, 1, None, [], [Finding(("image",), draft.trouble)])
         if draft.waits and file is not None and self.sources.is_recent(beside(file, draft.waits)):
             text = f"{draft.waits} lies beside it"
-            return Made(draft.id, 1, None, [], [Finding(("image",), text)], waits=True)
+            return BuildResult(draft.id, 1, None, [], [Finding(("image",), text)], waits=True)
         request = {**shared.fields, **own}
         if request.get("skip") is False:
             del request["skip"]
@@ -163,11 +163,11 @@ class Maker:
         if (
             findings or failures or good_id is None or reported
         ):  # nothing is made of what is wrong for many jobs
-            return Made(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
+            return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 
         if images:
             if mismatches := rules.check_images(with_values(request, images)):
-                return Made(good_id, take, None, [], mismatches)
+                return BuildResult(good_id, take, None, [], mismatches)
             files = {path: image for path, image in images.items() if image.path}
             request = with_values(request, files)
         sha256 = digest(canonical(request))
@@ -183,7 +183,7 @@ class Maker:
             warnings.append(Finding(("external_task_id",), UNHANDY))
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
-        return Made(good_id, take, job, [], [], warnings)
+        return BuildResult(good_id, take, job, [], [], warnings)
 
     @staticmethod
     def _fields_with_key(
@@ -208,13 +208,13 @@ class Maker:
         why = names.too_long(self._folder, job_id, tail, self._longest)
         return f"{why}; give the job a shorter id" if why else None
 
-    def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> Made:
+    def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> BuildResult:
         """A job that is left out, of which nothing but its name matters."""
         job_id, take = request.get("id"), request.get("take")
         if not isinstance(job_id, str):
             job_id, _ = self._derived_id(draft, request)
         job_id = names.composed(job_id) if job_id is not None else None
-        return Made(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
+        return BuildResult(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
 
     def evidence(self, draft: Draft, shared: Shared) -> str:
         """What tells later whether a file of an unusable job was replaced: sizes and times, nothing is read."""

@@ -102,9 +102,9 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
 
 def _validate(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli import report
-    from batchgen.manifest import manifest
+    from batchgen.manifest import reader
 
-    manifests, problems = manifest.read(
+    manifests, problems = reader.read(
         args.paths,
         output_dir=args.output_dir,
         strict=args.strict,
@@ -143,8 +143,8 @@ def _validate(args: argparse.Namespace, out: Output) -> int:
 def _plan(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli import preview, report
     from batchgen.http.endpoint import origin
-    from batchgen.ledger.records import Records
-    from batchgen.manifest import manifest
+    from batchgen.ledger.reader import Records
+    from batchgen.manifest import reader
     from batchgen.run.planning import planned
     from batchgen.run.survey import Survey, survey, unrecorded
     from batchgen.storage.roots import Roots
@@ -153,7 +153,7 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
         known = ledger.images() if ledger is not None else {}
-        manifests, problems = manifest.read(
+        manifests, problems = reader.read(
             args.paths,
             output_dir=args.output_dir,
             strict=args.strict,
@@ -187,21 +187,21 @@ def _plan(args: argparse.Namespace, out: Output) -> int:
 def _run(args: argparse.Namespace, out: Output) -> int:
     if args.dry_run:
         return _plan(args, out)
-    from batchgen.cli import online
+    from batchgen.cli import execute
 
-    return online.run(args, out)
+    return execute.run(args, out)
 
 
 def _collect(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import online
+    from batchgen.cli import execute
 
-    return online.collect(args, out)
+    return execute.collect(args, out)
 
 
 def _recover(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import online
+    from batchgen.cli import execute
 
-    return online.recover(args, out)
+    return execute.recover(args, out)
 
 
 def _status(args: argparse.Namespace, out: Output) -> int:
@@ -213,8 +213,8 @@ def _status(args: argparse.Namespace, out: Output) -> int:
 def _export(args: argparse.Namespace, out: Output) -> int:
     import json
 
-    from batchgen.cli.export import export_row, write_csv
-    from batchgen.ledger.records import Records
+    from batchgen.cli.export_rows import export_row, write_csv
+    from batchgen.ledger.reader import Records
 
     if args.excel and (args.json or args.format == "jsonl"):
         raise UsageError("--excel is for CSV: leave --json and --format jsonl out")

@@ -20,7 +20,7 @@ import pybase64
 import xxhash
 
 from batchgen.errors import ImageError
-from batchgen.images.images import CHUNK, decoded, opened
+from batchgen.images.inspection import CHUNK, decoded, opened
 from batchgen.models import ImageFile
 from batchgen.names import composed, unicode_3_2
 from batchgen.request import schema

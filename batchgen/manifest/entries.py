@@ -12,18 +12,18 @@ from typing import Any
 from batchgen import limits, names
 from batchgen.files import regular
 from batchgen.manifest import folders, trust, warnings
+from batchgen.manifest.builder import HOLDS_KEY, BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
+from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.listing import MORE, Gathered, Listing, and_more
-from batchgen.manifest.making import HOLDS_KEY, Made, Maker, Shared
-from batchgen.manifest.origins import Document, Draft, InFolder, Inline, beside, subject
+from batchgen.manifest.locations import Document, Draft, InFolder, Inline, beside, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
-from batchgen.manifest.sources import Sources
 from batchgen.manifest.tables import table
 from batchgen.manifest.yaml12 import YamlError, load
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
 from batchgen.request import schema
-from batchgen.request.request import image_values
+from batchgen.request.identity import image_values
 from batchgen.request.schema import Finding
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Reading:
             return
         if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
             self.report(("name",), f"{why}; give the manifest a shorter name")
-        self.maker = Maker(name, self.base, self.output_dir, self.sources, self.holds_key)
+        self.builder = JobBuilder(name, self.base, self.output_dir, self.sources, self.holds_key)
         fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
         findings = schema.check_entry("defaults", fields)
         for finding in findings:
@@ -235,9 +235,9 @@ class Reading:
         problems.finish()
         warnings.finish()
 
-    def _make(self, draft: Draft, kind: str, shared: Shared) -> Made:
+    def _make(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
         """Keep the job that a draft makes, or the reason why it can't run; its findings are left to the caller."""
-        made = self.maker.make(draft, kind, shared)
+        made = self.builder.build(draft, kind, shared)
         origin = draft.origin
         if made.id is not None:
             key = (made.id, made.take)
@@ -261,7 +261,7 @@ class Reading:
                 text = "; ".join(f"{subject('', None, path)}: {text}" for path, text in made.failures)
                 path = ()
             problem = origin.problem(made.id, path, text)
-            evidence = self.maker.evidence(draft, shared)
+            evidence = self.builder.evidence(draft, shared)
             bad = UnusableJob(self.manifest.name, made.id or "", made.take, problem, evidence)
             self._set_aside(bad, waits=made.waits)
         return made

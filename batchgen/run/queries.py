@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent, NotFound, Throttled, cited
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Job, Record, TaskView
-from batchgen.run.pacing import lasting
 from batchgen.run.reach import Reach
+from batchgen.run.slots import lasting
 
 if TYPE_CHECKING:
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
 
 QUERIES = 32  # in flight at once
 SLOWEST = (
@@ -27,7 +27,7 @@ SLOWEST = (
 PROOF = "lookups"  # the ledger's note that they work
 
 
-class Asker:
+class Queries:
     """Asks for tasks. ``pause`` makes creates wait, at least so long, and says for how many seconds."""
 
     def __init__(

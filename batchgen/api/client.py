@@ -28,15 +28,15 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from batchgen import __version__
-from batchgen.api.answers import Accepted, Answer, read_create, read_query
 from batchgen.api.credentials import Credentials
+from batchgen.api.responses import Accepted, Answer, read_create, read_query
 from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.http import transport
 from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
 from batchgen.http.fields import in_a_line
 from batchgen.models import ImageFile, TaskView
-from batchgen.request.request import Body, fetch
+from batchgen.request.identity import Body, fetch
 
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
@@ -194,7 +194,7 @@ class Api:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
 
         Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
-        accepted), or what :func:`answers.read_create` makes of a refusal. A request that holds the key is an ImageError.
+        accepted), or what :func:`responses.read_create` makes of a refusal. A request that holds the key is an ImageError.
         """
         progress = asyncio.timeout(None)
         cause: BaseException | None = None
@@ -232,7 +232,7 @@ class Api:
         raise failure
 
     async def query(self, asked: str) -> TaskView:
-        """Ask for a task by its task id or ``external_task_id``. Raises what :func:`answers.read_query` does."""
+        """Ask for a task by its task id or ``external_task_id``. Raises what :func:`responses.read_query` does."""
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._ask(

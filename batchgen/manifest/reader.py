@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from batchgen.errors import UsageError
-from batchgen.images import images
+from batchgen.images import inspection
 from batchgen.manifest import warnings
+from batchgen.manifest.entries import Reading
+from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.listing import and_more
-from batchgen.manifest.reading import Reading
-from batchgen.manifest.sources import Sources
 from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
 
@@ -31,7 +31,7 @@ def read(
     output_dir: str | None = None,
     strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
-    inspect: Callable[[str, Within | None], ImageFile] = images.inspect,
+    inspect: Callable[[str, Within | None], ImageFile] = inspection.inspect,
     now: float = 0.0,
     holds_key: Callable[[str], bool] | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:

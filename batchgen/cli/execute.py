@@ -20,21 +20,21 @@ from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
 from batchgen.errors import BatchgenError, EndedEarly, ManifestError
 from batchgen.http.endpoint import origin
-from batchgen.images import images
-from batchgen.ledger.ledger import Ledger
-from batchgen.ledger.records import Records
-from batchgen.manifest import manifest
+from batchgen.images import inspection
+from batchgen.ledger.reader import Records
+from batchgen.ledger.writer import Ledger
+from batchgen.manifest import reader
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
 from batchgen.run import recovery
-from batchgen.run.asking import Asker
 from batchgen.run.failures import Breaker
 from batchgen.run.following import TASKS_FAIL
 from batchgen.run.inventory import Inventory
-from batchgen.run.pacing import Waits
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.queries import Queries
 from batchgen.run.runner import Runner
+from batchgen.run.slots import Waits
 from batchgen.run.tally import Tally
 
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
@@ -153,7 +153,7 @@ async def _work(
 
     ``steps`` may be a function that plans them, once the ledger has been recovered here.
     """
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
     from batchgen.storage.clip_hosts import ClipHosts
     from batchgen.storage.download import Downloads
 
@@ -202,8 +202,8 @@ async def _work(
 
 async def _recovered(runner: Runner, inventory: Inventory, pool: Pool, manifests: Sequence[Manifest]) -> None:
     """Adopt what the API has, before anything is planned."""
-    found = await recovery.recover(runner.asker, inventory, _jobs(manifests))
-    if found.missing and not runner.asker.lookups_proven:
+    found = await recovery.recover(runner.queries, inventory, _jobs(manifests))
+    if found.missing and not runner.queries.lookups_proven:
         for lane in pool.lanes:
             if lane.asks == math.inf:
                 lane.unrecorded = True
@@ -229,7 +229,7 @@ async def _recover(
     manifests, problems = await _manifests(args, out, ledger)
     if not manifests:
         raise ManifestError(problems)
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
 
     inventory = Inventory(ledger)
     await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
@@ -240,14 +240,16 @@ async def _recover(
         work.cancel()
 
     async with Api(*account, timeout=args.timeout) as api:
-        asker = Asker(ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end)
-        work = asyncio.create_task(recovery.recover(asker, inventory, _jobs(manifests)))
+        queries = Queries(
+            ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end
+        )
+        work = asyncio.create_task(recovery.recover(queries, inventory, _jobs(manifests)))
         with ending.graceful(end):
             try:
                 found = await work
             except asyncio.CancelledError:
                 raise ended[0] from None
-    proven = asker.lookups_proven
+    proven = queries.lookups_proven
     for one in manifests if proven else ():
         await recovery.trusted(ledger, one.name)
     code = 2 if problems else 0 if proven or not found.missing else 5
@@ -280,11 +282,11 @@ async def _manifests(
     fresh: list[ImageFile] = []
 
     def inspect(path: str, within: Within | None) -> ImageFile:
-        image = images.inspect(path, within)
+        image = inspection.inspect(path, within)
         fresh.append(image)
         return image
 
-    found = manifest.read(
+    found = reader.read(
         args.paths,
         output_dir=args.output_dir,
         strict=args.strict,

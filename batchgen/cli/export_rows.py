@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import ABANDONED
 from batchgen.models import Record, State
-from batchgen.request.request import asked
+from batchgen.request.identity import asked
 from batchgen.storage.clips import iso
 
 EXPORT_FIELDS = (

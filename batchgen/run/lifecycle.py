@@ -1,4 +1,4 @@
-"""One job's life, from the intent to the clip: :meth:`Lives.live` reads like the state diagram in ARCHITECTURE.md.
+"""One job's life, from the intent to the clip: :meth:`Lifecycle.run` reads like the state diagram in ARCHITECTURE.md.
 
 Every step asks or tells the API once, writes what came of it to the ledger, and only then goes on. What a failure
 means for the other jobs is told to the pool; what a person must know is returned as text.
@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING
 
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.models import Brief, Job, Record, State, TaskView
-from batchgen.run.asking import Asker
-from batchgen.run.creating import Creates, write
+from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.failures import EXCUSED, retry_wait
 from batchgen.run.following import Follower
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
-from batchgen.run.pacing import Waits, backoff
 from batchgen.run.plan import MAX_TASKS, PAYS, decide
 from batchgen.run.pool import Pool, Work
+from batchgen.run.queries import Queries
 from batchgen.run.retrieval import Retrieval
+from batchgen.run.slots import Waits, backoff
 
 if TYPE_CHECKING:
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
     from batchgen.storage.download import Downloads
 
 
-class Lives:
+class Lifecycle:
     """What the lives of one run share, and the steps of a life."""
 
     def __init__(
@@ -52,16 +52,18 @@ class Lives:
         def pause(seconds: float) -> float:
             return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
 
-        self.asker = Asker(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
-        self.creates = Creates(ledger, api, self.asker, pool, self.changed, inventory.line_of)
+        self.queries = Queries(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
+        self.creator = Creator(ledger, api, self.queries, pool, self.changed, inventory.line_of)
         self._retrieval = Retrieval(
-            ledger, self.asker, downloads, inventory, patience=waits.settle, most=waits.clip
+            ledger, self.queries, downloads, inventory, patience=waits.settle, most=waits.clip
         )
-        self.follower = Follower(ledger, self.asker, pool, waits, self.changed, self.creates.stop, clock, rng)
+        self.follower = Follower(
+            ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock, rng
+        )
         self.following: set[Work] = set()
         self._rng = rng
 
-    async def live(self, work: Work) -> Outcome:
+    async def run(self, work: Work) -> Outcome:
         """Take a job as far as it goes now.
 
         Cancelling is safe except during a create. Raises LedgerError; then nothing may be sent any more.
@@ -69,7 +71,7 @@ class Lives:
         end: Outcome | None = None
         taken = False
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
-            end, taken = await self.creates.create(work)
+            end, taken = await self.creator.create(work)
         elif work.record.state is State.DOWNLOADED:  # and its clip isn't there
             end = await self._retrieval.fetch_again(work, work.record)
         while end is None and work.record is not None:
@@ -101,11 +103,11 @@ class Lives:
         try:
             for turn in itertools.count():
                 old_enough = now() >= believable  # when it is asked: the answer may be slow
-                view = await self.asker.look_up(record.external_task_id)
+                view = await self.queries.look_up(record.external_task_id)
                 if isinstance(view, TaskView):
-                    await self.creates.adopt(work, record, view)
+                    await self.creator.adopt(work, record, view)
                     return None
-                if isinstance(view, NotFound) and old_enough and await self.asker.would_find(record):
+                if isinstance(view, NotFound) and old_enough and await self.queries.would_find(record):
                     work.record = await write(
                         self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
@@ -114,7 +116,7 @@ class Lives:
                         return Outcome("refused as if its id were taken, and no task of that id can be found")
                     self._replan(work, work.record)
                     return Outcome(again=work.record is None)
-                waits = isinstance(view, NotFound) and not self.asker.lookups_proven
+                waits = isinstance(view, NotFound) and not self.queries.lookups_proven
                 hopeless = not self._others() if waits else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
                     said = view
@@ -122,7 +124,7 @@ class Lives:
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.changed.set()
-        return Outcome(_unsettled(record, said, proven=self.asker.lookups_proven))
+        return Outcome(_unsettled(record, said, proven=self.queries.lookups_proven))
 
     def _others(self) -> bool:
         """Whether jobs go on that may yet show that lookups work."""

@@ -22,17 +22,17 @@ from batchgen.errors import (
     NotFound,
     cited,
 )
-from batchgen.ledger.ledger import Ledger
+from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
-from batchgen.run.asking import Asker
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
 from batchgen.run.outcomes import CreateOutcome, Outcome
-from batchgen.run.pacing import backoff
 from batchgen.run.plan import new_row
 from batchgen.run.pool import Pool, Work
+from batchgen.run.queries import Queries
+from batchgen.run.slots import backoff
 
 if TYPE_CHECKING:
-    from batchgen.api.api import Api
+    from batchgen.api.client import Api
 
 log = logging.getLogger("batchgen")
 
@@ -40,15 +40,21 @@ ASKS = 3  # questions about one id, right before its create, before it is left f
 TRIES = 2  # such times before it is left to the next run
 
 
-class Creates:
+class Creator:
     """Creates tasks, one at a time each, and stops creating where that is what an answer means."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, asker: Asker, pool: Pool, changed: asyncio.Event,
+        self, ledger: Ledger, api: Api, queries: Queries, pool: Pool, changed: asyncio.Event,
         line_of: Callable[[Job], Record | None],
     ) -> None:  # fmt: skip
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
-        self._ledger, self._api, self._asker, self._pool, self._changed = ledger, api, asker, pool, changed
+        self._ledger, self._api, self._queries, self._pool, self._changed = (
+            ledger,
+            api,
+            queries,
+            pool,
+            changed,
+        )
         self._line_of = line_of  # what is told beside the clips of a clip that is lost
         self._rng = random.Random()
         self._unclear = 0  # in a row
@@ -74,8 +80,8 @@ class Creates:
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
             work.asking = True
-            if self._asker.astray and not await self._asker.itself(work.step.external_task_id):
-                self._asker.pause(0.0)
+            if self._queries.astray and not await self._queries.itself(work.step.external_task_id):
+                self._queries.pause(0.0)
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
@@ -115,7 +121,7 @@ class Creates:
                 submitted_at=time.time(),
             )  # fmt: skip
             self._unclear = 0
-            self._asker.reached()
+            self._queries.reached()
             tell(logging.INFO, "accepted", record, f"task {made.task_id}")
             return CreateOutcome()
         finally:
@@ -131,7 +137,7 @@ class Creates:
     def _asked_for_first(self, work: Work) -> bool:
         """Whether the ledger may have lost this job: then the API is asked before it is created."""
         work.lane.asks -= 1
-        return self._asker.lookups_proven or work.lane.asks >= 0
+        return self._queries.lookups_proven or work.lane.asks >= 0
 
     async def _ask_before(self, work: Work, line: Record | None) -> TaskView | ApiError | None:
         """The task that this job has already; None: it may be created; an error: nobody can tell now.
@@ -142,9 +148,9 @@ class Creates:
         view: TaskView | ApiError | None = None
         named: TaskView | ApiError | None = None
         for turn in range(ASKS):
-            view = await self._asker.look_up(work.step.external_task_id)
+            view = await self._queries.look_up(work.step.external_task_id)
             if line is not None and not isinstance(view, TaskView | AccountStop | NeverSent):
-                named = await self._asker.named(line, work.step.job)
+                named = await self._queries.named(line, work.step.job)
                 view = named or view
             if isinstance(view, TaskView | AccountStop | NeverSent):
                 return view
@@ -154,14 +160,14 @@ class Creates:
                 return view
             await asyncio.sleep(backoff(turn, self._rng))
         # Where lookups don't work and no task is named, nothing can tell.
-        return view if named or self._asker.lookups_proven else None
+        return view if named or self._queries.lookups_proven else None
 
     def _put_off(self, work: Work, error: ApiError | None) -> Outcome:
         """A job whose id could not be asked for comes again, a few times."""
         if isinstance(error, AccountStop):
             self.stop(error)
         elif error is not None and not self._pool.closed:
-            self._asker.pause(0.0)
+            self._queries.pause(0.0)
             work.tries += not (isinstance(error, NeverSent) or error.kind == PAGE)
             if work.tries >= TRIES:
                 return Outcome(f"not created: whether it has a task already could not be asked: {error}")
@@ -189,14 +195,14 @@ class Creates:
         """Do what a create that made no task, or maybe none, means for all other jobs."""
         if isinstance(error, ApiError):
             if disposition.speaks:
-                self._asker.judge(error, create=True)
+                self._queries.judge(error, create=True)
             if disposition.unclear:  # a burst counts once
                 self._unclear += not self._pool.paused(asyncio.get_running_loop().time())
             match disposition.pause:
                 case Pause.CREATES:
-                    self._asker.pause(error.retry_after or 0.0)
+                    self._queries.pause(error.retry_after or 0.0)
                 case Pause.ALL:
-                    self._asker.slow_down(error)
+                    self._queries.slow_down(error)
         if (reason := disposition.stopped_by(error, self._unclear)) is not None:
             self.stop(reason)
 

@@ -1,7 +1,7 @@
 """The durable record of every job: one SQLite file, one writer.
 
 :mod:`batchgen.ledger.transitions` says which changes a row may go through. A write returns once it is on disk, together with
-all others that waited for the same fsync (:mod:`batchgen.ledger.groupcommit`). Reads are in :mod:`batchgen.ledger.records`.
+all others that waited for the same fsync (:mod:`batchgen.ledger.group_commit`). Reads are in :mod:`batchgen.ledger.reader`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from batchgen.errors import LedgerError, TransitionError
 from batchgen.ledger import database
-from batchgen.ledger.groupcommit import GroupCommit
+from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
-from batchgen.ledger.records import Records
+from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, path_key, to_record
 from batchgen.ledger.transitions import (
     ADOPTED,

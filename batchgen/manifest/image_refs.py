@@ -15,11 +15,11 @@ import xxhash
 
 from batchgen import files
 from batchgen.errors import ImageError, Unfinished
-from batchgen.images import images
+from batchgen.images import inspection
 from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
 from batchgen.request import urls
-from batchgen.request.request import is_url
+from batchgen.request.identity import is_url
 
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
 _STARTS = ("iVBORw0KGgo", "/9j/")
@@ -90,7 +90,7 @@ class Sources:
             for path, image in self._seen.items()
             if isinstance(image, ImageFile)
             and abs(self._now - image.mtime_ns / 1e9) < FRESH
-            and not images.unchanged(image)
+            and not inspection.unchanged(image)
         }
 
     def file(self, path: str, within: Within | None = None) -> ImageFile:
@@ -119,7 +119,7 @@ class Sources:
 
     def _image(self, path: str, within: Within | None) -> ImageFile:
         image = self._known.get(path)
-        return image if image is not None and images.unchanged(image) else self._read(path, within)
+        return image if image is not None and inspection.unchanged(image) else self._read(path, within)
 
     def _read(self, path: str, within: Within | None) -> ImageFile:
         image = self._inspect(path, within)
@@ -149,7 +149,7 @@ class Sources:
             hint = "write the path alone" if scheme[0].lower() == "file:" else "only http and https go"
             raise SourceError(f"the API can't fetch {scheme[0]}// addresses; {hint}")
         if looks_like_base64(text):
-            return self._once(text, images.inspect_base64)
+            return self._once(text, inspection.inspect_base64)
         raise ImageError(f"no such file: {absolute(text, base)}")
 
     def _leads_out(self, path: str, is_link: bool, within: Within) -> str | None:
