@@ -251,7 +251,7 @@ def test_a_disk_that_hangs_is_the_image_s_fault_and_stops_nothing_else(
                 )
             disk.set()
 
-    monkeypatch.setattr("batchgen.request.identity.os.read", read)
+    monkeypatch.setattr("batchgen.request.body.os.read", read)
     asyncio.run(scene())
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from batchgen.images import inspection
-from batchgen.request.identity import Body
+from batchgen.request.body import Body
 from tests.pictures import make_large_png, make_png
 from tests.program import Desk, Result, Server, sandbox, until
 

@@ -20,7 +20,7 @@ from batchgen.images import inspection
 from batchgen.manifest import folders, reader, sidecars
 from batchgen.manifest.yaml12 import YamlError
 from batchgen.models import Job, Within
-from batchgen.request import identity
+from batchgen.request import body
 from tests.pictures import make_large_png, make_png
 from tests.program import KEY, Desk, sandbox, until
 from tests.wire import answer, made, served
@@ -236,7 +236,7 @@ def test_links_inside_of_the_folder_are_followed(desk: Desk) -> None:
         "cat": "A cat turns its head", "dog": "x", "good": "x",
     }  # fmt: skip
     for job in jobs:
-        assert len(b"".join(identity.Body(job.request).pieces())) > len(GOOD)
+        assert len(b"".join(body.Body(job.request).pieces())) > len(GOOD)
 
 
 def test_a_manifest_itself_names_what_it_likes(desk: Desk) -> None:
@@ -253,7 +253,7 @@ def test_a_manifest_itself_names_what_it_likes(desk: Desk) -> None:
     ):
         jobs, problems = read(desk, entry)
         assert (len(jobs), problems) == (count, [])
-        assert len(b"".join(identity.Body(jobs[0].request).pieces())) > len(PASSPORT)
+        assert len(b"".join(body.Body(jobs[0].request).pieces())) > len(PASSPORT)
 
 
 def test_a_file_is_named_by_any_way_that_leads_into_the_folder(desk: Desk) -> None:
@@ -399,8 +399,8 @@ def test_an_image_is_sent_from_the_place_that_was_judged_or_not_at_all(tmp_path:
     (tmp_path / "inbox" / first).symlink_to(tmp_path / "private" / first)
     sent: list[bytes] = []
     with pytest.raises(ImageError, match="it leads outside of inbox"):
-        sent.extend(identity.Body({"image": image}).pieces())
-    identity.fetch(image)
+        sent.extend(body.Body({"image": image}).pieces())
+    body.fetch(image)
     assert FILLING not in b"".join(sent)
 
 

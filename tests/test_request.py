@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from batchgen.errors import ImageError
 from batchgen.models import ImageFile
-from batchgen.request import identity, schema
-from batchgen.request.identity import Body, canonical, digest, external_task_id
+from batchgen.request import image_fields, schema
+from batchgen.request.body import LONG, READ, Body, fetch
+from batchgen.request.identity import canonical, digest, external_task_id
 
 DATA = bytes(range(256)) * 4
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -153,7 +154,7 @@ def test_external_task_ids_are_golden() -> None:
 
 
 def test_defaults_are_those_of_the_schema() -> None:
-    assert identity.defaults() == {
+    assert schema.defaults() == {
         "multi_shot": False,
         "sound": "off",
         "cfg_scale": 0.5,
@@ -162,7 +163,7 @@ def test_defaults_are_those_of_the_schema() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "value"), identity.defaults().items())
+@pytest.mark.parametrize(("name", "value"), schema.defaults().items())
 def test_a_default_written_out_changes_nothing(name: str, value: Any) -> None:
     fields = {"model_name": "kling-v3", "image": URL}
     assert canonical({**fields, name: value}) == canonical(fields)
@@ -232,7 +233,7 @@ def test_the_canonical_text_is_spelt_as_the_standard_library_spells_it(fields: d
         return [whole(item) for item in value] if isinstance(value, list) else value
 
     spelt = json.dumps(
-        whole({**identity.defaults(), **fields}), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+        whole({**schema.defaults(), **fields}), sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
     halves = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", spelt)
     assert canonical(fields) == halves
@@ -296,13 +297,13 @@ def test_image_values_are_found_with_their_paths_also_in_unchecked_requests() ->
         "image": "x",
         "dynamic_masks": [{"mask": "y"}, {"trajectories": []}, 7, {"mask": None}],
     }
-    assert list(identity.image_values(fields)) == [
+    assert list(image_fields.image_values(fields)) == [
         (("image",), "x"),
         (("static_mask",), 1),
         (("dynamic_masks", 0, "mask"), "y"),
         (("dynamic_masks", 3, "mask"), None),
     ]
-    assert list(identity.image_values({"dynamic_masks": "text"})) == []
+    assert list(image_fields.image_values({"dynamic_masks": "text"})) == []
 
 
 JSON = st.recursive(
@@ -310,9 +311,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-SIZES = st.sampled_from(
-    [1, 2, 3, 4, identity.READ - 1, identity.READ, identity.READ + 1, 2 * identity.READ, 500_000]
-)
+SIZES = st.sampled_from([1, 2, 3, 4, READ - 1, READ, READ + 1, 2 * READ, 500_000])
 
 
 @settings(max_examples=60, deadline=None)
@@ -343,7 +342,7 @@ def test_the_body_is_exactly_the_request_with_each_file_s_base64(
 @settings(max_examples=20, deadline=None)
 @given(st.text('"\\\n\0é日😀a', min_size=1, max_size=40))
 def test_a_long_text_is_sent_in_pieces_as_it_is(part: str) -> None:
-    text = part * (2 * identity.LONG // len(part) + 1)
+    text = part * (2 * LONG // len(part) + 1)
 
     body = Body({"image": text, "prompt": part})
     pieces = list(body.pieces())
@@ -467,7 +466,7 @@ def test_fetching_leaves_it_to_the_sending_to_say_what_is_wrong(tmp_path: Path) 
     body = Body({"image": put(tmp_path, DATA), "image_tail": put(tmp_path, DATA, "b.png")})
     (tmp_path / "a.png").unlink()
     for image in body.files:
-        identity.fetch(image)
+        fetch(image)
     assert failing(body.pieces())[1] == f"{tmp_path / 'a.png'}: there is no such file"
 
 

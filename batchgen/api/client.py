@@ -36,7 +36,7 @@ from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
 from batchgen.http.fields import in_a_line
 from batchgen.models import ImageFile, TaskView
-from batchgen.request.identity import Body, fetch
+from batchgen.request.body import Body, fetch
 
 PATH = "/kling/v1/videos/image2video"
 LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred

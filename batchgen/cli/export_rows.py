@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import ABANDONED
 from batchgen.models import Record, State
-from batchgen.request.identity import asked
+from batchgen.request.image_fields import is_url
+from batchgen.request.schema import defaults
 from batchgen.storage.clips import iso
 
 EXPORT_FIELDS = (
@@ -118,3 +119,22 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
         text = value.replace('"', '""')
         return f'="{text}"'
     return value
+
+
+def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request, or its canonical form, asks for in a person's words.
+
+    ``prompt`` is the shots' texts, a line each, where there are shots; ``image`` is the URL, if it is one, and
+    ``image_sha256`` the digest of the picture's bytes otherwise.
+    """
+    fields = {**defaults(), **fields}
+    shots = fields.get("multi_prompt") or ()
+    image = fields.get("image", fields.get("image_tail"))
+    return {
+        "prompt": fields.get("prompt") or "\n".join(str(shot.get("prompt", "")) for shot in shots) or None,
+        "image": image if isinstance(image, str) and is_url(image) else None,
+        "image_sha256": image["sha256"] if isinstance(image, dict) else getattr(image, "sha256", None),
+        "mode": fields.get("mode"),
+        "duration": fields.get("duration"),
+        "sound": fields.get("sound"),
+    }

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from batchgen.cli.export_rows import asked
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
 from batchgen.cli.report import counted, problem_fields
 from batchgen.escapes import visible
 from batchgen.models import Job, Problem
 from batchgen.money.prices import is_floor
-from batchgen.request.identity import asked, canonical, is_url
+from batchgen.request.identity import canonical
+from batchgen.request.image_fields import is_url
 from batchgen.run.plan import PAYS, Action, Step, image_name
 
 #: What each word of a plan means.

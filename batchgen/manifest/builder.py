@@ -18,7 +18,9 @@ from batchgen.manifest.locations import Draft, beside
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.models import ImageFile, Job, Within
 from batchgen.request import rules, schema
-from batchgen.request.identity import LONG, canonical, digest, external_task_id, image_values
+from batchgen.request.body import LONG
+from batchgen.request.identity import canonical, digest, external_task_id
+from batchgen.request.image_fields import image_values
 from batchgen.request.schema import Finding
 
 _NONE: Final[frozenset[str | int]] = frozenset()

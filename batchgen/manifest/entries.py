@@ -23,7 +23,7 @@ from batchgen.manifest.tables import table
 from batchgen.manifest.yaml12 import YamlError, load
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
 from batchgen.request import schema
-from batchgen.request.identity import image_values
+from batchgen.request.image_fields import image_values
 from batchgen.request.schema import Finding
 
 log = logging.getLogger(__name__)

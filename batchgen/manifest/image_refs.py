@@ -19,7 +19,7 @@ from batchgen.images import inspection
 from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
 from batchgen.request import urls
-from batchgen.request.identity import is_url
+from batchgen.request.image_fields import is_url
 
 # How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
 _STARTS = ("iVBORw0KGgo", "/9j/")

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchgen.escapes import excerpt
 from batchgen.names import composed
-from batchgen.request.identity import is_url
+from batchgen.request.image_fields import is_url
 
 NAMES: Final = ("stem", "name", "parent")
 PROMPTS: Final[tuple[str, ...]] = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from batchgen.request.identity import image_values, is_url
+from batchgen.request.image_fields import image_values, is_url
 from batchgen.request.schema import Finding
 
 IMAGE_URLS: Final = "image_urls"  # stands for every field that takes an image

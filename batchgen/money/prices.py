@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchgen.request.identity import defaults
+from batchgen.request.schema import defaults
 
 READ_ON = "2026-10-05"
 

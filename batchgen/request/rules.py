@@ -12,7 +12,7 @@ from typing import Any
 
 from batchgen.models import ImageFile
 from batchgen.request import references, urls
-from batchgen.request.identity import image_values, is_url
+from batchgen.request.image_fields import image_values, is_url
 from batchgen.request.messages import shown
 from batchgen.request.schema import Finding, Path, load
 

@@ -322,3 +322,10 @@ def _manifest_keys() -> frozenset[str]:
     definitions = document["$defs"]
     groups = (document, definitions["keys"], definitions["fields"])
     return frozenset(key for group in groups for key in group["properties"])
+
+
+@cache
+def defaults() -> Mapping[str, Any]:
+    """The values that the specification gives to fields left out."""
+    fields = load("request")["properties"]
+    return {name: field["default"] for name, field in fields.items() if "default" in field}

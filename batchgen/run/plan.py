@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.money.prices import cost_usd
-from batchgen.request.identity import canonical, is_url
+from batchgen.request.identity import canonical
+from batchgen.request.image_fields import is_url
 from batchgen.run.failures import EXCUSED, Cause
 
 MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose

@@ -1,0 +1,30 @@
+"""JSON as identities and bodies spell it: compact, and such that UTF-8 can encode it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+_compact = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
+compact_sorted = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
+).encode
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def sendable(text: str) -> str:
+    """JSON text that UTF-8 can encode: half a surrogate pair, which it can't, becomes JSON's own escape."""
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value's JSON in UTF-8."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
+        return sendable(_compact(value)).encode()
