@@ -15,7 +15,7 @@ import pytest
 
 from batchgen.api.client import Api
 from batchgen.errors import NotFound
-from batchgen.run import slots
+from batchgen.run import polling, slots
 from tests.bench import material
 from tests.bench.measure import ROOT, baseline, environment, run, server
 from tests.bench.server import count
@@ -68,9 +68,9 @@ def test_the_page_has_the_pacing_s_own_numbers_and_names_every_baseline() -> Non
     page = (ROOT / "tests/bench/README.md").read_text("utf-8")
     assert f"After {slots.TRY_AFTER} ends one create more" in page
     assert f"limit after {slots.TRY_AFTER_TOLD}, because" in page
-    assert f"{slots.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
-    assert slots.LAZY == 3 and "three times rarer" in page
-    assert slots.TICK == 0.5 and "within the same half second" in page
+    assert f"{polling.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
+    assert polling.LAZY == 3 and "three times rarer" in page
+    assert polling.TICK == 0.5 and "within the same half second" in page
     assert slots.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
     assert slots.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page
     baselines = {path.name for path in (ROOT / "tests/bench/baselines").glob("*.py")} - {"__init__.py"}

@@ -42,6 +42,8 @@ DECIDES = {
     *(
         "run.plan",
         "run.slots",
+        "run.polling",
+        "run.waits",
         "run.budget",
         "run.pool",
         "run.dispositions",

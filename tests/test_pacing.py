@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchgen.run.polling import CHANCE, TICK, Lengths, align_to_tick
 from batchgen.run.pool import Lane, Limits, Pool, Work
-from batchgen.run.slots import CHANCE, FIRST, TICK, TRY_AFTER, Lengths, Slots, align_to_tick, backoff
+from batchgen.run.slots import FIRST, TRY_AFTER, Slots
+from batchgen.run.waits import backoff
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 10), st.floats(10, 100), st.integers())

@@ -15,7 +15,7 @@ import pytest
 
 from batchgen.cli import options
 from batchgen.run.retrieval import DOWNLOADS
-from batchgen.run.slots import Waits
+from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import LEAST_SPEED
 from tests.program import Desk, until

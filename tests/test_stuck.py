@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from batchgen.run.following import ABSENT, ASKS, GONE_AFTER
+from batchgen.run.polling import OVERDUE_LEAST, OVERDUE_MOST, OVERDUE_UNKNOWN, Lengths
 from batchgen.run.pool import FULLS, Lane, Limits, Pool, Work
-from batchgen.run.slots import OVERDUE_LEAST, OVERDUE_MOST, OVERDUE_UNKNOWN, Lengths
 from tests.program import Desk, Server, sandbox, until
 
 PACE = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")

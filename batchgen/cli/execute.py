@@ -34,8 +34,8 @@ from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
 from batchgen.run.queries import Queries
 from batchgen.run.runner import Runner
-from batchgen.run.slots import Waits
 from batchgen.run.tally import Tally
+from batchgen.run.waits import Waits
 
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
 CONCURRENCY = 8  # create requests in flight, where nobody says otherwise

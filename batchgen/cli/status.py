@@ -17,7 +17,7 @@ from batchgen.errors import cited
 from batchgen.ledger.reader import OPEN, Records
 from batchgen.models import Event, Record, State, Unusable
 from batchgen.run.plan import may_retry
-from batchgen.run.slots import lasting
+from batchgen.run.waits import lasting
 from batchgen.storage.clips import iso
 
 #: The lists of what needs somebody, in this order.

@@ -29,7 +29,7 @@ from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
 from batchgen.run.pool import Pool, Work
 from batchgen.run.queries import Queries
-from batchgen.run.slots import backoff
+from batchgen.run.waits import backoff
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

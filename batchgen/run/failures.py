@@ -29,7 +29,7 @@ import re
 from collections import deque
 from collections.abc import Mapping
 
-from batchgen.run.slots import backoff
+from batchgen.run.waits import backoff
 
 WARY = 3.0  # points
 TRIPS = 5.0  # points

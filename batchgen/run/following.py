@@ -23,11 +23,12 @@ from batchgen.run.create import tell, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.failures import Cause, cause_of
 from batchgen.run.outcomes import Outcome
+from batchgen.run.polling import Lengths, align_to_tick
 from batchgen.run.pool import Pool, Watch, Work
 from batchgen.run.queries import Queries
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
-from batchgen.run.slots import Lengths, Waits, align_to_tick, backoff, lasting
+from batchgen.run.waits import Waits, backoff, lasting
 
 ASKS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run

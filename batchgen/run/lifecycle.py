@@ -24,7 +24,7 @@ from batchgen.run.plan import MAX_TASKS, PAYS, decide
 from batchgen.run.pool import Pool, Work
 from batchgen.run.queries import Queries
 from batchgen.run.retrieval import Retrieval
-from batchgen.run.slots import Waits, backoff
+from batchgen.run.waits import Waits, backoff
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

@@ -19,7 +19,8 @@ from batchgen.run.budget import Budget, Room
 from batchgen.run.failures import Breaker
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import Step, tries
-from batchgen.run.slots import Slots, backoff, lasting
+from batchgen.run.slots import Slots
+from batchgen.run.waits import backoff, lasting
 
 FULL_FOR = 2 * 3600.0  # seconds without a slot, though nothing of ours runs, before creating is stopped
 FULLS = 8  # refusals in a row, some two minutes, before slots that nothing of ours will free are waited for no more

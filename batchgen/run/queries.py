@@ -15,7 +15,7 @@ from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Job, Record, TaskView
 from batchgen.run.reach import Reach
-from batchgen.run.slots import lasting
+from batchgen.run.waits import lasting
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

@@ -16,7 +16,7 @@ from batchgen.run.failures import cause_of
 from batchgen.run.inventory import Inventory
 from batchgen.run.plan import new_row, next_id, superseded_path
 from batchgen.run.queries import QUERIES, Queries
-from batchgen.run.slots import backoff
+from batchgen.run.waits import backoff
 
 TRIES = 6  # questions about one id before the recovery gives up
 SERIES = 100  # tasks of one job; an API that finds more would find any id

@@ -26,8 +26,8 @@ from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import output_path, part_path
 from batchgen.run.pool import Work
 from batchgen.run.queries import Queries
-from batchgen.run.slots import backoff
 from batchgen.run.survey import unmounted
+from batchgen.run.waits import backoff
 from batchgen.storage import clips
 from batchgen.storage.partfile import Kept
 

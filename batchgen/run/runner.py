@@ -17,8 +17,8 @@ from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import PAYS, Action, Step, tries
 from batchgen.run.pool import Lane, Pool, Work
 from batchgen.run.queries import Queries
-from batchgen.run.slots import Waits
 from batchgen.run.tally import Ending, Tally
+from batchgen.run.waits import Waits
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

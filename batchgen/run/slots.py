@@ -1,7 +1,7 @@
-"""When to create, when to ask, how long to wait. Pure decisions: no clock, no sleep, no I/O of their own.
+"""How many tasks may run at once. Pure decisions: no clock, no sleep, no I/O of their own.
 
-**Slots.** A slot is taken before a create and given back when the task has ended. The limit is the smaller of what
-the user states and what the account has shown:
+A slot is taken before a create and given back when the task has ended. The limit is the smaller of what the user
+states and what the account has shown:
 
 - 1303 lowers it to what is known to run. Tasks that had ended by then are seen later, and taken off when they are:
   counted as running, they would hold the limit above the account's, and every fifth create would be refused.
@@ -10,86 +10,18 @@ the user states and what the account has shown:
   back some day: tries are frequent there. At the highest there is most likely nothing to find, and they get rare.
 - At the start nothing is known: half as many again as run are tried, so that 1303 meets few creates in flight.
 
-**Waits.** All are jittered between half and whole, at the cap too: many waiters never wake in step.
-
-**Asking.** A task's end is seen when it is asked for. Tasks of one kind (mode and duration) take similar times, so
-each question waits until a tenth of the tasks that ran as long as this one had ended. The chance to be the last one
-is the same for every question then, whatever the lengths look like: about ten questions a task, spent where tasks end.
-
-**Overdue.** A task that runs far beyond what its kind takes may never end. A run doesn't wait for it once nothing else
-is left: ``OVERDUE`` times the longest of its kind's latest lengths, but half an hour at least, for queues grow; six
-hours at most, for a night has no more; three where none of its kind is known. After ``--deadline`` it is half of that
-and no floor but the time that a request may take: who states a deadline wants to be done.
-
 ``tests/bench/README.md`` has the figures that these rules and numbers were chosen by.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
-import random
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 FIRST = 1  # create beyond what runs before 1303 was ever seen, and half as many as run
 TRY_AFTER = 54  # ended tasks before one create more than the limit is tried
 TRY_AFTER_TOLD = 20  # the same below a limit that the user stated: there is something to be found
 PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the next wait so much longer
 PATIENCE_AT_BEST = 1.3  # and each try at it
-CHANCE = 0.1  # that a question is the last one
-UNKNOWN_FIRST = 10.0  # seconds before the first question about a kind never seen
-UNKNOWN_STEP = 0.2  # of its age: the next questions about it
-SHORTEST_STEP = 0.01  # of its age: no task is asked for more often
-SHORTEST_ASK = 1.0  # seconds
-TICK = 0.5  # seconds; questions that fall due in the same one are asked together
-LAZY = 3.0  # times rarer are questions that no create waits for
-OVERDUE = 4.0  # times the longest length known of a kind
-OVERDUE_HURRIED = 2.0  # the same after the deadline
-OVERDUE_LEAST = 1800.0  # seconds
-OVERDUE_MOST = 6 * 3600.0  # seconds
-OVERDUE_UNKNOWN = 3 * 3600.0  # seconds; a kind never seen
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Seconds. ``timeout``: without progress of a request. ``first_ask``: before a task's first query; None: learned.
-
-    ``settle``: how long an uncertain create is looked for before "no such task" is believed, and a clip that doesn't
-    come before it is left to the next run. ``retry``: before the task after the first one that failed. ``clip``: what
-    each file of a clip may take in one run.
-    """
-
-    timeout: float = 60.0
-    settle: float = 300.0
-    first_ask: float | None = None
-    retry: float = 120.0
-    clip: float = 3600.0
-
-
-def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 60.0) -> float:
-    """Seconds to wait before attempt number ``attempt`` + 1: ``first``, doubling up to ``cap``, plus jitter.
-
-    Between ``first`` and 1.5 * ``cap``; the longest waits are jittered as well.
-    """
-    return min(first * 2.0 ** min(attempt, 60), cap) * (1 + rng.random() / 2)
-
-
-def align_to_tick(now: float, wait: float) -> float:
-    """``wait``, drawn out to the next of the moments that all questions are asked at, unless it is short.
-
-    Of thousands of tasks, some are due at each: a process that wakes for every one takes three times the CPU.
-    """
-    return wait if wait < TICK else math.ceil((now + wait) / TICK) * TICK - now
-
-
-def lasting(seconds: float) -> str:
-    """A time of that length in the unit that says most: ``50 s``, ``12 min``, ``7 h``, ``3 days``."""
-    for unit, size, until in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600)):
-        if seconds < until:
-            return f"{max(seconds, 0) // size:.0f} {unit}"
-    return f"{seconds // 86400:,.0f} days"
 
 
 class Slots:
@@ -179,69 +111,3 @@ class Slots:
     def _patience(self) -> float:
         """Ended tasks between two tries."""
         return self._wait_below if self.limit < self._best else self._wait_at_best
-
-
-class Lengths:
-    """How long tasks of each kind have taken, in seconds, and what that says about when to ask."""
-
-    def __init__(self, *, first: float | None = None, keep: int = 200) -> None:
-        self._first = first
-        self._keep = keep
-        self._recent: dict[str, deque[float]] = {}
-        self._sorted: dict[str, list[float]] = {}
-
-    def learn(self, kind: str, seconds: Iterable[float]) -> None:
-        """Tasks of ``kind`` took so long."""
-        recent = self._recent.setdefault(kind, deque())
-        ordered = self._sorted.setdefault(kind, [])
-        for length in seconds:
-            recent.append(length)
-            bisect.insort(ordered, length)
-            if len(recent) > self._keep:
-                ordered.pop(bisect.bisect_left(ordered, recent.popleft()))
-
-    def next_ask(self, kind: str, age: float, *, wanted: bool) -> float:
-        """Seconds to wait before asking for a task that is ``age`` seconds old.
-
-        ``wanted`` says that a create waits for its slot; otherwise questions are three times rarer.
-        """
-        ease = 1.0 if wanted else LAZY
-        shortest = max(min(SHORTEST_ASK, self._first or SHORTEST_ASK), age * SHORTEST_STEP * ease)
-        seen = self._sorted.get(kind)
-        if not seen:
-            return max((self._first or UNKNOWN_FIRST) - age, age * UNKNOWN_STEP * ease, shortest)
-        if age >= seen[-1]:
-            return max((age - seen[-1]) / 2, shortest)
-        margin = 0.3 / math.sqrt(len(seen))
-        return max(_next_end(seen, age, CHANCE * ease) - age, seen[0] * (1 - margin) - age, shortest)
-
-    def longest(self, kind: str) -> float | None:
-        """The longest length known of a kind; None where none is known."""
-        seen = self._sorted.get(kind)
-        return seen[-1] if seen else None
-
-    def overdue_at(self, kind: str) -> float:
-        """The age from which a run waits for a task of this kind no longer than for others."""
-        longest = self.longest(kind)
-        if longest is None:
-            return OVERDUE_UNKNOWN
-        return min(max(OVERDUE * longest, OVERDUE_LEAST), OVERDUE_MOST)
-
-    def hurried_at(self, kind: str, least: float) -> float:
-        """The same after the deadline; ``least`` is how long a request may take."""
-        longest = self.longest(kind)
-        if longest is None:
-            return OVERDUE_LEAST
-        return min(max(OVERDUE_HURRIED * longest, least), OVERDUE_MOST / 2)
-
-
-def _next_end(seen: list[float], age: float, share: float) -> float:
-    """The age by which ``share`` of those of the sorted ``seen`` that are above ``age`` have ended.
-
-    Between two of them it is interpolated; one more than was seen is taken to be above all.
-    """
-    first = bisect.bisect_right(seen, age)
-    whole, part = divmod(share * (len(seen) - first + 1), 1)
-    above = seen[min(first + int(whole), len(seen) - 1)]
-    below = seen[first + int(whole) - 1] if whole else age
-    return below + (above - below) * part

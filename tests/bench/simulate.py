@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from batchgen.run.polling import Lengths, align_to_tick
 from batchgen.run.pool import Lane, Limits, Pool, Work
-from batchgen.run.slots import Lengths, align_to_tick
 
 CREATE = 0.4  # seconds from sending a create to its answer; the account decides half way
 QUERY = 0.1  # the same for a question
