@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from batchgen import __version__
-from batchgen.cli import settings
+from batchgen.cli import quantities
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
 from batchgen.storage.clip_hosts import Entry, entries
@@ -78,9 +78,9 @@ def _positive(read: Callable[[str], float], words: str) -> Callable[[str], float
 
 _count = _positive(int, "whole number")
 _money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
-_seconds = _positive(settings.seconds, "duration")
-_wait = _checked(settings.seconds, "duration")
-_speed = _checked(settings.bytes_per_second, "speed")
+_seconds = _positive(quantities.seconds, "duration")
+_wait = _checked(quantities.seconds, "duration")
+_speed = _checked(quantities.bytes_per_second, "speed")
 
 
 def _task_id(text: str) -> str:
@@ -97,7 +97,7 @@ def _clip_hosts(text: str) -> tuple[Entry, ...]:
 
 
 _moment = _checked(
-    lambda text: settings.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
+    lambda text: quantities.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
 )
 
 

@@ -1,0 +1,53 @@
+"""Durations, moments and speeds, as people write them on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?")
+
+
+def seconds(text: str) -> float:
+    """A duration: ``90``, ``90s``, ``15m``, ``2h``, ``1h30m``. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if not match or not any(match.groups()):
+        raise ValueError(f"{text!r} is no duration; write 90, 90s, 15m, 2h or 1h30m")
+    hours, minutes, rest = (float(group or 0) for group in match.groups())
+    return hours * 3600 + minutes * 60 + rest
+
+
+def bytes_per_second(text: str) -> float:
+    """A speed: ``16384``, ``16K``, ``1.5M``, with units of 1024. Raises ValueError."""
+    match = re.fullmatch(rf"{_NUMBER}\s*(?:([kmg])(?:i?b)?(?:/s)?)?", text.strip().lower())
+    if not match:
+        raise ValueError(f"{text!r} is no speed; write bytes a second: 16384, 16K or 1M")
+    return float(match[1]) * {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2]]
+
+
+def deadline(text: str, now: datetime) -> float:
+    """The moment of ``--deadline`` or ``--until`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
+
+    ``now`` is local and naive, so that a night in which the clocks change ends when its clock says so.
+    Raises ValueError.
+    """
+    text = text.strip()
+    try:
+        if re.fullmatch(r"\d{1,2}:\d\d", text):
+            hour, minute = map(int, text.split(":"))
+            moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            if moment <= now:
+                moment += timedelta(days=1)
+        elif re.match(r"\d{4}-", text):
+            moment = datetime.fromisoformat(text)
+        else:
+            moment = now.astimezone() + timedelta(seconds=seconds(text))
+        at = moment.timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is no time and no duration; write 06:30, 2h or 2026-01-31T06:30"
+        ) from None
+    if at < now.timestamp():
+        raise ValueError(f"{text!r} has passed")
+    return at
