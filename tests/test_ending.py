@@ -18,8 +18,8 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.cli import options
-from batchgen.cli.execute import end_of
 from batchgen.cli.output import Output
+from batchgen.cli.shared import end_of
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
 from tests.program import ENDS, KEY, Desk, until

@@ -54,7 +54,17 @@ DECIDES = {
 }
 #: Commands that answer without the network, with what they are made of; and what they are quick without.
 OFFLINE = {"manifest.reader", "run.planning", "run.survey", "ledger.reader"}
-OFFLINE |= {"cli.main", "cli.preview", "cli.report", "cli.status", "cli.resolve", "cli.export_rows"}
+OFFLINE |= {
+    "cli.main",
+    "cli.validate",
+    "cli.plan",
+    "cli.export",
+    "cli.preview",
+    "cli.report",
+    "cli.status",
+    "cli.resolve",
+    "cli.export_rows",
+}
 ONLINE = {"http.transport", "api.client", "storage.download", "run.runner", "run.lifecycle"}
 
 # Decisions get clock, chance and the network's answers as arguments.
@@ -71,13 +81,13 @@ UNDECIDED = {
     "urllib.request",
 }
 PRINTERS = {
+    "__main__",
+    "cli.ending",
+    "cli.execute",
     "cli.main",
     "cli.output",
-    "cli.execute",
-    "cli.ending",
-    "__main__",
-    "sandbox.command",
     "sandbox.__main__",
+    "sandbox.command",
 }
 SPEECH = {"print", "input", "exit", "quit", "SystemExit"}
 SPEECH |= {"sys.exit", "sys.stdout", "sys.stderr", "os._exit"}

@@ -1,4 +1,4 @@
-"""The commands that talk to the API: run, collect and recover."""
+"""What ``run`` and ``collect`` do: manifests, plan, runner, summary."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ import contextlib
 import gc
 import itertools
 import math
-import os
 import random
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from batchgen.cli import keys, report, settings
-from batchgen.cli.ending import AFTER_DEADLINE, End
+from batchgen.cli import report
+from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.errors import BatchgenError, EndedEarly, ManifestError
-from batchgen.http.endpoint import origin
-from batchgen.images import inspection
-from batchgen.ledger.reader import Records
+from batchgen.cli.shared import jobs_of, load_manifests
+from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.ledger.writer import Ledger
-from batchgen.manifest import reader
-from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+from batchgen.models import Manifest
 from batchgen.run import recovery
 from batchgen.run.failures import Breaker
 from batchgen.run.following import TASKS_FAIL
@@ -32,7 +27,6 @@ from batchgen.run.inventory import Inventory
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
-from batchgen.run.queries import Queries
 from batchgen.run.runner import Runner
 from batchgen.run.tally import Tally
 from batchgen.run.waits import Waits
@@ -41,62 +35,14 @@ USUAL_GC = (700, 10, 10)  # Python's own thresholds
 CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
 
-def run(args: argparse.Namespace, out: Output) -> int:
-    """Create, follow and collect what is missing."""
-    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
-    if args.sandbox:
-        return asyncio.run(_rehearse(args, out))
-    base_url, key = _api_settings(args, out)
-    with end_of(args, out) as end, _ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(_run(args, out, ledger, (base_url, key), end))
-
-
-def collect(args: argparse.Namespace, out: Output) -> int:
-    """Follow and download what the ledger has open."""
-    args.paths = ()
-    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
-    base_url, key = _api_settings(args, out)
-    Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with end_of(args, out) as end, _ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(_run(args, out, ledger, (base_url, key), end))
-
-
-def recover(args: argparse.Namespace, out: Output) -> int:
-    """Adopt every task of these manifests that the API knows and the ledger doesn't."""
-    base_url, key = _api_settings(args, out)
-    with End(out) as end, _ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(_recover(args, out, ledger, (base_url, key), end))
-
-
-async def _rehearse(args: argparse.Namespace, out: Output) -> int:
-    """A run whose API, ledger and clips are made for it, and stay in a folder to look at."""
-    from batchgen.sandbox.config import Config
-    from batchgen.sandbox.server import Sandbox
-
-    home = tempfile.mkdtemp(prefix="batchgen-sandbox-")
-    args.ledger = args.ledger or os.path.join(home, "ledger.db")
-    args.output_dir = args.output_dir or os.path.join(home, "clips")
-    args.poll_interval = args.poll_interval or 0.5
-    args.retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
-    sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
-    url = await sandbox.start()
-    try:
-        with end_of(args, out) as end, _ledger(args, out, url, end) as ledger:
-            return await _run(args, out, ledger, (url, "sandbox"), end)
-    finally:
-        await sandbox.stop()
-        if not args.quiet:
-            out.say(f"rehearsed in {home}: clips in {args.output_dir}, ledger in {args.ledger}")
-
-
-async def _run(
+async def execute(
     args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], end: End
 ) -> int:
     """Do what the manifests ask for and what the ledger has open, then say how it went."""
     end.watch()
     creating = args.command == "run"
     submit_only = creating and args.submit_only
-    manifests, problems = await _manifests(args, out, ledger) if args.paths else ([], [])
+    manifests, problems = await load_manifests(args, out, ledger) if args.paths else ([], [])
     breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
     pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random(), breaker)
     recovers = bool(manifests) and args.recover
@@ -202,7 +148,7 @@ async def _work(
 
 async def _recovered(runner: Runner, inventory: Inventory, pool: Pool, manifests: Sequence[Manifest]) -> None:
     """Adopt what the API has, before anything is planned."""
-    found = await recovery.recover(runner.queries, inventory, _jobs(manifests))
+    found = await recovery.recover(runner.queries, inventory, jobs_of(manifests))
     if found.missing and not runner.queries.lookups_proven:
         for lane in pool.lanes:
             if lane.asks == math.inf:
@@ -212,7 +158,7 @@ async def _recovered(runner: Runner, inventory: Inventory, pool: Pool, manifests
 
 
 def _output_dirs(manifests: Iterable[Manifest]) -> set[str]:
-    return {job.output_dir for job in _jobs(manifests)}
+    return {job.output_dir for job in jobs_of(manifests)}
 
 
 def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
@@ -223,95 +169,7 @@ def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
     return lane
 
 
-async def _recover(
-    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
-) -> int:
-    manifests, problems = await _manifests(args, out, ledger)
-    if not manifests:
-        raise ManifestError(problems)
-    from batchgen.api.client import Api
-
-    inventory = Inventory(ledger)
-    await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
-    ended: list[BatchgenError] = []
-
-    def end(reason: BatchgenError) -> None:
-        ended.append(reason)
-        work.cancel()
-
-    async with Api(*account, timeout=args.timeout) as api:
-        queries = Queries(
-            ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end
-        )
-        work = asyncio.create_task(recovery.recover(queries, inventory, _jobs(manifests)))
-        with ending.graceful(end):
-            try:
-                found = await work
-            except asyncio.CancelledError:
-                raise ended[0] from None
-    proven = queries.lookups_proven
-    for one in manifests if proven else ():
-        await recovery.trusted(ledger, one.name)
-    code = 2 if problems else 0 if proven or not found.missing else 5
-    if args.json:
-        out.document(
-            {
-                "exit_code": code,
-                "tasks": found.tasks,
-                "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
-                "missing": found.missing,
-                "lookups_proven": proven,
-                **report.problem_fields(problems),
-            }
-        )
-    out.say(*report.problem_lines(problems))
-    if not args.quiet and not args.json:
-        out.say(
-            *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))
-        )
-    return code
-
-
-# -- manifests and the plan ----------------------------------------------------------------------------------------
-
-
-async def _manifests(
-    args: argparse.Namespace, out: Output, ledger: Ledger
-) -> tuple[list[Manifest], list[Problem]]:
-    """The manifests; no image is read again that the ledger knows by size, times and inode."""
-    fresh: list[ImageFile] = []
-
-    def inspect(path: str, within: Within | None) -> ImageFile:
-        image = inspection.inspect(path, within)
-        fresh.append(image)
-        return image
-
-    found = reader.read(
-        args.paths,
-        output_dir=args.output_dir,
-        strict=args.strict,
-        known=ledger.images(),
-        inspect=inspect,
-        now=time.time(),
-        holds_key=out.mask.holds_key,
-    )
-    await ledger.remember_images(fresh)
-    await ledger.note_unusable(found[0])
-    return found
-
-
-def _jobs(manifests: Iterable[Manifest]) -> Iterator[Job]:
-    return (job for one in manifests for job in one.jobs)
-
-
 # -- what they share -----------------------------------------------------------------------------------------------
-
-
-def _api_settings(args: argparse.Namespace, out: Output) -> tuple[str, str]:
-    keys.keep_out_of_core_dumps()
-    base_url, key = settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
-    out.mask.learn(key)
-    return base_url, key
 
 
 def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
@@ -320,19 +178,3 @@ def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
     now = asyncio.get_running_loop().time()
     deadline = None if args.deadline is None else now + args.deadline - time.time()
     return Limits(concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)
-
-
-def end_of(args: argparse.Namespace, out: Output) -> End:
-    """When the run ends: at --until, else a while after --deadline, by which all of it should have."""
-    deadline = getattr(args, "deadline", None)
-    if args.until is not None or deadline is None:
-        return End(out, args.until, timeout=args.timeout)
-    why = f"{AFTER_DEADLINE / 3600:.0f} hours have passed since --deadline"
-    return End(out, deadline + AFTER_DEADLINE, why, timeout=args.timeout)
-
-
-def _ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
-    """The ledger, to be written; another run is waited for until the end at most."""
-    path = settings.ledger_path(args.ledger, os.environ)
-    wait = min(args.lock_wait, end.left)
-    return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)

@@ -1,4 +1,4 @@
-"""The surface: one function per command, the exit code, and the errors that keep a command from its work."""
+"""The start of every command: its exit code, and the errors that keep it from its work."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import importlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 
-from batchgen.cli import logs, options, settings
+from batchgen.cli import logs, options
 from batchgen.cli.output import Output, open_streams, quiet_pipe
 from batchgen.errors import ApiError, BatchgenError, Interrupted, ManifestError, UsageError, cited
 from batchgen.masking import Mask
@@ -101,107 +100,35 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
 
 
 def _validate(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import report
-    from batchgen.manifest import reader
+    from batchgen.cli.validate import validate
 
-    manifests, problems = reader.read(
-        args.paths,
-        output_dir=args.output_dir,
-        strict=args.strict,
-        now=time.time(),
-        holds_key=out.mask.holds_key,
-    )
-    warned = [warning for one in manifests for warning in one.warnings]
-    warned += [bad.problem for one in manifests for bad in one.unusable if bad.waits]
-    problems += [bad.problem for one in manifests for bad in one.unusable if not bad.waits]
-    jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
-    skipped = sum(len(one.skipped) for one in manifests)
-    code = 2 if problems else 0
-    if args.json:
-        out.document(
-            {
-                "exit_code": code,
-                "manifests": len(manifests),
-                "jobs": jobs,
-                **report.problem_fields(problems),
-                **report.problem_fields(warned, "warnings"),
-                "skipped": skipped,
-            }
-        )
-    else:
-        out.say(*report.problem_lines(problems))
-        if not args.quiet:
-            out.say(*report.problem_lines(warned, report.warning_text))
-        if not problems and not args.quiet:
-            files = report.counted(len(manifests), "manifest")
-            hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
-            left_out = f", {skipped:,} skipped" if skipped and args.verbose else ""
-            out.lines([f"{files}, {report.counted(jobs, 'job')}{left_out}: no problems{hint}"])
-    return code
+    return validate(args, out)
 
 
 def _plan(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import preview, report
-    from batchgen.http.endpoint import origin
-    from batchgen.ledger.reader import Records
-    from batchgen.manifest import reader
-    from batchgen.run.planning import planned
-    from batchgen.run.survey import Survey, survey, unrecorded
-    from batchgen.storage.roots import Roots
+    from batchgen.cli.plan import plan
 
-    roots = Roots()
-    path = settings.ledger_path(args.ledger, os.environ)
-    with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
-        known = ledger.images() if ledger is not None else {}
-        manifests, problems = reader.read(
-            args.paths,
-            output_dir=args.output_dir,
-            strict=args.strict,
-            known=known,
-            now=time.time(),
-            holds_key=out.mask.holds_key,
-        )
-        if not manifests:
-            raise ManifestError(problems)
-        on_disk = survey(ledger, [one.name for one in manifests], roots) if ledger is not None else Survey()
-        api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
-        beside = unrecorded(ledger, manifests, api, roots)
-        choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
-        steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
-        skipped = sum(len(one.skipped) for one in manifests)
-        code = 2 if problems else 0
-        warned = [warning for one in manifests for warning in one.warnings]
-        if args.json:
-            found = preview.plan_object(steps, problems) | report.problem_fields(warned, "warnings")
-            out.document({"exit_code": code, **found, "skipped": skipped})
-        else:
-            out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
-            if skipped and args.verbose:
-                out.lines([f"{report.counted(skipped, 'job')} skipped"])
-    out.say(*report.problem_lines(problems))
-    if not args.quiet:
-        out.say(*report.problem_lines(warned, report.warning_text))
-    return code
+    return plan(args, out)
 
 
 def _run(args: argparse.Namespace, out: Output) -> int:
     if args.dry_run:
         return _plan(args, out)
-    from batchgen.cli import execute
+    from batchgen.cli.run import run
 
-    return execute.run(args, out)
+    return run(args, out)
 
 
 def _collect(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import execute
+    from batchgen.cli.collect import collect
 
-    return execute.collect(args, out)
+    return collect(args, out)
 
 
 def _recover(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli import execute
+    from batchgen.cli.recover import recover
 
-    return execute.recover(args, out)
+    return recover(args, out)
 
 
 def _status(args: argparse.Namespace, out: Output) -> int:
@@ -211,25 +138,9 @@ def _status(args: argparse.Namespace, out: Output) -> int:
 
 
 def _export(args: argparse.Namespace, out: Output) -> int:
-    import json
+    from batchgen.cli.export import export
 
-    from batchgen.cli.export_rows import export_row, write_csv
-    from batchgen.ledger.reader import Records
-
-    if args.excel and (args.json or args.format == "jsonl"):
-        raise UsageError("--excel is for CSV: leave --json and --format jsonl out")
-    if args.json and args.format == "csv":
-        raise UsageError("--json prints one JSON object: leave it out for --format csv")
-    with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
-        current = ledger.current()
-        rows = (export_row(row, current=row.external_task_id in current) for row in ledger.records())
-        if args.json:
-            out.document({"tasks": list(rows)})
-        elif args.excel or args.format == "csv":
-            write_csv(out.text, rows, excel=args.excel)
-        else:
-            out.lines(json.dumps(row, ensure_ascii=False) for row in rows)
-    return 0
+    return export(args, out)
 
 
 def _resolve(args: argparse.Namespace, out: Output) -> int:
@@ -239,15 +150,9 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
 
 
 def _sandbox(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.sandbox import command
-    from batchgen.sandbox.faults import FAULTS
+    from batchgen.cli.sandbox import sandbox
 
-    if not args.json:
-        return command.run(args)
-    if args.list_faults:
-        out.document({"faults": {fault.name: fault.text for fault in FAULTS.values()}})
-        return 0
-    return command.run(args, lambda url, seed: out.document({"url": url, "seed": seed}))
+    return sandbox(args, out)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {

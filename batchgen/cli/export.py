@@ -1,0 +1,31 @@
+"""``batchgen export``: the ledger's rows for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from batchgen.cli import settings
+from batchgen.cli.export_rows import export_row, write_csv
+from batchgen.cli.output import Output
+from batchgen.errors import UsageError
+from batchgen.ledger.reader import Records
+
+
+def export(args: argparse.Namespace, out: Output) -> int:
+    """Print the ledger's rows for other programs."""
+    if args.excel and (args.json or args.format == "jsonl"):
+        raise UsageError("--excel is for CSV: leave --json and --format jsonl out")
+    if args.json and args.format == "csv":
+        raise UsageError("--json prints one JSON object: leave it out for --format csv")
+    with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
+        current = ledger.current()
+        rows = (export_row(row, current=row.external_task_id in current) for row in ledger.records())
+        if args.json:
+            out.document({"tasks": list(rows)})
+        elif args.excel or args.format == "csv":
+            write_csv(out.text, rows, excel=args.excel)
+        else:
+            out.lines(json.dumps(row, ensure_ascii=False) for row in rows)
+    return 0

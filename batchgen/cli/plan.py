@@ -1,0 +1,55 @@
+"""``batchgen plan``: what a run would do, and what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+
+from batchgen.cli import preview, report, settings
+from batchgen.cli.output import Output
+from batchgen.errors import ManifestError
+from batchgen.http.endpoint import origin
+from batchgen.ledger.reader import Records
+from batchgen.manifest import reader
+from batchgen.run.planning import planned
+from batchgen.run.survey import Survey, survey, unrecorded
+from batchgen.storage.roots import Roots
+
+
+def plan(args: argparse.Namespace, out: Output) -> int:
+    """Say what a run would do about each job."""
+    roots = Roots()
+    path = settings.ledger_path(args.ledger, os.environ)
+    with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
+        known = ledger.images() if ledger is not None else {}
+        manifests, problems = reader.read(
+            args.paths,
+            output_dir=args.output_dir,
+            strict=args.strict,
+            known=known,
+            now=time.time(),
+            holds_key=out.mask.holds_key,
+        )
+        if not manifests:
+            raise ManifestError(problems)
+        on_disk = survey(ledger, [one.name for one in manifests], roots) if ledger is not None else Survey()
+        api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
+        beside = unrecorded(ledger, manifests, api, roots)
+        choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
+        steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
+        skipped = sum(len(one.skipped) for one in manifests)
+        code = 2 if problems else 0
+        warned = [warning for one in manifests for warning in one.warnings]
+        if args.json:
+            found = preview.plan_object(steps, problems) | report.problem_fields(warned, "warnings")
+            out.document({"exit_code": code, **found, "skipped": skipped})
+        else:
+            out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
+            if skipped and args.verbose:
+                out.lines([f"{report.counted(skipped, 'job')} skipped"])
+    out.say(*report.problem_lines(problems))
+    if not args.quiet:
+        out.say(*report.problem_lines(warned, report.warning_text))
+    return code

@@ -1,0 +1,72 @@
+"""``batchgen recover``: a lost ledger, rebuilt."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from batchgen.cli import report
+from batchgen.cli.ending import End
+from batchgen.cli.output import Output
+from batchgen.cli.shared import api_settings, jobs_of, load_manifests, open_ledger
+from batchgen.errors import BatchgenError, ManifestError
+from batchgen.ledger.writer import Ledger
+from batchgen.run import recovery
+from batchgen.run.inventory import Inventory
+from batchgen.run.queries import Queries
+
+
+def recover(args: argparse.Namespace, out: Output) -> int:
+    """Adopt every task of these manifests that the API knows and the ledger doesn't."""
+    base_url, key = api_settings(args, out)
+    with End(out) as end, open_ledger(args, out, base_url, end) as ledger:
+        return asyncio.run(_recover(args, out, ledger, (base_url, key), end))
+
+
+async def _recover(
+    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
+) -> int:
+    manifests, problems = await load_manifests(args, out, ledger)
+    if not manifests:
+        raise ManifestError(problems)
+    from batchgen.api.client import Api
+
+    inventory = Inventory(ledger)
+    await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
+    ended: list[BatchgenError] = []
+
+    def end(reason: BatchgenError) -> None:
+        ended.append(reason)
+        work.cancel()
+
+    async with Api(*account, timeout=args.timeout) as api:
+        queries = Queries(
+            ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end
+        )
+        work = asyncio.create_task(recovery.recover(queries, inventory, jobs_of(manifests)))
+        with ending.graceful(end):
+            try:
+                found = await work
+            except asyncio.CancelledError:
+                raise ended[0] from None
+    proven = queries.lookups_proven
+    for one in manifests if proven else ():
+        await recovery.trusted(ledger, one.name)
+    code = 2 if problems else 0 if proven or not found.missing else 5
+    if args.json:
+        out.document(
+            {
+                "exit_code": code,
+                "tasks": found.tasks,
+                "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
+                "missing": found.missing,
+                "lookups_proven": proven,
+                **report.problem_fields(problems),
+            }
+        )
+    out.say(*report.problem_lines(problems))
+    if not args.quiet and not args.json:
+        out.say(
+            *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))
+        )
+    return code

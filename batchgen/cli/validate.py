@@ -1,0 +1,48 @@
+"""``batchgen validate``: what is wrong with manifests."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from batchgen.cli import report
+from batchgen.cli.output import Output
+from batchgen.manifest import reader
+
+
+def validate(args: argparse.Namespace, out: Output) -> int:
+    """Check manifests, without network and ledger."""
+    manifests, problems = reader.read(
+        args.paths,
+        output_dir=args.output_dir,
+        strict=args.strict,
+        now=time.time(),
+        holds_key=out.mask.holds_key,
+    )
+    warned = [warning for one in manifests for warning in one.warnings]
+    warned += [bad.problem for one in manifests for bad in one.unusable if bad.waits]
+    problems += [bad.problem for one in manifests for bad in one.unusable if not bad.waits]
+    jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
+    skipped = sum(len(one.skipped) for one in manifests)
+    code = 2 if problems else 0
+    if args.json:
+        out.document(
+            {
+                "exit_code": code,
+                "manifests": len(manifests),
+                "jobs": jobs,
+                **report.problem_fields(problems),
+                **report.problem_fields(warned, "warnings"),
+                "skipped": skipped,
+            }
+        )
+    else:
+        out.say(*report.problem_lines(problems))
+        if not args.quiet:
+            out.say(*report.problem_lines(warned, report.warning_text))
+        if not problems and not args.quiet:
+            files = report.counted(len(manifests), "manifest")
+            hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
+            left_out = f", {skipped:,} skipped" if skipped and args.verbose else ""
+            out.lines([f"{files}, {report.counted(jobs, 'job')}{left_out}: no problems{hint}"])
+    return code
