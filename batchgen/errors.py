@@ -12,6 +12,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 │   ├── LedgerOutdated       2   it is of an older version, and is migrated first
 │   ├── LedgerLost           4   it can't be written any more; stop, then run again
 │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
+├── Bug                      1   batchgen itself is wrong; the text is a line to report
 ├── DownloadError            1   the clip didn't come home; retried as a download
 └── ApiError                 1   one create or query went wrong
     ├── NeverSent            1   the request can't have been accepted: send it again
@@ -67,6 +68,7 @@ ADVICE: Mapping[str, str] = {
     "breaker": "Look at what the tasks failed with: each of them may be charged, and the next run tries one of them first.",
     "breaker_account": "Put right what the tasks failed with, a balance or the account: each of them may be charged.",
     "stuck": "Ask the vendor about the tasks that do not end; the next run creates more as soon as a slot is free.",
+    "bug": "The ledger has where every job stands: the next run asks about what is uncertain, and pays nothing twice.",
     "unmounted": "Mount the disk, then run again; where the clips are to lie elsewhere from now on, name that output_dir.",
     "output": "Make the folder one that can be written, or name another with --output-dir, then run again.",
     "unrecorded": "Run `batchgen recover PATH`, then run again.",
@@ -169,6 +171,12 @@ class TransitionError(LedgerError):
     """A change of state that the ledger's rules forbid."""
 
     exit_code = 1
+
+
+class Bug(BatchgenError):
+    """batchgen itself is wrong, and its text is for its developers: where, and nothing of what was read."""
+
+    kind = "bug"
 
 
 class DownloadError(BatchgenError):

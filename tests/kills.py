@@ -99,7 +99,11 @@ class Stage:
         self.kills += program.poll() is None
         program.kill()
         _, err = program.communicate()
-        if "Traceback" in err or program.returncode not in (-signal.SIGKILL, 0, 1, 3, 4, 5):
+        if (
+            "Traceback" in err
+            or "please report" in err
+            or program.returncode not in (-signal.SIGKILL, 0, 1, 3, 4, 5)
+        ):
             self.evidence.verdict.violations.append(f"a run ended with {program.returncode}: {err[-2000:]}")
 
     def run(self, command: str, *options: str) -> Result:

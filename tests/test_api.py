@@ -73,6 +73,28 @@ def picture(folder: Path, size: int = LARGE, seed: int = 0) -> ImageFile:
     return inspection.inspect(str(path))
 
 
+NO_HTTP = {
+    "a page": (b"<html><b>s3cr3t</b></html>", "what came isn't HTTP"),
+    "another protocol": (b"SSH-2.0-s3cr3t\r\n", "what came isn't HTTP"),
+    "no header": (b"HTTP/1.1 200 OK\r\ns3cr3t\r\n\r\n", "what came isn't HTTP"),
+    "an odd length": (b"HTTP/1.1 200 OK\r\nContent-Length: s3cr3t\r\n\r\n", "what came isn't HTTP"),
+    "an odd status": (b"HTTP/1.1 s3cr3t\r\n\r\n", "what came isn't HTTP"),
+    "a long header": (b"HTTP/1.1 200 OK\r\nX: " + b"s3cr3t" * 9000 + b"\r\n\r\n", "what came isn't HTTP"),
+    "half of the headers": (b"HTTP/1.1 200 OK\r\nX-Key: s3cr3t\r\n", "it hung up without an answer"),
+}
+
+
+@pytest.mark.parametrize(("said", "reason"), NO_HTTP.values(), ids=NO_HTTP.keys())
+def test_what_is_no_http_is_told_by_its_kind_and_none_of_it_is_quoted(said: bytes, reason: str) -> None:
+    async def scene() -> None:
+        async with wire(saying(said)) as url:
+            for end in (await create(url), await query(url)):
+                assert isinstance(end, ApiError)
+                assert str(end) == f"no answer: {reason}"
+
+    asyncio.run(scene())
+
+
 # -- what was sent ------------------------------------------------------------------------------------------
 
 

@@ -119,7 +119,7 @@ NO_CLIP = {
     "cut in a chunk": (CHUNKED + b"%x\r\n" % len(CLIP) + CLIP[:-1], "broke off"),
     "no last chunk": (CHUNKED + b"%x\r\n%s\r\n" % (len(CLIP), CLIP), "broke off"),
     "odd chunk": (CHUNKED + b"zz\r\n" + CLIP, "broke off"),
-    "another protocol": (b"SSH-2.0-OpenSSH_9\r\n", "broke off"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9\r\n", "broke off: what came isn't HTTP"),
     "silence": (b"", "broke off"),
     "announced as huge": (OK + b"Content-Length: 99999999999\r\n\r\n" + CLIP, "larger than 1,048,576 bytes"),
     "larger than may be": (OK + b"\r\n" + FTYP + box(b"mdat", bytes(1 << 20)) + MOOV, "larger than"),

@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from batchgen import limits
+from batchgen.errors import TransitionError
 from batchgen.escapes import excerpt
+from batchgen.ledger.integrity import wrong_cell
+from batchgen.ledger.transitions import advance
+from batchgen.models import Change, State
 from tests.pictures import make_png
 from tests.program import Desk
+from tests.test_ledger import job
 
 KEY = "sk-live-51HxQ2eZvKYlo2C"
 SHADOW = "root:$6$s4lt3d$h4sh0fr00t:19000:0:99999:7:::\ndaemon:$6$0thers$h4sh0fd43m0n:19000:0:99999:7:::\n"
@@ -135,3 +140,15 @@ def test_of_many_problems_the_first_are_shown_and_the_others_counted(desk: Desk)
         limits.PROBLEMS_SHOWN,
         1_003,
     )
+
+
+def test_what_a_ledger_or_a_line_beside_clips_holds_is_quoted_no_further_than_an_excerpt() -> None:
+    row = job()._replace(state=State.SUBMITTED)
+    change = Change(
+        row.external_task_id, State.DOWNLOADED, "found_on_disk", values={"video_size": "\x1b" + KEY * 1000}
+    )
+    with pytest.raises(TransitionError) as refused:
+        advance(row, change, 0.0)
+    for said in (str(refused.value), str(wrong_cell("state", "\x1b" + KEY * 1000, "is none that there is"))):
+        assert len(said) < 300
+        assert said.isprintable()

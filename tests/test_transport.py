@@ -273,7 +273,7 @@ def gate(answer: bytes, heard: list[Heard]) -> wire.Play:
     ("said", "kind"),
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "proxy"),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "proxy"),
+        (b"HTTP/1.1 403 my word\r\nContent-Length: 0\r\n\r\n", "proxy"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "unreachable"),
     ],
 )  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import select
 import socket
 import threading
@@ -34,7 +33,6 @@ from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.http import transport
 from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
-from batchgen.http.fields import in_a_line
 from batchgen.models import ImageFile, TaskView
 from batchgen.request.body import Body, fetch
 
@@ -286,20 +284,7 @@ class Api:
         if isinstance(error, TimeoutError):
             slow = "none came whole within" if sent else "nothing moved for"
             return "the run was ended" if self._hurried else f"{slow} {self._timeout:g} s"
-        text = str(error)
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            text = f"the proxy {self._way['proxy']} answered HTTP {error.status}: {error.message}"
-        elif isinstance(error, aiohttp.ClientResponseError):
-            text = f"the answer is not HTTP as it should be: {error.message}"
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            fault = transport.certificate_fault(error)
-            proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
-            to = f"the proxy {self._way['proxy']}" if proxied else f"{error.host}:{error.port}"
-            text = fault[1] if fault else f"can't connect to {to}: {_why(error.os_error)}"
-        elif type(error) is aiohttp.ClientOSError:
-            lost = "the connection was closed while the request was sent"
-            text = os.strerror(error.errno) if error.errno else lost
-        return in_a_line(self.credentials.mask(text))[:300] or type(error).__name__
+        return self.credentials.mask(transport.fault(error, self._way["proxy"]))
 
     def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
         """The error of a request that did not get through, with what a person has to put right, if anything."""
@@ -307,8 +292,3 @@ class Api:
             return NeverSent(reason, kind=fault[0])
         refusal = isinstance(error, aiohttp.ClientHttpProxyError) and error.status in (403, 407)
         return NeverSent(reason, kind="proxy" if refusal else "unreachable")
-
-
-def _why(error: OSError) -> str:
-    """The system's words for it, without its numbers."""
-    return error.strerror or os.strerror(error.errno or 0) if error.errno else str(error)

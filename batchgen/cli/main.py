@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from batchgen.cli import logs, options
 from batchgen.cli.output import Output, open_streams, quiet_pipe
-from batchgen.errors import ApiError, BatchgenError, Interrupted, ManifestError, UsageError, cited
+from batchgen.errors import ApiError, BatchgenError, Bug, Interrupted, ManifestError, UsageError, cited
+from batchgen.manifest.wall import to_report
 from batchgen.masking import Mask
 
 
@@ -50,6 +51,12 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
         gone = isinstance(error, FileNotFoundError) and not error.filename
         text = "the current folder is gone" if gone else f"{error.strerror or error}"
         return _refuse(args, out, UsageError(f"{text}: {error.filename}" if error.filename else text))
+    except MemoryError:
+        return _refuse(args, out, UsageError("it needs more memory than there is"))
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        return _refuse(args, out, Bug(f"it failed; {to_report(error)}"))
     except KeyboardInterrupt:
         return _refuse(args, out, Interrupted("interrupted; nothing was being created", 130))
     return code

@@ -23,6 +23,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from batchgen.errors import UsageError
+from batchgen.escapes import excerpt
 from batchgen.http.endpoint import is_loopback
 
 CERT_EXPIRED = {9, 10}  # OpenSSL's verify codes: not valid yet, no longer valid
@@ -137,6 +138,38 @@ def certificate_fault(error: BaseException) -> tuple[str, str] | None:
         "certificate_expired" if expired else "tls",
         f"its certificate is not trusted: {fault.verify_message}",
     )
+
+
+def fault(error: BaseException, proxy: URL | None = None) -> str:
+    """What failed on the wire, in plain words. None are the library's, which quote what came, or those of who answered."""
+    if found := certificate_fault(error):
+        return found[1]
+    at = "the proxy" if proxy is None else f"the proxy {proxy}"
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            return f"{at} answered HTTP {error.status}"
+        case aiohttp.ClientResponseError():
+            return "what came isn't HTTP"
+        case aiohttp.ClientPayloadError():
+            return "what came ends early"
+        case aiohttp.ServerDisconnectedError():
+            return "it hung up without an answer"
+        case aiohttp.ClientConnectorError():
+            proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
+            return (
+                f"can't connect to {at if proxied else f'{error.host}:{error.port}'}: {_why(error.os_error)}"
+            )
+        case OSError(errno=int()):
+            return _why(error)
+        case OSError():
+            return "the connection was closed while the request was sent"
+        case _:
+            return f"it failed ({type(error).__name__})"
+
+
+def _why(error: OSError) -> str:
+    """The system's words for it, without its numbers."""
+    return error.strerror or os.strerror(error.errno or 0) if error.errno else excerpt(str(error))
 
 
 def _bypassed(host: str, netloc: str, proxies: dict[str, str]) -> bool:

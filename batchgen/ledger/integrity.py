@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchgen.errors import LedgerError
+from batchgen.escapes import excerpt
 from batchgen.models import State
 
 # How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
@@ -63,7 +64,7 @@ def check_schema(connection: sqlite3.Connection, path: str, scripts: Sequence[st
     foreign = {part for part in found - ours if part[0] in ("view", "trigger")}
     if missing := (ours - found) or foreign:
         kind, name, *columns = min(missing, key=str)
-        what = f"{kind} {name}{' of these columns' if columns else ''}"
+        what = f"{kind} {excerpt(name)}{' of these columns' if columns else ''}"
         how = "has no" if missing is not foreign else "has a"
         raise LedgerError(
             f"the ledger {path} {how} {what}, as no batchgen makes it. Keep the file and find out who changed it;"
@@ -134,7 +135,7 @@ def _stored(kind: object) -> type:
 def wrong_cell(name: str, row: object, why: str) -> LedgerError:
     """``row`` is the first cell of the row: the name of what it is about."""
     return LedgerError(
-        f"the ledger is damaged: {name} of {str(row)[:100]} {why}. Keep the file; `batchgen recover` rebuilds it into"
+        f"the ledger is damaged: {name} of {excerpt(str(row))} {why}. Keep the file; `batchgen recover` rebuilds it into"
         " another (--ledger) from what the API knows."
     )
 

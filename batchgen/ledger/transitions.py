@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from batchgen.errors import TransitionError
+from batchgen.escapes import excerpt
 from batchgen.models import Change, Record, State
 
 ABANDONED = "abandoned"  # the error code of a row that a person gave up
@@ -117,11 +118,11 @@ def settled(record: Record, change: Change, at: float) -> dict[str, Any]:
         if types is None:
             raise TransitionError(f"{record.external_task_id}: a change can't set {name!r}.")
         if value is not None and not isinstance(value, types):
-            raise TransitionError(f"{record.external_task_id}: {name} can't be {value!r}.")
+            raise TransitionError(f"{record.external_task_id}: {name} can't be {excerpt(repr(value))}.")
         columns[name] = value
     if record.task_id and columns.get("task_id", record.task_id) != record.task_id:
         raise TransitionError(
-            f"{record.external_task_id}: is task {record.task_id}; it can't become {columns['task_id']!r}."
+            f"{record.external_task_id}: is task {record.task_id}; it can't become {excerpt(repr(columns['task_id']))}."
         )
     for name in REQUIRED.get(to, ()):
         if not columns.get(name, getattr(record, name)):

@@ -31,10 +31,12 @@ def wall(report: Callable[[str], object]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             raise
-        report(
-            "was left out, because batchgen failed over it; please report this line:"
-            f" batchgen {__version__}, {type(error).__name__} at {place(error.__traceback__)}"
-        )
+        report(f"was left out, because batchgen failed over it; {to_report(error)}")
+
+
+def to_report(error: BaseException) -> str:
+    """What a person is asked to report of a mistake in batchgen: its kind and place, nothing of what was read."""
+    return f"please report this line: batchgen {__version__}, {type(error).__name__} at {place(error.__traceback__)}"
 
 
 def place(traceback: TracebackType | None) -> str:

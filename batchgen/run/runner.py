@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from batchgen.errors import BatchgenError, EndedEarly, LedgerError, TransitionError
+from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, TransitionError
+from batchgen.manifest.wall import to_report
 from batchgen.models import Record, State
 from batchgen.run.inventory import Inventory
 from batchgen.run.lifecycle import Lifecycle
@@ -44,7 +45,6 @@ class Runner:
         )
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._leaving = False  # nothing is left but tasks that are not waited for
-        self._bug: BaseException | None = None  # what no life should ever raise
 
     @property
     def queries(self) -> Queries:
@@ -102,8 +102,6 @@ class Runner:
             self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
         await self._feed(submit_only)
         await self._wind_up()
-        if self._bug is not None:
-            raise self._bug
 
     async def _feed(self, submit_only: bool) -> None:
         """Start lives as the pool permits, until nothing is left to start or to wait for."""
@@ -177,8 +175,9 @@ class Runner:
         if task.cancelled():  # before its first step
             self._count(work)
         elif (error := task.exception()) is not None:
-            self._bug = self._bug or error
-            self.end(EndedEarly(f"a bug: {error!r}"))
+            work.outcome = Outcome(f"batchgen failed over it; {to_report(error)}")
+            self._count(work)
+            self.end(Bug(f"batchgen failed over a job; {to_report(error)}"))
 
     async def _life(self, work: Work) -> None:
         work.outcome = Outcome()

@@ -22,7 +22,6 @@ from batchgen import __version__
 from batchgen.errors import DownloadError, UsageError
 from batchgen.http import addresses, transport
 from batchgen.http.bodies import answered_at, retry_after
-from batchgen.http.fields import in_a_line
 from batchgen.storage.clip_hosts import LONGEST_NAME, ClipHosts, Refused
 from batchgen.storage.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.storage.roots import Roots
@@ -126,7 +125,9 @@ class Downloads:
         except TimeoutError as error:
             raise DownloadError("it took longer than --clip-timeout lets it") from error
         except aiohttp.ClientError as error:
-            raise DownloadError(f"the download broke off: {self._reason(error)}") from error
+            raise DownloadError(
+                f"the download broke off: {self._masked(transport.fault(error).encode()).decode()}"
+            ) from error
         except OSError as error:
             part.discard()  # a full disk gets its room back
             raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
@@ -223,23 +224,6 @@ class Downloads:
             return f"the download stood still for {self._timeout:g} s"
         speed, least = came / self._timeout / 1024, self._least_speed / 1024
         return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
-
-    def _reason(self, error: aiohttp.ClientError) -> str:
-        """What went wrong on the wire, in a line, with none of the words of who answered."""
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return "the answer is incomplete"
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            return f"the proxy answered HTTP {error.status}"
-        if isinstance(error, aiohttp.ClientResponseError):
-            return "the answer is not HTTP as it should be"
-        if isinstance(error, aiohttp.ServerDisconnectedError):
-            return "its host hung up"
-        if fault := transport.certificate_fault(error):
-            return fault[1]
-        if not isinstance(error, aiohttp.ClientOSError):
-            return type(error).__name__
-        text = self._masked(str(error).encode("utf-8", "replace")).decode()
-        return in_a_line(text)[:300] or type(error).__name__
 
 
 def _wants_key(response: aiohttp.ClientResponse) -> bool:
