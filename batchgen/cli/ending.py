@@ -76,7 +76,7 @@ class End:
                 self._out.say(f"batchgen: {AT_ONCE}")
                 os._exit(SIGNALS[number])
             seen.append(number)
-            end(Interrupted(f"by {number.name}; what was open is safe, run again", SIGNALS[number]))
+            end(Interrupted(f"ended by {number.name}; what was open is safe, run again", SIGNALS[number]))
 
         for number in SIGNALS:
             loop.add_signal_handler(number, stop, number)

@@ -1,0 +1,197 @@
+"""What is broken off, by the API's answers or by a person, creates nothing more, says why, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.recovery import TRIES
+from batchgen.run.runner import GRACE
+from tests.program import ENDS, KEY, Desk, until
+from tests.test_bounds import UNKNOWN, Host, accepted, ended, kinds, night, told
+from tests.wire import PATH, answer, request, served
+
+UNHEARD_OF = answer({"code": 4711, "message": "something new"}, 400)
+NO_ANSWER = answer({"code": 5000, "message": "internal error"}, 500)
+PACE = ("--poll-interval", "0.05", "--timeout", "30", "--settle", "0.5")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> Desk:
+    """The program on a clock that jumps."""
+    return Desk(tmp_path, program=(sys.executable, "-m", "tests.jumping"))
+
+
+def creates(host: Host) -> int:
+    return sum(times + 1 for (method, _), times in host.asked.items() if method == "POST")
+
+
+# -- unclear answers in a row --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "left"),
+    [(NO_ANSWER, 4, {"unknown": UNCLEAR, "pending": 2}), (UNHEARD_OF, 3, {"pending": 10})],
+    ids=["nobody knows", "unheard of"],
+)
+def test_after_eight_unclear_answers_in_a_row_nothing_more_is_created(
+    ahead: Desk, said: bytes, code: int, left: dict[str, int]
+) -> None:
+    host = Host(creates=lambda name, times: said, queries=ended)
+    result = night(ahead, host, "--concurrency", "1", "--settle", "1", count=10)
+    assert (result.code, creates(host)) == (code, UNCLEAR), result.err
+    assert (kinds(result), result.json["buckets"] | left) == (["unclear"], result.json["buckets"])
+    assert "the API gave unclear answers 8 times in a row, the last: " in result.err
+
+
+def test_an_accepted_create_between_them_begins_the_row_anew(ahead: Desk) -> None:
+    turns = list[str]()
+
+    def create(name: str, times: int) -> bytes:
+        turns.append(name)
+        return accepted(name, times) if len(turns) % UNCLEAR == 0 else UNHEARD_OF
+
+    host = Host(creates=create, queries=ended)
+    result = night(ahead, host, "--concurrency", "1", count=3)
+    assert (result.code, result.json["created"]) == (0, 3), result.err
+    assert len(turns) == 3 * UNCLEAR
+
+
+def test_a_burst_of_unclear_answers_counts_once(ahead: Desk) -> None:
+    host = Host(
+        creates=lambda name, times: accepted(name, times) if times else UNHEARD_OF,
+        queries=ended,
+    )  # fmt: skip
+    result = night(ahead, host, "--concurrency", "9", "--max-running", "9", count=9)
+    assert (result.code, result.json["created"]) == (0, 9), result.err
+    assert creates(host) == 18
+
+
+# -- signals -------------------------------------------------------------------------------------------------------
+
+
+class Holding:
+    """An API that holds back what it would say to a ``held`` kind of request, and knows the tasks that it made."""
+
+    def __init__(self, *held: str) -> None:
+        self.held = set(held)  # methods
+        self.heard: list[tuple[str, str]] = []
+        self.made: list[str] = []
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heard = await request(reader)
+            name = unquote(heard.path.removeprefix(f"{PATH}/")).removeprefix("t-")
+            if heard.method == "POST":
+                name = json.loads(heard.body)["external_task_id"]
+                self.made.append(name)
+            self.heard.append((heard.method, name))
+            if heard.method in self.held:
+                await asyncio.sleep(ENDS)
+            writer.write(told(name, "submitted") if name in self.made else UNKNOWN)
+
+    def asked(self, method: str) -> list[str]:
+        return [name for heard, name in self.heard if heard == method]
+
+
+@contextmanager
+def against(desk: Desk, host: Holding | Host) -> Iterator[None]:
+    with served(host.play) as url:
+        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
+        yield
+
+
+def write_jobs(desk: Desk, count: int) -> None:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)]
+    defaults = {"model_name": "kling-v3"}
+    desk.write("m.yaml", json.dumps({"version": 1, "name": "m", "defaults": defaults, "jobs": jobs}))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_a_run_at_once_and_the_next_one_pays_nothing_twice(
+    desk: Desk, number: signal.Signals, code: int
+) -> None:
+    host = Holding("POST")
+    write_jobs(desk, 1)
+    with against(desk, host):
+        process = desk.start("run", *PACE, "m.yaml")
+        until(lambda: len(host.made) == 1)
+        begun = time.monotonic()
+        while process.poll() is None and time.monotonic() < begun + ENDS:  # as somebody who is in a hurry
+            process.send_signal(number)
+            time.sleep(0.02)
+        stopped = desk.finish(process)
+        assert time.monotonic() - begun < GRACE, "a create in flight has longer"
+        assert (stopped.code, [row["state"] for row in desk.export()]) == (code, ["submitting"])
+        assert stopped.err == "batchgen: stopped at once; what was open is in the ledger, run again\n"
+        host.held.clear()
+        again = desk.run("run", "--submit-only", *PACE, "m.yaml")
+    assert (again.code, [row["state"] for row in desk.export()]) == (0, ["submitted"]), again.err
+    assert len(host.made) == 1
+
+
+# -- recovery ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [("recover",), ("run", "--recover", "--submit-only")], ids=["recover", "run"]
+)
+def test_a_recovery_gives_up_where_an_id_gets_no_answer_and_keeps_what_it_found(
+    ahead: Desk, command: tuple[str, ...]
+) -> None:
+    def says(name: str, times: int) -> bytes:
+        if ".j1." in name:
+            return NO_ANSWER
+        return UNKNOWN if "~" in name else told(name, "submitted")
+
+    host = Host(queries=says, finds_all=True)
+    write_jobs(ahead, 2)
+    with against(ahead, host):
+        result = ahead.run(*command, "m.yaml")
+    asked = {name: times + 1 for (_, name), times in host.asked.items()}
+    (silent,) = (name for name in asked if ".j1." in name)
+    assert (result.code, asked[silent], creates(host)) == (4, TRIES, 0), result.err
+    assert f"the API gave no answer about {silent}: " in result.err
+    assert "run it again" in result.err
+    assert [(row["job_id"], row["state"]) for row in ahead.export()] == [("j0", "submitted")]
+
+
+@pytest.mark.parametrize(
+    "command", [("recover",), ("run", "--recover", "--submit-only")], ids=["recover", "run"]
+)
+def test_a_recovery_that_is_interrupted_says_so_creates_nothing_and_is_done_again(
+    desk: Desk, command: tuple[str, ...]
+) -> None:
+    host = Holding()
+    write_jobs(desk, 2)
+    with against(desk, host):
+        assert desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0
+        for file in (desk.folder / "home/.local/state/batchgen").iterdir():
+            file.unlink()
+        asked = len(host.asked("GET"))
+        host.held.add("GET")
+        process = desk.start(*command, *PACE, "m.yaml")
+        until(lambda: len(host.asked("GET")) == asked + 2)
+        process.terminate()
+        stopped = desk.finish(process)
+        assert (stopped.code, desk.export()) == (143, [])
+        assert "ended by SIGTERM; what was open is safe, run again" in stopped.err
+        host.held.clear()
+        assert desk.run(*command, *PACE, "m.yaml").code == 0
+    assert [row["state"] for row in desk.export()] == ["submitted"] * 2
+    assert len(host.made) == 2
