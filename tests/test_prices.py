@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import pytest
 
-from batchgen.money.prices import MILLS_PER_SECOND, READ_ON, cost_mills, cost_usd, is_floor
+from batchgen.money.prices import MILLS_PER_SECOND, cost_mills, cost_usd, is_floor
 from batchgen.request import schema
 
 PUBLISHED = [
@@ -43,10 +42,6 @@ def test_five_seconds_of_pro_with_sound_are_84_cents_and_a_thousand_are_840_doll
 
 def test_fields_left_out_cost_what_their_defaults_cost() -> None:
     assert cost_usd({}) == cost_usd({"mode": "std", "sound": "off", "duration": "5"}) == 0.42
-
-
-def test_the_table_says_when_it_was_read() -> None:
-    assert datetime.date.fromisoformat(READ_ON) == datetime.date(2026, 10, 5)
 
 
 @pytest.mark.parametrize(
