@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +22,7 @@ from batchgen.cli.output import Output
 from batchgen.cli.shared import end_of
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
+from batchgen.cli.quantities import deadline
 from tests.program import ENDS, KEY, Desk, until
 from tests.wire import PATH, answer, made, request, served
 
@@ -119,6 +120,48 @@ def test_at_the_end_a_create_in_flight_gets_its_answer_and_none_is_begun(desk: D
     assert sorted(states(desk)) == ["submitted"]
 
 
+class Moody(Host):
+    """One that knows no task by its name, and refuses creates for no reason that is known unless it is ``calm``."""
+
+    calm = True
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = await request(reader)
+        if heard.method == "POST" and not self.calm:
+            self.asked += 1
+            writer.write(answer({"code": 1999, "message": "oops"}, 400))
+        elif heard.method == "POST":
+            self.names.append(name := json.loads(heard.body)["external_task_id"])
+            while self.held > time.time():
+                await asyncio.sleep(0.05)
+            writer.write(made(f"t-{name}"))
+        elif "/t-" in heard.path or not heard.path.startswith(PATH):
+            said = self.says(unquote(heard.path.removeprefix(f"{PATH}/")))
+            writer.write(said if heard.path.startswith(PATH) else answer(clip("large")))
+        else:
+            writer.write(self.says("unknown"))
+
+
+def test_creates_that_wait_behind_one_after_an_unclear_answer_are_not_begun_after_the_end(desk: Desk) -> None:
+    host = Moody()
+    host.done = True
+    desk.write("m.yaml", jobs(1))
+    with against(desk, host):
+        assert desk.run("run", *WAITS, "m.yaml").code == 0  # the manifest is known from here on
+        desk.write("m.yaml", jobs(20))
+        host.calm = False
+        options = ("--timeout", "9", "--max-running", "9", "--verbose")
+        process = desk.start("run", *WAITS, *options, "m.yaml")
+        until(lambda: host.asked >= 8)
+        host.calm, host.held = True, time.time() + 60
+        until(lambda: len(host.names) == 2)
+        host.held = time.time() + 2
+        process.send_signal(signal.SIGTERM)
+        ended = desk.finish(process)
+    assert ended.code == 143, ended.err
+    assert len(host.names) == 2
+
+
 @pytest.mark.parametrize("how", ["until", "signal"])
 def test_a_question_that_the_api_puts_off_for_an_hour_holds_no_run_beyond_its_end(
     desk: Desk, how: str
@@ -179,6 +222,34 @@ def test_an_end_is_written_as_a_deadline_is(desk: Desk, given: str, says: str) -
     ended = desk.run("run", "--until", given, "m.yaml")
     assert ended.code == 2
     assert "--until" in ended.err and says in ended.err
+
+
+@pytest.mark.parametrize(
+    ("now", "given", "means"),
+    [
+        ("2026-10-25T02:30+02:00", "30m", "2026-10-25T03:00+02:00"),
+        ("2026-10-25T02:30+01:00", "30m", "2026-10-25T03:00+01:00"),
+        ("2026-10-25T02:30+01:00", "02:45", "2026-10-25T02:45+01:00"),
+        ("2026-10-25T02:30+02:00", "02:45", "2026-10-25T02:45+02:00"),
+        ("2026-10-25T02:50+02:00", "02:45", "2026-10-25T02:45+01:00"),
+        ("2026-10-25T02:50+01:00", "02:45", "2026-10-26T02:45+01:00"),
+        ("2026-10-25T01:00+02:00", "06:30", "2026-10-25T06:30+01:00"),
+        ("2026-10-25T02:30+01:00", "2026-10-25T06:30", "2026-10-25T06:30+01:00"),
+        ("2026-03-29T01:00+01:00", "06:30", "2026-03-29T06:30+02:00"),
+        ("2026-03-29T01:00+01:00", "2h", "2026-03-29T04:00+02:00"),
+    ],
+)
+def test_a_night_in_which_the_clocks_change_ends_when_its_clock_says_so(
+    monkeypatch: pytest.MonkeyPatch, now: str, given: str, means: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        at = deadline(given, datetime.fromisoformat(now).timestamp())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert datetime.fromtimestamp(at, UTC) == datetime.fromisoformat(means)
 
 
 HANGS = """

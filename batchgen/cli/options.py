@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, NoReturn
 
 from batchgen import __version__
@@ -96,9 +96,7 @@ def _clip_hosts(text: str) -> tuple[Entry, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-_moment = _checked(
-    lambda text: quantities.deadline(text, datetime.now().astimezone().replace(tzinfo=None)), "time"
-)
+_moment = _checked(lambda text: quantities.deadline(text, time.time()), "time")
 
 
 def parser() -> argparse.ArgumentParser:

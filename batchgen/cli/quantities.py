@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?")
@@ -26,28 +26,28 @@ def bytes_per_second(text: str) -> float:
     return float(match[1]) * {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2]]
 
 
-def deadline(text: str, now: datetime) -> float:
+def deadline(text: str, now: float) -> float:
     """The moment of ``--deadline`` or ``--until`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
 
-    ``now`` is local and naive, so that a night in which the clocks change ends when its clock says so.
-    Raises ValueError.
+    ``now`` is in Unix seconds; a night in which the clocks change ends when its clock says so. Raises ValueError.
     """
     text = text.strip()
     try:
         if re.fullmatch(r"\d{1,2}:\d\d", text):
             hour, minute = map(int, text.split(":"))
-            moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-            if moment <= now:
-                moment += timedelta(days=1)
+            here = datetime.fromtimestamp(now, UTC).astimezone().replace(tzinfo=None)
+            today = here.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            turns = today, today.replace(fold=1), today + timedelta(days=1)  # a clock put back shows it twice
+            at = next(moment for turn in turns if (moment := turn.timestamp()) > now)
         elif re.match(r"\d{4}-", text):
-            moment = datetime.fromisoformat(text)
+            at = datetime.fromisoformat(text).timestamp()
         else:
-            moment = now.astimezone() + timedelta(seconds=seconds(text))
-        at = moment.timestamp()
+            at = now + seconds(text)
+            datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError):
         raise ValueError(
             f"{text!r} is no time and no duration; write 06:30, 2h or 2026-01-31T06:30"
         ) from None
-    if at < now.timestamp():
+    if at < now:
         raise ValueError(f"{text!r} has passed")
     return at

@@ -76,7 +76,7 @@ class Creator:
         job, land = work.step.job, self._pool.came_back
         try:
             before = self._ledger.record(work.step.external_task_id)
-            if self._unclear and self._waits(work):
+            if self._waits(work):
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
             work.asking = True
@@ -130,7 +130,7 @@ class Creator:
             self._changed.set()
 
     def _waits(self, work: Work) -> bool:
-        """Whether everybody waits since this create's turn came: another one met something in the meantime."""
+        """Whether no create goes out any more since this one's turn came: another met something, or the run ends."""
         now = asyncio.get_running_loop().time()
         return self._pool.paused(now) or self._pool.closed is not None or work.lane.closed is not None
 
