@@ -162,6 +162,23 @@ def test_creates_that_wait_behind_one_after_an_unclear_answer_are_not_begun_afte
     assert len(host.names) == 2
 
 
+def test_a_run_under_nohup_goes_on_when_its_terminal_is_closed(desk: Desk) -> None:
+    host = Host()
+    desk.write("m.yaml", jobs(1))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it; the process inherits that
+    try:
+        with against(desk, host):
+            process = desk.start("run", *WAITS, "m.yaml")
+            until(lambda: host.asked > 0 and bool(host.names))
+            process.send_signal(signal.SIGHUP)
+            host.done = True
+            ended = desk.finish(process)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (ended.code, ended.err) == (0, "")
+    assert states(desk) == ["downloaded"]
+
+
 @pytest.mark.parametrize("how", ["until", "signal"])
 def test_a_question_that_the_api_puts_off_for_an_hour_holds_no_run_beyond_its_end(
     desk: Desk, how: str

@@ -36,6 +36,8 @@ class End:
         self, out: Output, until: float | None = None, why: str = "its end has come (--until)", *, timeout: float = 60.0
     ) -> None:  # fmt: skip
         self._out, self._until, self._why, self._timeout = out, until, why, timeout
+        outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
+        self._signals = [number for number in SIGNALS if not (outlives and number == signal.SIGHUP)]
 
     @property
     def left(self) -> float:
@@ -44,7 +46,7 @@ class End:
 
     def __enter__(self) -> Self:
         """From here on what comes is raised: Interrupted, and EndedEarly once it is watched for."""
-        for number in SIGNALS:
+        for number in self._signals:
             signal.signal(number, _interrupted)
         if self._until is not None:
             signal.signal(signal.SIGALRM, self._too_late)
@@ -78,7 +80,7 @@ class End:
             seen.append(number)
             end(Interrupted(f"ended by {number.name}; what was open is safe, run again", SIGNALS[number]))
 
-        for number in SIGNALS:
+        for number in self._signals:
             loop.add_signal_handler(number, stop, number)
         if self._until is not None:
             loop.add_signal_handler(signal.SIGALRM, end, EndedEarly(self._why, kind="until"))
@@ -86,7 +88,7 @@ class End:
             yield
         finally:
             self.over()
-            for number in (*SIGNALS, signal.SIGALRM):
+            for number in (*self._signals, signal.SIGALRM):
                 loop.remove_signal_handler(number)
 
     def _last_resort(self) -> None:
