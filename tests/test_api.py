@@ -37,7 +37,7 @@ from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.server import Sandbox
 from tests.pictures import make_large_png
 from tests.program import ENDS, KEY, Desk, sandbox, until
-from tests.wire import Heard, Play, answer, flooding, head, made, request, saying, wire
+from tests.wire import Heard, Play, answer, flooding, head, made, request, saying, served, wire
 
 NAME = "m.a.0123456789"
 FIELDS: dict[str, Any] = {
@@ -672,6 +672,31 @@ def test_a_slow_upload_that_moves_is_waited_for(inline: bool, tmp_path: Path) ->
             assert time.monotonic() - begun > IMPATIENT  # without moving, it would have ended
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["create", "query"])
+def test_an_answer_that_came_while_this_machine_stood_still_is_heard(asks: bool) -> None:
+    """As behind a disk that doesn't answer for a while, or after a machine has slept."""
+    heard = threading.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        heard.set()
+        await asyncio.sleep(IMPATIENT / 4)
+        writer.write(made("t1"))
+
+    async def scene(url: str) -> Any:
+        async with Api(url, KEY, timeout=IMPATIENT) as api:
+            step: Awaitable[Any] = api.query("t1") if asks else api.create(FIELDS)
+            task = asyncio.ensure_future(ended(step))
+            while not heard.is_set():
+                await asyncio.sleep(0.01)
+            time.sleep(IMPATIENT + 2)  # noqa: ASYNC251
+            return await task
+
+    with served(play) as url:
+        end = asyncio.run(scene(url))
+    assert end.task_id == "t1", end
 
 
 def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> None:

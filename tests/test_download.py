@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -19,9 +20,11 @@ from batchgen.errors import DownloadError
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import LEAST_SPEED, Downloads
 from batchgen.storage.mp4 import MOST_BOXES
-from batchgen.storage.transfer import Clip
+from batchgen.storage.partfile import PartFile
+from batchgen.storage.roots import Root
+from batchgen.storage.transfer import Clip, Transfer
 from tests.program import ENDS
-from tests.wire import Heard, Play, answer, flooding, request, saying, wire
+from tests.wire import Heard, Play, answer, flooding, request, saying, served, wire
 
 IMPATIENT = 0.4  # seconds without progress, where a test waits for them to pass
 CLIP = clip("a clip")
@@ -61,6 +64,24 @@ def refusal(end: Clip | DownloadError) -> str:
     assert str(end).isprintable()
     assert len(str(end)) < 1000
     return str(end)
+
+
+def test_a_disk_that_is_out_of_time_is_not_said_to_be_the_hosts_doing(tmp_path: Path) -> None:
+    """As network disks have it, whose error is the same as that of a wait that was too long."""
+
+    class Disk(PartFile):
+        def write(self, piece: bytes) -> None:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    async def scene(url: str) -> None:
+        part = Disk(str(tmp_path / "a.mp4"), Root(str(tmp_path)))
+        async with Downloads() as downloads:
+            with pytest.raises(DownloadError, match="can't write .*: Connection timed out") as caught:
+                await downloads.attempt(Transfer(part, largest=1 << 20, believe_after=0.0), f"{url}/v.mp4")
+            assert caught.value.local
+
+    with served(saying(answer(CLIP))) as url:
+        asyncio.run(scene(url))
 
 
 def test_a_clip_comes_home_whole_and_without_a_trace_of_the_way(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ import pytest
 
 from batchgen.cli import options
 from batchgen.cli.output import Output
+from batchgen.cli.quantities import deadline
 from batchgen.cli.shared import end_of
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
-from batchgen.cli.quantities import deadline
 from tests.program import ENDS, KEY, Desk, until
 from tests.wire import PATH, answer, made, request, served
 

@@ -33,6 +33,7 @@ from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.http import transport
 from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
+from batchgen.http.transport import Patience
 from batchgen.models import ImageFile, TaskView
 from batchgen.request.body import Body, fetch
 
@@ -148,7 +149,7 @@ class Api:
         self._timeout = timeout
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
-        self._creates: dict[asyncio.Timeout, _Upload] = {}
+        self._creates: dict[Patience, _Upload] = {}
         self._hurry = math.inf  # loop time after which no create is sent any more
         self._answers = 0.0  # seconds after that for the answers of those that were sent
 
@@ -181,12 +182,10 @@ class Api:
     def _hurried(self) -> bool:
         return asyncio.get_running_loop().time() >= self._hurry
 
-    def _postpone(self, progress: asyncio.Timeout) -> None:
+    def _postpone(self, progress: Patience) -> None:
         """Something moved: wait for the next thing from now on."""
-        if not progress.expired():
-            sent = self._creates[progress].complete
-            last = self._hurry + (self._answers if sent else 0.0)
-            progress.reschedule(min(asyncio.get_running_loop().time() + self._timeout, last))
+        sent = self._creates[progress].complete
+        progress.renew(self._hurry + (self._answers if sent else 0.0))
 
     async def create(self, fields: Mapping[str, Any]) -> Accepted:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
@@ -194,7 +193,7 @@ class Api:
         Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
         accepted), or what :func:`responses.read_create` makes of a refusal. A request that holds the key is an ImageError.
         """
-        progress = asyncio.timeout(None)
+        progress = Patience(self._timeout)
         cause: BaseException | None = None
         body = Body(fields)
         if any(self.credentials.mask.holds(text.rstrip("=")) for text in body.texts()):
@@ -232,7 +231,7 @@ class Api:
     async def query(self, asked: str) -> TaskView:
         """Ask for a task by its task id or ``external_task_id``. Raises what :func:`responses.read_query` does."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with Patience(self._timeout):
                 answer = await self._ask(
                     self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
                 )

@@ -7,13 +7,16 @@ else's password along.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
+import math
 import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from types import TracebackType
+from typing import Any, Self, TypedDict
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -27,6 +30,7 @@ from batchgen.escapes import excerpt
 from batchgen.http.endpoint import is_loopback
 
 CERT_EXPIRED = {9, 10}  # OpenSSL's verify codes: not valid yet, no longer valid
+STOOD_STILL = 1.0  # seconds that the loop comes late where this process was kept from its work
 
 
 class Way(TypedDict):
@@ -37,6 +41,57 @@ class Way(TypedDict):
 
 
 STRAIGHT = Way(proxy=None, proxy_headers=None)
+
+
+class Patience:
+    """Raises TimeoutError where ``seconds`` pass in it without :meth:`renew`, or where the last moment has come.
+
+    Where this process itself stood still, behind a disk that didn't answer or on a machine that slept, they begin once
+    more: what came meanwhile has still to be heard, and may be the answer to a create.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, math.inf
+        self._timeout = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+        self._longer = False  # it has begun once more: a flood may keep a process from its work for ever
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self.renew()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has ended so."""
+        return self._timeout.expired()
+
+    def renew(self, last: float = math.inf) -> None:
+        """Wait anew from now on, until the moment ``last`` of the loop's clock at most."""
+        self._last, self._longer = last, False
+        self._wait(min(asyncio.get_running_loop().time() + self._seconds, last))
+
+    def _wait(self, until: float) -> None:
+        if self.expired:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(until, self._over, until)
+
+    def _over(self, due: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - due > STOOD_STILL and not self._longer:
+            self._longer = True
+            self._wait(max(min(now + self._seconds, self._last), now + STOOD_STILL))
+        else:
+            self._timeout.reschedule(now)
 
 
 class Judged(AbstractResolver):

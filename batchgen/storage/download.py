@@ -22,6 +22,7 @@ from batchgen import __version__
 from batchgen.errors import DownloadError, UsageError
 from batchgen.http import addresses, transport
 from batchgen.http.bodies import answered_at, retry_after
+from batchgen.http.transport import Patience
 from batchgen.storage.clip_hosts import LONGEST_NAME, ClipHosts, Refused
 from batchgen.storage.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.storage.roots import Roots
@@ -106,12 +107,13 @@ class Downloads:
         Raises DownloadError; what came stays in the part.
         """
         part = transfer.part
+        limit = asyncio.timeout_at(None if by == math.inf else by)
         try:
             with part.opened():
                 try:
                     for _ in part.proving():
                         await asyncio.sleep(0)
-                    async with asyncio.timeout_at(None if by == math.inf else by):
+                    async with limit:
                         await self._receive_all(transfer, url)
                     note = transfer.verdict(asyncio.get_running_loop().time())
                     await asyncio.to_thread(part.sync)
@@ -122,13 +124,13 @@ class Downloads:
         except DownloadError as error:
             error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
             raise
-        except TimeoutError as error:
-            raise DownloadError("it took longer than --clip-timeout lets it") from error
         except aiohttp.ClientError as error:
             raise DownloadError(
                 f"the download broke off: {self._masked(transport.fault(error).encode()).decode()}"
             ) from error
         except OSError as error:
+            if limit.expired():
+                raise DownloadError("it took longer than --clip-timeout lets it") from error
             part.discard()  # a full disk gets its room back
             raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
 
@@ -147,13 +149,13 @@ class Downloads:
 
     async def _receive(self, transfer: Transfer, url: str) -> bool:
         """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
-        now = asyncio.get_running_loop().time
         question, before = transfer.question(url), transfer.part.size
         came = seen = 0  # bytes of the answer; those of them when the patience was renewed
+        patience = Patience(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as patience, self._answer(url, question) as response:
+            async with patience, self._answer(url, question) as response:
                 status, headers = response.status, response.headers
-                patience.reschedule(now() + self._timeout)
+                patience.renew()
                 if question and status == 416:
                     raise Changed
                 if status not in WITH_BYTES:
@@ -165,10 +167,12 @@ class Downloads:
                 async for piece in response.content.iter_chunked(PIECE):
                     came += len(piece)
                     if came - seen >= max(self._least_speed * self._timeout, 1):
-                        patience.reschedule(now() + self._timeout)
+                        patience.renew()
                         seen = came
                     transfer.take(piece)
         except TimeoutError:
+            if not patience.expired:  # of the disk, which has such an error too
+                raise
             raise DownloadError(self._too_slow(came - seen)) from None
         complete = transfer.end()
         if not complete and transfer.part.size <= before:
