@@ -123,7 +123,7 @@ def test_an_api_that_only_says_too_fast_to_creates_ends_the_run(desk: Desk, said
     host = Host(creates=lambda name, times: said, queries=ended)
     result = night(desk, host)
     assert (result.code, kinds(result)) == (4, ["throttled"]), result.err
-    assert "for 2 h the API says nothing but that it is asked too fast" in result.err
+    assert "says nothing but that it is asked too fast, for 2 h by when it may be asked again" in result.err
     assert result.json["buckets"]["pending"] == 2
     assert "how fast" in result.err
 

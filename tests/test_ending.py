@@ -180,13 +180,15 @@ def test_a_run_under_nohup_goes_on_when_its_terminal_is_closed(desk: Desk) -> No
 
 
 @pytest.mark.parametrize("how", ["until", "signal"])
+@pytest.mark.parametrize("option", ["--verbose", "--recover"])
 def test_a_question_that_the_api_puts_off_for_an_hour_holds_no_run_beyond_its_end(
-    desk: Desk, how: str
+    desk: Desk, how: str, option: str
 ) -> None:
     host = Host(queries=answer({"code": 1302, "message": "too fast"}, 429, Retry_After="3600"))
     desk.write("m.yaml", jobs(2))
     with against(desk, host):
-        process = desk.start("run", *WAITS, *(("--until", "4s") if how == "until" else ()), "m.yaml")
+        end = ("--until", "4s") if how == "until" else ()
+        process = desk.start("run", option, *WAITS, *end, "m.yaml")
         until(lambda: host.asked > 0)
         if how == "signal":
             process.send_signal(signal.SIGTERM)

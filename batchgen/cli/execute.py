@@ -134,9 +134,9 @@ async def _work(
             if not callable(steps):
                 todo = steps
             elif first is not None:
-                with contextlib.suppress(asyncio.CancelledError):
+                with contextlib.suppress(asyncio.CancelledError):  # then they are counted, and that is all
                     await first
-                    todo = await steps()
+                todo = await steps()
             # The plan stays to the end and is looked through for cycles no more; what a night leaves behind is.
             gc.freeze()
             gc.set_threshold(*USUAL_GC)

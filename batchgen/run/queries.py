@@ -150,7 +150,8 @@ class Queries:
         self._quiet_until = max(self._quiet_until, now + self.pause(error.retry_after or 0.0))
         self._slowed = now if self._slowed is None else self._slowed
         if self._quiet_until - self._slowed > SLOWEST:
-            text = f"for {lasting(SLOWEST)} the API says nothing but that it is asked too fast: {error}"
+            said = "the API says nothing but that it is asked too fast"
+            text = f"{said}, for {lasting(SLOWEST)} by when it may be asked again: {error}"
             self._give_up(EndedEarly(cited(text, error.code, error.request_id), kind="throttled"))
 
     def reached(self) -> None:

@@ -158,7 +158,7 @@ class Retrieval:
             )
         then = "fetches it again"
         if came := sum(kept.size for kept in way.left.values()):
-            then = f"goes on after the {came / (1 << 20):.1f} MiB that came"
+            then = f"goes on after the {came / (1 << 20):.1f} MiB that came, where its host can"
         return Outcome(f"its clip is paid and not home yet: {error}; the next run {then}, at no cost")
 
     async def _refused(self, work: Work, record: Record, error: DownloadError) -> Outcome:
