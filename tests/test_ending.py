@@ -288,6 +288,14 @@ with ending.End(Output(args, Mask()), time.time() + 1.5, timeout=0.1) as end:
 """
 
 
+def test_who_does_not_read_what_is_said_holds_no_process_far_beyond_its_end() -> None:
+    program = HANGS.replace("time.sleep(60)", "end._out.say('x' * 10_000_000)").replace(
+        "0.2", "0.2; ending.TO_SPEAK = 0.2"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 4
+
+
 def test_what_hangs_on_this_machine_holds_no_process_far_beyond_its_end() -> None:
     begun = time.monotonic()
     ended = subprocess.run(

@@ -23,6 +23,7 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 AFTER_DEADLINE = 4 * 3600.0  # seconds: three for a task that runs then, one for its clip
 LONGEST = 1e8  # seconds that a timer is set for
 LAST_RESORT = 30.0  # seconds besides those that the last requests may take
+TO_SPEAK = 5.0  # seconds that the last words may take
 AT_ONCE = "stopped at once; what was open is in the ledger, run again"
 
 
@@ -93,7 +94,10 @@ class End:
 
     def _last_resort(self) -> None:
         time.sleep(self.left + 3 * self._timeout + LAST_RESORT)
-        self._out.say(f"batchgen: {self._why}, and something on this machine doesn't answer: {AT_ONCE}")
+        text = f"batchgen: {self._why}, and something on this machine doesn't answer: {AT_ONCE}"
+        words = threading.Thread(target=self._out.say, args=(text,), daemon=True)
+        words.start()
+        words.join(TO_SPEAK)  # what doesn't answer may be who reads this
         os._exit(EndedEarly.exit_code)
 
     def _too_late(self, number: int, frame: FrameType | None) -> None:
