@@ -127,8 +127,8 @@ class Mask:
 
 
 def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
-    """Put in so many seeds that each part holds at least one of them whole."""
-    for at in range(0, len(spelling.text) - SEED + 1, spelling.part - SEED + 1):
+    """Put in as few seeds as it takes for each part to hold one of them whole."""
+    for at in range(spelling.part - SEED, len(spelling.text) - SEED + 1, spelling.part - SEED + 1):
         seeds.setdefault(spelling.text[at : at + SEED], []).append((spelling, at))
 
 

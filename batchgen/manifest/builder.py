@@ -192,12 +192,13 @@ class JobBuilder:
         draft: Draft, request: Mapping[str, Any], holds_key: Callable[[str], bool]
     ) -> list[Finding]:
         """The fields that hold the API's key, which belongs in no request and would be in the ledger."""
-        fields = {**request, "id": request.get("id", draft.id), "image": draft.file or request.get("image")}
-        texts = {
-            name: value if isinstance(value, str) else json.dumps(value, default=str)
-            for name, value in fields.items()
-            if value and (not isinstance(value, str) or len(value) < LONG)
-        }
+        texts: dict[str, str] = {}
+        for name, value in (*request.items(), ("id", request.get("id", draft.id)), ("image", draft.file)):
+            if type(value) is str:
+                if len(value) < LONG:
+                    texts[name] = value
+            elif value:
+                texts[name] = json.dumps(value, default=str)
         if not holds_key(" ".join(texts.values())):
             return []
         return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if holds_key(text)]
