@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from batchgen.escapes import visible
 from batchgen.models import Within
@@ -63,11 +63,20 @@ def at_once(path: str, flags: int, within: Within | None) -> int:
     """
     if within is None:
         return os.open(path, flags | _AT_ONCE)
+    with suppress(OSError):  # nearly every file lies straight below its folder, which is seen as it is opened
+        if folder := next((folder for folder in within.folders if _lies_in(path, folder)), None):
+            return _opened_below(folder, path, flags)
     real = os.path.realpath(path)
     if why := outside(path, real, within):
         raise OSError(errno.EXDEV, why, path)
-    folder = next(folder for folder in within.folders if _lies_in(real, folder))
-    *folders, name = os.path.relpath(real, folder).split("/")
+    return _opened_below(next(folder for folder in within.folders if _lies_in(real, folder)), real, flags)
+
+
+def _opened_below(folder: str, path: str, flags: int) -> int:
+    """Opens what lies at a path that begins with ``folder``; a link behind that is an OSError."""
+    *folders, name = [part for part in path[len(folder) :].split("/") if part] or ["."]
+    if ".." in (*folders, name):
+        raise OSError(errno.EXDEV, "it may lead out again", path)
     with stepped(folder, folders) as descriptor:
         return os.open(name, flags | _AT_ONCE | os.O_NOFOLLOW, dir_fd=descriptor)
 

@@ -15,6 +15,7 @@ MANIFEST_VALUES: Final = 4_000_000  # of all kinds, keys not counted: more than 
 KEYS: Final = 10_000  # in one place
 NESTING: Final = 100  # levels of a YAML document
 GLOB_LENGTH: Final = 8_192  # characters of a match
+FOLDERS: Final = 100  # inside of one another, below the folder of an entry
 
 TABLE_BYTES: Final = 16 * 2**30  # a thousand rows of images as Base64, and more
 TABLE_ROWS: Final = 2_000_000

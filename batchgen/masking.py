@@ -94,7 +94,7 @@ class Mask:
 
     def finds(self, text: str) -> bool:
         """Whether a part of a key stands in the text."""
-        return bool(self._parts) and any(True for view in _views(text) for _ in _runs(view, self._parts))
+        return _is_in(text, self._parts)
 
     @property
     def holds_key(self) -> Callable[[str], bool] | None:
@@ -103,7 +103,7 @@ class Mask:
 
     def holds(self, text: str) -> bool:
         """Whether at least half of a key stands in the text: more than a name that a key begins with."""
-        return bool(self._halves) and any(True for view in _views(text) for _ in _runs(view, self._halves))
+        return _is_in(text, self._halves)
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where parts of a key stand in a text, as they are written there."""
@@ -130,6 +130,14 @@ def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
     """Put in as few seeds as it takes for each part to hold one of them whole."""
     for at in range(spelling.part - SEED, len(spelling.text) - SEED + 1, spelling.part - SEED + 1):
         seeds.setdefault(spelling.text[at : at + SEED], []).append((spelling, at))
+
+
+def _is_in(text: str, seeds: _Seeds) -> bool:
+    if seeds:
+        for view in _views(text):
+            for _ in _runs(view, seeds):
+                return True
+    return False
 
 
 def _runs(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen import limits
 from batchgen.manifest import folders
 from batchgen.manifest.globs import Glob, match_error
 from batchgen.manifest.locations import Draft
@@ -231,6 +232,21 @@ def test_globs_take_linear_time_however_they_are_made(tmp_path: Path) -> None:
     assert folder(tmp_path, "**/d/" * 20 + "*.png") == []
     assert folder(tmp_path, "*a" * 60 + "*.png") == []
     assert time.process_time() - begin < 2.0  # it takes a hundredth of that
+
+
+def test_folders_inside_of_one_another_without_end_are_a_problem(tmp_path: Path) -> None:
+    make(tmp_path, "/".join(["d"] * limits.FOLDERS) + "/x.png")
+    assert len(folder(tmp_path, "**/*.png")) == 1
+    top = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(400):  # a path can't name the last of them, but whoever is in it can make more
+        os.mkdir("e", dir_fd=top)
+        below = os.open("e", os.O_RDONLY, dir_fd=top)
+        os.close(top)
+        top = below
+    os.close(top)
+    assert len(folder(tmp_path, "d/**/*.png")) == 1
+    with pytest.raises(OSError, match=r"lie more than 100 deep; move them up"):
+        folder(tmp_path, "**/*.png")
 
 
 def test_a_folder_in_which_nothing_can_match_is_left_out_of_the_walk() -> None:

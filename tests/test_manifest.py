@@ -628,6 +628,12 @@ def test_images_that_fail_their_checks_fail_their_job_alone() -> None:
     assert "(b64).image: the image is cut off" in told[-1]
 
 
+def test_a_text_that_is_no_path_and_no_picture_is_quoted_in_part() -> None:
+    put("t.csv", "id,image\nrow," + "A" * 20_000 + " !\n")
+    (found,) = unusable("  - {table: t.csv}\n")
+    assert found == f"t.csv:2:5: row 2 (row).image: no such file: {'A' * 57}..."
+
+
 def test_several_wrong_images_of_a_job_are_told_together() -> None:
     (found,) = unusable("  - {id: x, image: a.png, image_tail: b.png}\n")
     assert found.startswith("night.yaml:4:5: jobs[0] (x): image: no such file: ")

@@ -161,7 +161,10 @@ def test_json_lines_have_places(tmp_path: Path) -> None:
         (b'{"cfg_scale": -Infinity}', "t.jsonl:2:1: row 2: -Infinity is not JSON"),
         (b'{"a": "\xff"}', "t.jsonl:2:8: row 2: the byte 0xff is not UTF-8"),
         (b'{"a": ' + b"[" * 200_000, "t.jsonl:2:1: row 2: nested too deeply"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "t.jsonl:2:1: row 2: Exceeds the limit"),
+        (
+            b'{"a": ' + b"9" * 5000 + b"}",
+            "t.jsonl:2:1: row 2: a number of thousands of digits; put it in quotes",
+        ),
     ],
 )
 def test_wrong_json_lines(tmp_path: Path, line: bytes, problem: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -192,13 +193,16 @@ class JobBuilder:
         draft: Draft, request: Mapping[str, Any], holds_key: Callable[[str], bool]
     ) -> list[Finding]:
         """The fields that hold the API's key, which belongs in no request and would be in the ledger."""
-        texts: dict[str, str] = {}
-        for name, value in (*request.items(), ("id", request.get("id", draft.id)), ("image", draft.file)):
-            if type(value) is str:
-                if len(value) < LONG:
-                    texts[name] = value
-            elif value:
-                texts[name] = json.dumps(value, default=str)
+        with suppress(TypeError):  # of a list among them
+            text = " ".join([*request.values(), draft.id or "", draft.file or ""])
+            if len(text) < LONG and not holds_key(text):
+                return []
+        fields = {**request, "id": request.get("id", draft.id), "image": draft.file or request.get("image")}
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in fields.items()
+            if value and (not isinstance(value, str) or len(value) < LONG)
+        }
         if not holds_key(" ".join(texts.values())):
             return []
         return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if holds_key(text)]

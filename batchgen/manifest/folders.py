@@ -7,12 +7,13 @@ files are taken. Others may write there: what they link to, out of the folder, i
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from batchgen import files
+from batchgen import files, limits
 from batchgen.manifest import leftovers, sidecars
 from batchgen.manifest.globs import Glob
 from batchgen.manifest.locations import Document, Draft, InFolder
@@ -77,6 +78,11 @@ def look(root: str, match: str | None, within: Within) -> Found:
                 if leftovers.is_folder(lower) and not (glob and lower in glob.literal):
                     found.leftovers.append(name)
                 elif glob and (deeper := glob.below(place, lower)):
+                    if below.count("/") >= limits.FOLDERS:  # each is opened from the top on, one by one
+                        why = f"folders in it lie more than {limits.FOLDERS} deep"
+                        raise OSError(
+                            errno.ENAMETOOLONG, f"{why}; move them up, or give a match that passes them over"
+                        )
                     folders.append((f"{below}{name}/", deeper))
                 else:
                     unseen.append(f"{below}{name}")

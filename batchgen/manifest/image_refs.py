@@ -15,6 +15,7 @@ import xxhash
 
 from batchgen import files
 from batchgen.errors import ImageError, Unfinished
+from batchgen.escapes import excerpt
 from batchgen.images import inspection
 from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
@@ -150,7 +151,8 @@ class Sources:
             raise SourceError(f"the API can't fetch {scheme[0]}// addresses; {hint}")
         if looks_like_base64(text):
             return self._once(text, inspection.inspect_base64)
-        raise ImageError(f"no such file: {absolute(text, base)}")
+        named = absolute(text, base) if len(text) < _LONGEST_PATH else excerpt(text)
+        raise ImageError(f"no such file: {named}")
 
     def _leads_out(self, path: str, is_link: bool, within: Within) -> str | None:
         """Why a file isn't looked at. Known ones aren't opened here; where they are, it is from their folder on."""

@@ -334,8 +334,10 @@ def _object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise YamlError(1, error.colno, f"this is not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise YamlError(1, 1, text) from None
+        told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if "int_max_str_digits" in told:
+            told = "a number of thousands of digits; put it in quotes if it is text"
+        raise YamlError(1, 1, told) from None
     if not isinstance(fields, dict):
         raise YamlError(1, 1, "a row is a JSON object: {...}")
     return fields
