@@ -27,7 +27,8 @@ SIDECAR_BYTES: Final = 2**20
 
 # -- what is said ----------------------------------------------------------------------------------------------------
 
-PROBLEMS: Final = 1_000  # of one manifest, after which the rest of it isn't looked at; its warnings likewise
-PROBLEMS_SHOWN: Final = 2_000  # of all manifests of a command; its warnings likewise
+PROBLEMS: Final = 1_000  # of one manifest, after which the rest of it isn't looked at; of its warnings
+PROBLEMS_SHOWN: Final = 2_000  # of all manifests of a command, unless it is told -v; its warnings likewise
+JOBS_SHOWN: Final = 2_000  # of one kind in a plan, or in --json of a run, unless it is told -v
 MESSAGE: Final = 1_000  # characters of one problem's text
 EXCERPT: Final = 60  # characters of a value or a name in a message

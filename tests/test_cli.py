@@ -593,6 +593,7 @@ def test_strict_makes_warnings_problems(desk: Desk) -> None:
     result = desk.run("validate", "--strict", "w.yaml")
     assert result.code == 2
     assert result.err.startswith("w.yaml:4:5: jobs[0] (a): no prompt")
+    assert result.err.endswith(" (a warning; --strict lets it refuse the manifest)\n")
     assert desk.run("plan", "--strict", "w.yaml").code == 2
 
 

@@ -127,6 +127,55 @@ def test_an_excerpt_is_short_and_visible() -> None:
         assert excerpt(text).endswith("...") and excerpt(text).isprintable()
 
 
+def of_many(desk: Desk, count: int) -> None:
+    """A folder with so many pictures that are none."""
+    for number in range(count):
+        desk.write(f"m/in/{number:04}.png", b"GIF89a")
+    entry = {"folder": "in", "model_name": "kling-v3", "prompt": "x"}
+    desk.write("m/m.yaml", json.dumps({"version": 1, "jobs": [entry]}))
+
+
+def test_of_many_refused_images_a_person_is_shown_the_first_and_told_where_all_are(desk: Desk) -> None:
+    count = limits.JOBS_SHOWN + 7
+    of_many(desk, count)
+    desk.env |= {"POWERTOKENS_API_BASE": "http://127.0.0.1:9", "POWERTOKENS_API_KEY": KEY}
+    ended, all_ended = (desk.run("run", "--json", *more, "m") for more in ([], ["-v"]))
+    assert (len(ended.json["endings"]), ended.json["endings_left_out"]) == (limits.JOBS_SHOWN, 7)
+    assert ended.json["buckets"]["unusable"] == len(all_ended.json["endings"]) == count
+    assert len(desk.run("status", "--json").json["attention"]) == count
+    planned, wholly = desk.run("plan", "m").out.splitlines(), desk.run("plan", "-v", "m").out.splitlines()
+    assert len(wholly) == count + 2
+    assert planned[limits.JOBS_SHOWN] == "... and 7 more: unusable; -v shows them all, --json has them"
+    assert planned[limits.JOBS_SHOWN + 1 :] == wholly[count:]
+    assert len(desk.run("plan", "--json", "m").json["jobs"]) == count
+    checked, all_checked = (desk.run("validate", *more, "m").err.splitlines() for more in ([], ["-v"]))
+    assert checked[-1] == "... and 7 more like these; `batchgen validate -v` shows them all"
+    assert (len(checked), len(all_checked)) == (limits.PROBLEMS_SHOWN + 1, count)
+    assert len(desk.run("status").out.splitlines()) < 30
+
+
+def test_the_text_of_a_refused_image_is_bounded(desk: Desk) -> None:
+    fields = {"image": "a" * 2000 + ".png", "image_tail": "b" * 2000 + ".png", "id": "x"}
+    desk.write(
+        "m/m.yaml", json.dumps({"version": 1, "jobs": [{**fields, "model_name": "kling-v3", "prompt": "x"}]})
+    )
+    (told,) = desk.run("validate", "m").err.splitlines()
+    assert limits.MESSAGE < len(told) < limits.MESSAGE + 100
+
+
+def test_a_list_of_warnings_that_is_full_says_how_many_there_are_besides(desk: Desk) -> None:
+    jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png"} for n in range(limits.PROBLEMS + 5)]
+    desk.write("m/m.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs}))
+    more = "m/m.yaml: warning: has 5 more warnings than the 1,000 that are listed"
+    result = desk.run("validate", "m")
+    assert (result.code, result.err.splitlines()[-1]) == (0, more)
+    lines = desk.run("validate", "--strict", "m").err.splitlines()
+    strict = "(a warning; --strict lets it refuse the manifest)"
+    assert len(lines) == limits.PROBLEMS + 1
+    assert all(line.endswith(strict) for line in lines)
+    assert f"{more.replace('warning: ', '')} {strict}" in lines
+
+
 def test_of_many_problems_the_first_are_shown_and_the_others_counted(desk: Desk) -> None:
     for number in range(3):
         desk.write(f"m/{number}.yaml", "version: 1\njobs:\n" + "- x\n" * 2_000)

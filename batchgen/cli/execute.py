@@ -79,11 +79,13 @@ async def execute(
     skipped = sum(len(one.skipped) for one in manifests)
     warned = [warning for one in manifests for warning in one.warnings]
     if args.json:
-        summary = report.run_object(tally, why_not, code, problems, pool.budget)
-        out.document({**summary, **report.problem_fields(warned, "warnings"), "skipped": skipped})
-    out.say(*report.problem_lines(problems))
+        summary = report.run_object(tally, why_not, code, pool.budget, verbose=args.verbose)
+        summary |= report.problem_fields(problems, verbose=args.verbose)
+        summary |= report.problem_fields(warned, "warnings", verbose=args.verbose)
+        out.document({**summary, "skipped": skipped})
+    out.say(*report.problem_lines(problems, verbose=args.verbose))
     if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
-        out.say(*report.problem_lines(warned, report.warning_text))
+        out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))
     if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
         out.say(*report.run_text(tally, why_not, pool.budget, problems=len(problems), verbose=args.verbose))
         if skipped and args.verbose:

@@ -91,7 +91,7 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
             {
                 "exit_code": error.exit_code,
                 "error": str(error),
-                **report.problem_fields(problems),
+                **report.problem_fields(problems, verbose=args.verbose),
                 "stops": [report.stop_object(error)],
             }
         )
@@ -100,7 +100,7 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
     if problems:
         from batchgen.cli.report import problem_lines
 
-        out.say(*problem_lines(problems))
+        out.say(*problem_lines(problems, verbose=args.verbose))
         return error.exit_code
     out.say(*[f"batchgen {args.command}: {first}", *more, *filter(None, [error.advice])])
     return error.exit_code

@@ -43,13 +43,15 @@ def plan(args: argparse.Namespace, out: Output) -> int:
         code = 2 if problems else 0
         warned = [warning for one in manifests for warning in one.warnings]
         if args.json:
-            found = preview.plan_object(steps, problems) | report.problem_fields(warned, "warnings")
+            found = preview.plan_object(steps)
+            found |= report.problem_fields(problems, verbose=args.verbose)
+            found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
             out.document({"exit_code": code, **found, "skipped": skipped})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
             if skipped and args.verbose:
                 out.lines([f"{report.counted(skipped, 'job')} skipped"])
-    out.say(*report.problem_lines(problems))
+    out.say(*report.problem_lines(problems, verbose=args.verbose))
     if not args.quiet:
-        out.say(*report.problem_lines(warned, report.warning_text))
+        out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))
     return code

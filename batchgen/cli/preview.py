@@ -6,15 +6,16 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from batchgen import limits
 from batchgen.cli.export_rows import asked
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
-from batchgen.cli.report import counted, problem_fields
+from batchgen.cli.report import counted
 from batchgen.escapes import visible
-from batchgen.models import Job, Problem
+from batchgen.models import Job
 from batchgen.money.prices import is_floor
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
@@ -41,7 +42,7 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     """A line per job, one more for what is bought, what the words mean, and what it comes to.
 
     ``width`` is the terminal's, in columns: what is bought is cut to it; None leaves it whole, as ``verbose`` does,
-    which shows the same of all jobs.
+    which shows the same of all jobs. Of each action the first jobs are shown, and with ``verbose`` all.
     """
     counts: Counter[Action] = Counter()
     cost, floors = 0.0, 0
@@ -50,11 +51,16 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
         counts[step.action] += 1
         cost += step.cost
         floors += pays and isinstance(step.job, Job) and is_floor(step.job.request)
+        if counts[step.action] > limits.JOBS_SHOWN and not verbose:
+            continue
         price = f"${step.cost:.2f}" if pays else ""
         name = Name(step.job.manifest, step.job.id, step.job.take)
         yield from folded(f"{step.action:<9} {price:>8}  {name}  ({step.reason})", width, indent=6)
         if isinstance(step.job, Job) and (pays or verbose):
             yield _bought(step.job, None if verbose else width)
+    for action in Action:
+        if (more := counts[action] - limits.JOBS_SHOWN) > 0 and not verbose:
+            yield f"... and {more:,} more: {action}; -v shows them all, --json has them"
     for action in Action:
         if counts[action]:
             yield from folded(f"  {action}: {LEGEND[action]}", width, indent=6)
@@ -64,8 +70,8 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
 
 
-def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str, Any]:
-    """The plan for scripts."""
+def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
+    """The plan for scripts, with all of its jobs."""
     rows = [
         {
             "manifest": step.job.manifest,
@@ -83,7 +89,6 @@ def plan_object(steps: Iterable[Step], problems: Sequence[Problem]) -> dict[str,
         "jobs": rows,
         "creates": sum(row["action"] in PAYS for row in rows),
         "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
-        **problem_fields(problems),
     }
 
 

@@ -61,10 +61,10 @@ async def _recover(
                 "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
                 "missing": found.missing,
                 "lookups_proven": proven,
-                **report.problem_fields(problems),
+                **report.problem_fields(problems, verbose=args.verbose),
             }
         )
-    out.say(*report.problem_lines(problems))
+    out.say(*report.problem_lines(problems, verbose=args.verbose))
     if not args.quiet and not args.json:
         out.say(
             *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,9 +159,16 @@ def run_text(
 
 
 def run_object(
-    tally: Tally, stops: Sequence[BatchgenError], code: int, problems: Sequence[Problem], budget: Budget
+    tally: Tally, stops: Sequence[BatchgenError], code: int, budget: Budget, *, verbose: bool = False
 ) -> dict[str, Any]:
-    """The summary of a run for scripts."""
+    """The summary of a run for scripts; of each kind of endings the first, and where there are more, how many."""
+    counts: Counter[str] = Counter()
+    endings = []
+    for ending in tally.endings:
+        counts[ending.bucket] += 1
+        if verbose or counts[ending.bucket] <= limits.JOBS_SHOWN:
+            endings.append(ending)
+    more = len(tally.endings) - len(endings)
     return {
         "exit_code": code,
         "jobs": tally.buckets.total(),
@@ -182,9 +190,9 @@ def run_object(
                 "external_task_id": ending.external_task_id or None,
                 "text": ending.text,
             }
-            for ending in tally.endings
+            for ending in endings
         ],
-        **problem_fields(problems),
+        **({"endings_left_out": more} if more else {}),
     }
 
 
@@ -224,16 +232,21 @@ def problem_object(problem: Problem) -> dict[str, Any]:
     }
 
 
-def problem_lines(problems: Sequence[Problem], text: Callable[[Problem], str] = str) -> Iterator[str]:
+def problem_lines(
+    problems: Sequence[Problem], text: Callable[[Problem], str] = str, *, verbose: bool = False
+) -> Iterator[str]:
     """The first problems, or warnings, of all manifests for people, and how many more there are."""
-    yield from map(text, problems[: limits.PROBLEMS_SHOWN])
-    if (more := len(problems) - limits.PROBLEMS_SHOWN) > 0:
-        yield f"... and {more:,} more like these; `batchgen validate` of one manifest alone shows its own"
+    shown = problems if verbose else problems[: limits.PROBLEMS_SHOWN]
+    yield from map(text, shown)
+    if more := len(problems) - len(shown):
+        yield f"... and {more:,} more like these; `batchgen validate -v` shows them all"
 
 
-def problem_fields(problems: Sequence[Problem], name: str = "problems") -> dict[str, Any]:
+def problem_fields(
+    problems: Sequence[Problem], name: str = "problems", *, verbose: bool = False
+) -> dict[str, Any]:
     """The same for scripts: the first of them, and where there are more, how many."""
-    shown = [problem_object(problem) for problem in problems[: limits.PROBLEMS_SHOWN]]
+    shown = [problem_object(one) for one in (problems if verbose else problems[: limits.PROBLEMS_SHOWN])]
     more = len(problems) - len(shown)
     return {name: shown, f"{name}_left_out": more} if more else {name: shown}
 

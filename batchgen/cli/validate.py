@@ -31,15 +31,15 @@ def validate(args: argparse.Namespace, out: Output) -> int:
                 "exit_code": code,
                 "manifests": len(manifests),
                 "jobs": jobs,
-                **report.problem_fields(problems),
-                **report.problem_fields(warned, "warnings"),
+                **report.problem_fields(problems, verbose=args.verbose),
+                **report.problem_fields(warned, "warnings", verbose=args.verbose),
                 "skipped": skipped,
             }
         )
     else:
-        out.say(*report.problem_lines(problems))
+        out.say(*report.problem_lines(problems, verbose=args.verbose))
         if not args.quiet:
-            out.say(*report.problem_lines(warned, report.warning_text))
+            out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))
         if not problems and not args.quiet:
             files = report.counted(len(manifests), "manifest")
             hint = f", {report.counted(len(warned), 'warning')}" if warned else ""

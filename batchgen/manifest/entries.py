@@ -16,7 +16,7 @@ from batchgen.manifest.builder import HOLDS_KEY, BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
 from batchgen.manifest.image_refs import Sources
-from batchgen.manifest.listing import MORE, Gathered, Listing, and_more
+from batchgen.manifest.listing import MORE, STRICT, Gathered, Listing, and_more, bounded
 from batchgen.manifest.locations import Document, Draft, InFolder, Inline, beside, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
 from batchgen.manifest.tables import table
@@ -57,6 +57,17 @@ class Reading:
             files.setdefault(problem.place.file, len(files))
         found.sort(key=lambda p: (files[p.place.file], p.place.line, p.place.column))
         return [*found, Problem(Place(self.file), "", MORE)] if self.problems.is_full else found
+
+    def all_warnings(self) -> list[Problem]:
+        """The first warnings, and how many there were besides."""
+        if not self.warnings.is_full:
+            return [*self.warnings]
+        text = f"has {self.warnings.more:,} more warnings than the {limits.PROBLEMS:,} that are listed"
+        return [*self.warnings, Problem(Place(self.file), "", text)]
+
+    def refuse_warned(self) -> None:
+        """Let the warnings refuse the manifest, as problems do."""
+        list.extend(self.problems, [replace(one, text=f"{one.text} {STRICT}") for one in self.all_warnings()])
 
     def give_up(self, why: str) -> None:
         """Leave the manifest out, of which nothing is certain any more."""
@@ -270,7 +281,7 @@ class Reading:
         if waits:
             text = f"{bad.problem.text}; somebody seems to be writing it still"
             bad = replace(bad, problem=replace(bad.problem, text=text), waits=True)
-        self.manifest.unusable.append(bad)
+        self.manifest.unusable.append(replace(bad, problem=bounded(bad.problem)))
 
     def hold_back(self, grown: Collection[str]) -> None:
         """Take back the jobs whose images, by their paths, were written to after they were looked at."""

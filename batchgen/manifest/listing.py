@@ -12,17 +12,25 @@ from batchgen.request.findings import Finding
 
 MORE = f"has more than {limits.PROBLEMS:,} problems; what comes after the first of them was not looked at"
 
+#: What is said behind a warning where it refuses its manifest.
+STRICT = "(a warning; --strict lets it refuse the manifest)"
+
 
 class Listing(list[Problem]):
-    """The first problems, each cut to a length; ``is_full`` says that there were more."""
+    """The first problems, each cut to a length; ``more`` is how many there were besides."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_full = False
+        self.more = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there were more than are listed."""
+        return self.more > 0
 
     def append(self, problem: Problem) -> None:
         if len(self) >= limits.PROBLEMS:
-            self.is_full = True
+            self.more += 1
         else:
             super().append(bounded(problem))
 

@@ -60,7 +60,10 @@ def read(
     for reading in readings:
         with wall(reading.give_up):
             reading.warn()
-        (reading.problems if strict else reading.manifest.warnings).extend(reading.warnings)
+        if strict:
+            reading.refuse_warned()
+        else:
+            reading.manifest.warnings.extend(reading.all_warnings())
     good = [reading.manifest for reading in readings if not reading.problems]
     return good, [problem for reading in readings for problem in reading.all_problems()]
 
