@@ -95,6 +95,22 @@ def test_what_is_no_http_is_told_by_its_kind_and_none_of_it_is_quoted(said: byte
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ftp://me:s3cr3t@api.example.com",
+        "https://me:s3cr3t@api.example.com/é",
+        "https://me:s3cr3t/@api.example.com",
+        "http://me:s3cr3t@api.example.com",
+        "https://me:s3cr3t@[::1",
+    ],
+)
+def test_a_password_in_a_base_url_is_never_quoted(given: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        origin(given)
+    assert "s3cr3t" not in str(refused.value) and "me:" not in str(refused.value)
+
+
 # -- what was sent ------------------------------------------------------------------------------------------
 
 

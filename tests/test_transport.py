@@ -112,7 +112,17 @@ def test_a_proxys_user_and_password_stand_in_no_message(monkeypatch: pytest.Monk
     assert way["proxy_headers"] == {"Authorization": "Basic " + base64.b64encode(b"us@er:p:ss").decode()}
 
 
-@pytest.mark.parametrize("given", ["socks5://secret@p:1080", "http://", "http://p:port", "http://[::1"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "socks5://secret@p:1080",
+        "http://",
+        "http://p:port",
+        "http://[::1",
+        "http://me:12/secret@p:1",
+        "http://me:12?secret@p:1",
+    ],
+)
 def test_a_proxy_that_can_not_be_used_is_refused_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:

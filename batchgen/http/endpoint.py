@@ -14,16 +14,16 @@ def origin(base_url: str) -> str:
     try:
         parts = urlsplit(base_url.strip())
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UsageError(f"the base URL can't be read: {error}") from None
+    except ValueError:  # whose text may hold a password
+        raise UsageError("the base URL can't be read; it must look like https://HOST") from None
     if "://" not in base_url:  # not shown: it may be the key, in the wrong variable
         raise UsageError("the base URL must look like https://HOST")
-    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
-        raise UsageError(f"the base URL {base_url!r} must look like https://HOST")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in base_url or parts.query or parts.fragment:
         raise UsageError(
             "the base URL must hold no user, password, query or fragment; the key has its own variable"
         )
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", base_url.strip()):
+        raise UsageError(f"the base URL {base_url!r} must look like https://HOST")
     if parts.scheme == "http" and not is_loopback(host):
         raise UsageError(f"the base URL {base_url!r} would send the key unencrypted; use https://{host}")
     shown = f"[{host}]" if ":" in host else host

@@ -250,9 +250,17 @@ def _through(given: str, scheme: str) -> Way:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host, port, parts = "", None, urlsplit("")
+    if (
+        "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    ):  # a password with a / in it, taken for a host's port
+        host = ""
     variable = f"{scheme.upper()}_PROXY"
     if parts.scheme not in ("http", "https") or not host:
-        kind = f"a {parts.scheme}:// proxy, which can't be used" if host else "no proxy that can be read"
+        kind = (
+            f"a {parts.scheme}:// proxy, which can't be used"
+            if host
+            else "no proxy that can be read (a / in a password is written %2F)"
+        )
         text = f"{variable} (or ALL_PROXY) names {kind}: write http://HOST:PORT, or leave it out"
         raise UsageError(text, kind="proxy")
     headers = None
