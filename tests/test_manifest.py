@@ -138,7 +138,11 @@ def test_the_argument_beats_the_manifests_output_dir(monkeypatch: pytest.MonkeyP
         ("version: 1\njobs: {a: 1}\n", "night.yaml:2:1: jobs: "),
         ("version: 1\njobs: [5, a, [x]]\n", "night.yaml:2:8: jobs[0]: a job is a set of keys"),
         ("version: 1\ndefaults: [1]\njobs: [{}]\n", "night.yaml:2:1: defaults: "),
-        ("a: 1\na: 2\n", 'night.yaml:2:1: the key "a" stands twice; first at 1:1'),
+        ("jobs: 1\njobs: 2\n", 'night.yaml:2:1: the key "jobs" stands twice; first at 1:1'),
+        (
+            "a: 1\na: 2\n",
+            "night.yaml:2:1: this key stands twice; first at 1:1; it starts with version: 1 and",
+        ),
     ],
 )
 def test_what_is_no_manifest(text: str, problem: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from batchgen import limits
-from batchgen.errors import Interrupted, UsageError
+from batchgen.errors import Interrupted, LedgerLost, UsageError
 from batchgen.manifest import reader
 from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Within
@@ -227,6 +227,36 @@ def measured(desk: Desk, *arguments: str) -> tuple[Result, int]:
     return result, int(result.out.split()[-1]) * 1024
 
 
+def test_two_manifests_of_one_name_that_ask_for_the_same_are_refused_alone(desk: Desk) -> None:
+    for name in "ab":
+        desk.write(f"m/{name}.yaml", written(name="x", jobs=[{**JOBS[0], "id": name}]))
+    result = desk.run("plan", "m")
+    assert (result.code, "good/g" in result.out) == (2, True)
+    assert len(result.err.splitlines()) == 2
+    assert result.err.count('"x" is the name of m/') == 2
+
+
+def test_a_folder_that_is_called_as_a_manifest_is_warned_of(desk: Desk) -> None:
+    desk.write("m/old.yaml/x", "x")
+    desk.write("m/.hidden.yaml/x", "x")
+    desk.write("m/bad.yaml", "jobs: 1")
+    result = desk.run("validate", "m")
+    assert result.err.splitlines()[-1] == "m/old.yaml: warning: is a folder, and no manifest"
+    assert (
+        desk.run("validate", "--strict", "m/").err.count("m/old.yaml: is a folder, and no manifest (a warn")
+        == 1
+    )
+    (desk.folder / "m/bad.yaml").unlink()
+    assert desk.run("validate", "m").code == 0
+
+
+def test_a_nul_in_an_images_path_is_said(desk: Desk) -> None:
+    desk.write("m/bad.yaml", job(image="in/a\0.png"))
+    result = desk.run("plan", "m")
+    assert "good/g" in result.out
+    assert "a NUL stands in it, which no file's name has" in result.out
+
+
 # -- the wall itself ---------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +279,8 @@ def test_what_nobody_foresaw_is_told_in_one_line_without_what_was_read(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "error", [Interrupted("by SIGTERM", 143), UsageError("x"), OSError(24, "x"), KeyboardInterrupt()]
+    "error",
+    [Interrupted("by SIGTERM", 143), UsageError("x"), LedgerLost("x"), OSError(24, "x"), KeyboardInterrupt()],
 )
 def test_what_concerns_all_manifests_passes_the_wall(error: BaseException) -> None:
     told: list[str] = []
@@ -286,6 +317,65 @@ FOLDERS: dict[str, tuple[str, Callable[[Desk], object]]] = {
     "clips.jsonl holds a number": ("../clips", lambda desk: desk.write("clips/bad/clips.jsonl", "9" * 100_000)),
     "the clip's place is a folder": ("../clips", lambda desk: desk.write("clips/bad/b.mp4/x", "x")),
 }  # fmt: skip
+
+
+def line_of_another(**values: Any) -> Callable[[Path], None]:
+    """A line beside the clips that tells of another clip with the same bytes."""
+
+    def write(clips: Path) -> None:
+        line = json.loads((clips / "clips.jsonl").read_text())
+        ids = {"external_task_id": "bad.q.1", "base_id": "bad.q.1", "task_id": "t", "job_id": "q"}
+        with (clips / "clips.jsonl").open("a") as file:
+            file.write(json.dumps({**line, **ids, **values}) + "\n")
+
+    return write
+
+
+def deep_instead_of_the_clip(clips: Path) -> None:
+    (clips / "b.mp4").unlink()
+    here = os.open(clips, os.O_RDONLY)
+    for _ in range(sys.getrecursionlimit() + 200):
+        os.mkdir("a", dir_fd=here)
+        there = os.open("a", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+    os.close(here)
+
+
+def remove_deep(clips: Path) -> None:
+    """What pytest can't remove: it goes into folders one in another."""
+    while (clips / "a").exists():
+        if (clips / "a/a").exists():
+            (clips / "a/a").rename(clips / "inner")
+        (clips / "a").rmdir()
+        if (clips / "inner").exists():
+            (clips / "inner").rename(clips / "a")
+
+
+AFTERWARDS: dict[str, Callable[[Path], object]] = {
+    "a thousand folders one in another": deep_instead_of_the_clip,
+    "a name that is no UTF-8": lambda clips: os.rename(clips / "b.mp4", os.fsencode(clips) + b"/caf\xe9.mp4"),
+    "a line with a part without a digest": line_of_another(
+        parts=[{"part": "part2", "url": "x", "path": "b.mp4"}]
+    ),
+    "a line with half a character": line_of_another(image="\ud800", request_id="\ud800"),
+}
+
+
+@pytest.mark.parametrize("happen", AFTERWARDS.values(), ids=AFTERWARDS.keys())
+def test_what_happens_to_one_manifests_clips_keeps_no_other_from_running(
+    desk: Desk, tmp_path: Path, happen: Callable[[Path], object]
+) -> None:
+    desk.write("m/bad.yaml", written(output_dir="../clips", jobs=JOBS))
+    with sandbox(tmp_path, "--task-seconds", "0.05-0.1") as server:
+        desk.against(server)
+        assert desk.run("run", "--poll-interval", "0.05", "m").code == 0
+        happen(desk.folder / "clips/bad")
+        desk.write("m/good.yaml", GOOD.replace("g.png", "new.png").replace('"g"', '"new"'))
+        desk.run("run", "--poll-interval", "0.05", "--timeout", "2", "--settle", "2", "m")
+    remove_deep(desk.folder / "clips/bad")
+    states = {f"{row['manifest']}/{row['job_id']}": row["state"] for row in desk.export()}
+    assert states["good/new"] == "downloaded"
 
 
 @pytest.mark.parametrize(("folder", "make"), FOLDERS.values(), ids=FOLDERS.keys())

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 _STARTS = "it starts with version: 1 and jobs:"
 _KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a meaning
 
+# What is no manifest at all is somebody's file that was named by mistake: nothing of it is quoted.
+_LIKE_A_MANIFEST = re.compile(rb"""(?m)^[ \t{,]*["']?(?:version|jobs|defaults)["']?[ \t]*:""")
+
 
 class Reading:
     """One manifest while it is read: the file as the user named it, and what was found in it so far."""
@@ -80,14 +83,15 @@ class Reading:
     def read(self) -> None:
         try:
             data = _bytes_of(self.file)
-            if _KEY.fullmatch(data):  # of which nothing is quoted
-                raise YamlError(1, 1, f"this is a single word; {_STARTS}")
+            if _KEY.fullmatch(data):
+                raise YamlError(1, 1, "this is a single word")
             content = load(data)
         except OSError as error:
             self.problems.append(Problem(Place(self.file), "", f"can't be read: {error.strerror}"))
             return
         except YamlError as error:
-            self.problems.append(Problem(Place(self.file, error.line, error.column), "", error.text))
+            text = error.text if _LIKE_A_MANIFEST.search(data) else f"{error.plain}; {_STARTS}"
+            self.problems.append(Problem(Place(self.file, error.line, error.column), "", text))
             return
         self.document = Document(self.file, data)
         for cut in cut_prompts(data):

@@ -137,6 +137,8 @@ class Sources:
             if why := urls.problem(text) or urls.unreachable(text):
                 raise SourceError(why)
             return None
+        if "\0" in text:
+            raise ImageError("a NUL stands in it, which no file's name has")
         path = self.find(text, base) if len(text) < _LONGEST_PATH else text
         mode = _mode(path) if len(text) < _LONGEST_PATH else None
         if mode is not None:

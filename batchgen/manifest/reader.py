@@ -11,6 +11,7 @@ paths, also those in tables and sidecars, start at the manifest's folder; ``~/``
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from batchgen.manifest.entries import Reading
 from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.listing import and_more
 from batchgen.manifest.wall import wall
-from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+from batchgen.models import ImageFile, Job, Manifest, Place, Problem, Within
 
 
 def read(
@@ -57,6 +58,10 @@ def read(
     _report_shared_names(readings)
     _report_shared_ids(readings)
     _warn_of_the_same_content(readings)
+    for folder, name in _odd_folders(paths):
+        mine = [one for one in readings if os.path.dirname(one.file) == os.path.normpath(folder)] or readings
+        best = next((one for one in mine if not one.problems), mine[0])
+        best.warnings.append(Problem(Place(os.path.join(folder, name)), "", "is a folder, and no manifest"))
     for reading in readings:
         with wall(reading.give_up):
             reading.warn()
@@ -91,11 +96,28 @@ def _in_folder(path: str) -> list[str]:
         names = sorted(os.listdir(path))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    names = [name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith(".")]
-    files = [file for file in (os.path.join(path, name) for name in names) if not os.path.isdir(file)]
+    files = [
+        file
+        for file in (os.path.join(path, name) for name in filter(_is_manifest, names))
+        if not os.path.isdir(file)
+    ]
     if not files:
         raise UsageError(f"{path}: no manifest in this folder (*.yaml, *.yml)")
     return files
+
+
+def _odd_folders(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Folders that are called as manifests are, which nobody looks into: (the folder they lie in, name)."""
+    for path in filter(os.path.isdir, dict.fromkeys(paths)):
+        with contextlib.suppress(OSError):
+            for name in sorted(filter(_is_manifest, os.listdir(path))):
+                if os.path.isdir(os.path.join(path, name)):
+                    yield path, name
+
+
+def _is_manifest(name: str) -> bool:
+    """Whether a file of this name in a folder of manifests is one."""
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _report_shared_names(readings: Sequence[Reading]) -> None:
@@ -107,7 +129,8 @@ def _report_shared_names(readings: Sequence[Reading]) -> None:
         if name and len(same) > 1:
             for reading in same:
                 others = ", ".join(other.file for other in same if other is not reading)
-                reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
+                with wall(reading.give_up):
+                    reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
 
 
 def _report_shared_ids(readings: Sequence[Reading]) -> None:
@@ -122,14 +145,17 @@ def _report_shared_ids(readings: Sequence[Reading]) -> None:
                 continue  # the second: their one name was reported already
             what = f'"{job.external_task_id}" is the external_task_id of'
             path = ("external_task_id",)
-            text = f"{what} {other.where((twin.id, twin.take))} as well"
-            reading.problems.append(reading.problem_of(job, path, text))
+            with wall(reading.give_up):
+                text = f"{what} {other.where((twin.id, twin.take))} as well"
+                reading.problems.append(reading.problem_of(job, path, text))
             if other is not reading:
-                text = f"{what} {reading.where((job.id, job.take))} as well"
-                other.problems.append(other.problem_of(twin, path, text))
+                with wall(other.give_up):
+                    text = f"{what} {reading.where((job.id, job.take))} as well"
+                    other.problems.append(other.problem_of(twin, path, text))
 
 
 def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
+    readings = [one for one in readings if not one.problems]  # of one name each
     digests = [job.digest for reading in readings for job in reading.manifest.jobs]
     if len(set(digests)) == len(digests):
         return
@@ -139,6 +165,8 @@ def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
         alike.setdefault(job.manifest, []).append((job, other))
     for name, pairs in alike.items():
         job, other = pairs[0]
-        where = by_name[other.manifest].where((other.id, other.take))
-        text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
-        by_name[name].warnings.append(by_name[name].problem_of(job, (), text + and_more(len(pairs) - 1)))
+        reading = by_name[name]
+        with wall(reading.give_up):
+            where = by_name[other.manifest].where((other.id, other.take))
+            text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
+            reading.warnings.append(reading.problem_of(job, (), text + and_more(len(pairs) - 1)))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from batchgen import __version__
-from batchgen.errors import EndedEarly, UsageError
+from batchgen.errors import EndedEarly, LedgerError, UsageError
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE)  # no descriptors left: the next manifest would fail as well
@@ -19,12 +19,12 @@ _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE)  # no descriptors left: the next 
 def wall(report: Callable[[str], object]) -> Iterator[None]:
     """Hand what goes wrong inside, in words for a person, to ``report``; nothing is raised but what concerns all.
 
-    That is Ctrl-C and the like, a signal that ended the run, an installation that isn't complete, and a machine
-    without descriptors. A lack of memory is the manifest's that asked for it: what it held is free afterwards.
+    That is Ctrl-C and the like, a signal that ended the run, a ledger that can't be used, an installation that isn't
+    complete, and a machine without descriptors. A lack of memory is the manifest's that asked for it: what it held is free afterwards.
     """
     try:
         yield
-    except (EndedEarly, UsageError):
+    except (EndedEarly, LedgerError, UsageError):
         raise
     except MemoryError:
         report("needs more memory than there is; split it into several manifests")

@@ -75,13 +75,17 @@ _OPEN: Final = object()  # an anchor whose value is still being read
 
 
 class YamlError(ValueError):
-    """The text is not a document that batchgen reads. Line and column count from 1."""
+    """The text is not a document that batchgen reads. Line and column count from 1.
 
-    def __init__(self, line: int, column: int, text: str) -> None:
+    ``plain`` says the same as ``text`` without a word of what was read.
+    """
+
+    def __init__(self, line: int, column: int, text: str, plain: str = "") -> None:
         super().__init__(f"{line}:{column}: {text}")
         self.line = line
         self.column = column
         self.text = text
+        self.plain = plain or text
 
 
 def load(data: bytes) -> Any:
@@ -175,7 +179,8 @@ def _read(data: bytes, marks: Marks | None) -> Any:
                 anchors[event.anchor] = (value, 1)
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
             if not event.implicit and event.tag != (_MAP if kind is MappingStartEvent else _SEQ):
-                raise _error(event, f"the tag {_tag(event)} means nothing here; leave it out")
+                text = f"the tag {_tag(event)} means nothing here; leave it out"
+                raise _error(event, text, "this tag means nothing here")
             value = {} if kind is MappingStartEvent else []
             if event.anchor is not None:
                 anchors[event.anchor] = (_OPEN, 0)
@@ -191,10 +196,12 @@ def _read(data: bytes, marks: Marks | None) -> Any:
                 raise _error(
                     event,
                     f"*{_short(event.anchor)} stands for nothing: there is no &{_short(event.anchor)} above it",
+                    "this * stands for nothing",
                 )
             value, extra = anchors[event.anchor]
             if value is _OPEN:
-                raise _error(event, f"*{_short(event.anchor)} stands inside of what it stands for")
+                text = f"*{_short(event.anchor)} stands inside of what it stands for"
+                raise _error(event, text, "this * stands inside of what it stands for")
             total += extra - 1
             if total - typed > ALIAS_ALLOWANCE + ALIAS_FACTOR * typed:
                 raise _error(event, "aliases make this document explode; write it out, or use defaults")
@@ -224,7 +231,8 @@ def _read(data: bytes, marks: Marks | None) -> Any:
                 raise _error(event, "a key must be text; put it in quotes")
             if value in keys:
                 line, column = _at(keys[value])
-                raise _error(event, f'the key "{_short(value)}" stands twice; first at {line}:{column}')
+                text = f'the key "{_short(value)}" stands twice; first at {line}:{column}'
+                raise _error(event, text, f"this key stands twice; first at {line}:{column}")
             if len(keys) == limits.KEYS:
                 raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
             keys[value] = event
@@ -256,7 +264,9 @@ def _plain(event: Any) -> Any:
         number = math.nan if _NOT_FINITE.fullmatch(text) else float(text)
         if not math.isfinite(number):
             raise _error(
-                event, f"{_short(text)} is no number to compute with; put it in quotes if it is text"
+                event,
+                f"{_short(text)} is no number to compute with; put it in quotes if it is text",
+                "this is no number to compute with",
             )
         return number
     return text
@@ -265,10 +275,12 @@ def _plain(event: Any) -> Any:
 def _tagged(event: Any) -> Any:
     """The value of a scalar with a tag of its own."""
     if event.tag not in _TYPES:
-        raise _error(event, f"the tag {_tag(event)} means nothing here; leave it out")
+        text = f"the tag {_tag(event)} means nothing here; leave it out"
+        raise _error(event, text, "this tag means nothing here")
     value = _plain(event)
     if type(value) not in _TYPES[event.tag]:
-        raise _error(event, f'"{_short(event.value)}" is not what its tag {_tag(event)} says')
+        text = f'"{_short(event.value)}" is not what its tag {_tag(event)} says'
+        raise _error(event, text, "this is not what its tag says")
     return value
 
 
@@ -323,8 +335,8 @@ def _at(event: Any) -> tuple[int, int]:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
-def _error(event: Any, text: str) -> YamlError:
-    return YamlError(*_at(event), text)
+def _error(event: Any, text: str, plain: str = "") -> YamlError:
+    return YamlError(*_at(event), text, plain)
 
 
 def line_and_column(before: str) -> tuple[int, int]:

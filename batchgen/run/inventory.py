@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from batchgen.errors import EndedEarly, LedgerError, LedgerLost
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
+from batchgen.manifest.wall import wall
 from batchgen.models import Change, Job, Manifest, Record, Shelved, State
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.create import tell
@@ -44,6 +46,7 @@ class Inventory:
         self._lost: dict[
             tuple[str, str, int], list[Record]
         ] = {}  # lines without a clip: manifest, digest, take
+        self._left_out: dict[str, str] = {}  # manifests whose clips' folder batchgen failed over, and how
         self._present: dict[tuple[str, str, int], str] = {}  # the digests of the manifests' jobs
         self.roots = Roots()
         self.log = ClipLog(ledger, self.roots)
@@ -83,16 +86,22 @@ class Inventory:
                 folder = os.path.join(output_dir, one.name)
                 own.add(folder)
                 if os.path.isdir(folder) and (thoroughly or not self.log.is_known(output_dir, folder)):
-                    adopted += await self._take_in(folder, output_dir)
+                    with wall(functools.partial(self._leave_out, one.name, folder)):
+                        adopted += await self._take_in(folder, output_dir)
         for one in manifests:
             if one.name in doubtful or thoroughly:
                 digests = {job.digest for job in one.jobs}
                 for output_dir in sorted({job.output_dir for job in one.jobs}):
                     for folder in set(clips.folders(self.roots[output_dir])) - own:
-                        adopted += await self._take_in(folder, output_dir, digests)
+                        with wall(functools.partial(self._leave_out, one.name, folder)):
+                            adopted += await self._take_in(folder, output_dir, digests)
         await self.log.remember()
         self.adopted += adopted
         return adopted
+
+    def _leave_out(self, manifest: str, folder: str, why: str) -> None:
+        """Create nothing of a manifest in this run: what its clips' folder has can't be told, and may be paid."""
+        self._left_out.setdefault(manifest, f"{folder} {why}")
 
     async def _take_in(
         self, folder: str, output_dir: str, digests: Container[str] | None = None
@@ -259,6 +268,8 @@ class Inventory:
 
     def unwritable(self, one: Manifest) -> EndedEarly | None:
         """Why clips of this manifest could not be written; found out before they are paid for."""
+        if (why := self._left_out.get(one.name)) is not None:
+            return EndedEarly(f"{one.name}: {why}", kind="bug")
         for folder in sorted({job.output_dir for job in one.jobs}):
             if (why := unmounted(self.ledger, folder)) is not None:
                 return EndedEarly(f"{one.name}: {why}", kind="unmounted")
@@ -330,10 +341,11 @@ def _match(
     sizes = {one.size for row in rows for one in clips.files(row)}
     by_size: dict[int | None, list[tuple[str, Root]]] = {}
     for root in roots:
-        for path, size in clips.below(root):
-            if path not in taken:
-                for key in {size, None} & sizes:
-                    by_size.setdefault(key, []).append((path, root))
+        with wall(functools.partial(log.warning, "%s %s", root.path)):
+            for path, size in clips.below(root):
+                if path not in taken:
+                    for key in {size, None} & sizes:
+                        by_size.setdefault(key, []).append((path, root))
     used = set[str]()
 
     def find(file: clips.File) -> tuple[str, Root] | None:

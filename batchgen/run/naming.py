@@ -173,5 +173,5 @@ def _move_parts(root: Root, row: Record, path: str) -> str:
     for one in parts:
         if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):
             target = part_path(path, str(one["part"]))
-            one["path"] = clips.move(root, one["path"], target, str(one["sha256"])) or one["path"]
+            one["path"] = clips.move(root, one["path"], target, str(one.get("sha256"))) or one["path"]
     return json.dumps(parts)

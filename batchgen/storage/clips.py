@@ -27,6 +27,7 @@ NAME = "clips.jsonl"
 VERSION = 1
 LONGEST = 1 << 20  # bytes of a line
 LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
+DEEPEST = 64  # folders below an output folder that are looked into, one in another
 DEAREST = 1e6  # US dollars that no clip costs
 SUFFIX = ".mp4"
 _PART = re.compile(r"[a-z0-9.]{1,40}")
@@ -175,6 +176,8 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
         ]
         if not all(type(one["url"]) is str and _PART.fullmatch(one["part"]) for one in parts):
             return None
+        if not all(type(one["sha256"]) is str for one in parts if one["path"]):
+            return None
         columns: dict[str, Any] = {name: told[name] for name in _NEEDED}
         columns |= {name: told.get(name) for name in _OPTIONAL}
         columns |= {name: _seconds(told.get(name)) for name in _TIMES}
@@ -248,7 +251,8 @@ def below(root: Root) -> Iterator[tuple[str, int]]:
     """The videos below an output folder with their sizes in bytes; hidden folders and links are passed over."""
     with contextlib.suppress(OSError), root.folder(root.path) as top:
         for place, folders, names, folder in os.fwalk(".", dir_fd=top.descriptor):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            deep = place.count(os.sep) >= DEEPEST
+            folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 if name.lower().endswith(SUFFIX):
                     with contextlib.suppress(OSError):
