@@ -186,6 +186,11 @@ def test_no_cell_of_a_spreadsheet_is_a_formula_whatever_parts_its_cells(separato
             assert not cell.lstrip('"').startswith(tuple("=+-@")) or cell.startswith('="'), cell
 
 
+def test_a_cell_of_nothing_but_separators_is_looked_at_once() -> None:
+    assert spreadsheet_cell("prompt", "a" + 300_000 * "\t" + "=1") == "a" + 300_000 * "\t" + "'=1"
+    assert spreadsheet_cell("prompt", "a" + 300_000 * "\t") == "a" + 300_000 * "\t"
+
+
 def test_csv_on_a_terminal_moves_no_cursor(tmp_path: Path) -> None:
     odd = "\x1b]0;title\x07\x9b2J\u202e\u2028"
     desk = with_rows(tmp_path, (asked(record("m", "x", "e1"), prompt=odd, image="x"), FAILED))

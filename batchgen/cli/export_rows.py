@@ -53,7 +53,8 @@ _LONGEST_TEXT = 255  # characters of a text in a spreadsheet's formula
 # What a cell begins with that is, or may become, a formula; and where a cell begins inside of a text, for a program that
 # takes another separator than the comma: such as Excel in the countries that write 0,5.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-_LATER = re.compile(r"(?<=[;\t\r\n|])([\s\"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_LATER = re.compile(r"([;|\s\"]++)([=+\-@\uff1d\uff0b\uff0d\uff20]?)")
+_SEPARATORS = frozenset(";\t\r\n|")
 
 
 class Writable(Protocol):
@@ -104,6 +105,12 @@ def write_csv(file: Writable, rows: Iterable[Mapping[str, Any]], *, excel: bool 
         writer.writerow(map(spreadsheet_cell, row, cells) if excel else cells)
 
 
+def _no_formula(found: re.Match[str]) -> str:
+    """What may stand between two cells, with a ``'`` behind it where the second would be a formula."""
+    between, start = found.groups()
+    return f"{between}'{start}" if start and not _SEPARATORS.isdisjoint(between) else found[0]
+
+
 def spreadsheet_cell(field: str, value: Any) -> Any:
     """The value as a spreadsheet shows it unchanged, and never runs it.
 
@@ -112,7 +119,7 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
     """
     if not isinstance(value, str) or not value:
         return value
-    value = _LATER.sub(r"\1'", value)
+    value = _LATER.sub(_no_formula, value)
     if value.startswith(_FORMULA):
         return f"'{value}"
     if field in IDENTIFIERS and len(value) <= _LONGEST_TEXT and value.isprintable():
