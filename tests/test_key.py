@@ -270,6 +270,20 @@ def test_a_key_may_come_through_a_pipe_that_somebody_writes_to(tmp_path: Path) -
     assert api_key(place) == KEY
 
 
+def test_a_pipe_that_is_written_to_once_gives_its_key_to_the_run(desk: Desk) -> None:
+    pipe = desk.folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(f"{KEY}\n",), daemon=True)  # it waits
+    writer.start()
+    with sandbox(desk.folder, "--task-seconds", "0") as server:
+        desk.against(server).write("m.yaml", urls(1))
+        del desk.env["POWERTOKENS_API_KEY"]
+        desk.env["POWERTOKENS_API_KEY_FILE"] = str(pipe)
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+    writer.join(ENDS)
+    assert not writer.is_alive()
+
+
 def test_a_key_may_come_from_a_command_that_runs_without_a_shell(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,8 +60,11 @@ def at_hand(environ: Mapping[str, str]) -> str:
         return key
     folder = environ.get("CREDENTIALS_DIRECTORY")
     file = environ.get(KEY_FILE_VARIABLE) or (os.path.join(folder, CREDENTIAL) if folder else "")
+    path = os.path.expanduser(file)
     try:
-        with open(os.path.expanduser(file), "rb", opener=files.regular) as opened:
+        if not os.path.isfile(path):  # who writes to a pipe does so once, to whoever opens it first
+            return ""
+        with open(path, "rb", opener=files.regular) as opened:
             return _text(opened.read(LONGEST_KEY))
     except (OSError, ValueError):
         return ""
