@@ -86,6 +86,21 @@ def test_what_nobody_types_is_refused_with_its_place(tmp_path: Path, text: str, 
         assert text not in problem
 
 
+def test_a_job_that_was_paid_for_with_such_a_character_may_be_left_out_as_its_problem_says(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(make_png())
+    (tmp_path / "in" / "a.txt").write_text("it\x92s")
+    (tmp_path / "t.csv").write_text(f"id,image,prompt,skip\nr,{URL},it\x92s,false\n")
+    entries = f'  - {{id: j, image: {URL}, prompt: "it\\x92s"}}\n  - folder: in\n  - table: t.csv\n'
+    _, problems = read(tmp_path, entries)
+    assert len(problems) == 3 and all("keep it by `skip: true`" in one for one in problems)
+    (tmp_path / "in" / "a.yaml").write_text("skip: true")
+    (tmp_path / "t.csv").write_text(f"id,image,prompt,skip\nr,{URL},it\x92s,true\n")
+    assert read(tmp_path, entries.replace('s"}', 's", skip: true}')) == ([], [])
+
+
 def test_what_nobody_types_is_refused_wherever_a_prompt_comes_from(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox" / "odd\u202efolder"
     inbox.mkdir(parents=True)

@@ -81,7 +81,9 @@ def _untyped(request: Mapping[str, Any]) -> Iterator[Finding]:
                 f" of its line {len(lines)}" if len(lines) > 1 else ""
             )
             yield Finding(
-                path, f"holds the character U+{ord(found[0]):04X} at {where}, which nobody types; take it out"
+                path,
+                f"holds the character U+{ord(found[0]):04X} at {where}, which nobody types; take it out, or,"
+                " where the clip is paid for, keep it by `skip: true`",
             )
 
 
