@@ -13,7 +13,8 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 SHORTEST_KEY: Final = 12  # characters; what is shorter can't be told from a word (the sandbox's "sandbox")
@@ -36,6 +37,7 @@ _WORDS: Final = re.compile(
     r"(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?(?:[^A-Za-z0-9]+(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?)*"
 )
 # Small letters, also for those that East Asian writing has in double width.
+_WIDE: Final = re.compile("[\uff01-\uff5e]+")
 _SMALL: Final = {
     **{wide: chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)},
     **{wide: chr(wide - 0xFEE0 + 32) for wide in range(0xFF21, 0xFF3B)},
@@ -75,9 +77,7 @@ class Mask:
             _sow(self._parts, _spelling(text, part, len(text) - len(text) * len(secret) // len(key)))
         for text, _ in _spellings(secret):
             half = (len(text) + 1) // 2
-            _sow(
-                self._halves, _Spelling(text.translate(_SMALL), half, frozenset(range(len(text) - half + 1)))
-            )
+            _sow(self._halves, _Spelling(text.lower(), half, frozenset(range(len(text) - half + 1))))
 
     def __call__(self, text: str) -> str:
         """The text with ``[key]`` for each part of a key."""
@@ -107,23 +107,29 @@ class Mask:
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where parts of a key stand in a text, as they are written there."""
-        view, places = text, [(place, place + 1) for place in range(len(text))]
+        view = text
+        starts: Sequence[int] = range(len(text))  # where in the text each letter of the view begins, and ends
+        ends: Sequence[int] = range(1, len(text) + 1)
         for _ in range(LEVELS):
             for start, end in _runs(view, self._parts):
-                yield places[start][0], places[end - 1][1]
+                yield starts[start], ends[end - 1]
             letters: list[str] = []
-            after: list[tuple[int, int]] = []
+            begin, stop = array("I"), array("I")
             end = 0
             for escape in _ESCAPES_AND_UNSEEN.finditer(view):
                 letters.append(view[end : escape.start()])
-                after += places[end : escape.start()]
+                begin.extend(starts[end : escape.start()])
+                stop.extend(ends[end : escape.start()])
                 end = escape.end()
                 meant = _meant(escape)
                 letters.append(meant)
-                after += [(places[escape.start()][0], places[end - 1][1])] * len(meant)
+                begin.extend([starts[escape.start()]] * len(meant))
+                stop.extend([ends[end - 1]] * len(meant))
             if not end:
                 return
-            view, places = "".join((*letters, view[end:])), after + places[end:]
+            begin.extend(starts[end:])
+            stop.extend(ends[end:])
+            view, starts, ends = "".join((*letters, view[end:])), begin, stop
 
 
 def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
@@ -142,7 +148,7 @@ def _is_in(text: str, seeds: _Seeds) -> bool:
 
 def _runs(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:
     """Where a view of a text has parts of a key: from where to where, each as long as it goes."""
-    view = view.lower() if view.isascii() else view.translate(_SMALL)
+    view = _small(view)
     for seed in [seed for seed in seeds if seed in view]:
         found = view.find(seed)
         while found >= 0:
@@ -152,6 +158,14 @@ def _runs(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:
                 if not counts.isdisjoint(range(at - left, at + right - part + 1)):
                     yield found - left, found + right
             found = view.find(seed, found + 1)
+
+
+def _small(text: str) -> str:
+    """The text in small letters, each in its place."""
+    small = text.lower()
+    if len(small) > len(text):  # of a letter with an accent became two
+        return text.translate(_SMALL)
+    return small if small.isascii() else _WIDE.sub(lambda wide: wide[0].translate(_SMALL), small)
 
 
 def _views(text: str) -> Iterator[str]:
@@ -219,4 +233,4 @@ def _spelling(text: str, part: int, secret: int) -> _Spelling:
     """``secret``: where in the text the secret begins."""
     starts = range(min(secret, len(text) - part), len(text) - part + 1)
     telling = frozenset(at for at in starts if not _WORDS.fullmatch(text[at : at + part]))
-    return _Spelling(text.translate(_SMALL), part, telling or frozenset(starts))
+    return _Spelling(text.lower(), part, telling or frozenset(starts))

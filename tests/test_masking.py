@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import string
+import tracemalloc
 
 import pytest
 
@@ -107,6 +108,25 @@ def test_a_text_holds_a_key_from_half_of_it_on(spelt: object) -> None:
     assert callable(spelt)
     assert Mask(KEY).holds(f"a cat{spelt(KEY)}, slowly") == (len(spelt(KEY)) > 20)
     assert not Mask(KEY).holds(f"a cat, {KEY[:20]}, slowly")
+
+
+def test_every_letter_of_a_large_text_takes_a_few_bytes_while_a_key_is_cut_out() -> None:
+    said = "a caf\xe9, Wide \uff0c\\" * 10_000 + f" {KEY}"
+    tracemalloc.start()
+    try:
+        heard = Mask(KEY)(said)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert heard == said.removesuffix(KEY) + "[key]"
+    assert most < 50 * len(said)  # four numbers of four bytes, and texts of two bytes a letter
+
+
+@pytest.mark.parametrize(
+    "said", ["\u0130" + KEY.upper(), "\uff0c" + "".join(chr(ord(c) + 0xFEE0) for c in KEY.upper())]
+)
+def test_capitals_are_found_beside_letters_of_all_kinds(said: str) -> None:
+    assert Mask(KEY)(f"{said}!") == f"{said[0]}[key]!"
 
 
 @pytest.mark.parametrize(
