@@ -42,9 +42,8 @@ def read(
     paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
     fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
     anyway, it is reported with the rest. An image that isn't whole and was written shortly before ``now`` (Unix
-    seconds) is waited for. With ``strict``, warnings are problems; so is a job with the API's key in it, as ``holds_key``
-    tells. Raises UsageError for a path that is neither a
-    manifest nor a folder with one.
+    seconds) is waited for. A text for which ``holds_key`` is true is a problem; with ``strict``, so are warnings. Raises
+    UsageError for a path that is neither a manifest nor a folder with one.
     """
     sources = Sources(inspect, known, now)
     readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
