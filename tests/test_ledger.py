@@ -471,11 +471,11 @@ def test_the_lengths_of_the_latest_tasks_are_known(ledger: Ledger, clock: Clock)
     assert ledger.durations("pro/5", limit=3) == [50.0, 40.0, 30.0]
 
 
-def test_export_has_the_fields_of_the_contract_in_order(ledger: Ledger, clock: Clock) -> None:
-    design = "external_task_id, task_id, state, manifest, job_id, take, attempt, error_code, error_message, request_id,"
-    design += " created_at, submitted_at, finished_at, video_url, video_path, video_sha256, cost_usd_estimate, units_charged,"
-    design += " prompt, image, image_sha256, mode, duration, sound, current"
-    assert ", ".join(EXPORT_FIELDS) == design
+def test_export_has_its_fields_in_their_order(ledger: Ledger, clock: Clock) -> None:
+    expected = "external_task_id, task_id, state, manifest, job_id, take, attempt, error_code, error_message, request_id,"
+    expected += " created_at, submitted_at, finished_at, video_url, video_path, video_sha256, cost_usd_estimate, units_charged,"
+    expected += " prompt, image, image_sha256, mode, duration, sound, current"
+    assert ", ".join(EXPORT_FIELDS) == expected
 
     clock.now = 1_700_000_000.25
     row = export_row(run(bring(ledger, job(), State.SUBMITTED))._replace(units_charged=""), current=True)

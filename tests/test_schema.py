@@ -547,7 +547,7 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def test_editor_accepts_the_contract_s_example() -> None:
+def test_editor_accepts_an_image_a_folder_and_a_table() -> None:
     assert list(editor().iter_errors(EXAMPLE)) == []
 
 

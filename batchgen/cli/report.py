@@ -101,7 +101,7 @@ _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
 def exit_code(
     tally: Tally, stops: Iterable[BatchgenError], *, refused: bool, submit_only: bool = False
 ) -> int:
-    """The process's exit code, by the contract's order: 3, 130/143, 2, 4, 5, 1."""
+    """The process's exit code, the first of 75, 3, 130 or 143, 2, 4, 5, 1 that holds."""
     buckets = tally.buckets + tally.others
     left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
     held = [reason.exit_code for reason in stops]

@@ -135,7 +135,7 @@ def cause_of(message: str, status: str = "") -> Cause:
 
 
 def retry_wait(failures: int, rng: random.Random, first: float) -> float:
-    """Seconds before the task after the ``failures``-th failed one: ``first``, then doubled, jittered, half an hour at most."""
+    """Seconds before the task after the ``failures``-th failed one: ``first``, doubled up to half an hour, and up to half as long again by chance."""
     return backoff(failures - 1, rng, first=first, cap=max(first, LONGEST_WAIT))
 
 
