@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -195,3 +196,34 @@ def test_a_recovery_that_is_interrupted_says_so_creates_nothing_and_is_done_agai
         assert desk.run(*command, *PACE, "m.yaml").code == 0
     assert [row["state"] for row in desk.export()] == ["submitted"] * 2
     assert len(host.made) == 2
+
+
+# -- following -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (None, "has run for 3 h and answered"),
+        (60.0, "has run for 30 min (of its kind, std/5, none took longer than 60 s) and answered"),
+        (2 * 3600.0, "has run for 6 h (of its kind, std/5, none took longer than 2 h) and answered"),
+    ],
+    ids=["never seen", "a minute", "two hours"],
+)
+def test_a_task_that_does_not_end_is_followed_for_as_long_as_its_kind_suggests_and_six_hours_at_most(
+    ahead: Desk, known: float | None, says: str
+) -> None:
+    stuck = ".j0." if known is None else ".j1."
+    host = Host(queries=lambda name, times: told(name, "processing") if stuck in name else ended(name, times))
+    with against(ahead, host):
+        if known is not None:
+            write_jobs(ahead, 1)
+            assert ahead.run("run", "m.yaml").code == 0
+            ledger = ahead.folder / "home/.local/state/batchgen/ledger.db"
+            with closing(sqlite3.connect(ledger)) as connection, connection:
+                connection.execute("UPDATE tasks SET length = ?", (known,))
+        write_jobs(ahead, 1 if known is None else 2)
+        result = ahead.run("run", "m.yaml")
+    assert result.code == 4
+    assert says in result.err
+    assert ahead.export()[-1]["state"] == "submitted"
