@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.program import KEY, Desk
-from tests.test_bounds import UNKNOWN, Host, accepted, ended, night, told
+from tests.test_bounds import UNKNOWN, VIDEO, Host, accepted, ended, night, told
 from tests.wire import answer, served
 
 PACE = ("--poll-interval", "0.05", "--timeout", "30", "--settle", "0.5")
 OVERLOADED = answer({"code": 5000, "message": "internal error"}, 500)
+REFUSED = answer({"code": 1301, "message": "content policy"}, 400)
 TAKEN = answer({"code": 1201, "message": "external_task_id must be unique"}, 400)
 
 
@@ -135,3 +136,46 @@ def test_a_create_whose_answer_can_not_be_written_down_is_told_as_unknown_and_fo
         assert (result.code, result.json["buckets"]["unknown"], states(desk)) == (4, 1, ["submitting"])
         again = desk.run("run", *PACE, "m.yaml")
     assert (again.code, states(desk), creates(host)) == (0, ["downloaded"], 1), again.err
+
+
+def test_a_recovery_that_finds_two_tasks_of_a_job_brings_both_clips_home(desk: Desk) -> None:
+    """One was paid for after the other by a run whose ledger is lost; the later one is the job's clip."""
+
+    def query(name: str, times: int) -> bytes:
+        return UNKNOWN if name.endswith("~3") else told(name, "succeed", task_result=VIDEO)
+
+    host = Host(queries=query, finds_all=True)
+    write_jobs(desk, 1)
+    with against(desk, host):
+        assert desk.run("recover", *PACE, "m.yaml").code == 0
+        assert desk.run("collect", *PACE).code == 0
+        assert desk.run("run", *PACE, "m.yaml").err == ""
+    first, second = desk.export()
+    assert (first["state"], second["state"], creates(host)) == ("downloaded", "downloaded", 0)
+    assert first["external_task_id"] + "~2" == second["external_task_id"]
+    made = {path.relative_to(desk.folder / "clips/m").as_posix() for path in desk.folder.rglob("*.mp4")}
+    assert made == {"superseded/j0.mp4", "j0.mp4"}
+    assert Path(second["video_path"]) == desk.folder / "clips/m/j0.mp4"
+
+
+def test_a_job_that_is_still_asked_for_when_creating_stops_is_asked_for_no_more(ahead: Desk) -> None:
+    host = Host(
+        creates=lambda name, times: answer({"code": 1101, "message": "account in arrears"}, 429),
+        queries=lambda name, times: OVERLOADED if ".j1." in name else UNKNOWN,
+        finds_all=True,
+    )
+    result = night(ahead, host, "--max-running", "2", count=2)
+    asked = {name: times + 1 for (method, name), times in host.asked.items() if method == "GET"}
+    assert (result.code, creates(host), result.json["buckets"]["pending"]) == (3, 1, 2), result.err
+    assert [times for name, times in asked.items() if ".j1." in name] in ([1], [2])
+
+
+def test_jobs_that_are_skipped_are_counted_where_somebody_wants_to_know(desk: Desk) -> None:
+    job = {"image": "https://example.com/a.png", "prompt": "x", "model_name": "kling-v3"}
+    listed = [{"id": "a", **job}, {"id": "b", "skip": True, **job}]
+    desk.write("m.yaml", json.dumps({"version": 1, "name": "m", "jobs": listed}))
+    with against(desk, Host(creates=lambda name, times: REFUSED, queries=ended)):
+        told_all = desk.run("run", "-v", *PACE, "m.yaml")
+        told_less = desk.run("run", *PACE, "m.yaml")
+    assert "\n1 job skipped\n" in told_all.err
+    assert "skipped" not in told_less.err
