@@ -15,6 +15,7 @@ from tests.program import Desk, Result, Server, sandbox
 
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
 TASKS = ("--task-seconds", "0.05-0.1")
+GATEWAYS = {"gateway_402": "insufficient_quota", "html_403": "HTTP 403"}  # their own words in place of a code
 PAYS = "to create them"  # what "run again" is said for
 
 
@@ -50,7 +51,7 @@ def refused(server: Server) -> Entry:
         ("gateway_402", "balance", "Top up"),
         ("no_permission", "permission", "allow this key"),
         ("bad_ip", "address", "allow list"),
-        ("html_403", "permission", "allow this key"),
+        ("html_403", "blocked", "proxy or firewall"),
     ],
 )
 def test_a_stopped_account_is_told_with_code_request_id_and_the_advice_of_its_cause(
@@ -63,7 +64,7 @@ def test_a_stopped_account_is_told_with_code_request_id_and_the_advice_of_its_ca
         entry = refused(server)
     assert ended.code == 3
     assert stop["kind"] == kind
-    assert stop["code"] == (str(entry.code) if entry.code else stop["code"])
+    assert stop["code"] == (str(entry.code) if entry.code else GATEWAYS[fault])
     assert entry.code is None or stop["request_id"] == f"sandbox-{entry.seq}"
     assert does in stop["advice"]
     assert ended.json["stopped"] == stop["message"]
