@@ -40,7 +40,7 @@ PAGE: Final = "page"  # the kind of an answer that something else gives in the A
 
 #: What a person does about a cause. Nothing here may suggest something that pays twice.
 ADVICE: Mapping[str, str] = {
-    "key": "Put a valid key into POWERTOKENS_API_KEY (or the file that POWERTOKENS_API_KEY_FILE names), then run again.",
+    "key": "Put a valid key where this one came from (POWERTOKENS_API_KEY, or its file, command or credential), then run again.",
     "clock": "Set this machine's clock (`timedatectl` tells whether it is in step), then run again.",
     "account": "Ask the vendor what is wrong with the account; nothing can be created until then.",
     "balance": "Top up the account or buy a resource pack; until then no run can create anything.",

@@ -101,7 +101,7 @@ def outside(path: str, real: str, within: Within) -> str | None:
         return None
     to = "" if real == path else f" (to {visible(real[:_LONGEST])})"
     return (
-        f"it leads outside of {within.shown}{to}, so it is not read; if that is meant, give the entry"
+        f"it leads outside of the folder {within.shown}{to}, so it is not read; if that is meant, give the entry"
         ' "allow: [FOLDER]" with the folder it lies in, which changes no id and pays for nothing twice'
     )
 

@@ -372,7 +372,10 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
         ("", "COMMAND"),
         ("nonsense", "nonsense"),
         ("run", "PATH"),
-        ("run --max-runing 3 m.yaml", "--max-runing"),
+        (
+            "run --max-runing 3 m.yaml",
+            "run: there is no option --max-runing (did you mean --max-running?); see batchgen run",
+        ),
         (
             "run --max-run 3 m.yaml",
             "--max-run",
@@ -394,7 +397,11 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
         ("resolve x --task-id ../y", "../y"),
         ("sandbox --fault reset_aftr=1", "did you mean reset_after?"),
         ("sandbox --port x", "whole number"),
-        ("run --api-key secret m.yaml", "--api-key"),
+        ("run --api-key secret m.yaml", "no option --api-key: the key is taken from no command line"),
+        ("-v run m.yaml", "-v stands before the command; options go behind it"),
+        ("status -rf", "there is no option -rf; a name that begins with - goes behind --"),
+        ("collect m.yaml", "collect: unrecognized arguments: m.yaml; see batchgen collect"),
+        ("run --clip-timeout 1x m.yaml", "write 90, 90s, 15m, 2h or 1h30m"),
     ],
 )
 def test_a_bad_command_line_ends_with_2_and_one_line_that_says_why(
@@ -406,6 +413,13 @@ def test_a_bad_command_line_ends_with_2_and_one_line_that_says_why(
     assert err.startswith("batchgen")
     assert says in err
     assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize("option", ["--api-key", "--key", "--deadlin"])
+def test_what_follows_an_unknown_option_is_not_shown(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    """It may be the key."""
+    assert exit_code_of(["run", f"{option}=sk-secret", "m.yaml"]) == 2
+    assert "sk-secret" not in capsys.readouterr().err
 
 
 def exit_code_of(arguments: list[str]) -> object:

@@ -197,6 +197,10 @@ def test_an_output_folder_that_may_not_be_written_is_told_before_anything_is_pai
             result = desk.run("run", *QUICK, "m.yaml")
         assert result.code == 4
         assert f"{clips} can't be written: Permission denied" in result.err
+        clips.rmdir()
+        clips.write_text("")
+        assert f"{clips} can't be written: a file is there" in desk.run("run", *QUICK, "m.yaml").err
+        clips.unlink()
         assert server.accepted() == {}
         mended(desk, server, 1)
 
@@ -392,7 +396,12 @@ def test_what_is_no_file_fails_its_own_job_and_is_not_waited_for(desk: Desk) -> 
     with sandbox(desk.folder, *FAST) as server:
         result = desk.against(server).run("run", *QUICK, "m.yaml")
         assert result.code == 1
-        for text in ("a named pipe", "symbolic links", "no such file", "leads outside of in (to /dev/zero)"):
+        for text in (
+            "a named pipe",
+            "symbolic links",
+            "no such file",
+            "leads outside of the folder in (to /dev/zero)",
+        ):
             assert text in result.err
         assert {row["job_id"] for row in desk.export()} == {"good", "link"}
         assert len(server.accepted()) == 2

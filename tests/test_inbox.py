@@ -191,7 +191,7 @@ def test_nothing_of_a_private_file_leaves_it(
     for secret in (SECRET.encode(), KEY.encode(), DIGEST.encode()):
         assert secret not in told
     if code:
-        (line,) = [line for line in result.err.splitlines() if "it leads outside of inbox" in line]
+        (line,) = [line for line in result.err.splitlines() if "it leads outside of the folder inbox" in line]
         assert 'give the entry "allow: [FOLDER]"' in line and "pays for nothing twice" in line
 
 
@@ -287,8 +287,14 @@ def test_what_was_paid_before_is_refused_without_and_done_with_allow_and_never_p
             night(desk, entry, allow=allow)
             result = desk.run("run", *QUICK, "night.yaml")
             assert result.code == code
-            assert ("it leads outside of inbox" in result.err) == (code == 1)
+            assert ("it leads outside of the folder inbox" in result.err) == (code == 1)
         assert len(server.accepted()) == 2
+
+
+def test_the_folder_of_a_table_beside_its_manifest_is_told_by_its_path(desk: Desk) -> None:
+    desk.write("rows.csv", "id,image,prompt\na,/etc/hostname,x\n")
+    _, problems = read(desk, {"table": "rows.csv"})
+    assert f"it leads outside of the folder {desk.folder}, so" in problems[0]
 
 
 @pytest.mark.parametrize(
@@ -381,7 +387,7 @@ def test_what_is_swapped_for_a_link_before_it_is_sent_is_not_sent(
         desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
         result = desk.run("run", *QUICK, "--submit-only", "--concurrency", "1", "night.yaml")
     assert result.code == 1, result.err
-    assert "b.png: it leads outside of inbox" in result.err
+    assert "b.png: it leads outside of the folder inbox" in result.err
     assert FILLING not in came
     assert [row["state"] for row in desk.export() if row["job_id"] == "a"] == ["submitted"]
 
@@ -398,7 +404,7 @@ def test_an_image_is_sent_from_the_place_that_was_judged_or_not_at_all(tmp_path:
     os.rename(tmp_path / "inbox" / first, tmp_path / "kept")
     (tmp_path / "inbox" / first).symlink_to(tmp_path / "private" / first)
     sent: list[bytes] = []
-    with pytest.raises(ImageError, match="it leads outside of inbox"):
+    with pytest.raises(ImageError, match="it leads outside of the folder inbox"):
         sent.extend(body.Body({"image": image}).pieces())
     body.fetch(image)
     assert FILLING not in b"".join(sent)

@@ -84,7 +84,7 @@ def test_a_key_that_is_revoked_in_a_run_loses_nothing_and_pays_for_nothing_twice
         stopped = desk.run("run", "--concurrency", "1", *QUICK, "m.yaml")
         assert stopped.code == 3
         assert "stopped: the key has expired ([key] has expired) [code 1004]" in stopped.err
-        assert "Put a valid key into" in stopped.err
+        assert "Put a valid key where this one came from" in stopped.err
         states = Counter(row["state"] for row in desk.export())
         assert states["submitted"] == 3 and states.keys() <= {"submitted", "pending"}
 

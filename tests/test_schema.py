@@ -897,6 +897,18 @@ ENTRIES = [
         [(("allow_fields",), '"allow_fields" goes with folder or table: this job is the manifest\'s own')],
     ),
     ("sidecar", {"allow_fields": []}, [(("allow_fields",), '"allow_fields" belongs in an entry of jobs')]),
+    (
+        "inline",
+        {"allow": ["a"]},
+        [(("allow",), '"allow" goes with folder or table: this job is the manifest\'s own')],
+    ),
+    ("sidecar", {"allow": ["a"]}, [(("allow",), '"allow" belongs in an entry of jobs')]),
+    ("row", {"allow": "a"}, [(("allow",), '"allow" belongs in an entry of jobs')]),
+    (
+        "manifest",
+        {"version": 1, "jobs": [1], "allow": ["a"]},
+        [(("allow",), '"allow" belongs in an entry of jobs')],
+    ),
     ("row", {"id": "a", "external_task_id": "b", "image": "c.png"}, []),
     ("row", {"element_list": "[1"}, [(("element_list",), '"[1" is not a list, nor is it JSON')]),
     ("row", {"folder": "a"}, [(("folder",), '"folder" belongs in an entry of jobs')]),

@@ -123,7 +123,9 @@ def _from_command(command: str) -> str:
         process.wait()
     if code:
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        raise UsageError(f"{what} failed with {how}; what it said about it is above, if anything")
+        raise UsageError(
+            f"{what} failed with {how}; it runs without a shell; what it said is above, if anything"
+        )
     return _text(said)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from batchgen import __version__
@@ -48,6 +50,27 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **given: Any) -> None:
         super().__init__(**{**given, "allow_abbrev": False})
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Tell here what is unknown: the whole program's parser knows neither the command nor its options."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._unknown(rest))
+        return known, rest
+
+    def _unknown(self, rest: list[str]) -> str:
+        """What to say of arguments that nothing takes. What follows a = isn't shown: it may be the key."""
+        option = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
+        if option is None:
+            return f"unrecognized arguments: {' '.join(rest)}"
+        if "key" in option:
+            return f"there is no option {option}: the key is taken from no command line, where others could read it"
+        if near := get_close_matches(option, self._option_string_actions, n=1):
+            return f"there is no option {option} (did you mean {near[0]}?)"
+        if self._subparsers is not None:
+            return f"{option} stands before the command; options go behind it"
+        behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
+        return f"there is no option {option}{behind}"
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
 
@@ -63,14 +86,14 @@ def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
     return parse
 
 
-def _positive(read: Callable[[str], float], words: str) -> Callable[[str], float]:
+def _positive(read: Callable[[str], float], words: str, form: str = "") -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = read(text)
         except ValueError:
             value = 0
         if not 0 < value < 1e12:
-            raise ValueError(f"{text!r} is no {words} above 0")
+            raise ValueError(f"{text!r} is no {words} above 0{form}")
         return value
 
     return _checked(parse, words)
@@ -78,7 +101,7 @@ def _positive(read: Callable[[str], float], words: str) -> Callable[[str], float
 
 _count = _positive(int, "whole number")
 _money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
-_seconds = _positive(quantities.seconds, "duration")
+_seconds = _positive(quantities.seconds, "duration", "; write 90, 90s, 15m, 2h or 1h30m")
 _wait = _checked(quantities.seconds, "duration")
 _speed = _checked(quantities.bytes_per_second, "speed")
 

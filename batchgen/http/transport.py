@@ -191,7 +191,7 @@ def certificate_fault(error: BaseException) -> tuple[str, str] | None:
     expired = fault.verify_code in CERT_EXPIRED
     return (
         "certificate_expired" if expired else "tls",
-        f"its certificate is not trusted: {fault.verify_message}",
+        f"its certificate is not trusted: {fault.verify_message.rstrip('.')}",
     )
 
 

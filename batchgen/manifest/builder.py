@@ -31,7 +31,7 @@ UNPORTABLE: Final = (
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
 HOLDS_KEY: Final = "holds the API key: take it out; nothing of this manifest is sent until then"
 # No problem: an id that was paid for is for ever, and every command that names one is quoted.
-UNHANDY: Final = "begins with a - or holds what can't be seen, so it is hard to name to a command; a new job gets a better one"
+UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
 TURNED: Final = (
     "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
 )

@@ -216,7 +216,7 @@ class Reading:
     def _within(self, at: Inline, kind: str, full: str, shown: str, allow: Sequence[str]) -> Within:
         """Where the files must lie that a folder or a table names, or links to."""
         trusted = [full] if kind == "folder" else [os.path.dirname(full)]
-        shown = shown if kind == "folder" else os.path.dirname(shown) or "."
+        shown = shown if kind == "folder" else os.path.dirname(shown) or trusted[0]
         for number, where in enumerate(allow):
             folder = self.sources.find(where, self.base)
             if not os.path.isdir(folder):

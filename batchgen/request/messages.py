@@ -155,7 +155,7 @@ def unknown_key(key: Any, allowed: Sequence[str], kind: str, elsewhere: Collecti
 
 def _belongs(kind: str, key: str) -> str:
     match kind, key:
-        case "manifest", "id" | "external_task_id" | "folder" | "match" | "table" | "allow_fields":
+        case "manifest", "id" | "external_task_id" | "folder" | "match" | "table" | "allow" | "allow_fields":
             return "belongs in an entry of jobs"
         case "manifest", _:
             return "belongs in defaults or in an entry of jobs"
@@ -167,9 +167,9 @@ def _belongs(kind: str, key: str) -> str:
             return "can't stand beside folder; make two entries of them"
         case "inline" | "table", "match":
             return "goes with folder"
-        case "inline", "allow_fields":
+        case "inline", "allow" | "allow_fields":
             return "goes with folder or table: this job is the manifest's own"
-        case _, "folder" | "match" | "table" | "allow_fields":
+        case _, "folder" | "match" | "table" | "allow" | "allow_fields":
             return "belongs in an entry of jobs"
         case _:
             return "belongs at the top of the manifest"
