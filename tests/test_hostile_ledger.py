@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from batchgen.errors import LedgerError
-from batchgen.ledger import integrity
+from batchgen.ledger import database, integrity
 from batchgen.ledger.database import MIGRATIONS
 from batchgen.ledger.writer import Ledger
 from tests.program import KEY, Desk, sandbox, until
@@ -239,13 +239,14 @@ def test_a_folder_in_which_all_can_exchange_the_ledger_gets_a_warning(
     monkeypatch.setattr(logging.getLogger("batchgen"), "propagate", True)  # whatever an earlier test left
     caplog.set_level(logging.WARNING, "batchgen")
     path = ledger(Desk(made))
+    origin = (made / "url").read_text()
     for mode in (0o700, 0o775, 0o1777, 0o777):
         path.parent.chmod(mode)
-        integrity.check_owner(str(path), writing=True)
-        integrity.check_owner(str(path), writing=False)
-        assert ["chmod o-w" in said for said in set(caplog.messages)] == ([True] if mode == 0o777 else []), (
-            oct(mode)
-        )
+        database.prepare(str(path), origin, database.MIGRATIONS)
+        database.open_to_write(str(path), origin).close()
+        database.open_to_read(str(path), origin).close()
+        told = [f"`chmod o-w {path.parent}`" in said for said in caplog.messages]
+        assert told == ([True] if mode == 0o777 else []), oct(mode)
     path.parent.chmod(0o700)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

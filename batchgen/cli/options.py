@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NoReturn
 

@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import pwd
+import shlex
 import sqlite3
 import stat
 import typing
@@ -43,14 +44,20 @@ def check_owner(path: str, *, writing: bool) -> None:
                     " run as that user or change its owner (chown)."
                 )
             log.warning("%s: what it says may not be true", text)
+
+
+def warn_of_open_folder(path: str) -> None:
+    """Warn where every user may put another file in the ledger's place."""
+    folder = os.path.dirname(path)
     try:
-        mode = os.stat(os.path.dirname(path)).st_mode
+        mode = os.stat(folder).st_mode
     except OSError:
         return
-    if writing and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         log.warning(
-            "every user of this machine can exchange the ledger %s: its folder is open to all; chmod o-w ends that",
+            "every user of this machine can exchange the ledger %s: its folder is open to all; `chmod o-w %s` ends that",
             path,
+            shlex.quote(folder),
         )
 
 
