@@ -1,7 +1,7 @@
 """How much of what others write is read, kept and shown at most: every such number, in one place.
 
 They are far beyond what anybody needs for a night, and there so that no file can take the machine's memory, or fill
-its owner's mailbox. README lists those that a person may meet.
+its owner's mailbox. The manual lists those that a person may meet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The project's documents as data: code blocks, tables, and a shell in which README's commands are typed in order."""
+"""The project's documents as data: code blocks, tables, and a shell in which their commands are typed in order."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import batchgen
+from batchgen.manual import pages
 from tests.terminal import on_a_terminal, read
 
 PACKAGE = Path(batchgen.__file__).parent
 ROOT = PACKAGE.parent
 README = (ROOT / "README.md").read_text("utf-8")
+MANUAL = {topic: pages.page(topic).text for topic in pages.TOPICS}
+#: README and the manual's pages, by their files' paths in the checkout.
+PAGES = {"README.md": README} | {f"batchgen/manual/{topic}.md": text for topic, text in MANUAL.items()}
 ARCHITECTURE = (PACKAGE / "ARCHITECTURE.md").read_text("utf-8")
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)

@@ -233,6 +233,8 @@ JSON = {
     "resolve JOB": {"ledger", "task", "unusable"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
+    "help": {"pages"},
+    "help prices": {"topic", "title", "text"},
 }
 
 

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from batchgen import __version__
 from batchgen.sandbox.journal import load, summarize
-from tests.documents import PACKAGE, README, ROOT, Shell, section, typed
+from tests.documents import MANUAL, PACKAGE, README, ROOT, Shell, section, typed
 from tests.floors import PROJECT, floors
 from tests.pictures import make_png
 from tests.program import KEY, Desk, Result
@@ -105,6 +105,32 @@ def test_nothing_else_is_installed_beside_the_package(shell: Shell) -> None:
 @pytest.mark.parametrize("program", ["batchgen", "~/.local/share/batchgen/bin/python -m batchgen"])
 def test_both_ways_to_start_it_say_the_same_version(shell: Shell, program: str) -> None:
     assert shell.type(f"cd / && {program} --version") == (0, f"batchgen {__version__}\n")
+
+
+def test_the_installed_manual_is_shown_offline(shell: Shell) -> None:
+    for topic, text in MANUAL.items():
+        assert shell.type(f"cd / && batchgen help {topic} | cat").out.split() == text.split()
+
+
+def test_an_upgrade_goes_as_it_is_written_and_leaves_one_program(shell: Shell) -> None:
+    for command, shown in typed(section(MANUAL["operations"], "Upgrade")):
+        came = shell.type(f"cd {ROOT} && {command.replace(' install ', f' install {OFFLINE} ')}")
+        assert (came.code, shown) == (0, ""), came.out
+    assert shell.type("cd / && batchgen --version") == (0, f"batchgen {__version__}\n")
+    assert len(list(installed_package(shell).parent.glob("batchgen-*.dist-info"))) == 1
+
+
+def test_uninstalling_takes_the_program_and_leaves_what_is_the_users(tmp_path: Path) -> None:
+    shell = Shell(tmp_path / "home")
+    program = [".local/share/batchgen/bin/batchgen", ".local/bin/batchgen"]
+    kept = [".local/state/batchgen/ledger.db", ".config/batchgen/key", "night/clips/night-shop/hero.mp4"]
+    for name in [*program, *kept]:
+        (shell.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (shell.home / name).write_text(name)
+    for command, shown in typed(section(MANUAL["operations"], "Uninstall")):
+        assert (shell.type(command), shown) == ((0, ""), "")
+    assert [name for name in [*program, *kept] if (shell.home / name).exists()] == kept
+    assert not (shell.home / ".local/share/batchgen").exists()
 
 
 @contextmanager

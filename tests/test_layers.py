@@ -21,7 +21,7 @@ PACKAGE = Path(batchgen.__file__).parent
 # one line never import each other.
 ROOMS = (
     ("",),  # the top: values
-    ("images", "http"),
+    ("images", "http", "manual"),
     ("request",),
     ("money", "manifest"),
     ("ledger", "api", "storage"),
@@ -64,6 +64,7 @@ OFFLINE |= {
     "cli.status",
     "cli.resolve",
     "cli.export_rows",
+    "cli.help",
 }
 ONLINE = {"http.transport", "api.client", "storage.download", "run.runner", "run.lifecycle"}
 

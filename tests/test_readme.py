@@ -1,4 +1,4 @@
-"""README.md is true: what it tells people to type is typed here, and its tables are held to the code."""
+"""README.md and the manual are true: what they tell people to type is typed here, and their tables are held to the code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import configparser
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from batchgen.request.schema import load
 from batchgen.run.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
 from batchgen.run.tally import Tally
 from tests.documents import (
+    MANUAL,
+    PAGES,
     README,
     ROOT,
     Shell,
@@ -45,6 +48,8 @@ from tests.pictures import make_jpeg, make_png
 from tests.program import KEY, Server, sandbox
 from tests.test_cli import JSON, parsers
 
+MANIFESTS = {name: text for page in PAGES.values() for name, text in files(page, "yaml").items()}
+
 # -- typed, in order ---------------------------------------------------------------------------------------------------
 
 
@@ -56,12 +61,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Shell:
-    """A home with batchgen installed, and a folder laid out as README says; the API is the sandbox."""
+    """A home with batchgen installed, and a folder laid out as README says, with the manual's files; the API is the sandbox."""
     shell = Shell(tmp_path_factory.mktemp("readme") / "home")
     path = {"PYTHONPATH": ":".join(sys.path), "POWERTOKENS_API_BASE": server.url}
     script(shell.home / ".local/bin/batchgen", sys.executable, "-m", "batchgen", environ=path)
     night = shell.home / "night"
-    for name, text in {**files(README, "yaml"), **files(README, "csv")}.items():
+    for name, text in {**MANIFESTS, **files(README, "csv")}.items():
         (night / name).parent.mkdir(parents=True, exist_ok=True)
         (night / name).write_text(text)
     for name in re.findall(r"(?:images|inbox)/\S+\.(?:png|jpg)", "\n".join(blocks(README, "text"))):
@@ -88,7 +93,7 @@ def test_the_first_night_and_those_after_it_go_as_it_is_written(shell: Shell, se
 
 def run_by_cron(shell: Shell) -> None:
     """Run the line of the crontab with what cron gives it."""
-    (crontab,) = blocks(README, "crontab")
+    (crontab,) = blocks(MANUAL["operations"], "crontab")
     *lines, line = at_home(crontab, shell).strip().splitlines()
     variables = dict(one.split("=", 1) for one in lines)
     assert set(variables) == {"MAILTO", keys.KEY_FILE_VARIABLE}
@@ -101,7 +106,7 @@ def run_by_cron(shell: Shell) -> None:
 def run_by_systemd(shell: Shell) -> None:
     """Run the service with what systemd gives it."""
     units = {}
-    for name, text in files(README, "ini").items():
+    for name, text in files(MANUAL["operations"], "ini").items():
         units[Path(name).suffix] = unit = configparser.RawConfigParser()
         unit.read_string(at_home(text, shell))
     service, timer = units[".service"]["Service"], units[".timer"]
@@ -127,7 +132,7 @@ def ended(command: list[str], shell: Shell, **variables: str) -> tuple[int, str]
 
 
 def test_a_rehearsal_goes_as_it_is_written(shell: Shell) -> None:
-    rehearsal, faults, serve = typed(section(README, "Sandbox"))
+    rehearsal, faults, serve = typed(MANUAL["sandbox"])
     shell.cwd = shell.home / "night"
     assert matches(rehearsal.shown, shell.type(rehearsal.command).out)
     assert matches(faults.shown, shell.type(faults.command).out)
@@ -148,16 +153,22 @@ def test_a_rehearsal_goes_as_it_is_written(shell: Shell) -> None:
 
 
 def test_every_command_that_is_shown_is_typed_somewhere() -> None:
-    """The install lines in test_install, the others above."""
-    tried = [
-        part for title in ("Install", "The first night", "Sandbox") for part in typed(section(README, title))
-    ]
-    assert tried == typed(README)
+    """Those of Install, Upgrade and Uninstall in test_install, the others above and below."""
+    tried = {
+        "README.md": ("Install", "The first night"),
+        "batchgen/manual/operations.md": ("Backup", "Upgrade", "Another machine", "Uninstall"),
+        "batchgen/manual/sandbox.md": ("Sandbox: rehearse a night without a key and without money",),
+    }
+    for name, page in PAGES.items():
+        assert [part for title in tried.get(name, ()) for part in typed(section(page, title))] == typed(
+            page
+        ), name
     assert [part.shown for part in typed(section(README, "Install"))] == [""] * 5
 
 
-def test_what_is_indented_is_a_target_of_make_or_a_command_of_batchgen() -> None:
-    text = re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_indented_is_a_target_of_make_or_a_command_of_batchgen(name: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", PAGES[name], flags=re.M | re.S)
     lines = [re.split(r"\s{2,}", line.strip())[0] for line in re.findall(r"^    \S.*$", text, re.M)]
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
     for line in lines:
@@ -167,7 +178,40 @@ def test_what_is_indented_is_a_target_of_make_or_a_command_of_batchgen() -> None
         else:
             assert program == "batchgen"
             options.parser().parse_args(words)
-    assert {"make run", "make test"} < set(lines)
+    assert name != "README.md" or {"make run", "make test"} < set(lines)
+
+
+def test_a_copy_of_the_ledger_and_the_folder_is_all_that_another_machine_needs(
+    tmp_path: Path, shell: Shell, server: Server
+) -> None:
+    """Backup and Another machine, on two homes: nothing is created there that is paid, wherever the folder lies."""
+    if shutil.which("sqlite3") is None:
+        pytest.skip("the sqlite3 shell, which the page's commands need, is not installed here")
+    old, new = Shell(tmp_path / "old"), Shell(tmp_path / "new")
+    for one in (old, new):
+        (one.home / ".local/bin").mkdir(parents=True)
+        shutil.copy(shell.home / ".local/bin/batchgen", one.home / ".local/bin")
+        one.env["POWERTOKENS_API_KEY"] = KEY
+    shutil.copytree(shell.home / "night/manifests", old.home / "night/manifests")
+    manifests = old.home / "night/manifests/night-shop.yaml"
+    manifests.write_text(manifests.read_text().replace("night-shop", "moved"))  # tasks of its own at the API
+    assert old.type("batchgen run --poll-interval 0.05 night/manifests/night-shop.yaml").code == 0
+    created = len(server.accepted())
+    page = MANUAL["operations"]
+    copy, *others = typed(section(page, "Another machine"))
+    for command, shown in [*typed(section(page, "Backup")), copy]:
+        came = old.type(command)
+        assert (came.code, came.out, shown) == (0, "", ""), command
+    assert (old.home / "backup").stat().st_mode & 0o777 == 0o700
+    (old.home / "night").rename(new.home / "night")
+    for command, shown in others:
+        came = new.type(command)
+        assert came.code == 0, (command, came.out)
+        assert matches(shown, came.out), (command, came.out)
+    assert len(server.accepted()) == created
+    assert new.type("batchgen status").out.endswith("4  downloaded\n")
+    backup = new.type(f"batchgen status --ledger {old.home}/backup/ledger.db")
+    assert backup.code == 0 and "4 tasks" in backup.out
 
 
 def test_make_run_is_the_rehearsal_of_the_examples() -> None:
@@ -175,13 +219,21 @@ def test_make_run_is_the_rehearsal_of_the_examples() -> None:
     assert re.search(r"^run: .*\n\t\$\(VENV\)/bin/batchgen run --sandbox manifests/\n", recipes, re.M)
 
 
-def test_commands_in_the_text_are_command_lines() -> None:
-    for line in prose(README):
-        command, *words = shlex.split(line.replace("PATH...", "PATH").replace("[JOB...]", "JOB"))[1:]
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_in_the_text_are_command_lines(name: str) -> None:
+    for line in prose(PAGES[name]):
+        command, *words = shlex.split(re.sub(r"\.\.\.|[][]", "", line))[1:]
         if words and command != "COMMAND":
             options.parser().parse_args([command, *words])
         else:
-            assert command in {*parsers(), "COMMAND"}
+            assert command in {*parsers(), "COMMAND", "--version"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_options_in_the_text_are_some_commands(name: str) -> None:
+    known = {option for parser in parsers().values() for option in options_of(parser)} | {"--help"}
+    named = {code.split()[0].partition("=")[0] for code in codes(PAGES[name]) if code.startswith("--")}
+    assert named <= known
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------
@@ -192,8 +244,9 @@ def exit_codes(text: str) -> dict[str, str]:
 
 
 def test_the_exit_codes_are_the_same_in_help_and_readme_and_cover_every_error() -> None:
-    told = dict(rows(section(README, "In the morning"))[: len(exit_codes(options.EPILOG))])
-    assert told == exit_codes(options.EPILOG)
+    told = dict(rows(section(README, "Exit codes")))
+    morning = rows(section(MANUAL["operations"], "In the morning"))
+    assert told == exit_codes(options.EPILOG) == dict(morning[: len(told)])
     kinds = [errors.BatchgenError]
     for kind in kinds:
         kinds += kind.__subclasses__()
@@ -215,7 +268,9 @@ def test_the_tree_in_errors_has_every_error_with_its_code() -> None:
 
 
 def test_where_several_exit_codes_hold_it_is_the_first_in_the_order_that_is_told() -> None:
-    (told,) = re.findall(r"it is the first of ([\d, or]+)\.", README)
+    (told,) = {
+        one for page in PAGES.values() for one in re.findall(r"it is the first of ([\d, or]+)\.", page)
+    }
     order = [int(code) for code in re.findall(r"\d+", told)]
     assert order.pop(0) == errors.LedgerBusy.exit_code  # then there is no run
     stops = {3: errors.AccountStop("")} | {code: errors.Interrupted("", code) for code in (130, 143)}
@@ -230,7 +285,7 @@ def test_where_several_exit_codes_hold_it_is_the_first_in_the_order_that_is_told
 def test_the_commands_are_those_of_the_help() -> None:
     listed = {
         codes(row[0])[0].split()[1]: f"{row[1][0].upper()}{row[1][1:]}."
-        for row in rows(section(README, "Commands"))
+        for row in rows(section(MANUAL["commands"], "Commands"))
     }
     assert listed == {command: parser.description for command, parser in parsers().items()}
 
@@ -243,26 +298,28 @@ def options_of(parser: Any) -> dict[str, bool]:
 
 def test_the_options_of_every_command_are_in_the_reference_and_no_others() -> None:
     told: dict[str, dict[str, bool]] = {command: {} for command in parsers()}
-    for names, commands, _ in rows(section(README, "Options"))[: -len(JSON_ROWS)]:
+    for names, commands, _ in rows(section(MANUAL["commands"], "Options")):
         found = {code.split()[0]: " " in code for code in codes(names)}
         for command in parsers() if commands == "all" else commands.split(", "):
             told[command] |= found
     told["sandbox"] |= {
-        codes(row[0])[0].split()[0]: " " in codes(row[0])[0] for row in rows(section(README, "Sandbox"))
+        codes(row[0])[0].split()[0]: " " in codes(row[0])[0] for row in rows(MANUAL["sandbox"])
     }
     assert told == {command: options_of(parser) for command, parser in parsers().items()}
 
 
 def test_the_variables_that_are_read_are_named() -> None:
-    named = set(re.findall(r"`([A-Z_]+)`", section(README, "Options")))
+    page = MANUAL["commands"]
+    named = set(re.findall(r"`([A-Z_]+)`", section(page, "Options") + section(page, "Variables")))
     modules = vars(settings) | vars(keys)
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
     assert named == constants | of_others | {"XDG_STATE_HOME", "NO_COLOR"}
-    assert f"`{keys.CREDENTIAL}`" in README and settings.DEFAULT_BASE_URL in README
+    assert f"`{keys.CREDENTIAL}`" in page and settings.DEFAULT_BASE_URL in page
+    assert settings.DEFAULT_BASE_URL in section(MANUAL["operations"], "The account and its key")
 
 
-JSON_ROWS = [row for row in rows(section(README, "Options")) if len(row) == 2]
+JSON_ROWS = rows(section(MANUAL["commands"], "JSON"))
 
 
 def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
@@ -274,27 +331,31 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
     assert told.pop("any that can't do its work") == {"exit_code", "error", "problems", "stops"}
     assert told.pop("sandbox") == {"url", "seed"}
     found = {
-        re.sub(r" --poll-interval 0.05| night.yaml| JOB$", "", line): fields for line, fields in JSON.items()
+        re.sub(r" --poll-interval 0.05| night.yaml| JOB$|(?<=help) \w+$", "", line): fields
+        for line, fields in JSON.items()
     }
     found["status"], found["status JOB"] = JSON["status"], JSON["status JOB"]
+    found["help"], found["help TOPIC"] = JSON["help"], JSON["help prices"]
     assert told == found
 
 
 def test_the_words_of_the_summary_are_told_with_what_to_do() -> None:
-    told = rows(section(README, "In the morning"))[-len(report.ADVICE) :]
+    told = rows(section(MANUAL["operations"], "In the morning"))[-len(report.ADVICE) :]
     assert [row[0] for row in told] == [word for word, _ in report.ADVICE.values()]
     for bucket, row in zip(report.ADVICE, told, strict=True):
         assert bucket not in set(State) or bucket in codes(row[1])
 
 
 def test_nothing_that_is_told_to_do_pays_again_without_saying_so() -> None:
-    for word, state, _, advice in rows(section(README, "In the morning"))[-len(report.ADVICE) :]:
+    for word, state, _, advice in rows(section(MANUAL["operations"], "In the morning"))[
+        -len(report.ADVICE) :
+    ]:
         if re.search(r"--retry-failed|--accept-changes|take", advice):
             assert re.search(r"pays|paid|want another|refused", advice), (word, state)
 
 
 def test_the_states_and_the_fields_of_export_are_all_told() -> None:
-    told = [(codes(row[0])[0], row[1]) for row in rows(section(README, "Ledger"))]
+    told = [(codes(row[0])[0], row[1]) for row in rows(MANUAL["ledger"])]
     states, fields = told[: len(State)], told[len(State) :]
     assert [name for name, _ in states] == [state.value for state in State]
     assert tuple(name for name, _ in fields) == EXPORT_FIELDS
@@ -303,7 +364,7 @@ def test_the_states_and_the_fields_of_export_are_all_told() -> None:
 
 
 def test_the_prices_and_their_date_are_those_of_the_table() -> None:
-    part = section(README, "Prices")
+    part = MANUAL["prices"]
     told = {
         (sound, codes(row[0])[0]): float(price)
         for row in rows(part)
@@ -315,7 +376,7 @@ def test_the_prices_and_their_date_are_those_of_the_table() -> None:
 
 def test_the_keys_of_manifests_are_all_told() -> None:
     document = load("manifest")
-    told = [codes(row[0])[0] for row in rows(section(README, "Manifest"))]
+    told = [codes(row[0])[0] for row in rows(MANUAL["manifest"].partition("\n## ")[0])]
     top = list(document["properties"])
     keys = list(document["$defs"]["keys"]["properties"])
     assert set(told[: len(top)]) == set(top)
@@ -328,7 +389,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     from batchgen.run.reach import UNREACHABLE
     from batchgen.storage.partfile import LARGEST_CLIP
 
-    text = " ".join(README.split())
+    text = " ".join(" ".join(PAGES.values()).split())
     assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text
     sizes = f"a clip {LARGEST_CLIP >> 30} GiB; a sidecar {limits.SIDECAR_BYTES >> 20} MiB; a manifest {limits.MANIFEST_BYTES >> 20} MiB"
     assert f"{sizes}, {limits.MANIFEST_VALUES:,} values and {limits.NESTING} levels" in text
@@ -343,7 +404,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 # -- manifests ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", files(README, "yaml"))
+@pytest.mark.parametrize("name", MANIFESTS)
 def test_every_manifest_that_is_shown_is_a_good_one(shell: Shell, name: str) -> None:
     assert shell.type(f"cd ~/night && batchgen validate -q {name}") == (0, "")
 

@@ -1,4 +1,4 @@
-"""Rows of the ledger as other programs read them. The fields are a contract: README lists them, and they only grow."""
+"""Rows of the ledger as other programs read them. The fields are a contract: the manual lists them, and they only grow."""
 
 from __future__ import annotations
 

@@ -156,6 +156,12 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
     return resolve(args, out)
 
 
+def _help(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.help import help_
+
+    return help_(args, out)
+
+
 def _sandbox(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.sandbox import sandbox
 
@@ -172,4 +178,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "resolve": _resolve,
     "recover": _recover,
     "sandbox": _sandbox,
+    "help": _help,
 }

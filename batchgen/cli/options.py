@@ -122,7 +122,7 @@ _moment = _checked(lambda text: quantities.deadline(text, time.time()), "time")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line. A namespace has ``command`` and, for most, ``json`` and the logging options."""
+    """The whole command line. A namespace has ``command``, ``json`` and the logging options; for ``help`` all ``parsers``, too."""
     common = _common()
     ledger = _Parser(add_help=False)
     ledger.add_argument(
@@ -254,6 +254,12 @@ def parser() -> argparse.ArgumentParser:
     from batchgen.sandbox.command import add_arguments
 
     add_arguments(sandbox)
+    manual = command("help", "the manual's pages, offline",
+                     "  batchgen help\n  batchgen help operations\n  batchgen help run")  # fmt: skip
+    manual.add_argument(
+        "topic", metavar="TOPIC", nargs="?", help="a page, or a command; without it, the pages are listed"
+    )
+    manual.set_defaults(parsers=commands.choices)
     return top
 
 

@@ -67,6 +67,16 @@ class Output:
         for line in map(self.clean, lines):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
 
+    def paged(self, lines: Iterable[str]) -> None:
+        """Text for a terminal, in the pager that ``PAGER`` names (``less``); without one, as it is."""
+        bold = self._coloured(sys.stdout)
+        text = "".join(
+            f"\x1b[1m{line}\x1b[0m\n" if bold and line.startswith("#") else f"{line}\n"
+            for line in map(self.clean, lines)
+        )
+        if not _through_pager(text):
+            sys.stdout.write(text)
+
     def document(self, value: dict[str, Any]) -> None:
         """The one object of ``--json``."""
         text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
@@ -183,6 +193,27 @@ def guard(mask: Mask) -> None:
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Unmanaged(mask))
+
+
+def _through_pager(text: str) -> bool:
+    """Show the text in the user's pager, until that ends; False where it can't be started."""
+    import shlex
+    import signal
+    import subprocess
+
+    env = {name: value for name, value in os.environ.items() if not name.startswith("POWERTOKENS_")}
+    env = {"LESS": "FRX", "LV": "-c", **env}  # less: end on a short text, show bold, leave the text there
+    try:
+        # Of whoever starts the program, and without a shell: S603 is about words of strangers.
+        process = subprocess.Popen(shlex.split(env.get("PAGER") or "less"), stdin=subprocess.PIPE, env=env)  # noqa: S603
+    except (OSError, ValueError, IndexError):
+        return False
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
+    try:
+        process.communicate(text.encode("utf-8", "replace"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return True
 
 
 def open_streams() -> None:

@@ -1,0 +1,1 @@
+"""The manual's pages, shipped with the program, and how a terminal shows them."""
