@@ -372,6 +372,12 @@ def test_the_prices_and_their_date_are_those_of_the_table() -> None:
     }
     assert told == {kind: mills / 1000 for kind, mills in MILLS_PER_SECOND.items()}
     assert f"read on {READ_ON}" in part
+    ((seconds, mode, clip, night),) = re.findall(
+        r"clip of (\w+) seconds in `(\w+)` with sound is about \$([\d.]+), and a night of a thousand of them \$(\d+)",
+        " ".join(part.split()),
+    )
+    cost = 5 * MILLS_PER_SECOND["on", mode]  # of a thousandth of a dollar
+    assert (seconds, float(clip), int(night)) == ("five", cost / 1000, cost)
 
 
 def test_the_keys_of_manifests_are_all_told() -> None:

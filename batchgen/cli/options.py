@@ -21,6 +21,7 @@ examples:
   batchgen run manifests/              do what is missing; silent when all is well
   batchgen plan manifests/             what that would do, and what it costs
   batchgen run --sandbox manifests/    rehearse against a local API: no key, no money
+  batchgen help                        the manual: every night, the morning, all keys, messages
 
 exit codes:
   0    all jobs done, or nothing to do
