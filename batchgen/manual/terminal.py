@@ -6,6 +6,8 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from batchgen.advice import command
+
 WIDEST = 100  # columns that are read easily
 ROOM = 40  # columns that a table's last cell needs beside the others
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)#]*)(#[^)]*)?\)")
@@ -44,9 +46,7 @@ def _plain(text: str) -> str:
 
 
 def _named(words: str, target: str) -> str:
-    return (
-        f"{words} (batchgen help {target.removesuffix('.md')})" if re.fullmatch(r"\w+\.md", target) else words
-    )
+    return f"{words} ({command('help', target[:-3])})" if re.fullmatch(r"\w+\.md", target) else words
 
 
 def _folded(text: str, width: int, indent: int = 0, first: int = 0) -> Sequence[str]:
