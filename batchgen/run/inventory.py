@@ -281,7 +281,9 @@ class Inventory:
                     pass
             except OSError as error:
                 where = own if error.filename == own else folder
-                why = "a file is there" if isinstance(error, FileExistsError) else error.strerror or str(error)
+                why = (
+                    "a file is there" if isinstance(error, FileExistsError) else error.strerror or str(error)
+                )
                 text = f"{one.name}: its output folder {where} can't be written: {why}"
                 return EndedEarly(text, kind="output")
         return None
