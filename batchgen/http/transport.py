@@ -177,12 +177,6 @@ def way(url: str) -> Way:
     return _through(given, parts.scheme)
 
 
-def proxy_of(url: str) -> str | None:
-    """The proxy that ``url`` is asked for through, for messages: without its user and password."""
-    proxy = way(url)["proxy"]
-    return None if proxy is None else str(proxy)
-
-
 def certificate_fault(error: BaseException) -> tuple[str, str] | None:
     """(kind, text) where a certificate is the reason; None where the error is of another sort."""
     fault = getattr(error, "certificate_error", error)
