@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from batchgen import limits
 from batchgen.ledger import database
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, State
 from batchgen.request.identity import canonical_text, digest
+from batchgen.storage import clips
+from batchgen.storage.roots import Root
 from tests.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")
@@ -837,3 +840,11 @@ def test_an_older_ledger_that_cant_be_written_says_what_to_do(desk: Desk) -> Non
     result = desk.run("status")
     assert result.code == 2
     assert "copy it to where it can, and name the copy with --ledger" in result.err
+
+
+def test_clips_are_looked_for_as_deep_as_ids_go_and_no_deeper(tmp_path: Path) -> None:
+    deepest = tmp_path.joinpath("night", "superseded", *["d"] * limits.FOLDERS)
+    (deepest / "e").mkdir(parents=True)
+    for folder in (deepest, deepest / "e"):
+        (folder / "clip.mp4").write_bytes(b"x")
+    assert list(clips.below(Root(str(tmp_path)))) == [(str(deepest / "clip.mp4"), 1)]

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from batchgen import limits
 from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, Shelved, State, is_try_of
 from batchgen.request.identity import canonical_text, digest, is_request
@@ -27,7 +28,8 @@ NAME = "clips.jsonl"
 VERSION = 1
 LONGEST = 1 << 20  # bytes of a line
 LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
-DEEPEST = 64  # folders below an output folder that are looked into, one in another
+# Folders in one another below an output folder that are looked into: those of ids, in a manifest's, or set aside.
+DEEPEST = limits.FOLDERS + 2
 DEAREST = 1e6  # US dollars that no clip costs
 SUFFIX = ".mp4"
 _PART = re.compile(r"[a-z0-9.]{1,40}")
