@@ -188,6 +188,18 @@ def test_what_stands_in_a_kept_parts_place_is_not_taken_for_it(desk: Desk, stand
     assert other.read_text() == "mine"
 
 
+def test_what_a_night_left_of_a_clip_that_belongs_elsewhere_by_the_next_is_removed(desk: Desk) -> None:
+    host = SlowHost()
+    desk.write("m.yaml", jobs("j1"))
+    with against(desk, host):
+        left(desk, host, "--clip-timeout", "1s")
+        host.slow = False
+        ended = desk.run("run", *WAITS, "--output-dir", "elsewhere", "m.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert (desk.folder / "elsewhere/m/j1.mp4").read_bytes() == WHOLE
+    assert not part(desk).exists()
+
+
 def test_a_clip_that_is_another_by_the_next_night_is_fetched_from_its_start(desk: Desk) -> None:
     host = SlowHost()
     desk.write("m.yaml", jobs("j1"))

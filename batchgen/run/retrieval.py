@@ -28,7 +28,7 @@ from batchgen.run.pool import Work
 from batchgen.run.queries import Queries
 from batchgen.run.survey import unmounted
 from batchgen.run.waits import backoff
-from batchgen.storage import clips
+from batchgen.storage import clips, partfile
 from batchgen.storage.partfile import Kept
 
 if TYPE_CHECKING:
@@ -201,6 +201,8 @@ class Retrieval:
         if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != record.root:
             values = {"output_path": output_path(job), "output_dir": job.output_dir}
             detail = {"from": record.output_path}
+            for part in self._kept(record):  # nobody would look for it there any more
+                partfile.remove(part_path(record.output_path, part), self._inventory.roots[record.root])
             record = work.record = await write(
                 self._ledger, record, State.SUCCEEDED, "moved", detail=detail, **values
             )

@@ -41,6 +41,13 @@ class Kept(NamedTuple):
             return None
 
 
+def remove(path: str, root: Root) -> None:
+    """Remove what an earlier run left of a clip that belonged at ``path``; where it is out of reach, it stays."""
+    folder, name = os.path.split(path)
+    with contextlib.suppress(OSError), root.folder(folder) as there:
+        there.remove(f"{name}.part")
+
+
 class PartFile:
     """What has come of a clip that belongs at ``path``, below the output folder ``root``.
 
