@@ -233,6 +233,20 @@ def test_what_another_user_laid_beside_a_ledger_is_not_taken_over(desk: Desk, su
     assert file.read_bytes() == b"x" * 4096
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which takes root")
+def test_another_users_link_leads_to_no_ledger(desk: Desk, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.db", tmp_path / "elsewhere.db"
+    link.symlink_to(target)
+    os.chown(link, 4321, -1, follow_symlinks=False)
+    result = desk.run("run", *QUICK, "--ledger", str(link), "m.yaml")
+    assert result.code == 2 and "is a link of the user number 4321, and this is root" in result.err
+    assert not target.exists()
+    os.chown(link, 0, -1, follow_symlinks=False)  # one's own
+    origin = (desk.folder / "url").read_text()
+    Ledger.open(str(link), origin=origin).close()
+    assert target.exists()
+
+
 def test_a_folder_in_which_all_can_exchange_the_ledger_gets_a_warning(
     made: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,19 @@ def check_owner(path: str, *, writing: bool) -> None:
             log.warning("%s: what it says may not be true", text)
 
 
+def check_link(path: str) -> None:
+    """Refuse to write where another user's link leads: to a new ledger, which knows of nothing that is paid."""
+    try:
+        link = os.lstat(path)
+    except OSError:
+        return
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (os.geteuid(), 0):
+        raise LedgerError(
+            f"{path} is a link of the user {_name(link.st_uid)}, and this is {_name(os.geteuid())}: where it leads"
+            " can't be trusted. Name the ledger that you mean with --ledger."
+        )
+
+
 def warn_of_open_folder(path: str) -> None:
     """Warn where every user may put another file in the ledger's place."""
     folder = os.path.dirname(path)

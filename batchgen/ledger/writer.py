@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import LedgerError, TransitionError
-from batchgen.ledger import database
+from batchgen.ledger import database, integrity
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
@@ -83,6 +83,7 @@ class Ledger(Records):
         Raises LedgerBusy if another run still holds it after ``lock_wait`` seconds, and LedgerError where it can't
         be used: damaged, of another origin, of a newer version, no ledger at all.
         """
+        integrity.check_link(path)
         path = os.path.realpath(path)  # two names of one ledger are one lock
         try:
             database.make_folders(os.path.dirname(path))
