@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from batchgen.errors import DownloadError
+from batchgen.http import bodies
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import LEAST_SPEED, Downloads
 from batchgen.storage.mp4 import MOST_BOXES
@@ -178,6 +179,13 @@ def test_a_clip_that_is_gone_is_told_from_one_that_may_come_back(status: int, tm
     end = bring(saying(answer(b"", status)), tmp_path / "a.mp4")
     assert isinstance(end, DownloadError)
     assert end.gone == (status < 500)
+
+
+@pytest.mark.parametrize("told", ['"\x1b[31m"', '"\u00e9"', '"\udcff"'])
+def test_a_clip_that_breaks_off_is_asked_for_with_nothing_that_no_header_can_hold(told: str) -> None:
+    assert bodies.validator({"ETag": told}) is None
+    assert bodies.validator({"Last-Modified": told}) is None
+    assert bodies.validator({"ETag": '"5f-a"', "Last-Modified": told}) == '"5f-a"'
 
 
 ENDLESS = {

@@ -65,9 +65,10 @@ def span(headers: Mapping[str, str]) -> Span | None:
 
 
 def validator(headers: Mapping[str, str]) -> str | None:
-    """What ``If-Range`` asks with: a strong ETag, else the time of the last change."""
+    """What ``If-Range`` asks with: a strong ETag, else the time of the last change; None for what can't be sent back."""
     tag = headers.get("ETag", "").strip()
-    return tag if re.fullmatch(r'"[^"]*"', tag) else headers.get("Last-Modified")
+    found = tag if re.fullmatch(r'"[^"]*"', tag) else headers.get("Last-Modified")
+    return found if found and found.isascii() and found.isprintable() else None
 
 
 def digests(headers: Mapping[str, str]) -> dict[str, str]:
