@@ -58,7 +58,7 @@ ENDED = {"task_id": "t1", "task_status": "succeed", "task_result": CLIPS}
 LINE = {
     "version": 1, "file": "a.mp4", "belongs": "a.mp4", "sha256": "0" * 64, "size": 9, "api": "https://a.b",
     "external_task_id": "e", "base_id": "e", "task_id": "t", "manifest": "m", "job_id": "a", "take": 1,
-    "digest": "", "parts": [{"part": "part2", "url": "https://a.b/2.mp4", "path": "a.part2.mp4", "sha256": None}],
+    "digest": "", "parts": [{"part": "part2", "url": "https://a.b/2.mp4", "path": "a.part2.mp4", "sha256": "0" * 64}],
     "request": {"mode": "std", "duration": "5", "prompt": "x", "image": {"sha256": "0" * 64}}, "cost_usd_estimate": 0.5,
     "created_at": "2026-01-31T23:59:59.250Z",
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from importlib import resources
 from typing import NamedTuple
 
 #: The pages, in the order of a reader who begins. Each is TOPIC.md, and ``batchgen help TOPIC``.
@@ -23,8 +23,7 @@ class Page(NamedTuple):
 
 def page(topic: str) -> Page:
     """The page of one of :data:`TOPICS`."""
-    with open(os.path.join(os.path.dirname(__file__), f"{topic}.md"), encoding="utf-8") as file:
-        text = file.read()
+    text = resources.files(__package__).joinpath(f"{topic}.md").read_text("utf-8")
     return Page(topic, text.partition("\n")[0].partition(": ")[2], text)
 
 
