@@ -76,10 +76,13 @@ async def recover(queries: Queries, inventory: Inventory, jobs: Iterable[Job]) -
         async with asyncio.TaskGroup() as group:
             for _ in range(QUERIES):
                 group.create_task(work())
-    except* BatchgenError as several:
+    # Not except*: Python 3.11.2 puts what is raised there into a group again.
+    except BaseExceptionGroup as several:
         first: BaseException = several
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+        if several.split(BatchgenError)[1] is not None:
+            raise
         raise first from None
     paid = ledger.twins(job.digest for job in without)  # under another name
     result.missing = sum(job.digest not in paid for job in without)
