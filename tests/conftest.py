@@ -28,5 +28,5 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: two workers more than there are cores, since many tests wait for programs that wait."""
-    return (os.cpu_count() or 1) + 2
+    """``-n auto``: three workers more than there are cores, since many tests wait for programs that wait."""
+    return (os.cpu_count() or 1) + 3
