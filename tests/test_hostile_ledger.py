@@ -289,7 +289,11 @@ def test_a_lock_that_says_nonsense_about_its_holder_is_a_lock_all_the_same(desk:
     assert (result.code, "not said who it is" in result.err) == (75, True), result.err
 
 
-def test_a_clip_that_a_row_says_is_outside_of_its_folder_is_no_traceback(desk: Desk) -> None:
+def test_a_clip_that_a_row_says_is_outside_of_its_folder_is_called_out_of_reach(desk: Desk) -> None:
     alter(desk, "UPDATE tasks SET video_path = '/x.mp4'")
-    for command in (["status"], ["plan", "m.yaml"], ["collect", *QUICK, "--timeout", "0.3"]):
-        desk.run(*command)  # which holds that there is none
+    status, plan = desk.run("status"), desk.run("plan", "m.yaml")
+    collected = desk.run("collect", *QUICK, "--timeout", "0.3")  # nobody answers there
+    assert (status.code, plan.code) == (0, 0)
+    assert collected.code in (1, 4)
+    assert "its clip is out of reach" in plan.out
+    assert "doesn't lie below" in plan.out
