@@ -81,6 +81,21 @@ UNDECIDED = {
     "time",
     "urllib.request",
 }
+# A night has one clock and one chance, which whoever starts it gives; how long things last is the event loop's to say.
+TIMED = {"ledger", "api", "http", "storage", "run", "sandbox"}
+OWN_TIME = {
+    "time.time",
+    "time.time_ns",
+    "time.monotonic",
+    "time.monotonic_ns",
+    "time.perf_counter",
+    "time.sleep",
+}
+OWN_TIME |= {"datetime.now", "datetime.utcnow", "date.today", "uuid.uuid1", "uuid.uuid4"}
+OWN_TIME_MAY = {
+    "ledger.lock",  # waits for another process, before there is a loop
+    "sandbox.command",  # where a sandbox starts
+}
 PRINTERS = {
     "__main__",
     "cli.ending",
@@ -222,6 +237,27 @@ def wrong_speech(modules: Mapping[str, str]) -> list[str]:
     ]
 
 
+def own_time(modules: Mapping[str, str]) -> list[str]:
+    """Every call that asks the machine for the time or for chance, where both are given."""
+    wrong = []
+    for module, source in sorted(modules.items()):
+        if room(module) not in TIMED or module in OWN_TIME_MAY:
+            continue
+        tree = ast.parse(source)
+        calls = {
+            ast.unparse(node.func).replace("datetime.datetime", "datetime")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        }
+        names = {name for name in imports(module, tree) if name.startswith(("time.", "random.", "secrets."))}
+        wrong += [
+            f"{module} uses {word}"
+            for word in sorted(calls | names)
+            if word in OWN_TIME or word.startswith(("random.", "secrets."))
+        ]
+    return wrong
+
+
 def started(module: str, modules: Mapping[str, str]) -> set[str]:
     """The modules that are loaded with this one, before any of its functions is called."""
     loaded: set[str] = set()
@@ -267,6 +303,29 @@ def test_imports_go_down_the_layers_and_never_in_circles() -> None:
 
 def test_decisions_use_no_network_no_clock_and_no_chance_of_their_own() -> None:
     assert wrong_decisions(sources()) == []
+
+
+def test_a_night_asks_for_the_time_and_for_chance_where_they_were_given() -> None:
+    assert {room(module) for module in sources()} >= TIMED
+    assert own_time(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import time\ndef f(now=time.time): return now()", False),
+        ("import random\ndef f(rng: random.Random): return rng.random()", False),
+        ("import asyncio\nx = asyncio.get_running_loop().time()", False),
+        ("import time\nx = time.time() - 1", True),
+        ("from time import monotonic", True),
+        ("import random\nx = random.Random()", True),
+        ("from datetime import datetime\nx = datetime.now()", True),
+        ("import datetime\nx = datetime.datetime.now()", True),
+    ],
+)
+def test_time_and_chance_of_its_own_are_found(source: str, found: bool) -> None:
+    assert bool(own_time({"run.x": source})) == found
+    assert own_time({"cli.x": source, "ledger.lock": source}) == []
 
 
 def test_only_the_surface_prints_and_exits() -> None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from batchgen.cli.output import Output
 from batchgen.cli.report import run_text
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
+from batchgen.run.clock import Clock
 from batchgen.run.inventory import Inventory
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
@@ -35,7 +37,11 @@ def test_a_run_ends_with_its_summary_and_the_job_is_paid_once(tmp_path: Path) ->
     (tmp_path / "m.yaml").write_text(json.dumps({"version": 1, "jobs": jobs}))
     manifests, _ = reader.read([str(tmp_path / "m.yaml")])
 
+    moments = iter([time.time()])  # of its create
+
     def broken() -> float:
+        for moment in moments:
+            return moment
         raise ZeroDivisionError(SECRET)
 
     async def scene() -> str:
@@ -47,7 +53,7 @@ def test_a_run_ends_with_its_summary_and_the_job_is_paid_once(tmp_path: Path) ->
                 pool = Pool(Limits(), random.Random(1))
                 pool.lanes.append(Lane("m"))
                 async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
-                    runner = Runner(inventory, api, downloads, pool, Waits(), tally, clock=broken)
+                    runner = Runner(inventory, api, downloads, pool, Waits(), tally, Clock(broken))
                     async with asyncio.timeout(ENDS):
                         await runner.run(list(planned(manifests, ledger)), ())
                 return "\n".join(run_text(tally, runner.stops, pool.budget))

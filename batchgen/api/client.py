@@ -133,9 +133,11 @@ def _hold_little(connection: socket.socket | None) -> None:
 
 
 class Api:
-    """Creates and queries tasks. ``timeout`` is in seconds without progress."""
+    """Creates and queries tasks. ``timeout`` is in seconds without progress; ``now`` gives Unix seconds."""
 
-    def __init__(self, base_url: str, key: str, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self, base_url: str, key: str, *, timeout: float = 60.0, now: Callable[[], float] = time.time
+    ) -> None:
         self.url = origin(base_url) + PATH
         self.credentials = Credentials(self.url, key)
         self.reached: set[str] = set()  # addresses at which the API has been reached
@@ -146,7 +148,7 @@ class Api:
             "Accept-Encoding": "identity",
             "User-Agent": f"batchgen/{__version__}",
         }
-        self._timeout = timeout
+        self._timeout, self._now = timeout, now
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
         self._creates: dict[Patience, _Upload] = {}
@@ -275,7 +277,7 @@ class Api:
                 response.headers.get("Retry-After"),
                 self.credentials.mask(location) or None,
                 complete,
-                answered_at(response.headers) or time.time(),
+                answered_at(response.headers) or self._now(),
             )
 
     def _reason(self, error: BaseException, *, sent: bool = True) -> str:

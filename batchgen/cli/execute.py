@@ -8,9 +8,7 @@ import contextlib
 import gc
 import itertools
 import math
-import random
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from batchgen.cli import report
@@ -21,6 +19,7 @@ from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest
 from batchgen.run import recovery
+from batchgen.run.clock import Clock
 from batchgen.run.failures import Breaker
 from batchgen.run.following import TASKS_FAIL
 from batchgen.run.inventory import Inventory
@@ -44,7 +43,8 @@ async def execute(
     submit_only = creating and args.submit_only
     manifests, problems = await load_manifests(args, out, ledger) if args.paths else ([], [])
     breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
-    pool = Pool(_limits(args, manifests) if creating else Limits(), random.Random(), breaker)
+    clock = Clock()
+    pool = Pool(_limits(args, manifests, clock) if creating else Limits(), clock.rng, breaker)
     recovers = bool(manifests) and args.recover
     inventory = Inventory(ledger)
     doubts = await recovery.doubtful(ledger, manifests, inventory, thoroughly=recovers)
@@ -66,7 +66,14 @@ async def execute(
     steps = None if recovers else await settled()
     if steps or recovers or inventory.found.missing or next(ledger.open_records(), None) is not None:
         runner = await _work(
-            args, (out, end), inventory, account, pool, tally, manifests, settled if steps is None else steps
+            args,
+            (out, end, clock),
+            inventory,
+            account,
+            pool,
+            tally,
+            manifests,
+            settled if steps is None else steps,
         )
         stops, ended = runner.stops, runner.ended is not None
     end.over()
@@ -94,7 +101,7 @@ async def execute(
 
 
 async def _work(
-    args: argparse.Namespace, surface: tuple[Output, End], inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
+    args: argparse.Namespace, around: tuple[Output, End, Clock], inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
     manifests: Sequence[Manifest], steps: Sequence[Step] | Callable[[], Awaitable[Sequence[Step]]],
 ) -> Runner:  # fmt: skip
     """Everything that needs the API, whose client isn't even loaded where there is nothing to do.
@@ -105,8 +112,8 @@ async def _work(
     from batchgen.storage.clip_hosts import ClipHosts
     from batchgen.storage.download import Downloads
 
-    out, ending = surface
-    api = Api(*account, timeout=args.timeout)
+    out, ending, clock = around
+    api = Api(*account, timeout=args.timeout, now=clock.now)
     lend, masked = api.credentials.headers, api.credentials.masked
     downloads = Downloads(
         timeout=args.timeout,
@@ -115,15 +122,18 @@ async def _work(
         masked=masked,
         roots=inventory.roots,
         hosts=ClipHosts(api.url, args.clip_hosts, api.reached),
+        now=clock.now,
     )
     async with api, downloads:
         retry = getattr(args, "retry_wait", None)
         retry = Waits().retry if retry is None else retry
         waits = Waits(args.timeout, args.settle, args.poll_interval, retry, args.clip_timeout)
         ledger = inventory.ledger
-        runner = Runner(inventory, api, downloads, pool, waits, tally)
+        runner = Runner(inventory, api, downloads, pool, waits, tally, clock)
         first = (
-            asyncio.create_task(_recovered(runner, inventory, pool, manifests)) if callable(steps) else None
+            asyncio.create_task(_recovered(runner, inventory, pool, manifests, clock))
+            if callable(steps)
+            else None
         )
 
         def end(reason: BatchgenError) -> None:
@@ -148,9 +158,11 @@ async def _work(
     return runner
 
 
-async def _recovered(runner: Runner, inventory: Inventory, pool: Pool, manifests: Sequence[Manifest]) -> None:
+async def _recovered(
+    runner: Runner, inventory: Inventory, pool: Pool, manifests: Sequence[Manifest], clock: Clock
+) -> None:
     """Adopt what the API has, before anything is planned."""
-    found = await recovery.recover(runner.queries, inventory, jobs_of(manifests))
+    found = await recovery.recover(runner.queries, inventory, jobs_of(manifests), clock.rng)
     if found.missing and not runner.queries.lookups_proven:
         for lane in pool.lanes:
             if lane.asks == math.inf:
@@ -174,9 +186,9 @@ def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
 # -- what they share -----------------------------------------------------------------------------------------------
 
 
-def _limits(args: argparse.Namespace, manifests: Sequence[Manifest]) -> Limits:
+def _limits(args: argparse.Namespace, manifests: Sequence[Manifest], clock: Clock) -> Limits:
     """The run's own limits. Without --concurrency, a manifest that states more than the built-in number gets it."""
     concurrency = args.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
     now = asyncio.get_running_loop().time()
-    deadline = None if args.deadline is None else now + args.deadline - time.time()
+    deadline = None if args.deadline is None else now + args.deadline - clock.now()
     return Limits(concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)

@@ -12,6 +12,7 @@ from batchgen.cli.shared import api_settings, jobs_of, load_manifests, open_ledg
 from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
 from batchgen.run import recovery
+from batchgen.run.clock import Clock
 from batchgen.run.inventory import Inventory
 from batchgen.run.queries import Queries
 
@@ -39,11 +40,17 @@ async def _recover(
         ended.append(reason)
         work.cancel()
 
-    async with Api(*account, timeout=args.timeout) as api:
+    clock = Clock()
+    async with Api(*account, timeout=args.timeout, now=clock.now) as api:
         queries = Queries(
-            ledger, api, timeout=args.timeout, pause=lambda seconds: max(seconds, 1.0), give_up=end
+            ledger,
+            api,
+            timeout=args.timeout,
+            pause=lambda seconds: max(seconds, 1.0),
+            give_up=end,
+            clock=clock,
         )
-        work = asyncio.create_task(recovery.recover(queries, inventory, jobs_of(manifests)))
+        work = asyncio.create_task(recovery.recover(queries, inventory, jobs_of(manifests), clock.rng))
         with ending.graceful(end):
             try:
                 found = await work

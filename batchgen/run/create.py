@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from batchgen.errors import (
 )
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
+from batchgen.run.clock import Clock
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
@@ -45,7 +44,7 @@ class Creator:
 
     def __init__(
         self, ledger: Ledger, api: Api, queries: Queries, pool: Pool, changed: asyncio.Event,
-        line_of: Callable[[Job], Record | None],
+        line_of: Callable[[Job], Record | None], clock: Clock,
     ) -> None:  # fmt: skip
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
         self._ledger, self._api, self._queries, self._pool, self._changed = (
@@ -56,7 +55,7 @@ class Creator:
             changed,
         )
         self._line_of = line_of  # what is told beside the clips of a clip that is lost
-        self._rng = random.Random()
+        self._clock = clock
         self._unclear = 0  # in a row
         self._alone = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
@@ -118,7 +117,7 @@ class Creator:
                 return CreateOutcome(_end(disposition, error), disposition.taken)
             land = self._pool.started
             work.record = await write(self._ledger, record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
-                submitted_at=time.time(),
+                submitted_at=self._clock.now(),
             )  # fmt: skip
             self._unclear = 0
             self._queries.reached()
@@ -158,7 +157,7 @@ class Creator:
                 return None
             if self._pool.closed:
                 return view
-            await asyncio.sleep(backoff(turn, self._rng))
+            await asyncio.sleep(backoff(turn, self._clock.rng))
         # Where lookups don't work and no task is named, nothing can tell.
         return view if named or self._queries.lookups_proven else None
 

@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import logging
 import math
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from batchgen.advice import command
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State, TaskView
+from batchgen.run.clock import Clock
 from batchgen.run.create import tell, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.failures import Cause, cause_of
@@ -38,14 +38,14 @@ TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its fai
 
 
 class Follower:
-    """Follows the tasks of one run. ``stop`` ends all creating; ``clock`` gives Unix seconds."""
+    """Follows the tasks of one run. ``stop`` ends all creating."""
 
     def __init__(
         self, ledger: Ledger, queries: Queries, pool: Pool, waits: Waits, changed: asyncio.Event,
-        stop: Callable[[BatchgenError], None], clock: Callable[[], float], rng: random.Random,
+        stop: Callable[[BatchgenError], None], clock: Clock,
     ) -> None:  # fmt: skip
         self._ledger, self._queries, self._pool, self._waits = ledger, queries, pool, waits
-        self._changed, self._stop, self._clock, self._rng = changed, stop, clock, rng
+        self._changed, self._stop, self._now, self._rng = changed, stop, clock.now, clock.rng
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
@@ -59,7 +59,7 @@ class Follower:
         if kind not in self._kinds:
             self._kinds.add(kind)
             self._lengths.learn(kind, self._ledger.durations(kind))
-        age = max(self._clock() - (record.submitted_at or record.created_at), 0.0)
+        age = max(self._now() - (record.submitted_at or record.created_at), 0.0)
         watch = work.watch = Watch(now() - age)
         absent, seen, failures, empty = 0, now(), 0, 0
         no_url_since: float | None = None  # since when it has succeeded without a clip
@@ -217,8 +217,8 @@ class Follower:
         denials = list(itertools.takewhile(lambda event: event.event == "not_found", history))
         since = denials[-1].at
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
-        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._clock() - since)}"
-        if age < KEPT and (len(denials) < 2 or self._clock() - since < GONE_AFTER):
+        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._now() - since)}"
+        if age < KEPT and (len(denials) < 2 or self._now() - since < GONE_AFTER):
             return Outcome(f"{said}; the next run asks again")
         return Outcome(
             f"{said}: ask the vendor's support for it. Where that can't help,"

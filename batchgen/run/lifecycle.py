@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.models import Brief, Job, Record, State, TaskView
+from batchgen.run.clock import Clock
 from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.failures import EXCUSED, retry_wait
@@ -42,8 +42,7 @@ class Lifecycle:
         pool: Pool,
         waits: Waits,
         give_up: Callable[[BatchgenError], None],
-        clock: Callable[[], float],
-        rng: random.Random,
+        clock: Clock,
     ) -> None:
         ledger = inventory.ledger
         self.ledger, self.pool, self.waits = ledger, pool, waits
@@ -52,16 +51,14 @@ class Lifecycle:
         def pause(seconds: float) -> float:
             return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
 
-        self.queries = Queries(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up)
-        self.creator = Creator(ledger, api, self.queries, pool, self.changed, inventory.line_of)
+        self.queries = Queries(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, clock=clock)
+        self.creator = Creator(ledger, api, self.queries, pool, self.changed, inventory.line_of, clock)
         self._retrieval = Retrieval(
-            ledger, self.queries, downloads, inventory, patience=waits.settle, most=waits.clip
+            ledger, self.queries, downloads, inventory, clock, patience=waits.settle, most=waits.clip
         )
-        self.follower = Follower(
-            ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock, rng
-        )
+        self.follower = Follower(ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock)
         self.following: set[Work] = set()
-        self._rng = rng
+        self._rng = clock.rng
 
     async def run(self, work: Work) -> Outcome:
         """Take a job as far as it goes now.

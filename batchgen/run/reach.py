@@ -29,10 +29,12 @@ logging.addLevelName(NOTICE, "NOTICE")
 
 
 class Reach:
-    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run."""
+    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run; ``now`` gives Unix seconds."""
 
-    def __init__(self, *, timeout: float, give_up: Callable[[BatchgenError], object]) -> None:
-        self._timeout, self._give_up = timeout, give_up
+    def __init__(
+        self, *, timeout: float, give_up: Callable[[BatchgenError], object], now: Callable[[], float]
+    ) -> None:
+        self._timeout, self._give_up, self._now = timeout, give_up, now
         self._since: float | None = None  # loop time; None: it answers
         self._known = False  # it has answered before
         self._reason = ""
@@ -99,7 +101,7 @@ class Reach:
             return
         self._said.add(self._reason)
         ago = asyncio.get_running_loop().time() - self._since
-        since = time.strftime("%H:%M:%S", time.localtime(time.time() - ago))
+        since = time.strftime("%H:%M:%S", time.localtime(self._now() - ago))
         log.log(
             NOTICE, "the API can't be reached since %s, trying on: %s", since, self._reason, extra={"action": "unreachable"}
         )  # fmt: skip

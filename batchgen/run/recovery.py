@@ -59,7 +59,9 @@ async def trusted(ledger: Ledger, manifest: str) -> None:
     await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
-async def recover(queries: Queries, inventory: Inventory, jobs: Iterable[Job]) -> Recovered:
+async def recover(
+    queries: Queries, inventory: Inventory, jobs: Iterable[Job], rng: random.Random
+) -> Recovered:
     """Ask for every job's id, and for its ``~2``, ``~3``, ... while they are found; adopt what the ledger hasn't.
 
     Where none is found, the task is asked for that is named beside the clips, if the job had one that came home.
@@ -70,7 +72,7 @@ async def recover(queries: Queries, inventory: Inventory, jobs: Iterable[Job]) -
     without: list[Job] = []
 
     async def work() -> None:
-        without.extend([job for job in queue if not await _recover_job(queries, inventory, job, result)])
+        without.extend([job for job in queue if not await _recover_job(queries, inventory, job, result, rng)])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -91,7 +93,9 @@ async def recover(queries: Queries, inventory: Inventory, jobs: Iterable[Job]) -
     return result
 
 
-async def _recover_job(queries: Queries, inventory: Inventory, job: Job, result: Recovered) -> bool:
+async def _recover_job(
+    queries: Queries, inventory: Inventory, job: Job, result: Recovered, rng: random.Random
+) -> bool:
     """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
     ledger = inventory.ledger
     name, known = job.external_task_id, False
@@ -100,7 +104,7 @@ async def _recover_job(queries: Queries, inventory: Inventory, job: Job, result:
         record = ledger.record(name)
         known = known or record is not None
         if record is None or record.task_id is None:
-            view = await _patiently(functools.partial(queries.look_up, name), name)
+            view = await _patiently(functools.partial(queries.look_up, name), name, rng)
             if view is None:
                 break
             views[name] = view
@@ -110,7 +114,7 @@ async def _recover_job(queries: Queries, inventory: Inventory, job: Job, result:
         raise EndedEarly(text, kind="unproven")
     line = inventory.line_of(job)
     if line is not None and not views and not known:
-        view = await _patiently(lambda: queries.named(line, job), line.task_id or "")
+        view = await _patiently(lambda: queries.named(line, job), line.task_id or "", rng)
         if view is not None:
             views[job.external_task_id] = view
     changes = {name: _recovered(name, view) for name, view in views.items()}
@@ -146,7 +150,7 @@ def _recovered(name: str, view: TaskView) -> Change:
 
 
 async def _patiently(
-    ask: Callable[[], Coroutine[Any, Any, TaskView | ApiError | None]], name: str
+    ask: Callable[[], Coroutine[Any, Any, TaskView | ApiError | None]], name: str, rng: random.Random
 ) -> TaskView | None:
     """The task of that id; None where the API has none."""
     answer: TaskView | ApiError | None = None
@@ -158,5 +162,5 @@ async def _patiently(
             return None
         if isinstance(answer, AccountStop):
             raise answer
-        await asyncio.sleep(backoff(turn, random.Random()))
+        await asyncio.sleep(backoff(turn, rng))
     raise EndedEarly(f"the API gave no answer about {name}: {answer}; run it again")

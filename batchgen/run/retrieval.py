@@ -10,8 +10,6 @@ import asyncio
 import json
 import logging
 import math
-import random
-import time
 from typing import TYPE_CHECKING, Any
 
 from batchgen.advice import command
@@ -20,6 +18,7 @@ from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
+from batchgen.run.clock import Clock
 from batchgen.run.create import tell, write
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
@@ -50,13 +49,13 @@ class Retrieval:
     """
 
     def __init__(
-        self, ledger: Ledger, queries: Queries, downloads: Downloads, inventory: Inventory,
+        self, ledger: Ledger, queries: Queries, downloads: Downloads, inventory: Inventory, clock: Clock,
         *, patience: float, most: float,
     ) -> None:  # fmt: skip
         self._ledger, self._queries, self._downloads, self._inventory = ledger, queries, downloads, inventory
         self._patience, self._most = patience, most
         self._late = 0  # clips that took too long
-        self._rng = random.Random()
+        self._clock = clock
         self._places = asyncio.Semaphore(DOWNLOADS)
 
     async def bring_home(self, work: Work, record: Record) -> Outcome | None:
@@ -141,13 +140,13 @@ class Retrieval:
     def _wait(self, failed: int, error: DownloadError) -> float:
         """Seconds before the next try: growing, jittered, and as long as the clip's host asks for."""
         wait = backoff(
-            failed - 1, self._rng, first=min(1.0, self._patience / 8), cap=min(30.0, self._patience / 4)
+            failed - 1, self._clock.rng, first=min(1.0, self._patience / 8), cap=min(30.0, self._patience / 4)
         )
         return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
 
     async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> Outcome:
         """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
-        if error.gone and way.asked and (age := _age(record)) > KEPT:
+        if error.gone and way.asked and (age := self._age(record)) > KEPT:
             way.clear()
             if record.video_sha256 is not None:
                 return await self._lost(work, record)
@@ -214,13 +213,13 @@ class Retrieval:
         try:
             view = await self._queries.ask(record.task_id or "")
         except ApiError as error:
-            if isinstance(error, NotFound) and _age(record) > KEPT:
+            if isinstance(error, NotFound) and self._age(record) > KEPT:
                 return await self._lost(work, record)
             text = f"{where}, and can't be asked for now: {error}; the next run asks again, at no cost"
             return Outcome(text, State.SUCCEEDED.value)
         values = addresses(record, view)
         if not values:
-            if _age(record) > KEPT:
+            if self._age(record) > KEPT:
                 return await self._lost(work, record)
             text = f"{where}, and the API gives no address for it now; the next run asks again, at no cost"
             return Outcome(text, State.SUCCEEDED.value)
@@ -229,6 +228,10 @@ class Retrieval:
         )
         tell(logging.INFO, "clip_missing", record, f"{where}: fetched again, at no cost")
         return None
+
+    def _age(self, record: Record) -> float:
+        """Seconds since its task ended, as far as that is known."""
+        return self._clock.now() - (record.finished_at or record.submitted_at or record.created_at)
 
     async def _lost(self, work: Work, record: Record) -> Outcome:
         """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
@@ -320,8 +323,3 @@ def links(record: Record) -> list[ClipLink]:
     parts = json.loads(record.parts) if record.parts else []
     found = [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
     return [ClipLink(part, spelt(url) or url) for part, url in found]
-
-
-def _age(record: Record) -> float:
-    """Seconds since its task ended, as far as that is known."""
-    return time.time() - (record.finished_at or record.submitted_at or record.created_at)

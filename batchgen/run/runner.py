@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, TransitionError
 from batchgen.manifest.wall import to_report
 from batchgen.models import Record, State
+from batchgen.run.clock import Clock
 from batchgen.run.inventory import Inventory
 from batchgen.run.lifecycle import Lifecycle
 from batchgen.run.outcomes import Outcome
@@ -33,16 +32,14 @@ class Runner:
 
     def __init__(
         self, inventory: Inventory, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
-        *, clock: Callable[[], float] = time.time, rng: random.Random | None = None,
+        clock: Clock,
     ) -> None:  # fmt: skip
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
         self._ledger = inventory.ledger
-        self._lifecycle = Lifecycle(
-            inventory, api, downloads, pool, waits, self.end, clock, rng or random.Random()
-        )
+        self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock)
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._leaving = False  # nothing is left but tasks that are not waited for
 

@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import math
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -111,7 +110,7 @@ class Callbacks:
     def _signature(self, name: str, body: bytes) -> dict[str, str]:
         if self._key is None:
             return {}
-        now = str(int(time.time()))
+        now = str(self._account.milliseconds(self._account.now) // 1000)
         mac = hmac.new(self._key, f"{name}.{now}.".encode() + body, hashlib.sha256).digest()
         return {
             "webhook-id": name,

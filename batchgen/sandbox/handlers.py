@@ -28,9 +28,9 @@ _LARGE = 2**20  # bodies from here on are read beside the event loop
 class Api:
     """One account of the API and its handlers. ``base_url`` and ``elsewhere`` are set by whoever serves it."""
 
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], float]) -> None:
         self.config = config
-        self.account = Account(config, clock)
+        self.account = Account(config, clock, now)
         self.journal = Journal(config.journal)
         self.dice = Dice(config.seed, config.faults)
         self._speak = DIALECTS[config.dialect].speak

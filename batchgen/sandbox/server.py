@@ -25,12 +25,18 @@ class Sandbox:
 
     ``journal`` is the truth about what was made. ``elsewhere`` is the base URL of another host (another port)
     that faults point to: it serves clips, and its journal entries show what a client brings along.
-    ``clock`` drives the tasks' lives, in seconds; callbacks wait in real time.
+    ``clock`` drives the tasks' lives, in seconds, and ``now`` says at which Unix time it begins; callbacks wait by the
+    event loop's own.
     """
 
-    def __init__(self, config: Config | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.config = config or Config()
-        self._api = Api(self.config, clock)
+        self._api = Api(self.config, clock, now)
         self._runner: web.AppRunner | None = None
         self._host = ""
         self.account = self._api.account

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,14 +67,17 @@ class Task:
 
 
 class Account:
-    """Everything that one account of the API holds. Times come from ``clock``, in seconds."""
+    """Everything that one account of the API holds. Times come from ``clock``, in seconds.
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+    ``now`` gives Unix seconds, and is asked once: from there on they are counted by ``clock``.
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], float]) -> None:
         self.slots = config.slots
         self._config = config
         self._clock = clock
         self.started = clock()
-        self._epoch = time.time() - self.started
+        self._epoch = now() - self.started
         self._tasks: dict[str, Task] = {}
         self._named: dict[str, Task] = {}  # the newest of each external id
         self._ends: list[tuple[float, str]] = []  # a heap of the running tasks

@@ -43,7 +43,7 @@ class Downloads:
     ``least_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
     ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
     key out of what a host said. ``roots`` are the run's output folders. ``hosts`` knows which hosts are asked at all; by
-    default, those of an API on this machine.
+    default, those of an API on this machine. ``now`` gives Unix seconds.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Downloads:
         masked: Callable[[bytes], bytes] = bytes,
         roots: Roots | None = None,
         hosts: ClipHosts | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._timeout, self._least_speed = timeout, least_speed
         self._largest = largest
         self._lend, self._masked = lend, masked
         self._roots = Roots() if roots is None else roots
         self._hosts = hosts or ClipHosts()
+        self._now = now
         self._straight: aiohttp.ClientSession | None = None
         self._through: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
 
@@ -161,7 +163,7 @@ class Downloads:
                 if status not in WITH_BYTES:
                     transfer.missed()
                     reason = f"the clip's host answered HTTP {status}"
-                    asked = retry_after(headers.get("Retry-After"), answered_at(headers) or time.time())
+                    asked = retry_after(headers.get("Retry-After"), answered_at(headers) or self._now())
                     raise DownloadError(reason, gone=status in GONE, retry_after=asked)
                 transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
                 async for piece in response.content.iter_chunked(PIECE):
