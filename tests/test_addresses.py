@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.http.addresses import LONGEST, MOST, address, clip_links, origin_of, resolve, split
+from batchgen.http.addresses import MAX_CLIPS, MAX_LENGTH, address, clip_links, origin_of, resolve, split
 
 API = "https://api.example.com/gateway/kling/v1/videos/image2video"
 A, B, C = "https://cdn/a.mp4", "https://cdn/b.mp4", "https://cdn/c.mp4"
@@ -40,7 +40,7 @@ FOUND: dict[str, tuple[tuple[object, ...], dict[str, str]]] = {
     "texts": ((A, B), {"": A, "part2": B}),
     "more than anybody makes": (
         tuple({"url": f"{A}?{number}"} for number in range(100)),
-        {"" if number == 0 else f"part{number + 1}": f"{A}?{number}" for number in range(MOST)},
+        {"" if number == 0 else f"part{number + 1}": f"{A}?{number}" for number in range(MAX_CLIPS)},
     ),
     "nothing": ((), {}),
 }
@@ -92,7 +92,7 @@ def test_an_address_is_taken_where_it_can_mean_only_one_thing(text: str, expecte
         *("file:///etc/passwd", "ftp://h/x", "javascript:1", "data:video/mp4;base64,AAAA", "s3://bucket/key"),
         *("http://", "https://[::1", "https://[", "http:/x", "http:x", "https:\\\\cdn\\v", "https://exa mple/v"),
         *("https://cdn:0/v", "https://cdn:99999/v", "https://cdn:x/v", "https://\ud800.example/", "https://c/\ud800"),
-        "https://cdn/" + "x" * LONGEST,
+        "https://cdn/" + "x" * MAX_LENGTH,
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_none(text: str) -> None:

@@ -30,7 +30,7 @@ from batchgen.errors import DownloadError, MaybeAccepted
 from batchgen.http import transport
 from batchgen.models import State
 from batchgen.sandbox.video import clip
-from batchgen.storage.clip_hosts import ClipHosts, Refused, entries
+from batchgen.storage.clip_hosts import ClipHosts, HostRefused, allowed_hosts
 from batchgen.storage.download import Downloads
 from tests.program import ENDS, KEY, Desk, Result
 from tests.test_job_names import record
@@ -280,7 +280,7 @@ class Answers(AbstractResolver):
 
 def test_what_is_connected_to_is_what_was_judged() -> None:
     """A name that is public when it is judged and inside when it is connected to gets one question, and one answer."""
-    hosts = ClipHosts(API, entries("127.0.0.2"))  # which stands for the public internet
+    hosts = ClipHosts(API, allowed_hosts("127.0.0.2"))  # which stands for the public internet
     peers: list[str] = []
     names = Answers(["127.0.0.1", "127.0.0.2", "169.254.169.254"], ["127.0.0.1"], ["127.0.0.2"])
 
@@ -294,10 +294,13 @@ def test_what_is_connected_to_is_what_was_judged() -> None:
     async def scene() -> None:
         server = await asyncio.start_server(play, "0.0.0.0", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, transport.session(resolver=transport.Judged(hosts.among, names)) as session:
+        async with (
+            server,
+            transport.session(resolver=transport.FilteringResolver(hosts.accepted, names)) as session,
+        ):
             async with session.get(f"http://{CDN}:{port}/") as response:
                 assert response.status == 200
-            with pytest.raises(Refused, match=r"it leads to this machine \(127\.0\.0\.1\)"):
+            with pytest.raises(HostRefused, match=r"it leads to this machine \(127\.0\.0\.1\)"):
                 await session.get(f"http://other.{CDN}:{port}/")
             assert len(names.lists) == 1
 

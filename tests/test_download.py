@@ -19,7 +19,7 @@ import pytest
 from batchgen.errors import DownloadError
 from batchgen.http import bodies
 from batchgen.sandbox.video import clip
-from batchgen.storage.download import LEAST_SPEED, Downloads
+from batchgen.storage.download import MIN_SPEED, Downloads
 from batchgen.storage.mp4 import MOST_BOXES
 from batchgen.storage.partfile import PartFile
 from batchgen.storage.roots import Root
@@ -39,9 +39,9 @@ def box(kind: bytes, content: bytes = b"") -> bytes:
 
 
 async def fetch(
-    url: str, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = LEAST_SPEED
+    url: str, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = MIN_SPEED
 ) -> Clip | DownloadError:
-    async with Downloads(timeout=patience, largest=1 << 20, least_speed=speed) as downloads:
+    async with Downloads(timeout=patience, largest=1 << 20, min_speed=speed) as downloads:
         try:
             return await downloads.fetch(url, str(path), root=str(root or path.parent))
         except DownloadError as error:
@@ -49,7 +49,7 @@ async def fetch(
 
 
 def bring(
-    play: Play, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = LEAST_SPEED
+    play: Play, path: Path, *, root: Path | None = None, patience: float = ENDS, speed: float = MIN_SPEED
 ) -> Clip | DownloadError:
     """Fetch a clip from a host that plays this."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchgen.http import networks
 from batchgen.http.networks import kind_of, kind_of_name, literal
-from batchgen.storage.clip_hosts import ClipHosts, Refused, entries
+from batchgen.storage.clip_hosts import ClipHosts, HostRefused, allowed_hosts
 
 API = "https://api.example.com"
 
@@ -97,8 +97,8 @@ def refusal(hosts: ClipHosts, url: str, *found: str, proxied: bool = False) -> s
     try:
         hosts.check(url, proxied=proxied)
         if found:
-            assert hosts.among("cdn.example.com", found)
-    except Refused as reason:
+            assert hosts.accepted("cdn.example.com", found)
+    except HostRefused as reason:
         return str(reason)
     return None
 
@@ -157,7 +157,7 @@ def test_a_host_that_is_inside_of_a_network_by_its_text_is_not_asked(
     assert ("--clip-hosts" in said) == ("it leads to" in said and "metadata" not in said)
     if advised := re.search("`--clip-hosts (.*)` allows it", said):
         (entry,) = shlex.split(advised[1])  # it does what is said of it
-        assert refusal(ClipHosts(API, entries(entry)), url, proxied=proxied) in (
+        assert refusal(ClipHosts(API, allowed_hosts(entry)), url, proxied=proxied) in (
             None,
             "no host has such a name",
         )
@@ -180,7 +180,7 @@ def test_a_name_is_judged_by_what_it_resolves_to(kinds: list[str]) -> None:
 
 def test_one_public_address_is_enough_and_the_others_are_never_connected_to() -> None:
     found = ["10.0.0.7", "8.8.8.8", "::1", "2606:4700::1111", "169.254.169.254", "fe80::1%2"]
-    assert ClipHosts(API).among("cdn.example.com", found) == ["8.8.8.8", "2606:4700::1111"]
+    assert ClipHosts(API).accepted("cdn.example.com", found) == ["8.8.8.8", "2606:4700::1111"]
 
 
 def test_plain_http_is_taken_where_the_api_is_at_plain_http_or_somebody_says_so() -> None:
@@ -189,10 +189,10 @@ def test_plain_http_is_taken_where_the_api_is_at_plain_http_or_somebody_says_so(
     assert said is not None
     assert "`--clip-hosts http://cdn.example.com`" in said
     assert refusal(ClipHosts("http://127.0.0.1:9"), url) is None
-    assert refusal(ClipHosts(API, entries("http://cdn.example.com")), url, "8.8.8.8") is None
-    assert refusal(ClipHosts(API, entries("http://.example.com")), url, "8.8.8.8") is None
-    assert refusal(ClipHosts(API, entries("cdn.example.com")), url) is not None
-    assert refusal(ClipHosts(API, entries("http://other.example.com")), url) is not None
+    assert refusal(ClipHosts(API, allowed_hosts("http://cdn.example.com")), url, "8.8.8.8") is None
+    assert refusal(ClipHosts(API, allowed_hosts("http://.example.com")), url, "8.8.8.8") is None
+    assert refusal(ClipHosts(API, allowed_hosts("cdn.example.com")), url) is not None
+    assert refusal(ClipHosts(API, allowed_hosts("http://other.example.com")), url) is not None
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_was_not_reached_at_first_counts_as_soon_as_it_is() -> None:
 def test_a_host_that_somebody_names_is_asked_and_no_other(
     allowed: str, url: str, found: str, asked: bool
 ) -> None:
-    said = refusal(ClipHosts(API, entries(allowed)), url, *filter(None, [found]))
+    said = refusal(ClipHosts(API, allowed_hosts(allowed)), url, *filter(None, [found]))
     assert (said is None) is asked
 
 
@@ -292,7 +292,7 @@ def test_a_host_that_somebody_names_is_asked_and_no_other(
 )
 def test_what_names_no_host_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="write HOST") as caught:
-        entries(text)
+        allowed_hosts(text)
     assert "pw" not in str(caught.value)
 
 

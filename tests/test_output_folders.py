@@ -292,7 +292,7 @@ def test_a_file_that_was_put_in_the_place_of_what_a_night_left_is_not_written_to
     os.link(precious, out / "a.mp4.part")
     part = PartFile(str(out / "a.mp4"), Root(str(out)), Kept(100, "0" * 64, {}))
     with part.opened():
-        assert list(part.proving()) == []
+        assert list(part.verify_kept()) == []
         assert part.size == 0
         part.write(b"a clip")
         part.sync()

@@ -17,7 +17,7 @@ from batchgen.cli import options
 from batchgen.run.retrieval import DOWNLOADS
 from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
-from batchgen.storage.download import LEAST_SPEED
+from batchgen.storage.download import MIN_SPEED
 from tests.program import Desk, until
 from tests.test_retrieval import Host, against, files, fresh, jobs
 from tests.wire import Heard, answer, request
@@ -116,9 +116,9 @@ def test_a_slow_clip_is_left_names_the_option_and_is_gone_on_with_the_next_night
 
 def test_the_limits_are_what_is_written_of_them() -> None:
     args = options.parser().parse_args(["collect"])
-    assert args.min_speed == LEAST_SPEED
+    assert args.min_speed == MIN_SPEED
     assert args.clip_timeout == Waits().clip
-    assert 1_000_000 / DOWNLOADS > 15 * LEAST_SPEED  # a studio's line, shared
+    assert 1_000_000 / DOWNLOADS > 15 * MIN_SPEED  # a studio's line, shared
     assert 2_000_000 / 8 / DOWNLOADS * Waits().clip > 200e6
 
 

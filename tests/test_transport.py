@@ -101,13 +101,13 @@ def test_a_request_goes_the_way_that_the_environment_says(
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    proxy = transport.way(url)["proxy"]
+    proxy = transport.route(url)["proxy"]
     assert (None if proxy is None else str(proxy).rstrip("/")) == through
 
 
 def test_a_proxys_user_and_password_stand_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://us%40er:p%3Ass@p:3128")
-    way = transport.way("https://api.example.com")
+    way = transport.route("https://api.example.com")
     assert str(way["proxy"]) == "http://p:3128"
     assert way["proxy_headers"] == {"Authorization": "Basic " + base64.b64encode(b"us@er:p:ss").decode()}
 

@@ -33,14 +33,14 @@ from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
 from batchgen.http import transport
 from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
-from batchgen.http.transport import Patience
+from batchgen.http.transport import ProgressTimeout
 from batchgen.models import ImageFile, TaskView
 from batchgen.request.body import Body, fetch
 
 PATH = "/kling/v1/videos/image2video"
-LARGEST_ANSWER = 1 << 20  # bytes; real answers have a few hundred
-UNSENT = 1 << 17  # bytes of a body that wait in the system to be sent
-TURNS = 3  # of the loop, in which it reads what has arrived
+MAX_ANSWER = 1 << 20  # bytes; real answers have a few hundred
+SEND_BUFFER = 1 << 17  # bytes of a body that wait in the system to be sent
+DRAIN_TURNS = 3  # of the loop, in which it reads what has arrived
 
 
 class _Upload(Payload):
@@ -59,17 +59,17 @@ class _Upload(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         connection = _connection(writer)
-        _hold_little(connection)
+        _limit_send_buffer(connection)
         pieces = self._body.pieces()
         slices = _slices(pieces)
         try:
             held = next(slices)
             for following in slices:
-                await _heard(connection)
+                await _drain_early_response(connection)
                 await writer.write(held)
                 self._moved()
                 held = following
-            await _heard(connection)
+            await _drain_early_response(connection)
         except ImageError as error:
             self.failure = error
             raise
@@ -80,7 +80,7 @@ class _Upload(Payload):
         self._moved()
 
 
-async def _aside(work: Callable[[], None]) -> None:
+async def _in_daemon_thread(work: Callable[[], None]) -> None:
     """Do it in a thread of its own, which may hang for ever: the program ends without it.
 
     It may raise OSError and ImageError.
@@ -104,8 +104,8 @@ def _slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
     """The same bytes, cut small: each that goes out is progress."""
     for piece in pieces:
         view = memoryview(piece)
-        for start in range(0, len(view), UNSENT):
-            yield view[start : start + UNSENT]
+        for start in range(0, len(view), SEND_BUFFER):
+            yield view[start : start + SEND_BUFFER]
 
 
 def _connection(writer: AbstractStreamWriter) -> socket.socket | None:
@@ -113,23 +113,23 @@ def _connection(writer: AbstractStreamWriter) -> socket.socket | None:
     return transport.get_extra_info("socket") if transport is not None else None
 
 
-async def _heard(connection: socket.socket | None) -> None:
+async def _drain_early_response(connection: socket.socket | None) -> None:
     """Let an early answer be read, which is lost where the other side hangs up with it and we write on."""
     if connection is None or connection.fileno() < 0:
         return
     arrived = select.poll()
     arrived.register(connection.fileno(), select.POLLIN)
-    for _ in range(TURNS):
+    for _ in range(DRAIN_TURNS):
         if not arrived.poll(0):
             return
         await asyncio.sleep(0)
 
 
-def _hold_little(connection: socket.socket | None) -> None:
+def _limit_send_buffer(connection: socket.socket | None) -> None:
     """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
     if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
         with contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_BUFFER)
 
 
 class Api:
@@ -141,7 +141,7 @@ class Api:
         self.url = origin(base_url) + PATH
         self.credentials = Credentials(self.url, key)
         self.reached: set[str] = set()  # addresses at which the API has been reached
-        self._way = transport.way(self.url)
+        self._route = transport.route(self.url)
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Accept": "application/json",
@@ -151,9 +151,9 @@ class Api:
         self._timeout, self._now = timeout, now
         self._for_creates: aiohttp.ClientSession | None = None
         self._for_queries: aiohttp.ClientSession | None = None
-        self._creates: dict[Patience, _Upload] = {}
-        self._hurry = math.inf  # loop time after which no create is sent any more
-        self._answers = 0.0  # seconds after that for the answers of those that were sent
+        self._in_flight: dict[ProgressTimeout, _Upload] = {}
+        self._send_until = math.inf  # loop time after which no create is sent any more
+        self._answer_seconds = 0.0  # seconds after that for the answers of those that were sent
 
     async def __aenter__(self) -> Self:
         # Each create has a connection of its own: on a shared one, a stray answer to an earlier request would be
@@ -175,19 +175,19 @@ class Api:
         They end as NeverSent or MaybeAccepted. Of several calls, the one that ends first holds.
         """
         now = asyncio.get_running_loop().time()
-        if now + seconds + answers < self._hurry + self._answers:
-            self._hurry, self._answers = now + seconds, answers
-        for progress in self._creates:
-            self._postpone(progress)
+        if now + seconds + answers < self._send_until + self._answer_seconds:
+            self._send_until, self._answer_seconds = now + seconds, answers
+        for progress in self._in_flight:
+            self._renew(progress)
 
     @property
-    def _hurried(self) -> bool:
-        return asyncio.get_running_loop().time() >= self._hurry
+    def _past_deadline(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._send_until
 
-    def _postpone(self, progress: Patience) -> None:
+    def _renew(self, progress: ProgressTimeout) -> None:
         """Something moved: wait for the next thing from now on."""
-        sent = self._creates[progress].complete
-        progress.renew(self._hurry + (self._answers if sent else 0.0))
+        sent = self._in_flight[progress].complete
+        progress.renew(self._send_until + (self._answer_seconds if sent else 0.0))
 
     async def create(self, fields: Mapping[str, Any]) -> Accepted:
         """Send one create. ``fields`` is the request with its ``external_task_id``; images may be files.
@@ -195,29 +195,29 @@ class Api:
         Raises NeverSent, MaybeAccepted, ImageError (a file can't be read or isn't what was checked; nothing was
         accepted), or what :func:`responses.read_create` makes of a refusal. A request that holds the key is an ImageError.
         """
-        progress = Patience(self._timeout)
+        progress = ProgressTimeout(self._timeout)
         cause: BaseException | None = None
         body = Body(fields)
         if any(self.credentials.mask.holds(text.rstrip("=")) for text in body.texts()):
             raise ImageError("the request holds the API key, so it is not sent; take it out of the job")
-        upload = _Upload(body, partial(self._postpone, progress))
+        upload = _Upload(body, partial(self._renew, progress))
         reading: ImageFile | None = None
         try:
             async with progress:
-                self._creates[progress] = upload
-                self._postpone(progress)
+                self._in_flight[progress] = upload
+                self._renew(progress)
                 try:
                     for reading in body.files:
-                        await _aside(partial(fetch, reading, self.credentials.secret))
+                        await _in_daemon_thread(partial(fetch, reading, self.credentials.secret))
                     reading = None
                     answer = await self._ask(self._for_creates, "POST", self.url, upload)
                 finally:
-                    del self._creates[progress]
+                    del self._in_flight[progress]
             return read_create(answer, str(fields["external_task_id"]))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error, sent=upload.complete)}")
             cause = error
-            if reading is not None and isinstance(error, TimeoutError) and not self._hurried:
+            if reading is not None and isinstance(error, TimeoutError) and not self._past_deadline:
                 said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
                 upload.failure = ImageError(f"{reading.path}: {said}")
         except MaybeAccepted as error:
@@ -233,7 +233,7 @@ class Api:
     async def query(self, asked: str) -> TaskView:
         """Ask for a task by its task id or ``external_task_id``. Raises what :func:`responses.read_query` does."""
         try:
-            async with Patience(self._timeout):
+            async with ProgressTimeout(self._timeout):
                 answer = await self._ask(
                     self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
                 )
@@ -254,13 +254,13 @@ class Api:
             data=upload,
             headers=self._headers,
             allow_redirects=False,
-            **self._way,
+            **self._route,
         ) as response:
             body, complete = b"", True
             try:
                 async for piece in response.content.iter_any():
                     body += piece
-                    if len(body) > LARGEST_ANSWER:
+                    if len(body) > MAX_ANSWER:
                         complete = False
                         break
             except aiohttp.ClientPayloadError:
@@ -268,7 +268,7 @@ class Api:
             if not complete:
                 response.close()
             elif packing := response.headers.get("Content-Encoding"):  # although nobody asked for it
-                plain = unpacked(body, packing, largest=LARGEST_ANSWER)
+                plain = unpacked(body, packing, largest=MAX_ANSWER)
                 body, complete = (body, False) if plain is None else (plain, True)
             location = response.headers.get("Location", "")
             return Answer(
@@ -284,8 +284,8 @@ class Api:
         """What went wrong on the wire, in a line; ``sent``: the request was out by then."""
         if isinstance(error, TimeoutError):
             slow = "none came whole within" if sent else "nothing moved for"
-            return "the run was ended" if self._hurried else f"{slow} {self._timeout:g} s"
-        return self.credentials.mask(transport.fault(error, self._way["proxy"]))
+            return "the run was ended" if self._past_deadline else f"{slow} {self._timeout:g} s"
+        return self.credentials.mask(transport.fault(error, self._route["proxy"]))
 
     def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
         """The error of a request that did not get through, with what a person has to put right, if anything."""

@@ -65,24 +65,26 @@ class _Envelope(NamedTuple):
 def read_create(answer: Answer, external_task_id: str) -> Accepted:
     """The task that a create made. Raises the :class:`ApiError` that says what to do instead."""
     document = _document(answer)
-    told = _envelope(document)
+    envelope = _envelope(document)
     task = shapes.task_in(document)
-    if answer.status < 400 and (told.code == 0 or (told.code is None and shapes.is_task(task, document))):
+    if answer.status < 400 and (
+        envelope.code == 0 or (envelope.code is None and shapes.is_task(task, document))
+    ):
         task_id = next(shapes.ids_of(task), None)
         theirs = shapes.external_id(task)
         if theirs and theirs != external_task_id:
             raise MaybeAccepted(
                 f"accepted, but for somebody else's external_task_id {fields.short(theirs)}",
-                request_id=told.request_id,
+                request_id=envelope.request_id,
             )
         if task_id is None:
             raise MaybeAccepted(
                 f"accepted without a usable task id ({fields.short(json.dumps(task.get('task_id')))})",
                 code=0,
-                request_id=told.request_id,
+                request_id=envelope.request_id,
             )
-        return Accepted(task_id, told.request_id)
-    _refuse(answer, told, certain=next(shapes.ids_of(task), None) is None)
+        return Accepted(task_id, envelope.request_id)
+    _refuse(answer, envelope, certain=next(shapes.ids_of(task), None) is None)
 
 
 def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
@@ -92,14 +94,16 @@ def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
     about the task (ask again later).
     """
     document = _document(answer)
-    told = _envelope(document)
+    envelope = _envelope(document)
     task = shapes.task_in(document)
-    if answer.status < 400 and (told.code == 0 or ("code" not in document and shapes.is_task(task, None))):
-        return shapes.view(task, asked, told.request_id, base)
-    if _denies(answer, told, asked):
-        raise NotFound(told.message or "no such task", code=told.code, request_id=told.request_id)
+    if answer.status < 400 and (
+        envelope.code == 0 or ("code" not in document and shapes.is_task(task, None))
+    ):
+        return shapes.view(task, asked, envelope.request_id, base)
+    if _denies(answer, envelope, asked):
+        raise NotFound(envelope.message or "no such task", code=envelope.code, request_id=envelope.request_id)
     try:
-        _refuse(answer, told)
+        _refuse(answer, envelope)
     except (Throttled, AccountStop):
         raise
     except ApiError as error:
@@ -112,29 +116,33 @@ def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
         ) from None
 
 
-def _denies(answer: Answer, told: _Envelope, asked: str) -> bool:
+def _denies(answer: Answer, envelope: _Envelope, asked: str) -> bool:
     """Whether an answer to a query says that there is no such task: a page, a path or a model that isn't there doesn't."""
-    if codes.about_something_else(told.message.replace(asked, " ")):
+    if codes.about_something_else(envelope.message.replace(asked, " ")):
         return False
-    if told.code == 1203 or (isinstance(told.code, str) and told.code in codes.NO_TASK_WORDS):
+    if envelope.code == 1203 or (isinstance(envelope.code, str) and envelope.code in codes.NO_TASK_WORDS):
         return True
     statuses = {
         answer.status,
-        told.code if isinstance(told.code, int) and told.code >= 100 else answer.status,
+        envelope.code if isinstance(envelope.code, int) and envelope.code >= 100 else answer.status,
     }
-    return statuses <= codes.NO_TASK_STATUSES and told.code != 0 and codes.denies_task(told.message, asked)
+    return (
+        statuses <= codes.NO_TASK_STATUSES
+        and envelope.code != 0
+        and codes.denies_task(envelope.message, asked)
+    )
 
 
 # -- what was refused, and what nobody can tell --------------------------------------------------------------------
 
 
-def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoReturn:
+def _refuse(answer: Answer, envelope: _Envelope, *, certain: bool = True) -> NoReturn:
     """Raise what an answer that is no success means for a create. ``certain``: it names no task all the same."""
-    status, code, message = answer.status, told.code, told.message
+    status, code, message = answer.status, envelope.code, envelope.message
     if isinstance(code, int) and 100 <= code < 600:  # a gateway's: an HTTP status in the body
         status, code = (code if status < 400 else status), None
     kind: type[ApiError]
-    meaning = _meaning(code, message, told.kind, status) if certain else None
+    meaning = _meaning(code, message, envelope.kind, status) if certain else None
     cause, text = "internal", message or _first_line(answer)
     if meaning is not None:
         kind, words, cause = meaning
@@ -151,7 +159,7 @@ def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoRetur
         kind, cause = UnknownCode, "unclear"
     elif 400 <= status < 500 and not isinstance(code, int):
         kind, cause = STATUSES.get(status, (UnknownCode, "unclear"))
-        if not told.shaped:
+        if not envelope.shaped:
             kind, cause = PAGES.get(status, (kind, cause))
             if cause in ("key", "permission") and answer.body.lstrip().startswith(b"<"):
                 cause = "blocked"
@@ -159,12 +167,12 @@ def _refuse(answer: Answer, told: _Envelope, *, certain: bool = True) -> NoRetur
         kind = MaybeAccepted
         if not code:
             text = f"an answer that can't be read: {_first_line(answer)}"
-    if kind is MaybeAccepted and not told.shaped:
+    if kind is MaybeAccepted and not envelope.shaped:
         cause = "page"
     raise kind(
         text[:1000],
-        code=told.code if code is not None else f"HTTP {status}",
-        request_id=told.request_id,
+        code=envelope.code if code is not None else f"HTTP {status}",
+        request_id=envelope.request_id,
         retry_after=retry_after(answer.retry_after, answer.date),
         kind=cause,
     )
@@ -206,14 +214,19 @@ def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
         ),
         "",
     )
-    request_id = fields.told(document.get("request_id"), 200) or fields.told(inner.get("request_id"), 200)
+    request_id = fields.bounded_line(document.get("request_id"), 200) or fields.bounded_line(
+        inner.get("request_id"), 200
+    )
     if nested and code != 0 and said.lstrip().startswith("{"):
         upstream = _envelope(_parsed(said), nested=False)
         if isinstance(upstream.code, int) and upstream.code in CODES and upstream.code != 0:
             return upstream._replace(request_id=upstream.request_id or request_id)
     kind = inner.get("type")
     return _Envelope(
-        code, fields.told(said) or "", request_id, codes.word(kind[:100]) if isinstance(kind, str) else ""
+        code,
+        fields.bounded_line(said) or "",
+        request_id,
+        codes.word(kind[:100]) if isinstance(kind, str) else "",
     )
 
 

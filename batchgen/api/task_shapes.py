@@ -46,7 +46,11 @@ def external_id(task: Mapping[str, Any]) -> str | None:
 
 def status_of(task: Mapping[str, Any]) -> str:
     """The word for where it stands, as it came, or empty."""
-    return fields.told(task.get("task_status"), 100) or fields.told(task.get("status"), 100) or ""
+    return (
+        fields.bounded_line(task.get("task_status"), 100)
+        or fields.bounded_line(task.get("status"), 100)
+        or ""
+    )
 
 
 def view(task: Mapping[str, Any], asked: str, request_id: str | None, base: str) -> TaskView:
@@ -68,7 +72,7 @@ def view(task: Mapping[str, Any], asked: str, request_id: str | None, base: str)
         created_at=_first_moment(task, "created_at", "submit_time"),
         updated_at=_first_moment(task, "completed_at", "finish_time", "updated_at"),
         clips=clips,
-        units_charged=fields.told(str(units), 50) if isinstance(units, str | int | float) else None,
+        units_charged=fields.bounded_line(str(units), 50) if isinstance(units, str | int | float) else None,
         request_id=request_id,
     )
 
@@ -84,7 +88,7 @@ def _reason(task: Mapping[str, Any]) -> str:
         task.get("task_status_msg"), error, fields.mapping(error).get("message"), task.get("fail_reason"), task.get("reason"),
         task.get("message"),
     )  # fmt: skip
-    return next(filter(None, map(fields.told, told)), "")
+    return next(filter(None, map(fields.bounded_line, told)), "")
 
 
 def _clips(task: Mapping[str, Any], base: str) -> tuple[ClipLink, ...]:

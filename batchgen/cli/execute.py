@@ -117,7 +117,7 @@ async def _work(
     lend, masked = api.credentials.headers, api.credentials.masked
     downloads = Downloads(
         timeout=args.timeout,
-        least_speed=args.min_speed,
+        min_speed=args.min_speed,
         lend=lend,
         masked=masked,
         roots=inventory.roots,

@@ -12,7 +12,7 @@ from batchgen import __version__
 from batchgen.cli import quantities
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
-from batchgen.storage.clip_hosts import Entry, entries
+from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 
 _RAW = argparse.RawDescriptionHelpFormatter
 
@@ -112,9 +112,9 @@ def _task_id(text: str) -> str:
     return text
 
 
-def _clip_hosts(text: str) -> tuple[Entry, ...]:
+def _clip_hosts(text: str) -> tuple[AllowedHost, ...]:
     try:
-        return entries(text)
+        return allowed_hosts(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 
 from batchgen.errors import UsageError
-from batchgen.storage.clip_hosts import Entry, entries
+from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
@@ -37,11 +37,11 @@ def base_url(flag: str | None, environ: Mapping[str, str]) -> str:
     return flag or environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
 
 
-def clip_hosts(flag: tuple[Entry, ...] | None, environ: Mapping[str, str]) -> tuple[Entry, ...]:
+def clip_hosts(flag: tuple[AllowedHost, ...] | None, environ: Mapping[str, str]) -> tuple[AllowedHost, ...]:
     """The hosts that clips may come from besides public ones over https: ``--clip-hosts``, or ``BATCHGEN_CLIP_HOSTS``."""
     if flag is not None:
         return flag
     try:
-        return entries(environ.get(CLIP_HOSTS_VARIABLE) or "")
+        return allowed_hosts(environ.get(CLIP_HOSTS_VARIABLE) or "")
     except ValueError as error:
         raise UsageError(f"{CLIP_HOSTS_VARIABLE}: {error}") from None

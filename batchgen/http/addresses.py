@@ -13,8 +13,8 @@ from typing import Any
 
 from batchgen.models import ClipLink
 
-LONGEST = 8192  # characters of an address
-MOST = 16  # whole entries of a task's result; the API makes one, or a few
+MAX_LENGTH = 8192  # characters of an address
+MAX_CLIPS = 16  # whole entries of a task's result; the API makes one, or a few
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE | re.DOTALL)
@@ -36,7 +36,7 @@ def clip_links(result: Mapping[str, Any], base: str = "") -> tuple[ClipLink, ...
     number = 0
     for plain, marked in (_entry(entry, base) for entry in entries):
         clip = plain or marked
-        if clip is None or clip in seen or number == MOST:
+        if clip is None or clip in seen or number == MAX_CLIPS:
             continue
         number += 1
         part = "" if number == 1 else f"part{number}"
@@ -53,7 +53,7 @@ def address(given: object, base: str = "") -> str | None:
     if not isinstance(given, str):
         return None
     text = re.sub("[\t\r\n]", "", given.strip(" \t\r\n\f\v\ufeff"))  # as browsers do
-    if not text or len(text) > LONGEST:
+    if not text or len(text) > MAX_LENGTH:
         return None
     if not _SCHEME.match(text):
         if not base or not _RELATIVE.fullmatch(text):

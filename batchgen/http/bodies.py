@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 WINDOW = 1 << 20  # bytes that a packed piece is unpacked by at once
-LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
+MAX_RETRY_AFTER = 3600.0  # seconds that a Retry-After may ask for
 
 #: Names of digests, as headers spell them, in small letters.
 ALGORITHMS: Mapping[str, str] = {
@@ -29,7 +29,7 @@ ALGORITHMS: Mapping[str, str] = {
     "sha-512": "sha512",
 }
 #: What is named to people as it is told.
-KINDS = frozenset(
+KNOWN_TYPES = frozenset(
     {
         *(
             "text/html",
@@ -42,7 +42,7 @@ KINDS = frozenset(
         *("image/jpeg", "image/png", "image/webp", "video/mp4"),
     }
 )
-PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
+KNOWN_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
 _RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 _PAIR = re.compile(r'\s*([A-Za-z0-9-]+)=:?"?([A-Za-z0-9+/_-]+=*)"?:?\s*')
 
@@ -108,12 +108,12 @@ def retry_after(value: str | None, now: float) -> float | None:
     if not value:
         return None
     if re.fullmatch(r"\d{1,9}(\.\d+)?", value.strip()):
-        return min(float(value), LONGEST_WAIT)
+        return min(float(value), MAX_RETRY_AFTER)
     try:
         wait = parsedate_to_datetime(value).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return min(max(wait, 0.0), LONGEST_WAIT)
+    return min(max(wait, 0.0), MAX_RETRY_AFTER)
 
 
 def answered_at(headers: Mapping[str, str]) -> float | None:
@@ -124,16 +124,16 @@ def answered_at(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def kind(headers: Mapping[str, str]) -> str:
+def content_type(headers: Mapping[str, str]) -> str:
     """A body's type for people, in brackets: one that is known, or nothing. A stranger's own words are never shown."""
     told = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return f" ({told})" if told in KINDS else ""
+    return f" ({told})" if told in KNOWN_TYPES else ""
 
 
 def packing(headers: Mapping[str, str]) -> str:
     """How a body is said to be packed, for people; empty where it isn't."""
     told = headers.get("Content-Encoding", "").strip().lower()
-    return told and (f"as {told}" if told in PACKINGS else "in a way that nobody knows")
+    return told and (f"as {told}" if told in KNOWN_ENCODINGS else "in a way that nobody knows")
 
 
 def unpacked(body: bytes, packing: str, *, largest: int) -> bytes | None:

@@ -28,7 +28,7 @@ def text(value: object) -> str | None:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def told(value: object, longest: int = 1000) -> str | None:
+def bounded_line(value: object, longest: int = 1000) -> str | None:
     """What the API tells people, on one line and bounded."""
     return in_a_line((text(value) or "")[: 4 * longest])[:longest] or None
 

@@ -30,20 +30,20 @@ from batchgen.escapes import excerpt
 from batchgen.http.endpoint import is_loopback
 
 CERT_EXPIRED = {9, 10}  # OpenSSL's verify codes: not valid yet, no longer valid
-STOOD_STILL = 1.0  # seconds that the loop comes late where this process was kept from its work
+STALL_SECONDS = 1.0  # seconds that the loop comes late where this process was kept from its work
 
 
-class Way(TypedDict):
+class Route(TypedDict):
     """What a request is given besides its URL; both None where it goes straight."""
 
     proxy: URL | None
     proxy_headers: dict[str, str] | None
 
 
-STRAIGHT = Way(proxy=None, proxy_headers=None)
+DIRECT = Route(proxy=None, proxy_headers=None)
 
 
-class Patience:
+class ProgressTimeout:
     """Raises TimeoutError where ``seconds`` pass in it without :meth:`renew`, or where the last moment has come.
 
     Where this process itself stood still, behind a disk that didn't answer or on a machine that slept, they begin once
@@ -54,7 +54,7 @@ class Patience:
         self._seconds, self._last = seconds, math.inf
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
-        self._longer = False  # it has begun once more: a flood may keep a process from its work for ever
+        self._extended = False  # it has begun once more: a flood may keep a process from its work for ever
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -75,7 +75,7 @@ class Patience:
 
     def renew(self, last: float = math.inf) -> None:
         """Wait anew from now on, until the moment ``last`` of the loop's clock at most."""
-        self._last, self._longer = last, False
+        self._last, self._extended = last, False
         self._wait(min(asyncio.get_running_loop().time() + self._seconds, last))
 
     def _wait(self, until: float) -> None:
@@ -83,33 +83,33 @@ class Patience:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(until, self._over, until)
+        self._timer = asyncio.get_running_loop().call_at(until, self._on_timer, until)
 
-    def _over(self, due: float) -> None:
+    def _on_timer(self, due: float) -> None:
         now = asyncio.get_running_loop().time()
-        if now - due > STOOD_STILL and not self._longer:
-            self._longer = True
-            self._wait(max(min(now + self._seconds, self._last), now + STOOD_STILL))
+        if now - due > STALL_SECONDS and not self._extended:
+            self._extended = True
+            self._wait(max(min(now + self._seconds, self._last), now + STALL_SECONDS))
         else:
             self._timeout.reschedule(now)
 
 
-class Judged(AbstractResolver):
-    """Resolves names to those of their addresses that ``among`` takes: what is connected to is what was judged.
+class FilteringResolver(AbstractResolver):
+    """Resolves names to those of their addresses that ``accept`` takes: what is connected to is what was judged.
 
-    ``among`` gets a host and its addresses, and may raise.
+    ``accept`` gets a host and its addresses, and may raise.
     """
 
     def __init__(
-        self, among: Callable[[str, Sequence[str]], Sequence[str]], inner: AbstractResolver | None = None
+        self, accept: Callable[[str, Sequence[str]], Sequence[str]], inner: AbstractResolver | None = None
     ) -> None:
-        self._among, self._inner = among, inner or aiohttp.ThreadedResolver()
+        self._accept, self._inner = accept, inner or aiohttp.ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
-        taken = self._among(host, [one["host"] for one in found])
+        taken = self._accept(host, [one["host"] for one in found])
         return [one for one in found if one["host"] in taken]
 
     async def close(self) -> None:
@@ -164,17 +164,17 @@ def session(
     )
 
 
-def way(url: str) -> Way:
+def route(url: str) -> Route:
     """How a request for ``url`` goes. Plain HTTP on this machine never leaves it. Raises UsageError."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http" and is_loopback(host):
-        return STRAIGHT
+        return DIRECT
     proxies = getproxies_environment()
     given = proxies.get(parts.scheme) or proxies.get("all")
     if not given or _bypassed(host, parts.netloc.rpartition("@")[2], proxies):
-        return STRAIGHT
-    return _through(given, parts.scheme)
+        return DIRECT
+    return _via_proxy(given, parts.scheme)
 
 
 def certificate_fault(error: BaseException) -> tuple[str, str] | None:
@@ -238,7 +238,7 @@ def _bypassed(host: str, netloc: str, proxies: dict[str, str]) -> bool:
     return False
 
 
-def _through(given: str, scheme: str) -> Way:
+def _via_proxy(given: str, scheme: str) -> Route:
     try:
         parts = urlsplit(given if "://" in given else f"http://{given}")
         host, port = parts.hostname or "", parts.port
@@ -262,4 +262,4 @@ def _through(given: str, scheme: str) -> Way:
         user, password = unquote(parts.username), unquote(parts.password or "")
         headers = {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
     port = port or (443 if parts.scheme == "https" else 80)
-    return Way(proxy=URL.build(scheme=parts.scheme, host=host, port=port), proxy_headers=headers)
+    return Route(proxy=URL.build(scheme=parts.scheme, host=host, port=port), proxy_headers=headers)

@@ -16,7 +16,7 @@ from batchgen.http import networks
 from batchgen.http.addresses import origin_of
 from batchgen.http.networks import Kind
 
-LONGEST_NAME = 253  # characters of a host
+MAX_HOST = 253  # characters of a host
 
 _NAME = re.compile(r"\.?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ENTRY = re.compile(
@@ -24,11 +24,11 @@ _ENTRY = re.compile(
 )
 
 
-class Refused(Exception):
+class HostRefused(Exception):
     """A host that is not asked; the text says why and what whoever trusts it can do."""
 
 
-class Entry(NamedTuple):
+class AllowedHost(NamedTuple):
     """One entry of ``--clip-hosts``: a name, the end of names where it begins with a dot, or a network.
 
     ``plain``: without TLS as well.
@@ -46,18 +46,20 @@ class Entry(NamedTuple):
         return host == self.name or (self.name.startswith(".") and host.endswith(self.name))
 
 
-def entries(text: str) -> tuple[Entry, ...]:
+def allowed_hosts(text: str) -> tuple[AllowedHost, ...]:
     """What ``--clip-hosts`` names, separated by commas or spaces. Raises ValueError."""
-    return tuple(map(_entry, re.split(r"[,\s]+", text.strip(", \t\n")))) if text.strip(", \t\n") else ()
+    return (
+        tuple(map(_allowed_host, re.split(r"[,\s]+", text.strip(", \t\n")))) if text.strip(", \t\n") else ()
+    )
 
 
-def _entry(text: str) -> Entry:
+def _allowed_host(text: str) -> AllowedHost:
     match = _ENTRY.fullmatch(text)
     scheme, host, bits = match.groups() if match else (None, "", None)
     plain, host = (scheme or "").lower() == "http", host.strip("[]")
     if match and (bits or networks.literal(host) is not None):
         try:
-            return Entry("", ipaddress.ip_network(f"{host}{bits or ''}", strict=False), plain)
+            return AllowedHost("", ipaddress.ip_network(f"{host}{bits or ''}", strict=False), plain)
         except ValueError:
             host = ""
     if not host.isascii():
@@ -70,7 +72,7 @@ def _entry(text: str) -> Entry:
         raise ValueError(
             f"{said} is no host; write HOST, .DOMAIN, ADDRESS, NETWORK/BITS, or http://HOST for one without TLS"
         )
-    return Entry(host.lower().rstrip("."), None, plain)
+    return AllowedHost(host.lower().rstrip("."), None, plain)
 
 
 class ClipHosts:
@@ -81,7 +83,10 @@ class ClipHosts:
     """
 
     def __init__(
-        self, base_url: str = "http://127.0.0.1", allowed: Iterable[Entry] = (), reached: Collection[str] = ()
+        self,
+        base_url: str = "http://127.0.0.1",
+        allowed: Iterable[AllowedHost] = (),
+        reached: Collection[str] = (),
     ) -> None:
         origin = origin_of(base_url)
         self._tls = origin is None or origin[0] == "https"
@@ -89,9 +94,9 @@ class ClipHosts:
         self._allowed, self._reached = tuple(allowed), reached
 
     def check(self, url: str, *, proxied: bool) -> None:
-        """Raise Refused where an address is not to be asked, as far as its text tells.
+        """Raise HostRefused where an address is not to be asked, as far as its text tells.
 
-        Names are judged by :meth:`among` once they are resolved, but for those that a proxy resolves (``proxied``):
+        Names are judged by :meth:`accepted` once they are resolved, but for those that a proxy resolves (``proxied``):
         there a name that only a network of its own knows is refused.
         """
         scheme, host, _ = origin_of(url) or ("", "", 0)
@@ -102,24 +107,24 @@ class ClipHosts:
         plain = scheme == "http" and self._tls
         entry = f"http://{host.rstrip('.')}" if plain else bare
         if not _is_host(bare, address):
-            raise Refused("no host of clips is spelt like that")
-        if not self._takes(bare, kind):
-            raise Refused(_why(kind, entry))
+            raise HostRefused("no host of clips is spelt like that")
+        if not self._allows(bare, kind):
+            raise HostRefused(_why(kind, entry))
         if plain and not any(one.plain and one.holds(bare) for one in self._allowed):
-            raise Refused(f"it is not encrypted, and the API is; {_remedy(entry)}")
+            raise HostRefused(f"it is not encrypted, and the API is; {_remedy(entry)}")
 
-    def among(self, host: str, found: Sequence[str]) -> list[str]:
-        """Those of a host's addresses that may be connected to. Raises Refused where there are none left.
+    def accepted(self, host: str, found: Sequence[str]) -> list[str]:
+        """Those of a host's addresses that may be connected to. Raises HostRefused where there are none left.
 
         One on the public internet is enough: a name may have others that are of use inside of its own network alone.
         """
         kinds = {one: networks.kind_of(ipaddress.ip_address(one)) for one in found}
-        taken = [one for one, kind in kinds.items() if self._takes(_bare(host), kind, one)]
+        taken = [one for one, kind in kinds.items() if self._allows(_bare(host), kind, one)]
         if not taken and found:
-            raise Refused(_why(kinds[found[0]], _bare(host), f" ({found[0]})"))
+            raise HostRefused(_why(kinds[found[0]], _bare(host), f" ({found[0]})"))
         return taken
 
-    def _takes(self, host: str, kind: Kind | None, address: str = "") -> bool:
+    def _allows(self, host: str, kind: Kind | None, address: str = "") -> bool:
         if kind is None or kind == "metadata":
             return kind is None
         if kind == self._own or kind in {
@@ -143,7 +148,7 @@ def _is_host(bare: str, address: IPv4Address | IPv6Address | None) -> bool:
     """Whether a host is a name, or an address in the spelling that means the same to all programs."""
     if address is not None:
         return address.version == 6 or str(address) == bare
-    return len(bare) <= LONGEST_NAME and bool(_NAME.fullmatch(bare)) and not re.fullmatch("[0-9.]*", bare)
+    return len(bare) <= MAX_HOST and bool(_NAME.fullmatch(bare)) and not re.fullmatch("[0-9.]*", bare)
 
 
 def _why(kind: Kind | None, entry: str, at: str = "") -> str:

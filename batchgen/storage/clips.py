@@ -26,11 +26,11 @@ from batchgen.storage.roots import Folder, Root
 
 NAME = "clips.jsonl"
 VERSION = 1
-LONGEST = 1 << 20  # bytes of a line
-LARGEST = 1 << 30  # bytes of a file that are read: half a million lines
+MAX_LINE = 1 << 20  # bytes of a line
+MAX_FILE = 1 << 30  # bytes of a file that are read: half a million lines
 # Folders in one another below an output folder that are looked into: those of ids, in a manifest's, or set aside.
-DEEPEST = limits.FOLDERS + 2
-DEAREST = 1e6  # US dollars that no clip costs
+MAX_DEPTH = limits.FOLDERS + 2
+MAX_COST = 1e6  # US dollars that no clip costs
 SUFFIX = ".mp4"
 _PART = re.compile(r"[a-z0-9.]{1,40}")
 
@@ -135,10 +135,10 @@ def _lines(folder: Folder) -> Iterator[bytes]:
     if found is None or not stat.S_ISREG(found.st_mode):
         return
     with folder.read(NAME) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 30} GiB", NAME)
+        if os.fstat(file.fileno()).st_size > MAX_FILE:
+            raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE >> 30} GiB", NAME)
         whole = True
-        while line := file.readline(LONGEST):
+        while line := file.readline(MAX_LINE):
             if whole and line.endswith(b"\n"):
                 yield line
             whole = line.endswith(b"\n")
@@ -146,43 +146,50 @@ def _lines(folder: Folder) -> Iterator[bytes]:
 
 def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
     try:
-        told = json.loads(line)
-        if not isinstance(told, dict) or told["version"] != VERSION or isinstance(told["version"], bool):
+        fields = json.loads(line)
+        if (
+            not isinstance(fields, dict)
+            or fields["version"] != VERSION
+            or isinstance(fields["version"], bool)
+        ):
             return None
-        text = canonical_text(told["request"])
-        if digest(text) != told["digest"]:
+        text = canonical_text(fields["request"])
+        if digest(text) != fields["digest"]:
             return None
-        if not is_request(told["request"]):
+        if not is_request(fields["request"]):
             return None
-        sound = all(type(told[name]) is kind and told[name] != "" for name, kind in _NEEDED.items())
+        sound = all(type(fields[name]) is kind and fields[name] != "" for name, kind in _NEEDED.items())
         sound = sound and all(
-            told.get(name) is None or type(told[name]) in kinds for name, kinds in _OPTIONAL.items()
+            fields.get(name) is None or type(fields[name]) in kinds for name, kinds in _OPTIONAL.items()
         )
-        if not sound or not 1 <= told["take"] < 1 << 31 or not TASK_ID.match(told["task_id"]):
+        if not sound or not 1 <= fields["take"] < 1 << 31 or not TASK_ID.match(fields["task_id"]):
             return None
-        base, name = told["base_id"], told["external_task_id"]
+        base, name = fields["base_id"], fields["external_task_id"]
         if not is_try_of(name, base):
             return None
-        plain = f"{told['manifest']}/{told['job_id']}"  # a path below the output folder, as validation has it
+        plain = (
+            f"{fields['manifest']}/{fields['job_id']}"  # a path below the output folder, as validation has it
+        )
         if "\0" in plain + name or not {"", ".", ".."}.isdisjoint(plain.split("/")):
             return None
         (plain + name).encode()  # half of a surrogate pair is in no name
-        path = _below(output_dir, folder, told["file"])
-        belongs = _below(output_dir, folder, told["belongs"])
-        if type(told["size"]) is not int or not 0 <= told["size"] < 1 << 63:
+        path = _below(output_dir, folder, fields["file"])
+        belongs = _below(output_dir, folder, fields["belongs"])
+        if type(fields["size"]) is not int or not 0 <= fields["size"] < 1 << 63:
             return None
-        if not abs(told.get("cost_usd_estimate") or 0.0) < DEAREST:
+        if not abs(fields.get("cost_usd_estimate") or 0.0) < MAX_COST:
             return None
         parts = [
-            {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in told["parts"]
+            {**one, "path": one["path"] and _below(output_dir, folder, one["path"])}
+            for one in fields["parts"]
         ]
         if not all(type(one["url"]) is str and _PART.fullmatch(one["part"]) for one in parts):
             return None
         if not all(type(one["sha256"]) is str for one in parts if one["path"]):
             return None
-        columns: dict[str, Any] = {name: told[name] for name in _NEEDED}
-        columns |= {name: told.get(name) for name in _OPTIONAL}
-        columns |= {name: _seconds(told.get(name)) for name in _TIMES}
+        columns: dict[str, Any] = {name: fields[name] for name in _NEEDED}
+        columns |= {name: fields.get(name) for name in _OPTIONAL}
+        columns |= {name: _seconds(fields.get(name)) for name in _TIMES}
         columns["created_at"] = columns["created_at"] or 0.0
         row = Record(
             **columns,
@@ -192,11 +199,11 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
             output_dir=output_dir,
             attempt=1,
             video_path=path,
-            video_sha256=str(told["sha256"]),
-            video_size=told["size"],
+            video_sha256=str(fields["sha256"]),
+            video_size=fields["size"],
             parts=json.dumps(parts) if parts else None,
         )
-        return Entry(row, str(told["api"]))
+        return Entry(row, str(fields["api"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
@@ -253,7 +260,7 @@ def below(root: Root) -> Iterator[tuple[str, int]]:
     """The videos below an output folder with their sizes in bytes; hidden folders and links are passed over."""
     with contextlib.suppress(OSError), root.folder(root.path) as top:
         for place, folders, names, folder in os.fwalk(".", dir_fd=top.descriptor):
-            deep = place.count(os.sep) >= DEEPEST
+            deep = place.count(os.sep) >= MAX_DEPTH
             folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 if name.lower().endswith(SUFFIX):

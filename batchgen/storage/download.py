@@ -22,25 +22,25 @@ from batchgen import __version__
 from batchgen.errors import DownloadError, UsageError
 from batchgen.http import addresses, transport
 from batchgen.http.bodies import answered_at, retry_after
-from batchgen.http.transport import Patience
-from batchgen.storage.clip_hosts import LONGEST_NAME, ClipHosts, Refused
+from batchgen.http.transport import ProgressTimeout
+from batchgen.storage.clip_hosts import MAX_HOST, ClipHosts, HostRefused
 from batchgen.storage.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.storage.roots import Roots
 from batchgen.storage.transfer import Changed, Clip, Transfer
 
 PIECE = 1 << 18  # bytes
-LEAST_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
-WITH_BYTES = {200, 203, 206}
+MIN_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
+BODY_STATUSES = {200, 203, 206}
 REDIRECTS = {301, 302, 303, 307, 308}
-HOPS = 5
+MAX_REDIRECTS = 5
 GONE = {403, 404, 410}
-LOCKED = {401, 403}
+UNAUTHORIZED = {401, 403}
 
 
 class Downloads:
     """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
 
-    ``least_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
+    ``min_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
     ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
     key out of what a host said. ``roots`` are the run's output folders. ``hosts`` knows which hosts are asked at all; by
     default, those of an API on this machine. ``now`` gives Unix seconds.
@@ -50,7 +50,7 @@ class Downloads:
         self,
         *,
         timeout: float = 60.0,
-        least_speed: float = LEAST_SPEED,
+        min_speed: float = MIN_SPEED,
         largest: int = LARGEST_CLIP,
         lend: Callable[[str], Mapping[str, str]] = lambda url: {},
         masked: Callable[[bytes], bytes] = bytes,
@@ -58,26 +58,26 @@ class Downloads:
         hosts: ClipHosts | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._timeout, self._least_speed = timeout, least_speed
+        self._timeout, self._min_speed = timeout, min_speed
         self._largest = largest
         self._lend, self._masked = lend, masked
         self._roots = Roots() if roots is None else roots
         self._hosts = hosts or ClipHosts()
         self._now = now
-        self._straight: aiohttp.ClientSession | None = None
-        self._through: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
+        self._direct: aiohttp.ClientSession | None = None
+        self._proxied: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
 
     async def __aenter__(self) -> Self:
         headers = {"User-Agent": f"batchgen/{__version__}", "Accept-Encoding": "identity"}
-        judged = transport.Judged(self._hosts.among)
-        self._straight = transport.session(headers=headers, resolver=judged)
-        self._through = transport.session(headers=headers)
+        resolver = transport.FilteringResolver(self._hosts.accepted)
+        self._direct = transport.session(headers=headers, resolver=resolver)
+        self._proxied = transport.session(headers=headers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for session in (self._straight, self._through):
+        for session in (self._direct, self._proxied):
             if session:
                 await session.close()
 
@@ -113,15 +113,15 @@ class Downloads:
         try:
             with part.opened():
                 try:
-                    for _ in part.proving():
+                    for _ in part.verify_kept():
                         await asyncio.sleep(0)
                     async with limit:
                         await self._receive_all(transfer, url)
-                    note = transfer.verdict(asyncio.get_running_loop().time())
+                    note = transfer.judge(asyncio.get_running_loop().time())
                     await asyncio.to_thread(part.sync)
                     return Clip(part.keep(), part.sha256, part.size, note)
                 except BaseException:
-                    transfer.settle()
+                    transfer.end_try()
                     raise
         except DownloadError as error:
             error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
@@ -151,29 +151,29 @@ class Downloads:
 
     async def _receive(self, transfer: Transfer, url: str) -> bool:
         """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
-        question, before = transfer.question(url), transfer.part.size
-        came = seen = 0  # bytes of the answer; those of them when the patience was renewed
-        patience = Patience(self._timeout)
+        wanted, before = transfer.range_headers(url), transfer.part.size
+        came = seen = 0  # bytes of the answer; those of them when the timeout was renewed
+        stall = ProgressTimeout(self._timeout)
         try:
-            async with patience, self._answer(url, question) as response:
+            async with stall, self._answer(url, wanted) as response:
                 status, headers = response.status, response.headers
-                patience.renew()
-                if question and status == 416:
+                stall.renew()
+                if wanted and status == 416:
                     raise Changed
-                if status not in WITH_BYTES:
+                if status not in BODY_STATUSES:
                     transfer.missed()
                     reason = f"the clip's host answered HTTP {status}"
                     asked = retry_after(headers.get("Retry-After"), answered_at(headers) or self._now())
                     raise DownloadError(reason, gone=status in GONE, retry_after=asked)
-                transfer.begin(url, status, headers, resumes=bool(question), length=response.content_length)
+                transfer.begin(url, status, headers, resumes=bool(wanted), length=response.content_length)
                 async for piece in response.content.iter_chunked(PIECE):
                     came += len(piece)
-                    if came - seen >= max(self._least_speed * self._timeout, 1):
-                        patience.renew()
+                    if came - seen >= max(self._min_speed * self._timeout, 1):
+                        stall.renew()
                         seen = came
-                    transfer.take(piece)
+                    transfer.receive(piece)
         except TimeoutError:
-            if not patience.expired:  # of the disk, which has such an error too
+            if not stall.expired:  # of the disk, which has such an error too
                 raise
             raise DownloadError(self._too_slow(came - seen)) from None
         complete = transfer.end()
@@ -186,32 +186,32 @@ class Downloads:
         """Ask, follow redirects, and offer the key where the API's own origin wants it."""
         ours = True  # nobody else has sent us anywhere
         key: Mapping[str, str] = {}
-        hops = 0
+        redirects = 0
         while True:
             url = addresses.spelt(url) or ""  # without a user and a password
             if (where := _url(url)) is None:
                 raise DownloadError("the clip's address can't be used", refused=True)
             ours = ours and bool(self._lend(url))
             try:
-                way = transport.way(url)
+                route = transport.route(url)
             except UsageError as error:  # a proxy that can't be used
                 raise DownloadError(str(error)) from error
-            proxied = way["proxy"] is not None
-            session = self._through if proxied else self._straight
+            proxied = route["proxy"] is not None
+            session = self._proxied if proxied else self._direct
             if session is None:
                 raise RuntimeError("downloads are used outside of their 'async with'")
             try:
                 self._hosts.check(url, proxied=proxied)
                 async with session.get(
-                    where, headers={**headers, **key}, allow_redirects=False, **way
+                    where, headers={**headers, **key}, allow_redirects=False, **route
                 ) as response:
                     location = response.headers.get("Location")
                     if response.status in REDIRECTS and location is not None:
-                        hops += 1
+                        redirects += 1
                         target = addresses.resolve(url, location.strip())
                         if target is None:
                             raise DownloadError("the clip's host redirects to what is no address")
-                        if hops > HOPS:
+                        if redirects > MAX_REDIRECTS:
                             raise DownloadError("the clip's host redirects without an end")
                         url, key = target, {}
                     elif ours and not key and _wants_key(response):
@@ -219,23 +219,23 @@ class Downloads:
                     else:
                         yield response
                         return
-            except Refused as reason:
-                place = f"{where.scheme}://{(where.host_subcomponent or '')[:LONGEST_NAME]}"
-                led = "its host redirects to" if hops else "its address is at"
+            except HostRefused as reason:
+                place = f"{where.scheme}://{(where.host_subcomponent or '')[:MAX_HOST]}"
+                led = "its host redirects to" if redirects else "its address is at"
                 raise DownloadError(f"{led} {place}, which is not asked: {reason}", refused=True) from None
 
     def _too_slow(self, came: int) -> str:
         """What is said where the patience ended after so many bytes."""
         if not came:
             return f"the download stood still for {self._timeout:g} s"
-        speed, least = came / self._timeout / 1024, self._least_speed / 1024
+        speed, least = came / self._timeout / 1024, self._min_speed / 1024
         return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
 
 
 def _wants_key(response: aiohttp.ClientResponse) -> bool:
     """Whether an answer may be another one with the key: it says so, or is a page instead of a clip."""
     kind = response.content_type
-    return response.status in LOCKED or (
+    return response.status in UNAUTHORIZED or (
         response.status == 200 and (kind.startswith("text/") or kind.endswith("json"))
     )
 

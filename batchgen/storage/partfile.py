@@ -67,15 +67,15 @@ class PartFile:
         self._file: BufferedRandom | None = None
         self._inode: int | None = None
         self._sha256 = hashlib.sha256()
-        self._told: Mapping[str, str] = {}
-        self._also: Mapping[str, hashlib._Hash] = {}
+        self._expected: Mapping[str, str] = {}
+        self._other_digests: Mapping[str, hashlib._Hash] = {}
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Open it to be read and written; what it holds stays for the next time, unless that is nothing."""
         with self._root.folder(self._parent, make=True) as folder:
             try:
-                with self._again(folder) or self._fresh(folder) as file:
+                with self._reopened(folder) or self._fresh(folder) as file:
                     self._inode, self._file, self._folder = os.fstat(file.fileno()).st_ino, file, folder
                     file.seek(self.size)
                     yield
@@ -84,7 +84,7 @@ class PartFile:
                 if not self.size:
                     self._discard(folder)
 
-    def proving(self) -> Iterator[None]:
+    def verify_kept(self) -> Iterator[None]:
         """Read what an earlier run left, a piece at each step; throw it away where it is another."""
         kept = self._kept
         if kept is None or not self.size:
@@ -102,15 +102,15 @@ class PartFile:
             return
         self._open.truncate(kept.size)
         self._open.seek(kept.size)
-        self.size, self._sha256, self._told = kept.size, digests.pop("sha256"), kept.told
-        self._also = digests
+        self.size, self._sha256, self._expected = kept.size, digests.pop("sha256"), kept.told
+        self._other_digests = digests
 
     @property
     def kept(self) -> Kept | None:
         """What is left of it for a later run; None where that is nothing."""
         if not self.size or self._inode is None:
             return None
-        return self._kept or Kept(self.size, self.sha256, dict(self._told))
+        return self._kept or Kept(self.size, self.sha256, dict(self._expected))
 
     def discard(self) -> None:
         """Remove it. Where it is out of reach by now, a later download throws it away."""
@@ -119,15 +119,15 @@ class PartFile:
             with contextlib.suppress(OSError), self._root.folder(self._parent) as folder:
                 self._discard(folder)
 
-    def restart(self, told: Mapping[str, str] | None = None) -> None:
-        """Begin anew with no bytes. ``told`` are digests that the whole must come to: name -> hex."""
+    def restart(self, expected: Mapping[str, str] | None = None) -> None:
+        """Begin anew with no bytes. ``expected`` are digests that the whole must come to: name -> hex."""
         self._open.seek(0)
         self._open.truncate()
         self.size = 0
         self._sha256 = hashlib.sha256()
-        self._told = told or {}
-        self._also = {
-            name: hashlib.new(name, usedforsecurity=False) for name in self._told if name != "sha256"
+        self._expected = expected or {}
+        self._other_digests = {
+            name: hashlib.new(name, usedforsecurity=False) for name in self._expected if name != "sha256"
         }
 
     def write(self, piece: bytes) -> None:
@@ -135,7 +135,7 @@ class PartFile:
         self._open.write(piece)
         self.size += len(piece)
         self._sha256.update(piece)
-        for digest in self._also.values():
+        for digest in self._other_digests.values():
             digest.update(piece)
 
     def read(self, count: int, at: int) -> bytes:
@@ -161,8 +161,10 @@ class PartFile:
     @property
     def differs(self) -> str:
         """The name of a digest that was told and is another; "" where there is none."""
-        found = {"sha256": self.sha256} | {name: digest.hexdigest() for name, digest in self._also.items()}
-        return next((name for name, digest in self._told.items() if found[name] != digest), "")
+        found = {"sha256": self.sha256} | {
+            name: digest.hexdigest() for name, digest in self._other_digests.items()
+        }
+        return next((name for name, digest in self._expected.items() if found[name] != digest), "")
 
     def sync(self) -> None:
         """Bring its bytes to the disk."""
@@ -199,7 +201,7 @@ class PartFile:
             raise RuntimeError("a part is used while it is closed")
         return self._file
 
-    def _again(self, folder: Folder) -> BufferedRandom | None:
+    def _reopened(self, folder: Folder) -> BufferedRandom | None:
         """The same file as it was left; None where it isn't. What is looked at is open: its name may change hands."""
         try:
             file = folder.open(self._name, "r+b")

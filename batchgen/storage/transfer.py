@@ -14,9 +14,9 @@ from batchgen.storage.mp4 import Oddity
 from batchgen.storage.partfile import Kept, PartFile
 
 OVERLAP = 1 << 16  # bytes that are asked for again and compared, where a download goes on
-MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
-SIGHTS = 2  # times that an odd clip comes the same before it is believed
-SIGHTS_CUT = 4  # the same where its end seems to be missing, or nothing told where it is
+MAX_MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
+REPEATS = 2  # times that an odd clip comes the same before it is believed
+REPEATS_CUT = 4  # the same where its end seems to be missing, or nothing told where it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,20 @@ class Transfer:
         self._place: tuple[str, ...] = ()  # whose validator it is
         self._ranges = True  # whether a piece can be asked for
         self._misses = 0
-        self._compared = b""  # what has to come again before anything new
+        self._overlap = b""  # what has to come again before anything new
         self._held: bytes | None = (
             None if kept else b""
         )  # the first bytes, until they tell how the body is packed
         self._unpacker: Unpacker | None = None
         self._headers: Mapping[str, str] = {}
         self._bounded = True  # whether something tells where the body ends
-        self._sights: dict[str, tuple[int, float]] = {}  # digest -> how often it came, when first
+        self._repeats: dict[str, tuple[int, float]] = {}  # digest -> how often it came, when first
 
     # -- an answer's beginning ------------------------------------------------------------------------
 
-    def question(self, url: str) -> dict[str, str]:
+    def range_headers(self, url: str) -> dict[str, str]:
         """Headers that ask for what is missing, and for a little that is here to be compared."""
-        if not self.part.size or not self._ranges or self._misses >= MISSES:
+        if not self.part.size or not self._ranges or self._misses >= MAX_MISSES:
             return {}
         headers = {"Range": f"bytes={self._resumed_at}-"}
         if self._validator and self._place == _place(url):  # another host's validator is another
@@ -83,7 +83,7 @@ class Transfer:
                 raise Changed
             if None not in (span.total, self._total) and span.total != self._total:
                 raise Changed
-            self._compared = part.read(part.size - span.start, span.start)
+            self._overlap = part.read(part.size - span.start, span.start)
             self._total = span.total or self._total
             return
         if span is not None and span.start:
@@ -94,7 +94,7 @@ class Transfer:
         self._validator, self._place = bodies.validator(headers), _place(url)
         self._ranges = not packed and headers.get("Accept-Ranges", "").lower() != "none"
         self._bounded = length is not None or "Transfer-Encoding" in headers
-        self._headers, self._held, self._unpacker, self._compared = headers, b"", None, b""
+        self._headers, self._held, self._unpacker, self._overlap = headers, b"", None, b""
         self._misses = 0
         if max(self._total or 0, length or 0) > self._largest:
             raise self._too_large()
@@ -107,13 +107,13 @@ class Transfer:
 
     # -- its bytes ------------------------------------------------------------------------------------
 
-    def take(self, piece: bytes) -> None:
+    def receive(self, piece: bytes) -> None:
         """Take bytes in. Raises Changed, and DownloadError where they are no clip's."""
-        if self._compared:
-            count = min(len(self._compared), len(piece))
-            if piece[:count] != self._compared[:count]:
+        if self._overlap:
+            count = min(len(self._overlap), len(piece))
+            if piece[:count] != self._overlap[:count]:
                 raise Changed
-            self._compared, piece = self._compared[count:], piece[count:]
+            self._overlap, piece = self._overlap[count:], piece[count:]
         if self._held is None:
             self._unpack(piece)
         else:
@@ -130,13 +130,13 @@ class Transfer:
                 self._write(self._unpacker.end())
             except ValueError as error:
                 raise DownloadError(f"the clip can't be read: {error}") from None
-        if self._compared:
+        if self._overlap:
             raise Changed
         if not self.part.size:
             raise DownloadError("the clip's host sent 0 bytes")
         return self._total is None or self._unpacker is not None or self.part.size >= self._total
 
-    def verdict(self, now: float) -> str:
+    def judge(self, now: float) -> str:
         """What is odd about the complete clip, and believed all the same, or nothing. Raises DownloadError."""
         part = self.part
         odd = mp4.oddity(part.read, part.size)
@@ -146,15 +146,15 @@ class Transfer:
             return ""
         if self._unpacker is None and (packed := bodies.packing(self._headers)):
             odd = odd._replace(text=f"{odd.text} (its host says that it came packed, {packed})")
-        sights, first = self._sights.get(part.sha256, (0, now))
-        self._sights[part.sha256] = sights + 1, first
-        enough = SIGHTS_CUT if odd.cut or not self._bounded else SIGHTS
-        if sights + 1 < enough or now - first < self._believe_after:
+        repeats, first = self._repeats.get(part.sha256, (0, now))
+        self._repeats[part.sha256] = repeats + 1, first
+        enough = REPEATS_CUT if odd.cut or not self._bounded else REPEATS
+        if repeats + 1 < enough or now - first < self._believe_after:
             part.restart()
             raise DownloadError(odd.text)
-        return f"{odd.text}; the same bytes came {sights + 1} times, so they are kept"
+        return f"{odd.text}; the same bytes came {repeats + 1} times, so they are kept"
 
-    def settle(self) -> None:
+    def end_try(self) -> None:
         """The try is over: throw away what can't be gone on from."""
         if self._held is not None or not self._ranges or self._unpacker is not None:
             self.part.restart()
@@ -180,7 +180,7 @@ class Transfer:
         if mp4.is_page(start) or mp4.is_picture(start):
             self.part.restart()
             what = "a picture" if mp4.is_picture(start) else "a page or a message"
-            raise DownloadError(f"what came is no MP4 video, but {what}{bodies.kind(self._headers)}")
+            raise DownloadError(f"what came is no MP4 video, but {what}{bodies.content_type(self._headers)}")
 
     def _unpack(self, piece: bytes) -> None:
         if self._unpacker is None:
