@@ -40,6 +40,7 @@ DECIDES = {
     *("api.responses", "api.task_shapes", "api.codes", "api.credentials"),
     *("storage.clip_hosts", "storage.mp4"),
     *(
+        "run.options",
         "run.plan",
         "run.slots",
         "run.polling",

@@ -9,15 +9,14 @@ import os
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, end_of, open_ledger
+from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
 from batchgen.ledger.reader import Records
 
 
 def collect(args: argparse.Namespace, out: Output) -> int:
     """Follow and download what the ledger has open."""
-    args.paths = ()
-    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
+    options = run_options(args)
     base_url, key = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
     with end_of(args, out) as end, open_ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(execute(args, out, ledger, (base_url, key), end))
+        return asyncio.run(execute(options, None, out, ledger, (base_url, key), end))

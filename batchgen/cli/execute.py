@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -14,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from batchgen.cli import report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.cli.shared import jobs_of, load_manifests
+from batchgen.cli.shared import Wanted, jobs_of, load_manifests
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest
@@ -23,29 +22,31 @@ from batchgen.run.clock import Clock
 from batchgen.run.failures import Breaker
 from batchgen.run.following import TASKS_FAIL
 from batchgen.run.inventory import Inventory
+from batchgen.run.options import RunOptions
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
 from batchgen.run.runner import Runner
 from batchgen.run.tally import Tally
-from batchgen.run.waits import Waits
 
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
-CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
 
 
 async def execute(
-    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], end: End
-) -> int:
-    """Do what the manifests ask for and what the ledger has open, then say how it went."""
+    options: RunOptions, wanted: Wanted | None, out: Output, ledger: Ledger, account: tuple[str, str], end: End,
+    *, rehearsal: bool = False,
+) -> int:  # fmt: skip
+    """Do what the manifests ask for and what the ledger has open, then say how it went.
+
+    Without ``wanted`` manifests, only what is open. A ``rehearsal`` is told of even where it went well.
+    """
     end.watch()
-    creating = args.command == "run"
-    submit_only = creating and args.submit_only
-    manifests, problems = await load_manifests(args, out, ledger) if args.paths else ([], [])
+    creating = wanted is not None
+    manifests, problems = await load_manifests(wanted, out, ledger) if wanted is not None else ([], [])
     breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
     clock = Clock()
-    pool = Pool(_limits(args, manifests, clock) if creating else Limits(), clock.rng, breaker)
-    recovers = bool(manifests) and args.recover
+    pool = Pool(_limits(options, manifests, clock) if creating else Limits(), clock.rng, breaker)
+    recovers = bool(manifests) and options.recover
     inventory = Inventory(ledger)
     doubts = await recovery.doubtful(ledger, manifests, inventory, thoroughly=recovers)
     await inventory.look(
@@ -55,18 +56,18 @@ async def execute(
     await inventory.note_mounts(_output_dirs(manifests))
     tally, stops, ended = Tally(), list[BatchgenError](), False
 
-    names = ("retry_failed", "accept_changes") if creating else ()
-    choices = {name: getattr(args, name) for name in names}
-
     async def settled() -> list[Step]:
-        steps = tally.settle(inventory.found.applied(planned(manifests, ledger, **choices)))
+        steps = planned(
+            manifests, ledger, retry_failed=options.retry_failed, accept_changes=options.accept_changes
+        )
+        left = tally.settle(inventory.found.applied(steps))
         await inventory.place()
-        return steps
+        return left
 
     steps = None if recovers else await settled()
     if steps or recovers or inventory.found.missing or next(ledger.open_records(), None) is not None:
         runner = await _work(
-            args,
+            options,
             (out, end, clock),
             inventory,
             account,
@@ -81,27 +82,27 @@ async def execute(
     for lane in pool.lanes:
         if not lane.left and not ended:
             await recovery.trusted(ledger, lane.name)
-    code = report.exit_code(tally, stops, refused=bool(problems), submit_only=submit_only)
+    code = report.exit_code(tally, stops, refused=bool(problems), submit_only=options.submit_only)
     why_not = list({id(reason): reason for reason in (*stops, *pool.stops)}.values())
     skipped = sum(len(one.skipped) for one in manifests)
     warned = [warning for one in manifests for warning in one.warnings]
-    if args.json:
-        summary = report.run_object(tally, why_not, code, pool.budget, verbose=args.verbose)
-        summary |= report.problem_fields(problems, verbose=args.verbose)
-        summary |= report.problem_fields(warned, "warnings", verbose=args.verbose)
+    if out.json:
+        summary = report.run_object(tally, why_not, code, pool.budget, verbose=out.verbose)
+        summary |= report.problem_fields(problems, verbose=out.verbose)
+        summary |= report.problem_fields(warned, "warnings", verbose=out.verbose)
         out.document({**summary, "skipped": skipped})
-    out.say(*report.problem_lines(problems, verbose=args.verbose))
-    if args.verbose or (not args.quiet and sys.stderr.isatty()):  # no reason for a mail
-        out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))
-    if code or (not args.quiet and (sys.stderr.isatty() or (creating and args.sandbox))):
-        out.say(*report.run_text(tally, why_not, pool.budget, problems=len(problems), verbose=args.verbose))
-        if skipped and args.verbose:
+    out.say(*report.problem_lines(problems, verbose=out.verbose))
+    if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
+        out.say(*report.problem_lines(warned, report.warning_text, verbose=out.verbose))
+    if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
+        out.say(*report.run_text(tally, why_not, pool.budget, problems=len(problems), verbose=out.verbose))
+        if skipped and out.verbose:
             out.say(f"{report.counted(skipped, 'job')} skipped")
     return code
 
 
 async def _work(
-    args: argparse.Namespace, around: tuple[Output, End, Clock], inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
+    options: RunOptions, around: tuple[Output, End, Clock], inventory: Inventory, account: tuple[str, str], pool: Pool, tally: Tally,
     manifests: Sequence[Manifest], steps: Sequence[Step] | Callable[[], Awaitable[Sequence[Step]]],
 ) -> Runner:  # fmt: skip
     """Everything that needs the API, whose client isn't even loaded where there is nothing to do.
@@ -113,23 +114,20 @@ async def _work(
     from batchgen.storage.download import Downloads
 
     out, ending, clock = around
-    api = Api(*account, timeout=args.timeout, now=clock.now)
+    api = Api(*account, timeout=options.timeout, now=clock.now)
     lend, masked = api.credentials.headers, api.credentials.masked
     downloads = Downloads(
-        timeout=args.timeout,
-        min_speed=args.min_speed,
+        timeout=options.timeout,
+        min_speed=options.min_speed,
         lend=lend,
         masked=masked,
         roots=inventory.roots,
-        hosts=ClipHosts(api.url, args.clip_hosts, api.reached),
+        hosts=ClipHosts(api.url, options.clip_hosts, api.reached),
         now=clock.now,
     )
     async with api, downloads:
-        retry = getattr(args, "retry_wait", None)
-        retry = Waits().retry if retry is None else retry
-        waits = Waits(args.timeout, args.settle, args.poll_interval, retry, args.clip_timeout)
         ledger = inventory.ledger
-        runner = Runner(inventory, api, downloads, pool, waits, tally, clock)
+        runner = Runner(inventory, api, downloads, pool, options.waits, tally, clock)
         first = (
             asyncio.create_task(_recovered(runner, inventory, pool, manifests, clock))
             if callable(steps)
@@ -137,7 +135,7 @@ async def _work(
         )
 
         def end(reason: BatchgenError) -> None:
-            runner.end(reason, answers=args.timeout if reason.kind == "until" else 0.0)
+            runner.end(reason, answers=options.timeout if reason.kind == "until" else 0.0)
             if first is not None:
                 first.cancel()
 
@@ -152,9 +150,8 @@ async def _work(
             # The plan stays to the end and is looked through for cycles no more; what a night leaves behind is.
             gc.freeze()
             gc.set_threshold(*USUAL_GC)
-            submit_only = args.command == "run" and args.submit_only
             open_records = inventory.begin(itertools.chain(ledger.open_records(), inventory.missing()))
-            await runner.run(todo, open_records, submit_only=submit_only)
+            await runner.run(todo, open_records, submit_only=options.submit_only)
     return runner
 
 
@@ -186,9 +183,7 @@ def _lane(one: Manifest, inventory: Inventory, *, doubtful: bool) -> Lane:
 # -- what they share -----------------------------------------------------------------------------------------------
 
 
-def _limits(args: argparse.Namespace, manifests: Sequence[Manifest], clock: Clock) -> Limits:
-    """The run's own limits. Without --concurrency, a manifest that states more than the built-in number gets it."""
-    concurrency = args.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
+def _limits(options: RunOptions, manifests: Sequence[Manifest], clock: Clock) -> Limits:
     now = asyncio.get_running_loop().time()
-    deadline = None if args.deadline is None else now + args.deadline - clock.now()
-    return Limits(concurrency, args.max_running, args.max_jobs, args.max_cost, deadline)
+    deadline = None if options.deadline is None else now + options.deadline - clock.now()
+    return options.limits(manifests, deadline)

@@ -43,6 +43,7 @@ class Output:
 
     def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
         self._args = args
+        self.json, self.quiet, self.verbose = bool(args.json), bool(args.quiet), bool(args.verbose)
         self.mask = mask
         if args.json or args.command == "export":
             _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
@@ -98,8 +99,7 @@ class Output:
     @contextlib.contextmanager
     def progress(self, runner: Runner, pool: Pool) -> Iterator[None]:
         """A bar on a terminal: jobs done, tasks running, money so far."""
-        args = self._args
-        if args.quiet or args.no_progress or args.json or not sys.stderr.isatty():
+        if self.quiet or self._args.no_progress or self.json or not sys.stderr.isatty():
             yield
             return
         import asyncio

@@ -8,7 +8,7 @@ import asyncio
 from batchgen.cli import report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, jobs_of, load_manifests, open_ledger
+from batchgen.cli.shared import api_settings, jobs_of, load_manifests, open_ledger, wanted
 from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
 from batchgen.run import recovery
@@ -27,7 +27,7 @@ def recover(args: argparse.Namespace, out: Output) -> int:
 async def _recover(
     args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
 ) -> int:
-    manifests, problems = await load_manifests(args, out, ledger)
+    manifests, problems = await load_manifests(wanted(args), out, ledger)
     if not manifests:
         raise ManifestError(problems)
     from batchgen.api.client import Api

@@ -6,24 +6,25 @@ import argparse
 import asyncio
 import os
 import tempfile
+from dataclasses import replace
 
-from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, end_of, open_ledger
+from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
+from batchgen.run.options import RunOptions
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Create, follow and collect what is missing."""
-    args.clip_hosts = settings.clip_hosts(args.clip_hosts, os.environ)
+    options = run_options(args)
     if args.sandbox:
-        return asyncio.run(_rehearse(args, out))
+        return asyncio.run(_rehearse(args, options, out))
     base_url, key = api_settings(args, out)
     with end_of(args, out) as end, open_ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(execute(args, out, ledger, (base_url, key), end))
+        return asyncio.run(execute(options, wanted(args), out, ledger, (base_url, key), end))
 
 
-async def _rehearse(args: argparse.Namespace, out: Output) -> int:
+async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
     """A run whose API, ledger and clips are made for it, and stay in a folder to look at."""
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.server import Sandbox
@@ -31,13 +32,14 @@ async def _rehearse(args: argparse.Namespace, out: Output) -> int:
     home = tempfile.mkdtemp(prefix="batchgen-sandbox-")
     args.ledger = args.ledger or os.path.join(home, "ledger.db")
     args.output_dir = args.output_dir or os.path.join(home, "clips")
-    args.poll_interval = args.poll_interval or 0.5
-    args.retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
+    retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
+    options = replace(options, poll_interval=options.poll_interval or 0.5, retry_wait=retry_wait)
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
     url = await sandbox.start()
     try:
         with end_of(args, out) as end, open_ledger(args, out, url, end) as ledger:
-            return await execute(args, out, ledger, (url, "sandbox"), end)
+            account = (url, "sandbox")
+            return await execute(options, wanted(args), out, ledger, account, end, rehearsal=True)
     finally:
         await sandbox.stop()
         if not args.quiet:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 from batchgen.cli import keys, settings
 from batchgen.cli.ending import AFTER_DEADLINE, End
@@ -15,11 +16,31 @@ from batchgen.images import inspection
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+from batchgen.run.options import RunOptions
 
 
-async def load_manifests(
-    args: argparse.Namespace, out: Output, ledger: Ledger
-) -> tuple[list[Manifest], list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which manifests are read, and how: the folder that their clips go to instead, whether warnings refuse them."""
+
+    paths: Sequence[str]
+    output_dir: str | None
+    strict: bool
+
+
+def wanted(args: argparse.Namespace) -> Wanted:
+    """What the command line says of manifests."""
+    return Wanted(args.paths, args.output_dir, args.strict)
+
+
+def run_options(args: argparse.Namespace) -> RunOptions:
+    """What the command line, and for some of it the environment, says of a run, or of collecting. Raises UsageError."""
+    names = {field.name for field in fields(RunOptions)} - {"clip_hosts"}
+    given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    return RunOptions(**given, clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ))
+
+
+async def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:
     """The manifests; no image is read again that the ledger knows by size, times and inode."""
     fresh: list[ImageFile] = []
 
@@ -29,9 +50,9 @@ async def load_manifests(
         return image
 
     found = reader.read(
-        args.paths,
-        output_dir=args.output_dir,
-        strict=args.strict,
+        wanted.paths,
+        output_dir=wanted.output_dir,
+        strict=wanted.strict,
         known=ledger.images(),
         inspect=inspect,
         now=time.time(),

@@ -1,0 +1,63 @@
+"""What one run may do and how long it waits: chosen by whoever starts it, and the same to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from batchgen.errors import UsageError
+from batchgen.models import Manifest
+from batchgen.run.pool import Limits
+from batchgen.run.waits import Waits
+from batchgen.storage.clip_hosts import AllowedHost
+
+CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
+_MAY_BE_ZERO = frozenset({"retry_wait", "deadline"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What one run may do. Money in US dollars, durations in seconds, moments in Unix seconds, speeds in bytes a second.
+
+    What limits creating is None for no limit. Raises UsageError for a number that isn't above 0; only ``retry_wait``
+    may be 0.
+    """
+
+    concurrency: int | None = None  # create requests in flight; None: 8, or more where a manifest states more
+    max_running: int | None = None  # slots: tasks that may run at once; None: learned
+    max_jobs: int | None = None  # tasks that are created at most
+    max_cost: float | None = None  # what they may cost
+    deadline: float | None = None  # the moment after which nothing is created
+    submit_only: bool = False  # leave once every job has a task id
+    retry_failed: bool = False  # try failed and refused jobs again, too
+    accept_changes: bool = False  # pay again for jobs that changed since they were paid
+    recover: bool = False  # first adopt what the API has of the manifests and the ledger hasn't
+    timeout: float = 60.0  # without progress of a request
+    settle: float = 300.0  # before an uncertain create is believed not to have made a task, or a clip is left
+    poll_interval: float | None = None  # before a task is asked for first; None: learned
+    retry_wait: float = 120.0  # before a job whose task failed gets another, then twice as long
+    clip_timeout: float = 3600.0  # for each file of a clip
+    min_speed: float = 16384.0  # of a clip, on the average of ``timeout``
+    clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                least = 0.0 if field.name in _MAY_BE_ZERO else 1e-9
+                if not least <= value < 1e12:
+                    raise UsageError(f"{field.name} is {value!r}, and has to be above 0")
+
+    @property
+    def waits(self) -> Waits:
+        """How long the run waits for what."""
+        return Waits(self.timeout, self.settle, self.poll_interval, self.retry_wait, self.clip_timeout)
+
+    def limits(self, manifests: Iterable[Manifest], deadline: float | None) -> Limits:
+        """The run's own limits; ``deadline`` by the clock of the pool.
+
+        Without a ``concurrency``, a manifest that states more than the built-in number gets it.
+        """
+        concurrency = self.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
+        return Limits(concurrency, self.max_running, self.max_jobs, self.max_cost, deadline)

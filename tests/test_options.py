@@ -1,0 +1,60 @@
+"""What a run may do is one frozen value: made of the command line and the environment once, checked where it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from batchgen.cli import options as command_line
+from batchgen.cli.shared import run_options
+from batchgen.errors import UsageError
+from batchgen.models import Manifest
+from batchgen.run.options import CONCURRENCY, RunOptions
+from batchgen.storage.clip_hosts import allowed_hosts
+
+
+def parsed(*words: str) -> RunOptions:
+    return run_options(command_line.parser().parse_args([*words]))
+
+
+def test_without_flags_a_run_and_collecting_have_the_built_in_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("BATCHGEN_CLIP_HOSTS", raising=False)
+    assert parsed("run", "m.yaml") == RunOptions()
+    assert parsed("collect") == RunOptions()
+
+
+def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHGEN_CLIP_HOSTS", "cdn.corp")
+    words = (
+        "run m.yaml --concurrency 3 --max-running 2 --max-jobs 4 --max-cost 5.5 --deadline 2030-01-02T03:04Z"
+        " --submit-only --retry-failed --accept-changes --recover --timeout 6 --settle 7 --poll-interval 8"
+        " --retry-wait 9 --clip-timeout 10 --min-speed 11"
+    )
+    found = parsed(*words.split())
+    assert found == RunOptions(
+        concurrency=3, max_running=2, max_jobs=4, max_cost=5.5, deadline=1893553440.0, submit_only=True,
+        retry_failed=True, accept_changes=True, recover=True, timeout=6.0, settle=7.0, poll_interval=8.0,
+        retry_wait=9.0, clip_timeout=10.0, min_speed=11.0, clip_hosts=allowed_hosts("cdn.corp"),
+    )  # fmt: skip
+    assert all(
+        getattr(found, field.name) != getattr(RunOptions(), field.name) for field in dataclasses.fields(found)
+    )
+
+
+@pytest.mark.parametrize("name", ["concurrency", "max_jobs", "max_cost", "timeout", "min_speed"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+def test_a_number_that_nothing_could_be_done_with_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=name):
+        RunOptions(**{name: value})
+
+
+def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them() -> None:
+    manifests = [Manifest("a.yaml", "a", concurrency=CONCURRENCY + 3), Manifest("b.yaml", "b")]
+    assert RunOptions().limits(manifests, None).concurrency == CONCURRENCY + 3
+    assert RunOptions().limits(manifests[1:], None).concurrency == CONCURRENCY
+    assert RunOptions(concurrency=2).limits(manifests, None).concurrency == 2
