@@ -47,6 +47,7 @@ class Creator:
         line_of: Callable[[Job], Record | None], clock: Clock,
     ) -> None:  # fmt: skip
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
+        self.asking: set[Work] = set()  # the API is asked before their creates
         self._ledger, self._api, self._queries, self._pool, self._changed = (
             ledger,
             api,
@@ -78,7 +79,7 @@ class Creator:
             if self._waits(work):
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
-            work.asking = True
+            self.asking.add(work)
             if self._queries.astray and not await self._queries.itself(work.step.external_task_id):
                 self._queries.pause(0.0)
                 work.record = before
@@ -87,7 +88,7 @@ class Creator:
             line = self._line_of(job)
             if uncertain or (before is None and (self._asked_for_first(work) or line is not None)):
                 view = await self._ask_before(work, line)
-                work.asking = False
+                self.asking.discard(work)
                 if isinstance(view, TaskView):
                     land = self._pool.adopted
                     await self._take_over(work, job, before, view)
@@ -95,7 +96,7 @@ class Creator:
                 if view is not None or self._pool.closed or work.lane.closed:
                     work.record = before
                     return CreateOutcome(self._put_off(work, view))
-            work.asking = False
+            self.asking.discard(work)
             record = work.record = await self._ledger.begin(new_row(job, work.step.external_task_id))
             try:
                 made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
@@ -124,7 +125,7 @@ class Creator:
             tell(logging.INFO, "accepted", record, f"task {made.task_id}")
             return CreateOutcome()
         finally:
-            work.asking = False
+            self.asking.discard(work)
             land(work, asyncio.get_running_loop().time())
             self._changed.set()
 

@@ -110,7 +110,6 @@ class Work:
     failed_paid: int = 0  # those of them that this run had created
     unsure: bool = False  # and nobody knows whether it was accepted
     sent: float = 0.0  # when its create was permitted
-    asking: bool = False  # the API is asked before its create; nothing is written of that yet
 
 
 class Pool:

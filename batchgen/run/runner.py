@@ -145,7 +145,7 @@ class Runner:
     async def _wind_up(self) -> None:
         """Let creates end, stop the rest, and count what never began."""
         for task, work in list(self._tasks.items()):
-            if work.asking:  # which may wait for an hour, where the API says so
+            if work in self._lifecycle.creator.asking:  # which may wait for an hour, where the API says so
                 task.cancel()
         while self._pool.slots.creating:
             self._lifecycle.changed.clear()
