@@ -1,7 +1,7 @@
-"""The API's client: one attempt, judged, no policy.
+"""The API's client: each call makes one attempt and says how it ended. Retries are the caller's.
 
-Whatever can happen to a create ends as one of three kinds, and which one is known rather than guessed because
-the body is written by us: until its last piece is handed over, the request can't have been accepted. All of
+A create ends as accepted, refused or never sent, or as :class:`MaybeAccepted`. This module writes the request's body
+itself, so it knows which: until the body's last piece is handed over, the request can't have been accepted. All of
 aiohttp's errors are translated here; the key leaves this module in one header, to one origin.
 """
 
@@ -39,12 +39,12 @@ from batchgen.request.body import Body, fetch
 
 PATH = "/kling/v1/videos/image2video"
 MAX_ANSWER = 1 << 20  # bytes; real answers have a few hundred
-SEND_BUFFER = 1 << 17  # bytes of a body that wait in the system to be sent
-DRAIN_TURNS = 3  # of the loop, in which it reads what has arrived
+SEND_BUFFER = 1 << 17  # bytes of a body that the system may hold and not have sent yet
+DRAIN_TURNS = 3  # turns of the event loop that an early response is given to be read in
 
 
 class _Upload(Payload):
-    """A create's body on its way out. ``complete`` turns true just before its last few bytes leave us."""
+    """A create's body as it is sent. ``complete`` turns true just before its last bytes are handed over."""
 
     def __init__(self, body: Body, moved: Callable[[], None]) -> None:
         super().__init__(body, content_type="application/json")
@@ -81,9 +81,9 @@ class _Upload(Payload):
 
 
 async def _in_daemon_thread(work: Callable[[], None]) -> None:
-    """Do it in a thread of its own, which may hang for ever: the program ends without it.
+    """Run ``work`` in a thread that the process doesn't wait for when it ends: a read from a dead disk never returns.
 
-    It may raise OSError and ImageError.
+    Raises OSError and ImageError, as ``work`` does.
     """
     done: Future[None] = Future()
     done.set_running_or_notify_cancel()
@@ -101,7 +101,7 @@ async def _in_daemon_thread(work: Callable[[], None]) -> None:
 
 
 def _slices(pieces: Iterable[bytes]) -> Iterator[memoryview]:
-    """The same bytes, cut small: each that goes out is progress."""
+    """The same bytes in slices of at most ``SEND_BUFFER``: each slice that is sent counts as progress."""
     for piece in pieces:
         view = memoryview(piece)
         for start in range(0, len(view), SEND_BUFFER):
@@ -114,7 +114,7 @@ def _connection(writer: AbstractStreamWriter) -> socket.socket | None:
 
 
 async def _drain_early_response(connection: socket.socket | None) -> None:
-    """Let an early answer be read, which is lost where the other side hangs up with it and we write on."""
+    """Let the loop read an answer that came before the body was sent: it is lost if we write on and are disconnected."""
     if connection is None or connection.fileno() < 0:
         return
     arrived = select.poll()
@@ -126,7 +126,7 @@ async def _drain_early_response(connection: socket.socket | None) -> None:
 
 
 def _limit_send_buffer(connection: socket.socket | None) -> None:
-    """Keep the system from taking megabytes of a body long before the network does: progress would be a guess."""
+    """Keep the system from buffering megabytes of a body that the network hasn't taken: that isn't progress yet."""
     if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_BUFFER)
@@ -185,7 +185,7 @@ class Api:
         return asyncio.get_running_loop().time() >= self._send_until
 
     def _renew(self, progress: ProgressTimeout) -> None:
-        """Something moved: wait for the next thing from now on."""
+        """Start a create's timeout anew, because some of it was sent; never beyond the deadline of :meth:`hurry`."""
         sent = self._in_flight[progress].complete
         progress.renew(self._send_until + (self._answer_seconds if sent else 0.0))
 
@@ -281,14 +281,14 @@ class Api:
             )
 
     def _reason(self, error: BaseException, *, sent: bool = True) -> str:
-        """What went wrong on the wire, in a line; ``sent``: the request was out by then."""
+        """What went wrong on the wire, in a line; ``sent``: the whole request was sent before that."""
         if isinstance(error, TimeoutError):
             slow = "none came whole within" if sent else "nothing moved for"
             return "the run was ended" if self._past_deadline else f"{slow} {self._timeout:g} s"
         return self.credentials.mask(transport.fault(error, self._route["proxy"]))
 
     def _never_sent(self, error: BaseException, reason: str) -> NeverSent:
-        """The error of a request that did not get through, with what a person has to put right, if anything."""
+        """The error for a request that wasn't sent whole; its ``kind`` says what a person can put right."""
         if fault := transport.certificate_fault(error):
             return NeverSent(reason, kind=fault[0])
         refusal = isinstance(error, aiohttp.ClientHttpProxyError) and error.status in (403, 407)

@@ -1,4 +1,7 @@
-"""The key: lent to the API's own origin and to nobody else, and cut out of what is heard and refused in what is sent."""
+"""The API key: which requests may carry it, and how it is kept out of everything else.
+
+It is sent to the API's own origin alone, masked in what hosts answer, and looked for in files before they are sent.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from batchgen.masking import SHORTEST_KEY, Mask
 
 
 class Credentials:
-    """The key of one API. ``base_url`` names the origin that it is for."""
+    """The key of one API. ``base_url`` has the origin that the key may be sent to."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self._origin = origin_of(base_url)
@@ -18,15 +21,15 @@ class Credentials:
         self._secret = key.encode() if len(key) >= SHORTEST_KEY else b""
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """What a request to this address may carry: nothing, unless scheme, host and port are the API's."""
+        """The headers with the key for a request to ``url``: none, unless its scheme, host and port are the API's."""
         return self._headers if self._origin is not None and origin_of(url) == self._origin else {}
 
     @property
     def secret(self) -> bytes:
-        """What no file that is sent may hold; empty where the key is too short to be told from a word."""
+        """The bytes that no file that is sent may hold; empty where the key is too short to be distinguished from a word."""
         return self._secret
 
-    def masked(self, said: bytes) -> bytes:
-        """What a host says, read as UTF-8, without the key that it may repeat; bytes that are no UTF-8 stay."""
-        text = said.decode("utf-8", "surrogateescape")
-        return said if (heard := self.mask(text)) is text else heard.encode("utf-8", "surrogateescape")
+    def masked(self, answer: bytes) -> bytes:
+        """An answer, read as UTF-8, with the key masked where the host repeats it; bytes that aren't UTF-8 stay."""
+        text = answer.decode("utf-8", "surrogateescape")
+        return answer if (masked := self.mask(text)) is text else masked.encode("utf-8", "surrogateescape")

@@ -1,8 +1,8 @@
-"""Reading the API's answers, the vendor's and its gateways': bytes in, a value or the right error out.
+"""Reads the API's answers, the vendor's and its gateways': bytes in, a value or the right error out.
 
 A body's code decides, then its words (:mod:`batchgen.api.codes` has the tables), and the HTTP status only where there is
-neither: 429 covers both "wait" and "waiting never helps", and gateways re-wrap. What is no JSON of the API's shapes
-is no answer of the API, whatever its status.
+neither: 429 covers both "wait" and "waiting never helps", and gateways re-wrap. A body that isn't JSON in one of the API's
+shapes is not taken for an answer of the API, whatever its status.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer as it came. ``retry_after`` is the header's text; ``body`` is bounded by who read it.
+    """One HTTP answer as it came, its body cut at the client's limit.
 
-    ``date`` is when the server says that it answered, else when it was read (Unix seconds).
+    ``retry_after`` is the header's text. ``date`` is when the server says that it answered, else when the answer was
+    read (Unix seconds).
     """
 
     status: int
@@ -49,7 +50,7 @@ class Answer:
 
 
 class _Envelope(NamedTuple):
-    """What an answer says of the request: ``code`` is 0 where it is good, and text where a gateway gives a word."""
+    """What an answer says about the request. ``code`` is 0 for success, and text where a gateway gives a word."""
 
     code: int | str | None
     message: str
@@ -58,7 +59,7 @@ class _Envelope(NamedTuple):
 
     @property
     def shaped(self) -> bool:
-        """Whether it is the API's at all."""
+        """Whether the answer has the API's shape at all."""
         return self.code is not None or bool(self.kind)
 
 
@@ -117,7 +118,7 @@ def read_query(answer: Answer, asked: str, base: str = "") -> TaskView:
 
 
 def _denies(answer: Answer, envelope: _Envelope, asked: str) -> bool:
-    """Whether an answer to a query says that there is no such task: a page, a path or a model that isn't there doesn't."""
+    """Whether an answer to a query says that there is no such task. A page, or a missing path or model, doesn't say so."""
     if codes.about_something_else(envelope.message.replace(asked, " ")):
         return False
     if envelope.code == 1203 or (isinstance(envelope.code, str) and envelope.code in codes.NO_TASK_WORDS):
@@ -133,11 +134,14 @@ def _denies(answer: Answer, envelope: _Envelope, asked: str) -> bool:
     )
 
 
-# -- what was refused, and what nobody can tell --------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------------------------
 
 
 def _refuse(answer: Answer, envelope: _Envelope, *, certain: bool = True) -> NoReturn:
-    """Raise what an answer that is no success means for a create. ``certain``: it names no task all the same."""
+    """Raise the error that an answer without success means for a create.
+
+    ``certain`` is false where the answer names a task all the same: then nothing in it proves a refusal.
+    """
     status, code, message = answer.status, envelope.code, envelope.message
     if isinstance(code, int) and 100 <= code < 600:  # a gateway's: an HTTP status in the body
         status, code = (code if status < 400 else status), None
@@ -179,7 +183,7 @@ def _refuse(answer: Answer, envelope: _Envelope, *, certain: bool = True) -> NoR
 
 
 def _meaning(code: int | str | None, message: str, kind: str, status: int) -> codes.Meaning | None:
-    """What the first of code, message and type that is known means."""
+    """The meaning of the code; else of the first among its word, the message and the type that is known."""
     if isinstance(code, int):
         return CODES.get(code)
     known = codes.WORDS.get(code) if code else None
@@ -191,7 +195,7 @@ def _document(answer: Answer) -> Mapping[str, Any]:
 
 
 def _parsed(body: bytes | str) -> Mapping[str, Any]:
-    """JSON in UTF-8, and in nothing else that JSON may be in: who reads it as text must see the same."""
+    """A JSON object in UTF-8, empty where it is anything else. No other encoding: the key was masked in UTF-8 text."""
     try:
         return fields.mapping(json.loads(body.decode("utf-8-sig") if isinstance(body, bytes) else body))
     except (ValueError, RecursionError):
@@ -199,9 +203,9 @@ def _parsed(body: bytes | str) -> Mapping[str, Any]:
 
 
 def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
-    """What is said of the request, also in ``{"error": {"message", "type", "code"}}``.
+    """What a body says about the request, at its top or in ``{"error": {"message", "type", "code"}}``.
 
-    A gateway's message may be the vendor's whole answer, as JSON: then that is what was said.
+    Where a gateway's message is the vendor's whole answer as JSON, the vendor's code and message count.
     """
     error = document.get("error")
     inner = error if isinstance(error, dict) else {"message": error}
@@ -231,7 +235,7 @@ def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
 
 
 def _code(value: object) -> int | str | None:
-    """A code as a number, or as a word in one spelling; 0 for every way to say that all is well."""
+    """A code as a number, or as a word in snake case; 0 for everything that means success."""
     number = fields.integer(value)
     if number is not None:
         return 0 if number == 200 else number
@@ -240,7 +244,7 @@ def _code(value: object) -> int | str | None:
 
 
 def _first_line(answer: Answer) -> str:
-    """What a person can read in a body: a page's title and first words, or the first line."""
+    """The part of a body that helps a person: a page's title and first words, or the first line of text."""
     if 3 * answer.body.count(b"\0") > len(answer.body) > 0:  # UTF-16, UTF-32
         return f"HTTP {answer.status} with a body that is no UTF-8 text"
     text = answer.body[:20_000].decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The task in an answer: its ids, where it stands, its clip, in the vendor's shape and its gateways'."""
+"""Finds the task in an answer, with its ids, status and clips, in the vendor's shape and its gateways'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchgen.models import ClipLink, TaskView
 
 
 def task_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object that tells of a task: ``data``, else the document itself where it names one."""
+    """The object that describes a task: ``data``, else the document itself where it has a task's id."""
     data = document.get("data")
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
@@ -22,9 +22,9 @@ def task_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_task(task: Mapping[str, Any], document: Mapping[str, Any] | None) -> bool:
-    """Whether an answer without a ``code`` is of a task: other JSON may have an id and a status, too.
+    """Whether an answer without a ``code`` describes a task; other JSON may have an id and a status, too.
 
-    ``document``: of a create, where an error beside a task says that something went wrong with it.
+    ``document`` is a create's answer, None for a query's: an error beside the task makes it no success of a create.
     """
     status = status_of(task)
     known = codes.word(status) in codes.STATUS_WORDS
@@ -34,7 +34,7 @@ def is_task(task: Mapping[str, Any], document: Mapping[str, Any] | None) -> bool
 
 
 def ids_of(task: Mapping[str, Any]) -> Iterator[str]:
-    """What a task can be asked for by. Where both are there, gateways' own ``id`` is the row in their database."""
+    """The ids that a task can be asked for by: ``task_id`` first, since a gateway's ``id`` may be of its own database."""
     return filter(None, map(fields.task_id, (task.get("task_id"), task.get("id"))))
 
 
@@ -45,7 +45,7 @@ def external_id(task: Mapping[str, Any]) -> str | None:
 
 
 def status_of(task: Mapping[str, Any]) -> str:
-    """The word for where it stands, as it came, or empty."""
+    """The task's status as it came, or empty."""
     return (
         fields.bounded_line(task.get("task_status"), 100)
         or fields.bounded_line(task.get("status"), 100)
@@ -54,12 +54,12 @@ def status_of(task: Mapping[str, Any]) -> str:
 
 
 def view(task: Mapping[str, Any], asked: str, request_id: str | None, base: str) -> TaskView:
-    """What is known of the task. Raises ApiError where it is not the one that was asked for."""
+    """The task as a value. ``base`` is the API's address. Raises ApiError where it isn't the task that was asked for."""
     external = external_id(task)
     ids = list(ids_of(task))
     if not ids or asked not in (*ids, external or asked):
-        told = task.get("task_id", task.get("id"))
-        raise ApiError(f"asked for {asked}, answered for {fields.short(str(told))}", request_id=request_id)
+        other = task.get("task_id", task.get("id"))
+        raise ApiError(f"asked for {asked}, answered for {fields.short(str(other))}", request_id=request_id)
     raw, clips = status_of(task), _clips(task, base)
     status = codes.STATUS_WORDS.get(codes.word(raw))
     units = task.get("final_unit_deduction")
@@ -84,15 +84,17 @@ def _first_moment(task: Mapping[str, Any], *names: str) -> float | None:
 def _reason(task: Mapping[str, Any]) -> str:
     """Why a task failed."""
     error = task.get("error")
-    told = (
-        task.get("task_status_msg"), error, fields.mapping(error).get("message"), task.get("fail_reason"), task.get("reason"),
-        task.get("message"),
-    )  # fmt: skip
-    return next(filter(None, map(fields.bounded_line, told)), "")
+    places = (
+        task.get("task_status_msg"),
+        error,
+        fields.mapping(error).get("message"),
+        *(task.get(name) for name in ("fail_reason", "reason", "message")),
+    )
+    return next(filter(None, map(fields.bounded_line, places)), "")
 
 
 def _clips(task: Mapping[str, Any], base: str) -> tuple[ClipLink, ...]:
-    """The files of a task's result: in the vendor's ``task_result``, else where gateways put the clip's address."""
+    """The files of a task's result: from the vendor's ``task_result``, else from where gateways put the clip's address."""
     upstream = fields.mapping(task.get("data"))  # a gateway may keep the vendor's whole answer here
     upstream = fields.mapping(upstream.get("data")) or upstream
     for place in (task, upstream):

@@ -1,8 +1,8 @@
-"""Addresses of clips: found in an answer, resolved, and never spelt in another way than they were given.
+"""Addresses of clips: found in an answer and resolved, with every byte kept that can stand in a request.
 
-A signed address is a text whose bytes somebody has signed: ``%7E`` for ``~``, or a path without its ``/x/../``, and the
-clip's host refuses it. So only what can't stand in a request at all is written in another way: spaces, control
-characters and what isn't ASCII, as ``%`` and their bytes.
+A signed address is signed byte by byte: written with ``%7E`` for ``~``, or without its ``/x/../``, the clip's host
+refuses it. So only characters that can't stand in a request are percent-encoded: spaces, control characters and what
+isn't ASCII.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 from batchgen.models import ClipLink
 
 MAX_LENGTH = 8192  # characters of an address
-MAX_CLIPS = 16  # whole entries of a task's result; the API makes one, or a few
+MAX_CLIPS = 16  # clips of one task; the API makes one, or a few
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(?:([!-~]*)@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{0,5}))?")
-#: A relative address that can't be a word: "pending" and "n/a" stand in this place as well.
+#: A relative address. Single words are not: gateways also write "pending" or "n/a" where an address belongs.
 _RELATIVE = re.compile(r"/[^/\\].*|//[^/].*|\.{1,2}/.+|[^\s:?]+/[^\s?]+\.\w{2,4}(?:\?.*)?", re.DOTALL)
 
 
 def clip_links(result: Mapping[str, Any], base: str = "") -> tuple[ClipLink, ...]:
-    """The files of a task's ``task_result`` that have an address, the clip itself first; all that are whole are kept.
+    """The files of a task's ``task_result`` that have a usable address, the clip itself first.
 
     An entry without ``url`` has its ``watermark_url`` instead; where it has both, the watermarked file is a part of its
     own. ``base`` is the API's own address, which relative ones are relative to.
@@ -49,7 +49,7 @@ def clip_links(result: Mapping[str, Any], base: str = "") -> tuple[ClipLink, ...
 
 
 def address(given: object, base: str = "") -> str | None:
-    """What somebody gave as an address, as the absolute one that is asked for; None where it is none."""
+    """The absolute address to request for a value that should be one; None where it isn't an address."""
     if not isinstance(given, str):
         return None
     text = re.sub("[\t\r\n]", "", given.strip(" \t\r\n\f\v\ufeff"))  # as browsers do
@@ -64,9 +64,9 @@ def address(given: object, base: str = "") -> str | None:
 
 
 def resolve(base: str, reference: str) -> str | None:
-    """The absolute address that ``reference`` means at ``base``, both as they are spelt; None where it is none.
+    """The absolute address of ``reference`` at ``base``, their bytes kept; None where there is none.
 
-    No ``/x/../`` is taken out but at a relative reference's start, which has no meaning without that.
+    ``../`` is resolved at the start of a relative reference alone; any other ``/x/../`` stays as it is.
     """
     reference = reference.partition("#")[0]
     if scheme := _SCHEME.match(reference):
@@ -91,9 +91,9 @@ def resolve(base: str, reference: str) -> str | None:
 
 
 def split(url: str) -> tuple[str, str, str] | None:
-    """(scheme, authority, the request's target) of an absolute address, its bytes as they are; None where it is none.
+    """(scheme, authority, the request's target) of an absolute address, its bytes kept; None where it isn't one.
 
-    The authority is without a user and a password, which go nowhere.
+    The authority is without user and password, which are never sent.
     """
     parts = _ABSOLUTE.match(url)
     if parts is None:
@@ -113,7 +113,7 @@ def split(url: str) -> tuple[str, str, str] | None:
 
 
 def origin_of(url: str) -> tuple[str, str, int] | None:
-    """(scheme, host, port) of an absolute address: what has to be the same for the key to go there."""
+    """(scheme, host, port) of an absolute address, lower case, with the scheme's default port; None where it isn't one."""
     given, parts = _ABSOLUTE.match(url), split(url)
     found = _AUTHORITY.fullmatch(parts[1]) if parts else None
     if given is None or parts is None or found is None or "@" in given[2]:
@@ -134,7 +134,7 @@ def spelt(url: str) -> str | None:
 
 
 def _encoded(target: str) -> str | None:
-    """A request's target in which nothing but what can't stand there is written in another way."""
+    """A request's target with the characters percent-encoded that can't stand in it, and no others."""
     if re.fullmatch("[!-~]*", target):
         return target
     try:

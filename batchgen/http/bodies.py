@@ -1,6 +1,6 @@
-"""What an answer's headers say of its body: which bytes these are, how they are packed, and what they must come to.
+"""What an answer's headers say about its body: its range, its encoding, its digests, its type; and how it is unpacked.
 
-A clip's host may say all this in a dozen ways, or in none; what can't be read is as good as not said.
+Hosts say these things in many ways, or not at all; a header that can't be read counts as absent.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-WINDOW = 1 << 20  # bytes that a packed piece is unpacked by at once
+WINDOW = 1 << 20  # bytes that are unpacked at a time
 MAX_RETRY_AFTER = 3600.0  # seconds that a Retry-After may ask for
 
-#: Names of digests, as headers spell them, in small letters.
+#: Names of digests as headers have them (lower case) -> names for :mod:`hashlib`.
 ALGORITHMS: Mapping[str, str] = {
     "md5": "md5",
     "sha": "sha1",
@@ -28,18 +28,19 @@ ALGORITHMS: Mapping[str, str] = {
     "sha512": "sha512",
     "sha-512": "sha512",
 }
-#: What is named to people as it is told.
+#: Content types that messages may repeat. No other text of a foreign header is shown.
 KNOWN_TYPES = frozenset(
     {
-        *(
-            "text/html",
-            "text/plain",
-            "text/xml",
-            "application/xml",
-            "application/json",
-            "application/octet-stream",
-        ),
-        *("image/jpeg", "image/png", "image/webp", "video/mp4"),
+        "text/html",
+        "text/plain",
+        "text/xml",
+        "application/xml",
+        "application/json",
+        "application/octet-stream",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "video/mp4",
     }
 )
 KNOWN_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
@@ -48,7 +49,7 @@ _PAIR = re.compile(r'\s*([A-Za-z0-9-]+)=:?"?([A-Za-z0-9+/_-]+=*)"?:?\s*')
 
 
 class Span(NamedTuple):
-    """The bytes that a body is of its whole: from ``start`` up to, without, ``end``; ``total`` is None where not said."""
+    """The range of the whole file that a body has: ``start`` up to ``end``, excluded. ``total`` is None where unknown."""
 
     start: int
     end: int
@@ -56,7 +57,7 @@ class Span(NamedTuple):
 
 
 def span(headers: Mapping[str, str]) -> Span | None:
-    """What ``Content-Range`` says; None where it says nothing that can be."""
+    """The range that ``Content-Range`` gives; None where there is none, or one that makes no sense."""
     found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if found is None:
         return None
@@ -65,35 +66,35 @@ def span(headers: Mapping[str, str]) -> Span | None:
 
 
 def validator(headers: Mapping[str, str]) -> str | None:
-    """What ``If-Range`` asks with: a strong ETag, else the time of the last change; None for what can't be sent back."""
+    """The value for ``If-Range``: a strong ETag, else Last-Modified; None for what a header can't hold."""
     tag = headers.get("ETag", "").strip()
     found = tag if re.fullmatch(r'"[^"]*"', tag) else headers.get("Last-Modified")
     return found if found and found.isascii() and found.isprintable() else None
 
 
 def digests(headers: Mapping[str, str]) -> dict[str, str]:
-    """The digests of a whole, unpacked body that headers tell: name for :mod:`hashlib` -> hex."""
-    told = [("md5", headers.get("Content-MD5", ""))]
+    """The digests of the whole, unpacked body that the headers give: name for :mod:`hashlib` -> hex."""
+    given = [("md5", headers.get("Content-MD5", ""))]
     for name in ("Digest", "Content-Digest", "Repr-Digest", "x-goog-hash", "x-ms-blob-content-md5"):
         value = headers.get(name, "")
-        told += [pair.groups() for part in value.split(",") if (pair := _PAIR.fullmatch(part))]  # type: ignore[misc]
-    told += [(name, headers.get(f"x-amz-checksum-{name}", "")) for name in ("sha1", "sha256")]
+        given += [pair.groups() for part in value.split(",") if (pair := _PAIR.fullmatch(part))]  # type: ignore[misc]
+    given += [(name, headers.get(f"x-amz-checksum-{name}", "")) for name in ("sha1", "sha256")]
     found = {}
-    for spelt, value in told:
-        name = ALGORITHMS.get(spelt.lower(), "")
+    for algorithm, value in given:
+        name = ALGORITHMS.get(algorithm.lower(), "")
         if name and (digest := _hex(value, hashlib.new(name, usedforsecurity=False).digest_size)):
             found[name] = digest
     tag = headers.get("ETag", "").strip('"')
     plain = headers.get("x-amz-server-side-encryption", "AES256") == "AES256"
     plain = plain and not any(name.lower().endswith("customer-algorithm") for name in headers)
     store = headers.get("Server", "") in ("AmazonS3", "AliyunOSS") or "x-amz-request-id" in headers
-    if store and plain and re.fullmatch("[0-9A-Fa-f]{32}", tag):  # elsewhere, a tag may be anything
+    if store and plain and re.fullmatch("[0-9A-Fa-f]{32}", tag):  # other hosts' tags may be anything
         found.setdefault("md5", tag.lower())
     return found
 
 
 def _hex(value: str, size: int) -> str | None:
-    """A digest of so many bytes, which may be spelt in Base64 or in hex."""
+    """A digest of ``size`` bytes, given in hex or Base64, as hex; None where it is neither."""
     if re.fullmatch(f"[0-9A-Fa-f]{{{2 * size}}}", value):
         return value.lower()
     try:
@@ -117,7 +118,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def answered_at(headers: Mapping[str, str]) -> float | None:
-    """When the server says that it answered (Unix seconds), which its Retry-After counts from."""
+    """The answer's ``Date`` in Unix seconds: a date in its Retry-After counts from there. None where it has none."""
     try:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
     except (ValueError, OverflowError):
@@ -125,19 +126,19 @@ def answered_at(headers: Mapping[str, str]) -> float | None:
 
 
 def content_type(headers: Mapping[str, str]) -> str:
-    """A body's type for people, in brackets: one that is known, or nothing. A stranger's own words are never shown."""
-    told = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return f" ({told})" if told in KNOWN_TYPES else ""
+    """The body's type for a message, in brackets, where it is one of ``KNOWN_TYPES``; else empty."""
+    given = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return f" ({given})" if given in KNOWN_TYPES else ""
 
 
 def packing(headers: Mapping[str, str]) -> str:
-    """How a body is said to be packed, for people; empty where it isn't."""
-    told = headers.get("Content-Encoding", "").strip().lower()
-    return told and (f"as {told}" if told in KNOWN_ENCODINGS else "in a way that nobody knows")
+    """The body's Content-Encoding for a message; empty where it has none."""
+    given = headers.get("Content-Encoding", "").strip().lower()
+    return given and (f"as {given}" if given in KNOWN_ENCODINGS else "in a way that nobody knows")
 
 
 def unpacked(body: bytes, packing: str, *, largest: int) -> bytes | None:
-    """A body as it was before it was packed as its headers say; None where that can't be told, or it is larger."""
+    """A body decoded from its Content-Encoding ``packing``; None where it can't be, or has more than ``largest`` bytes."""
     for method in reversed([one.strip().lower() for one in packing.split(",")]):
         if method in ("", "identity"):
             continue
@@ -161,7 +162,10 @@ def unpacked(body: bytes, packing: str, *, largest: int) -> bytes | None:
 def unpacker(
     headers: Mapping[str, str], start: bytes, looks_plain: Callable[[bytes], bool]
 ) -> Unpacker | None:
-    """What unpacks a body that came packed, though nobody asked for that; None where its first bytes are plain."""
+    """The unpacker for a body that came packed although that wasn't asked for; None where its ``start`` isn't packed.
+
+    ``looks_plain`` says whether first bytes are those of the file itself.
+    """
     encoding = headers.get("Content-Encoding", "").lower()
     if start[:3] == b"\x1f\x8b\x08":  # whatever its headers say
         return Unpacker(zlib.MAX_WBITS | 16)
@@ -172,14 +176,14 @@ def unpacker(
 
 
 class Unpacker:
-    """Unpacks a body, a bounded piece at a time. Raises ValueError where it isn't what it should be."""
+    """Unpacks a body in pieces of at most ``WINDOW`` bytes. Raises ValueError where it is damaged."""
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._stream = zlib.decompressobj(window)
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
-        """What these further bytes unpack to."""
+        """Unpack the next bytes of the body."""
         try:
             while packed:
                 if self._stream.eof:  # another member follows, as gzip allows
@@ -190,7 +194,7 @@ class Unpacker:
             raise ValueError(f"it came packed, and can't be unpacked: {error}") from None
 
     def end(self) -> bytes:
-        """What is left when there is no more. Raises ValueError where something is missing."""
+        """The rest, once the body has ended. Raises ValueError where it ended early."""
         left = self._stream.flush()
         if not self._stream.eof:
             raise ValueError("it came packed, and ends early")

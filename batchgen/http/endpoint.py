@@ -1,4 +1,4 @@
-"""The API's address: checked, and spelt in one way, as a ledger remembers whose tasks it has."""
+"""The API's address, checked and normalised: a ledger is bound to one and compares it as text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def origin(base_url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its address or as ``localhost``."""
+    """Whether a host is this machine: a loopback address, or ``localhost``."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

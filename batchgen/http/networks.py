@@ -1,7 +1,7 @@
-"""What lies inside of a network: one judgement of hosts, for pictures that the API fetches and for clips that come here.
+"""Whether a host is on the public internet: for images that the API fetches, and for clips that are fetched from here.
 
-By the text of a host, and by an address that a name was resolved to. Addresses that carry another one (IPv4 in IPv6)
-are judged by that one.
+A host is judged by its text, and by the addresses that it resolves to. An IPv6 address that carries an IPv4 address is
+judged by that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, Literal
 
-#: None: on the public internet. ``benchmark`` are the addresses that some proxies answer for every name.
+#: What lies at an address that isn't public. Some proxies answer every name with a ``benchmark`` address.
 Kind = Literal["loopback", "private", "link-local", "metadata", "benchmark", "reserved"]
 
 WORDS: Final[dict[Kind, str]] = {
@@ -27,7 +27,7 @@ WORDS: Final[dict[Kind, str]] = {
 _METADATA_NAMES: Final = frozenset(
     {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
 )
-_LOCAL_NAMES: Final = (  # of machines that only their own network knows
+_LOCAL_NAMES: Final = (  # ends of names that resolve in their own network alone
     *(".localdomain", ".local", ".internal", ".intranet", ".private", ".corp", ".lan"),
     *(".home", ".home.arpa", ".test"),
 )
@@ -45,7 +45,7 @@ def _six(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
     ]
 
 
-#: (kind, network, mask): the first that holds an address tells its kind.
+#: (kind, network, mask): the first network that holds an address gives its kind.
 _FOUR: Final = (
     # Those of AWS, Azure, Google and many others; of containers; Alibaba's, Tencent's, Oracle's, Azure's wire server.
     *_four("metadata", "169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.169.253"),
@@ -70,7 +70,7 @@ _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)  # before the IPv4 address in an int
 
 
 def literal(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is, in any spelling that programs take; None for a name."""
+    """A host's address where the host is one, in any spelling that programs accept; None for a name."""
     host = host.rstrip(".")
     try:
         return IPv6Address(host)
@@ -81,7 +81,7 @@ def literal(host: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=4096)
 def kind_of(address: IPv4Address | IPv6Address) -> Kind | None:
-    """What lies at an address; None for the public internet."""
+    """The kind of an address; None for the public internet."""
     if isinstance(address, IPv4Address):
         return _found(int(address), _FOUR)
     number = int(address)  # without its zone
@@ -94,7 +94,7 @@ def kind_of(address: IPv4Address | IPv6Address) -> Kind | None:
 
 
 def kind_of_name(name: str) -> Kind | None:
-    """What a name in small letters stands for by its text alone; None for what may be on the public internet."""
+    """The kind of a name (lower case) by its text alone; None where it may be on the public internet."""
     name = name.rstrip(".")
     if name.rpartition(".")[2] == "localhost":
         return "loopback"

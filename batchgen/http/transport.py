@@ -30,11 +30,11 @@ from batchgen.escapes import excerpt
 from batchgen.http.endpoint import is_loopback
 
 CERT_EXPIRED = {9, 10}  # OpenSSL's verify codes: not valid yet, no longer valid
-STALL_SECONDS = 1.0  # seconds that the loop comes late where this process was kept from its work
+STALL_SECONDS = 1.0  # a timer that fires this much late: the process itself stood still
 
 
 class Route(TypedDict):
-    """What a request is given besides its URL; both None where it goes straight."""
+    """aiohttp's arguments for the way that a request takes; both are None for a direct connection."""
 
     proxy: URL | None
     proxy_headers: dict[str, str] | None
@@ -44,17 +44,17 @@ DIRECT = Route(proxy=None, proxy_headers=None)
 
 
 class ProgressTimeout:
-    """Raises TimeoutError where ``seconds`` pass in it without :meth:`renew`, or where the last moment has come.
+    """A context manager that raises TimeoutError once ``seconds`` pass in it without a :meth:`renew`.
 
-    Where this process itself stood still, behind a disk that didn't answer or on a machine that slept, they begin once
-    more: what came meanwhile has still to be heard, and may be the answer to a create.
+    Where this process itself stood still (a disk that didn't answer, a machine that slept), the time starts once more:
+    an answer that came meanwhile has still to be read, and may be the answer to a create.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._last = seconds, math.inf
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
-        self._extended = False  # it has begun once more: a flood may keep a process from its work for ever
+        self._extended = False  # once only: a flood of work may keep the loop late for ever
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -70,11 +70,11 @@ class ProgressTimeout:
 
     @property
     def expired(self) -> bool:
-        """Whether it has ended so."""
+        """Whether the timeout has passed."""
         return self._timeout.expired()
 
     def renew(self, last: float = math.inf) -> None:
-        """Wait anew from now on, until the moment ``last`` of the loop's clock at most."""
+        """Start the time anew, but let it end at ``last`` on the loop's clock at the latest."""
         self._last, self._extended = last, False
         self._wait(min(asyncio.get_running_loop().time() + self._seconds, last))
 
@@ -95,7 +95,7 @@ class ProgressTimeout:
 
 
 class FilteringResolver(AbstractResolver):
-    """Resolves names to those of their addresses that ``accept`` takes: what is connected to is what was judged.
+    """Resolves a name to those of its addresses that ``accept`` returns, so that only checked addresses are connected to.
 
     ``accept`` gets a host and its addresses, and may raise.
     """
@@ -117,7 +117,7 @@ class FilteringResolver(AbstractResolver):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Remembers in ``reached`` at which addresses it has connected to hosts themselves, not to a proxy."""
+    """Adds to ``reached`` the addresses of hosts that it has connected to without a proxy."""
 
     def __init__(self, reached: set[str], **given: Any) -> None:
         super().__init__(**given)
@@ -138,9 +138,10 @@ def session(
     resolver: AbstractResolver | None = None,
     reached: set[str] | None = None,
 ) -> aiohttp.ClientSession:
-    """A session without limits, cookies and decompression of its own. Raises UsageError for a set-up that can't work.
+    """An HTTP session without aiohttp's own limits, cookies and decompression.
 
-    ``force_close``: a connection for each request. ``reached`` gets the addresses that it has connected to.
+    ``force_close`` opens a connection for each request. ``reached`` collects the addresses that were connected to.
+    Raises UsageError where SSL_CERT_FILE or SSL_CERT_DIR can't be read.
     """
     named = [(name, path) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (path := os.environ.get(name))]
     for name, path in named:
@@ -165,7 +166,10 @@ def session(
 
 
 def route(url: str) -> Route:
-    """How a request for ``url`` goes. Plain HTTP on this machine never leaves it. Raises UsageError."""
+    """Whether a request for ``url`` goes through a proxy. Plain HTTP to this machine never does.
+
+    Raises UsageError where the proxy that the environment names can't be used.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http" and is_loopback(host):
@@ -178,7 +182,7 @@ def route(url: str) -> Route:
 
 
 def certificate_fault(error: BaseException) -> tuple[str, str] | None:
-    """(kind, text) where a certificate is the reason; None where the error is of another sort."""
+    """(kind, text) of an error that a certificate caused; None for any other error."""
     fault = getattr(error, "certificate_error", error)
     if not isinstance(fault, ssl.SSLCertVerificationError):
         return None
@@ -190,7 +194,7 @@ def certificate_fault(error: BaseException) -> tuple[str, str] | None:
 
 
 def fault(error: BaseException, proxy: URL | None = None) -> str:
-    """What failed on the wire, in plain words. None are the library's, which quote what came, or those of who answered."""
+    """What failed on the wire, in batchgen's own words: the library's may quote what the other side sent."""
     if found := certificate_fault(error):
         return found[1]
     at = "the proxy" if proxy is None else f"the proxy {proxy}"
@@ -217,12 +221,12 @@ def fault(error: BaseException, proxy: URL | None = None) -> str:
 
 
 def _why(error: OSError) -> str:
-    """The system's words for it, without its numbers."""
+    """The system's text for an error, without its number."""
     return error.strerror or os.strerror(error.errno or 0) if error.errno else excerpt(str(error))
 
 
 def _bypassed(host: str, netloc: str, proxies: dict[str, str]) -> bool:
-    """Whether ``NO_PROXY`` holds the host: by its name or end (as Python does), its address, or a network's."""
+    """Whether ``NO_PROXY`` has the host: by its name or the end of it (as Python does), its address, or a network."""
     if proxy_bypass(netloc, proxies):
         return True
     try:

@@ -1,6 +1,6 @@
-"""Which hosts clips are fetched from: public ones over https, and what whoever starts the program has named.
+"""Which hosts clips are fetched from: public ones over https, and those that ``--clip-hosts`` names.
 
-The addresses of clips are a stranger's words. Without this, they could have anything asked that this machine can reach.
+The addresses of clips come from outside. Unchecked, they could make this machine request anything that it can reach.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ENTRY = re.compile(
 
 
 class HostRefused(Exception):
-    """A host that is not asked; the text says why and what whoever trusts it can do."""
+    """A host that clips are not fetched from; the text says why, and how to allow it."""
 
 
 class AllowedHost(NamedTuple):
-    """One entry of ``--clip-hosts``: a name, the end of names where it begins with a dot, or a network.
+    """One entry of ``--clip-hosts``: a name, a network, or with a dot before it the end of names.
 
-    ``plain``: without TLS as well.
+    ``plain`` allows http besides https.
     """
 
     name: str
@@ -39,7 +39,7 @@ class AllowedHost(NamedTuple):
     plain: bool = False
 
     def holds(self, host: str) -> bool:
-        """Whether a host is meant by its text."""
+        """Whether this entry covers a host or address, by its text."""
         if self.network is not None:
             address = networks.literal(host)
             return address is not None and address in self.network
@@ -47,7 +47,7 @@ class AllowedHost(NamedTuple):
 
 
 def allowed_hosts(text: str) -> tuple[AllowedHost, ...]:
-    """What ``--clip-hosts`` names, separated by commas or spaces. Raises ValueError."""
+    """The entries of ``--clip-hosts``, separated by commas or spaces. Raises ValueError with the entry that is none."""
     return (
         tuple(map(_allowed_host, re.split(r"[,\s]+", text.strip(", \t\n")))) if text.strip(", \t\n") else ()
     )
@@ -78,8 +78,8 @@ def _allowed_host(text: str) -> AllowedHost:
 class ClipHosts:
     """The hosts that clips of one API may come from.
 
-    With an API at ``https``, that is ``https`` alone. Addresses that aren't on the public internet are taken where the
-    API itself is: by its own address in ``base_url``, or where it was reached. ``reached`` is looked at anew each time.
+    With an API at ``https``, clips come over ``https`` alone. A kind of address that isn't public (loopback, private)
+    is allowed where the API has it too: in ``base_url``, or among the addresses in ``reached``, which grows during a run.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class ClipHosts:
         self._allowed, self._reached = tuple(allowed), reached
 
     def check(self, url: str, *, proxied: bool) -> None:
-        """Raise HostRefused where an address is not to be asked, as far as its text tells.
+        """Raise HostRefused where the text of ``url`` shows that it must not be requested.
 
-        Names are judged by :meth:`accepted` once they are resolved, but for those that a proxy resolves (``proxied``):
-        there a name that only a network of its own knows is refused.
+        Names are checked again by :meth:`accepted` once they are resolved. Where a proxy resolves them (``proxied``) that
+        can't be, so names of private networks are refused here.
         """
         scheme, host, _ = origin_of(url) or ("", "", 0)
         bare = _bare(host)
@@ -114,9 +114,9 @@ class ClipHosts:
             raise HostRefused(f"it is not encrypted, and the API is; {_remedy(entry)}")
 
     def accepted(self, host: str, found: Sequence[str]) -> list[str]:
-        """Those of a host's addresses that may be connected to. Raises HostRefused where there are none left.
+        """Those of a host's addresses that may be connected to. Raises HostRefused where none may be.
 
-        One on the public internet is enough: a name may have others that are of use inside of its own network alone.
+        One public address is enough: a name may have others that are of use in its own network alone.
         """
         kinds = {one: networks.kind_of(ipaddress.ip_address(one)) for one in found}
         taken = [one for one, kind in kinds.items() if self._allows(_bare(host), kind, one)]
@@ -139,13 +139,13 @@ def _bare(host: str) -> str:
 
 
 def _kind(bare: str) -> Kind | None:
-    """What a host is by its text."""
+    """The kind of a host by its text."""
     address = networks.literal(bare)
     return networks.kind_of_name(bare) if address is None else networks.kind_of(address)
 
 
 def _is_host(bare: str, address: IPv4Address | IPv6Address | None) -> bool:
-    """Whether a host is a name, or an address in the spelling that means the same to all programs."""
+    """Whether a host is a name, or an address in the one spelling that all programs read alike."""
     if address is not None:
         return address.version == 6 or str(address) == bare
     return len(bare) <= MAX_HOST and bool(_NAME.fullmatch(bare)) and not re.fullmatch("[0-9.]*", bare)

@@ -1,7 +1,7 @@
-"""The clips' folders: what lies in them, moves inside them, and the record that is kept beside the clips.
+"""The clips' folders: what lies in them, moves inside them, and ``clips.jsonl`` beside the clips.
 
 ``OUTPUT_DIR/NAME/clips.jsonl`` has one line per clip, so that a lost ledger can be rebuilt from the disk alone.
-Whatever stands there is believed only where a file has the digest that the line gives.
+A line is believed only where a file has the digest that it gives.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ NAME = "clips.jsonl"
 VERSION = 1
 MAX_LINE = 1 << 20  # bytes of a line
 MAX_FILE = 1 << 30  # bytes of a file that are read: half a million lines
-# Folders in one another below an output folder that are looked into: those of ids, in a manifest's, or set aside.
+# Levels of folders below an output folder that are searched: an id's own, with its manifest's and ``superseded``.
 MAX_DEPTH = limits.FOLDERS + 2
-MAX_COST = 1e6  # US dollars that no clip costs
+MAX_COST = 1e6  # US dollars; a line that says more is no line of ours
 SUFFIX = ".mp4"
 _PART = re.compile(r"[a-z0-9.]{1,40}")
 
-# A line's fields that are a row's columns under the same name, with their types; the first ones are never null.
+# The fields of a line that are columns of a row under the same name, with their types; the first ones are never null.
 _NEEDED: Mapping[str, type] = {
     "external_task_id": str,
     "base_id": str,
@@ -54,9 +54,9 @@ _TIMES = ("created_at", "submitted_at", "finished_at")
 
 
 class Entry(NamedTuple):
-    """One line that makes sense: the row that it tells of, as ``downloaded``, and which API its task was made by.
+    """One valid line: the row that it describes, as ``downloaded``, and the API (``scheme://host``) that has its task.
 
-    ``row.video_path`` is where the line says that the clip is; whether it is there has still to be seen.
+    ``row.video_path`` is where the line says that the clip is; whether it is there has still to be checked.
     """
 
     row: Record
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 
 
 def entry_line(record: Record, folder: str, api: str) -> str:
-    """The line for a clip that is on disk; the file is named as seen from ``folder``."""
+    """The line for a clip that is on disk; paths in it are relative to ``folder``."""
     assert record.video_path is not None
     line: dict[str, Any] = {
         "version": VERSION,
@@ -85,8 +85,10 @@ def entry_line(record: Record, folder: str, api: str) -> str:
 
 
 def append(root: Root, folder: str, lines: Iterable[str]) -> tuple[int, int]:
-    """Add lines to the folder's ``clips.jsonl``, synced. Returns its size in bytes before and after. Raises OSError."""
-    with root.folder(folder, make=True) as there:  # its clips may be elsewhere by now
+    """Append lines to the folder's ``clips.jsonl``, synced. Returns its size in bytes before and after. Raises OSError."""
+    with root.folder(
+        folder, make=True
+    ) as there:  # its clips may have been moved away, and the folder with them
         with there.open(NAME, "a+b") as file:
             before = os.fstat(file.fileno()).st_size
             torn = before > 0 and os.pread(file.fileno(), 1, before - 1) != b"\n"  # a crash, or an editor
@@ -100,13 +102,13 @@ def append(root: Root, folder: str, lines: Iterable[str]) -> tuple[int, int]:
 
 
 def folder_of(record: Record) -> str:
-    """The folder whose ``clips.jsonl`` tells of this row's clip: ``OUTPUT_DIR/NAME``."""
+    """The folder whose ``clips.jsonl`` has this row's clip: ``OUTPUT_DIR/NAME``."""
     below_root = os.path.relpath(record.output_path, record.root)
     return os.path.join(record.root, below_root.partition(os.sep)[0])
 
 
 def size(root: Root, folder: str) -> int:
-    """The bytes of the folder's ``clips.jsonl``; 0 where there is none that can be read."""
+    """The size of the folder's ``clips.jsonl`` in bytes; 0 where there is none that can be read."""
     try:
         with root.folder(folder) as there:
             found = there.look(NAME)
@@ -116,10 +118,10 @@ def size(root: Root, folder: str) -> int:
 
 
 def entries(root: Root, folder: str) -> dict[str, Entry]:
-    """The clips that the folder's ``clips.jsonl`` tells of, by external_task_id; the last line about one counts.
+    """The clips in the folder's ``clips.jsonl``, by external_task_id; the last line of each counts.
 
-    Lines that make no sense are passed over: torn, foreign, of another version, or edited so that they contradict
-    themselves. Raises OSError where the file can't be read.
+    Invalid lines are skipped: torn, foreign, of another version, or edited so that they contradict themselves. Raises
+    OSError where the file can't be read.
     """
     found: dict[str, Entry] = {}
     with root.folder(folder) as there:
@@ -209,7 +211,7 @@ def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
 
 
 def _below(output_dir: str, folder: str, name: str) -> str:
-    """The clip's whole path. Raises ValueError where it lies outside of the output folder, or is no clip's."""
+    """The absolute path of the clip ``name``. Raises ValueError where it lies outside of the output folder, or isn't a clip's."""
     path = os.path.normpath(os.path.join(folder, name))
     inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.endswith(".mp4")
     if "\0" in path or not inside:
@@ -221,7 +223,7 @@ def _below(output_dir: str, folder: str, name: str) -> str:
 
 
 def listing(root: Root, folder: str) -> dict[str, int]:
-    """The files in a folder and their sizes in bytes; links lead to files. Raises OSError."""
+    """The regular files in a folder, links to files among them: name -> size in bytes. Raises OSError."""
     found = {}
     with root.folder(folder) as there, os.scandir(there.descriptor) as several:
         for one in several:
@@ -235,7 +237,7 @@ def listing(root: Root, folder: str) -> dict[str, int]:
 
 
 def folders(root: Root) -> list[str]:
-    """The folders in an output folder, which are those of manifests; none where it can't be read."""
+    """The manifests' folders in an output folder; none where it can't be read. Hidden ones are skipped."""
     try:
         with root.folder(root.path) as there, os.scandir(there.descriptor) as several:
             names = [one.name for one in several if one.is_dir(follow_symlinks=False)]
@@ -245,7 +247,7 @@ def folders(root: Root) -> list[str]:
 
 
 def is_clip(root: Root, path: str, sha256: str, size: int | None = None) -> bool:
-    """Whether the file at ``path`` has these bytes. ``size`` None: it isn't known."""
+    """Whether the file at ``path`` has this digest (hex), and this ``size`` (bytes) where it is known."""
     try:
         with root.reading(path) as file:
             found = os.fstat(file.fileno()).st_size
@@ -257,7 +259,7 @@ def is_clip(root: Root, path: str, sha256: str, size: int | None = None) -> bool
 
 
 def below(root: Root) -> Iterator[tuple[str, int]]:
-    """The videos below an output folder with their sizes in bytes; hidden folders and links are passed over."""
+    """The videos below an output folder as (path, size in bytes); hidden folders and links are skipped."""
     with contextlib.suppress(OSError), root.folder(root.path) as top:
         for place, folders, names, folder in os.fwalk(".", dir_fd=top.descriptor):
             deep = place.count(os.sep) >= MAX_DEPTH
@@ -271,7 +273,7 @@ def below(root: Root) -> Iterator[tuple[str, int]]:
 
 
 def mount_point(path: str) -> str:
-    """Where the file system is mounted that ``path`` lies on, or would lie on."""
+    """The mount point of the file system that ``path`` lies on, or would lie on."""
     path = os.path.realpath(path)
     while not os.path.ismount(path):
         path = os.path.dirname(path)
@@ -294,7 +296,7 @@ def files(row: Record | Shelved) -> list[File]:
 
 
 def absent(row: Record | Shelved) -> str:
-    """The first file of a downloaded row that isn't where it was; the clip itself where all are."""
+    """The path of the first file of a downloaded row that is missing; the clip's own where none is."""
     there = [one.path for one in files(row)]
     return next((path for path in there if not os.path.exists(path)), there[0])
 
@@ -303,7 +305,7 @@ def absent(row: Record | Shelved) -> str:
 
 
 def move(root: Root, source: str, target: str, sha256: str) -> str | None:
-    """Move a clip; returns where it is then, None where it isn't. It can be done again after a crash at any moment.
+    """Move a clip to ``target``. Returns its new path; None where no file has its digest. Safe to repeat after a crash.
 
     Nothing is overwritten: where another file is at ``target``, the clip gets a name beside it. Raises OSError.
     """
@@ -329,7 +331,7 @@ def move(root: Root, source: str, target: str, sha256: str) -> str | None:
 
 
 def iso(seconds: float | None) -> str | None:
-    """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for none, and for what no calendar has."""
+    """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for None, and for what no calendar has."""
     if seconds is None:
         return None
     try:

@@ -1,8 +1,7 @@
-"""Bringing a clip home: ``.part``, checked, synced, renamed. The caller writes the ledger only after that.
+"""Downloads a clip: into a ``.part``, checked, synced, renamed. The caller writes the ledger only after that.
 
-A clip is asked for by exactly the bytes of its address, at every redirect as well: who re-spells a signed address is
-refused. The key is lent by the caller for addresses of the API's own origin alone, and offered there only where
-nothing else helps, so that no other host ever gets it.
+Every request, redirects included, has exactly the bytes of the address: hosts refuse a signed address that was rewritten.
+The key is sent to the API's own origin alone, and only after that has asked for it.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ UNAUTHORIZED = {401, 403}
 class Downloads:
     """Fetches clips of up to ``largest`` bytes. ``timeout`` is in seconds without progress.
 
-    ``min_speed``: bytes per second that have to come, on the average of ``timeout``; a drip is no progress.
-    ``lend`` gives the headers that a request to an address may carry with the key in them, if any; ``masked`` takes the
-    key out of what a host said. ``roots`` are the run's output folders. ``hosts`` knows which hosts are asked at all; by
-    default, those of an API on this machine. ``now`` gives Unix seconds.
+    ``min_speed`` is in bytes per second, on the average of ``timeout``: anything slower is no progress. ``lend`` returns the
+    headers with the key that a request to an address may carry, or none; ``masked`` masks the key in what a host
+    answered. ``roots`` are the run's output folders. ``hosts`` decides which hosts may be asked; the default is for an API
+    on this machine. ``now`` returns Unix seconds.
     """
 
     def __init__(
@@ -84,8 +83,8 @@ class Downloads:
     async def fetch(self, url: str, path: str, *, root: str) -> Clip:
         """Download ``url`` to ``path``, which lies below the folder ``root``, in one try.
 
-        A different file that is there already is never overwritten: the clip then gets a name of its own. Where
-        nothing came of it, nothing is left behind. Raises DownloadError.
+        Another file at ``path`` is never overwritten: the clip gets a name beside it. A failure leaves no file behind.
+        Raises DownloadError.
         """
         transfer = self.transfer(path, root=root)
         try:
@@ -96,17 +95,17 @@ class Downloads:
     def transfer(
         self, path: str, *, root: str, believe_after: float = 0.0, kept: Kept | None = None
     ) -> Transfer:
-        """A clip that may take several tries; ``believe_after`` and ``kept`` as in :class:`Transfer`.
+        """The state of a download that may take several tries; ``believe_after`` and ``kept`` as in :class:`Transfer`.
 
-        Its part is discarded by the caller.
+        The caller discards its part in the end.
         """
         part = PartFile(path, self._roots[root], kept)
         return Transfer(part, largest=self._largest, believe_after=believe_after, kept=kept)
 
     async def attempt(self, transfer: Transfer, url: str, *, by: float = math.inf) -> Clip:
-        """One try, which goes on from where the last one broke off, and ends ``by`` a time of the loop's clock.
+        """One try, which resumes where the last one broke off, and ends at ``by`` on the loop's clock at the latest.
 
-        Raises DownloadError; what came stays in the part.
+        Raises DownloadError; the bytes that came stay in the part.
         """
         part = transfer.part
         limit = asyncio.timeout_at(None if by == math.inf else by)
@@ -137,7 +136,7 @@ class Downloads:
             raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
 
     async def _receive_all(self, transfer: Transfer, url: str) -> None:
-        """Take in what is missing: one answer, or several where a host sends it in pieces."""
+        """Receive the missing bytes: one answer, or several where a host sends the clip in pieces."""
         changed = False
         complete = False
         while not complete:
@@ -150,7 +149,7 @@ class Downloads:
                 transfer.part.restart()
 
     async def _receive(self, transfer: Transfer, url: str) -> bool:
-        """Take in one answer. Returns whether the clip is complete; False where there is a next piece to ask for."""
+        """Receive one answer. Returns whether the clip is complete; False where the next piece has to be asked for."""
         wanted, before = transfer.range_headers(url), transfer.part.size
         came = seen = 0  # bytes of the answer; those of them when the timeout was renewed
         stall = ProgressTimeout(self._timeout)
@@ -183,8 +182,8 @@ class Downloads:
 
     @contextlib.asynccontextmanager
     async def _answer(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask, follow redirects, and offer the key where the API's own origin wants it."""
-        ours = True  # nobody else has sent us anywhere
+        """Request ``url``, follow redirects, and send the key where the API's own origin asks for it."""
+        ours = True  # every address so far was of the API's origin
         key: Mapping[str, str] = {}
         redirects = 0
         while True:
@@ -225,7 +224,7 @@ class Downloads:
                 raise DownloadError(f"{led} {place}, which is not asked: {reason}", refused=True) from None
 
     def _too_slow(self, came: int) -> str:
-        """What is said where the patience ended after so many bytes."""
+        """The message where the timeout passed after ``came`` bytes."""
         if not came:
             return f"the download stood still for {self._timeout:g} s"
         speed, least = came / self._timeout / 1024, self._min_speed / 1024
@@ -233,7 +232,7 @@ class Downloads:
 
 
 def _wants_key(response: aiohttp.ClientResponse) -> bool:
-    """Whether an answer may be another one with the key: it says so, or is a page instead of a clip."""
+    """Whether a request with the key may get another answer: this one says so, or is a page instead of a clip."""
     kind = response.content_type
     return response.status in UNAUTHORIZED or (
         response.status == 200 and (kind.startswith("text/") or kind.endswith("json"))
@@ -241,7 +240,7 @@ def _wants_key(response: aiohttp.ClientResponse) -> bool:
 
 
 def _url(url: str) -> URL | None:
-    """An address as it goes out, byte by byte: all of its target is a path to yarl, which would drop an empty query."""
+    """The address for aiohttp, its bytes kept. The whole target goes in as a path: yarl would drop an empty query."""
     if (parts := addresses.split(url)) is None:
         return None
     scheme, authority, target = parts

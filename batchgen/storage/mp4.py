@@ -1,4 +1,4 @@
-"""Whether a file is a whole MP4, by its boxes; and what is no video at all, but a page or a message."""
+"""Whether a file is a whole MP4, by its boxes; and whether it is a page or a picture instead of a video."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 START = 512  # bytes that tell a page from a video
 MOST_BOXES = 100_000  # at the top of a file; a clip has a handful, one in fragments has hundreds
-STRAY = 7  # bytes after the last box, which can't be a box of their own
+STRAY = 7  # bytes after the last box that are tolerated: too few for a box
 
-#: Boxes that a file may begin with, most of them of no interest to a player.
+#: Types of boxes that a file may begin with.
 FIRST = frozenset({b"ftyp", b"styp", b"free", b"skip", b"wide", b"moov", b"mdat", b"uuid", b"pnot", b"sidx"})
 
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*[<{]")
@@ -19,7 +19,7 @@ _PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP", re.DOTALL)
 
 
 def is_page(start: bytes) -> bool:
-    """Whether these first bytes are a text: what a host says instead of a clip. A video's have zeros in them."""
+    """Whether these first bytes are text, such as an error page. A video has zero bytes at its start."""
     if _MARKUP.match(start):
         return True
     text = start.decode("utf-8", "ignore")
@@ -27,7 +27,7 @@ def is_page(start: bytes) -> bool:
 
 
 def is_picture(start: bytes) -> bool:
-    """Whether these first bytes are those of a still picture: a preview, whatever a status nobody knows may say."""
+    """Whether these first bytes are those of a still picture, such as a preview."""
     return _PICTURE.match(start) is not None
 
 
@@ -37,17 +37,17 @@ def begins_with_a_box(start: bytes) -> bool:
 
 
 class Oddity(NamedTuple):
-    """What about a file is not as a whole MP4 has it. ``cut``: it looks as if its end were missing."""
+    """What is wrong with a file for a whole MP4. ``cut``: its end seems to be missing."""
 
     text: str
     cut: bool = False
 
 
 def oddity(read: Callable[[int, int], bytes], size: int) -> Oddity | None:
-    """What is odd about a file of ``size`` bytes; None where it is whole. ``read(count, at)`` gives its bytes.
+    """What is wrong with a file of ``size`` bytes; None where it is a whole MP4. ``read(count, at)`` returns its bytes.
 
-    A whole one's boxes fill it, but for a few stray bytes at the end; one of them is the index, and one holds the
-    pictures.
+    The boxes of a whole file fill it, but for a few stray bytes at the end; ``moov`` (the index) and ``mdat`` (the
+    pictures) are among them.
     """
     if not begins_with_a_box(read(16, 0)):
         return Oddity("what came is no MP4 video: it begins as none does")

@@ -1,4 +1,4 @@
-"""A clip's ``.part``: it grows, is checked and synced, and gets the clip's name. No network here."""
+"""The ``.part`` file of a clip: written, checked against digests, synced, renamed to the clip's name. No network here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ PIECE = 1 << 22  # bytes that are read at once
 
 
 class Kept(NamedTuple):
-    """What an earlier run left of a clip: its bytes and their digest; the digests and bytes that the whole must come to."""
+    """What an earlier run left of a clip: the ``size`` (bytes) and ``sha256`` (hex) of its part.
+
+    ``told`` are digests that the clip's host gave for the whole file (name -> hex), ``total`` is its size in bytes where
+    known. The ledger keeps the fields as JSON under these names.
+    """
 
     size: int
     sha256: str
@@ -30,7 +34,7 @@ class Kept(NamedTuple):
 
     @classmethod
     def read(cls, value: Any) -> Kept | None:
-        """From the ledger's JSON; None where it is nothing of the sort."""
+        """From the ledger's JSON; None where that doesn't have these fields."""
         try:
             told = {
                 name: str(digest) for name, digest in value["told"].items() if name in ALGORITHMS.values()
@@ -49,11 +53,11 @@ def remove(path: str, root: Root) -> None:
 
 
 class PartFile:
-    """What has come of a clip that belongs at ``path``, below the output folder ``root``.
+    """The received bytes of a clip that belongs at ``path``, below the output folder ``root``.
 
-    It may be closed and opened again; whatever else lies at its name by then is not taken for it. A file that isn't
-    the clip is never overwritten, and nothing is written through a link below ``root``. All raise OSError.
-    ``kept`` is what an earlier run left: it has to be proven, once it is open.
+    It may be closed and opened again; another file at its name by then is not taken for it. A file that isn't the clip
+    is never overwritten, and nothing is written through a link below ``root``. All methods raise OSError. ``kept`` is
+    what an earlier run left: once the part is open, :meth:`verify_kept` has to check it.
     """
 
     def __init__(self, path: str, root: Root, kept: Kept | None = None) -> None:
@@ -72,7 +76,7 @@ class PartFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Open it to be read and written; what it holds stays for the next time, unless that is nothing."""
+        """Open the part for reading and writing; an empty one is removed at the end."""
         with self._root.folder(self._parent, make=True) as folder:
             try:
                 with self._reopened(folder) or self._fresh(folder) as file:
@@ -85,7 +89,7 @@ class PartFile:
                     self._discard(folder)
 
     def verify_kept(self) -> Iterator[None]:
-        """Read what an earlier run left, a piece at each step; throw it away where it is another."""
+        """Hash what an earlier run left, ``PIECE`` bytes at each step; discard it where its digest differs."""
         kept = self._kept
         if kept is None or not self.size:
             self._kept = None
@@ -107,20 +111,20 @@ class PartFile:
 
     @property
     def kept(self) -> Kept | None:
-        """What is left of it for a later run; None where that is nothing."""
+        """What a later run can resume from; None where there is nothing."""
         if not self.size or self._inode is None:
             return None
         return self._kept or Kept(self.size, self.sha256, dict(self._expected))
 
     def discard(self) -> None:
-        """Remove it. Where it is out of reach by now, a later download throws it away."""
+        """Remove the part. Where its folder can't be opened any more, a later download removes it."""
         self.size = 0
         if self._inode is not None:
             with contextlib.suppress(OSError), self._root.folder(self._parent) as folder:
                 self._discard(folder)
 
     def restart(self, expected: Mapping[str, str] | None = None) -> None:
-        """Begin anew with no bytes. ``expected`` are digests that the whole must come to: name -> hex."""
+        """Empty the part. ``expected`` are the digests that the whole clip must have: name -> hex."""
         self._open.seek(0)
         self._open.truncate()
         self.size = 0
@@ -131,7 +135,7 @@ class PartFile:
         }
 
     def write(self, piece: bytes) -> None:
-        """Add bytes at its end."""
+        """Append bytes."""
         self._open.write(piece)
         self.size += len(piece)
         self._sha256.update(piece)
@@ -139,12 +143,12 @@ class PartFile:
             digest.update(piece)
 
     def read(self, count: int, at: int) -> bytes:
-        """Some of its bytes."""
+        """Up to ``count`` bytes from the offset ``at``."""
         self._open.flush()
         return os.pread(self._open.fileno(), count, at)
 
     def need(self, size: int) -> None:
-        """Refuse a clip of ``size`` bytes that its disk has no room for. Raises DownloadError."""
+        """Raise DownloadError where the disk has no room for a clip of ``size`` bytes."""
         disk = os.fstatvfs(self._open.fileno())
         missing = size + MARGIN - self.size - disk.f_bavail * disk.f_frsize
         if missing > 0:
@@ -155,27 +159,26 @@ class PartFile:
 
     @property
     def sha256(self) -> str:
-        """The digest of what came so far, in hex."""
+        """The digest of the bytes so far, in hex."""
         return self._sha256.hexdigest()
 
     @property
     def differs(self) -> str:
-        """The name of a digest that was told and is another; "" where there is none."""
+        """The name of an expected digest that the bytes don't have; "" where they have all."""
         found = {"sha256": self.sha256} | {
             name: digest.hexdigest() for name, digest in self._other_digests.items()
         }
         return next((name for name, digest in self._expected.items() if found[name] != digest), "")
 
     def sync(self) -> None:
-        """Bring its bytes to the disk."""
+        """Flush and fsync."""
         self._open.flush()
         os.fsync(self._open.fileno())
 
     def keep(self) -> str:
-        """Give it the clip's name, or one beside it where another file has that. Returns the path.
+        """Rename the part to the clip's name, or to one beside it where another file has that. Returns the path.
 
-        Raises DownloadError where no name is free, or where the clip isn't at that path after all: somebody exchanged
-        it, or the folder, in the meantime.
+        Raises DownloadError where no name is free, or where the file or its folder was exchanged in the meantime.
         """
         file, folder = self._open, self._folder
         assert folder is not None
@@ -189,7 +192,7 @@ class PartFile:
             folder.sync()
             self._root.check(folder)
         except BaseException:
-            with contextlib.suppress(OSError):  # nothing has a clip's name that isn't at its place
+            with contextlib.suppress(OSError):  # what couldn't be checked doesn't keep a clip's name
                 folder.move(name, folder, self._name)
             raise
         self._inode = None
@@ -202,14 +205,14 @@ class PartFile:
         return self._file
 
     def _reopened(self, folder: Folder) -> BufferedRandom | None:
-        """The same file as it was left; None where it isn't. What is looked at is open: its name may change hands."""
+        """The part as it was left, opened; None where another file is there. Checked after opening, so it can't be exchanged."""
         try:
             file = folder.open(self._name, "r+b")
         except OSError:
             return None
         there = os.fstat(file.fileno())
         if self._kept is not None and there.st_size >= self._kept.size > 0 and there.st_nlink <= 1:
-            self.size = self._kept.size  # with another name, it may be a file of somebody
+            self.size = self._kept.size  # a file with a second name (a hard link) may be somebody's own
             return file
         if (there.st_ino, there.st_size) == (self._inode, self.size):
             return file
@@ -227,7 +230,7 @@ class PartFile:
             folder.remove(self._name)
 
     def _named(self, folder: Folder) -> str:
-        """Rename it to its clip's name, or to one beside it. Returns that."""
+        """Rename the part to its clip's name, or to one beside it. Returns the name."""
         for name in names_beside(self._target, self.sha256):
             try:
                 folder.move(self._name, folder, name)
@@ -239,7 +242,7 @@ class PartFile:
         raise DownloadError(f"no name near {self._target} in {self._parent} is free", local=True)
 
     def _is_copy(self, folder: Folder, name: str) -> bool:
-        """Whether a file has the clip's bytes already."""
+        """Whether the file ``name`` has the clip's bytes already."""
         there = folder.look(name)
         if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != self.size:
             return False

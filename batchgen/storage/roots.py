@@ -1,8 +1,8 @@
-"""Output folders: each stays the folder that it was when a run first opened it, and no link below it is followed.
+"""Output folders, opened by descriptor: a run never writes through a link below one, nor into an exchanged folder.
 
-Whoever may write into a folder can exchange it for a link while a run writes there. So no file is written by its whole
-path: the way to its folder is opened one name at a time from the output folder's descriptor, and what is done to the
-file is done in the folder that is open. An output folder itself may be a link: who writes the manifest names it.
+Whoever may write into a folder can replace it by a link while a run writes there. So no file is written by its whole
+path: its folder is opened one name at a time from the output folder's descriptor, and the file is handled relative to
+the open folder. An output folder itself may be a link: the manifest's author names it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Literal
 
 from batchgen.files import regular
 
-HELD = 64  # output folders whose descriptors are kept open: of 256, which is the least that systems give
+HELD = 64  # output folders whose descriptors are kept open; systems allow at least 256 descriptors
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK = (
     "nothing goes through a symbolic link below an output folder; put a folder in its place,"
@@ -31,9 +31,9 @@ _NO_FLAGS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}  # disks
 
 
 class Folder:
-    """A folder that is open. What is done to its files is done there, wherever its path leads by then.
+    """An open folder. Its methods act on files in that folder, wherever its path leads by then.
 
-    Names are those of files in it. All raise OSError.
+    Names are those of files in it. All methods raise OSError.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -48,24 +48,24 @@ class Folder:
         return open(name, "rb", opener=lambda _, own: regular(name, own | flags, self.descriptor))
 
     def look(self, name: str) -> os.stat_result | None:
-        """What has this name, a link as itself; None where nothing has."""
+        """The stat of what has this name (of a link itself); None where nothing has it."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def move(self, name: str, to: Folder, new: str) -> None:
-        """Give a file another name. Raises FileExistsError where another file has that."""
+        """Rename a file to ``new`` in the folder ``to``. Raises FileExistsError where another file has that name."""
         try:
             _rename(name, new, self.descriptor, to.descriptor)
         except FileExistsError:
             one, other = self.look(name), to.look(new)
             if one is None or other is None or not os.path.samestat(one, other):
                 raise
-            self.replace(name, to, new)  # the same file, on a disk for which only the case is another
+            self.replace(name, to, new)  # the same file, on a disk that ignores case
 
     def replace(self, name: str, to: Folder, new: str) -> None:
-        """The same, in the place of the file that has the name."""
+        """Rename a file to ``new`` in the folder ``to``, replacing a file that has that name."""
         os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
 
     def remove(self, name: str) -> None:
@@ -74,12 +74,12 @@ class Folder:
             os.unlink(name, dir_fd=self.descriptor)
 
     def sync(self) -> None:
-        """Bring the names of its files to the disk."""
+        """Fsync the folder, so that its files' names are durable."""
         os.fsync(self.descriptor)
 
 
 class Root:
-    """An output folder. ``hold``: keep it open, so that a disk which numbers its folders anew keeps to this number."""
+    """An output folder. ``hold`` keeps a descriptor open: some network disks would change its inode number otherwise."""
 
     def __init__(self, path: str, *, hold: bool = True) -> None:
         self.path = path
@@ -89,9 +89,9 @@ class Root:
 
     @contextlib.contextmanager
     def folder(self, path: str, *, make: bool = False) -> Iterator[Folder]:
-        """Open the folder at ``path``, which is this one or lies below it. ``make``: with all on the way to it.
+        """Open the folder at ``path``, which is this one or lies below it; ``make`` creates missing folders.
 
-        Raises OSError, also where there is a link on the way, or where this isn't the folder that it was.
+        Raises OSError, also where a link is on the way, or where this is another folder than at first.
         """
         descriptor = self._walk(path, make)
         try:
@@ -101,25 +101,25 @@ class Root:
 
     @contextlib.contextmanager
     def reading(self, path: str) -> Iterator[BufferedReader]:
-        """Open a regular file below this folder to be read, or the one that a link in its place leads to."""
+        """Open a regular file below this folder for reading; where ``path`` itself is a link, the file it leads to."""
         folder, name = os.path.split(path)
         with self.folder(folder) as there, there.read(name, 0) as file:
             yield file
 
     def stat(self, path: str) -> os.stat_result:
-        """What lies at a path below this folder; a link in its place is followed."""
+        """The stat of a path below this folder; where ``path`` itself is a link, of the file it leads to."""
         folder, name = os.path.split(path)
         with self.folder(folder) as there:
             return os.stat(name, dir_fd=there.descriptor)
 
     def check(self, folder: Folder) -> None:
-        """Raises OSError where an open folder's path leads to another one by now."""
+        """Raise OSError where the path of an open folder leads to another folder by now."""
         with self.folder(folder.path) as now:
             if not os.path.samestat(os.fstat(now.descriptor), os.fstat(folder.descriptor)):
                 raise OSError(errno.ESTALE, f"{folder.path} was exchanged for another folder in the meantime")
 
     def _walk(self, path: str, make: bool) -> int:
-        """A descriptor of the folder at ``path``."""
+        """A new descriptor for the folder at ``path``."""
         names = _names(self.path, path)
         here, where = self._top(make), self.path
         for name in names:
@@ -137,7 +137,7 @@ class Root:
         return here
 
     def _top(self, make: bool) -> int:
-        """A descriptor of this folder."""
+        """A new descriptor for this folder."""
         if make and self._first is None:
             os.makedirs(self.path, exist_ok=True)
         descriptor = os.open(self.path, _FOLDER)
@@ -161,7 +161,7 @@ class Roots(dict[str, Root]):
         return self.setdefault(path, Root(path, hold=len(self) < HELD))
 
     def begin(self, path: str) -> None:
-        """Take an output folder for what it is now, unless that was done before or it isn't there yet."""
+        """Remember which folder is at ``path``, unless it is known already or doesn't exist yet."""
         if path not in self:
             with contextlib.suppress(OSError), self[path].folder(path):
                 pass
@@ -194,7 +194,7 @@ def _lstat(name: str, parent: int) -> os.stat_result | None:
 
 
 def _rename(name: str, new: str, parent: int, other: int) -> None:
-    """Rename a file without ever replacing another; where the disk can't do so in one step, it is looked at first."""
+    """Rename a file without replacing another; where the disk can't do that atomically, look first."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is not None:
         if call(parent, os.fsencode(name), other, os.fsencode(new), _NOREPLACE) == 0:

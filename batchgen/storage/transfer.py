@@ -1,4 +1,4 @@
-"""One clip's bytes over as many answers as it takes: begun, gone on with, proven to be one file. No network here."""
+"""One clip's bytes, put together from one or more answers and checked to be one file. No network here."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from batchgen.storage import mp4
 from batchgen.storage.mp4 import Oddity
 from batchgen.storage.partfile import Kept, PartFile
 
-OVERLAP = 1 << 16  # bytes that are asked for again and compared, where a download goes on
-MAX_MISSES = 3  # answers without a piece to a question for one, before the whole is asked for
-REPEATS = 2  # times that an odd clip comes the same before it is believed
-REPEATS_CUT = 4  # the same where its end seems to be missing, or nothing told where it is
+OVERLAP = 1 << 16  # bytes that are requested again and compared where a download resumes
+MAX_MISSES = 3  # range requests that fail before the whole file is requested
+REPEATS = 2  # times that an odd clip has to come with the same bytes before it is accepted
+REPEATS_CUT = 4  # the same where its end seems to be missing, or no header gave its length
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip on disk, complete and checked. ``note`` says what is odd about it all the same."""
+    """A clip on disk, complete and checked; ``size`` is in bytes. ``note`` says what is odd about it, if anything."""
 
     path: str
     sha256: str
@@ -30,14 +30,14 @@ class Clip:
 
 
 class Changed(Exception):
-    """What comes doesn't go on from what is here: the whole has to be asked for."""
+    """The answer doesn't continue the bytes in the part: the whole file has to be requested."""
 
 
 class Transfer:
-    """A clip on its way into ``part``. Clips that have more than ``largest`` bytes are refused.
+    """A download into ``part``. Clips of more than ``largest`` bytes are refused.
 
-    One that looks odd and comes again with the same bytes is believed ``believe_after`` seconds after it was first seen:
-    it is what was paid for. ``kept`` is what an earlier run left in the part.
+    A clip that looks odd but comes again with the same bytes is accepted ``believe_after`` seconds after it first came:
+    it was paid for, and there is no other. ``kept`` is what an earlier run left in the part.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Transfer:
         self._largest, self._believe_after = largest, believe_after
         self._total = kept.total if kept else None  # bytes of the whole, where told
         self._validator: str | None = None
-        self._place: tuple[str, ...] = ()  # whose validator it is
-        self._ranges = True  # whether a piece can be asked for
+        self._place: tuple[str, ...] = ()  # the address that the validator is of
+        self._ranges = True  # whether the host takes range requests
         self._misses = 0
         self._overlap = b""  # what has to come again before anything new
         self._held: bytes | None = (
@@ -56,26 +56,26 @@ class Transfer:
         )  # the first bytes, until they tell how the body is packed
         self._unpacker: Unpacker | None = None
         self._headers: Mapping[str, str] = {}
-        self._bounded = True  # whether something tells where the body ends
+        self._bounded = True  # whether the headers say where the body ends
         self._repeats: dict[str, tuple[int, float]] = {}  # digest -> how often it came, when first
 
     # -- an answer's beginning ------------------------------------------------------------------------
 
     def range_headers(self, url: str) -> dict[str, str]:
-        """Headers that ask for what is missing, and for a little that is here to be compared."""
+        """The headers that request the missing bytes, with an overlap to be compared; empty for the whole file."""
         if not self.part.size or not self._ranges or self._misses >= MAX_MISSES:
             return {}
         headers = {"Range": f"bytes={self._resumed_at}-"}
-        if self._validator and self._place == _place(url):  # another host's validator is another
+        if self._validator and self._place == _place(url):  # another host has other validators
             headers["If-Range"] = self._validator
         return headers
 
     def begin(
         self, url: str, status: int, headers: Mapping[str, str], *, resumes: bool, length: int | None
     ) -> None:
-        """An answer with bytes has come. ``resumes``: to a question for a piece. ``length``: bytes of its body.
+        """Start receiving an answer. ``resumes``: it was a range request. ``length``: bytes of its body, None if unknown.
 
-        Raises Changed, and DownloadError where it can't be taken in.
+        Raises Changed, and DownloadError where the answer can't be used.
         """
         part, span = self.part, bodies.span(headers) if status == 206 else None
         if resumes and status == 206:
@@ -102,13 +102,13 @@ class Transfer:
             part.need(self._total)
 
     def missed(self) -> None:
-        """A question for a piece was answered without one."""
+        """Count a range request that brought no bytes."""
         self._misses += 1
 
     # -- its bytes ------------------------------------------------------------------------------------
 
     def receive(self, piece: bytes) -> None:
-        """Take bytes in. Raises Changed, and DownloadError where they are no clip's."""
+        """Receive bytes of the body. Raises Changed, and DownloadError where they can't be a clip's."""
         if self._overlap:
             count = min(len(self._overlap), len(piece))
             if piece[:count] != self._overlap[:count]:
@@ -122,7 +122,7 @@ class Transfer:
                 self._decide()
 
     def end(self) -> bool:
-        """The body has ended. Returns whether the clip is complete with it."""
+        """Finish an answer's body. Returns whether the clip is complete. Raises Changed and DownloadError."""
         if self._held is not None:
             self._decide()
         if self._unpacker is not None:
@@ -137,11 +137,14 @@ class Transfer:
         return self._total is None or self._unpacker is not None or self.part.size >= self._total
 
     def judge(self, now: float) -> str:
-        """What is odd about the complete clip, and believed all the same, or nothing. Raises DownloadError."""
+        """What is odd about the complete clip, which is accepted; empty for a sound one. ``now`` is the loop's clock.
+
+        Raises DownloadError for an odd clip that isn't accepted yet.
+        """
         part = self.part
         odd = mp4.oddity(part.read, part.size)
         if part.differs:
-            odd = Oddity(f"its {part.differs} is not the one that its host told")
+            odd = Oddity(f"its {part.differs} is not the one that its host told")  # as its headers gave it
         if odd is None:
             return ""
         if self._unpacker is None and (packed := bodies.packing(self._headers)):
@@ -155,13 +158,13 @@ class Transfer:
         return f"{odd.text}; the same bytes came {repeats + 1} times, so they are kept"
 
     def end_try(self) -> None:
-        """The try is over: throw away what can't be gone on from."""
+        """End a failed try: discard bytes that can't be resumed from."""
         if self._held is not None or not self._ranges or self._unpacker is not None:
             self.part.restart()
 
     @property
     def kept(self) -> Kept | None:
-        """What a later run can go on with; None where that is nothing."""
+        """What a later run can resume from; None where there is nothing."""
         kept = self.part.kept
         return kept and kept._replace(total=self._total)
 
@@ -172,7 +175,7 @@ class Transfer:
         return max(self.part.size - OVERLAP, 0)
 
     def _decide(self) -> None:
-        """Learn from the first bytes how the body is packed, and whether it is a clip at all."""
+        """Decide by the first bytes whether the body is packed, and refuse a page or a picture. Raises DownloadError."""
         held, self._held = self._held or b"", None
         self._unpacker = bodies.unpacker(self._headers, held, mp4.begins_with_a_box)
         self._unpack(held)
@@ -203,6 +206,6 @@ class Transfer:
 
 
 def _place(url: str) -> tuple[str, ...]:
-    """An address without its query, which is signed anew with each one."""
+    """(scheme, authority, path) of an address; its query differs at each signing."""
     scheme, authority, target = split(url) or ("", "", "")
     return scheme, authority, target.partition("?")[0]
