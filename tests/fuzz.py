@@ -34,9 +34,9 @@ from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.video import clip
 from batchgen.storage import clips, mp4
-from tests.documents import PACKAGE
-from tests.pictures import make_jpeg, make_png
-from tests.test_job_names import ACCEPTED, DONE, FAILED, record, with_rows
+from tests.support.documents import PACKAGE
+from tests.support.pictures import make_jpeg, make_png
+from tests.wire.test_job_names import ACCEPTED, DONE, FAILED, record, with_rows
 
 Read = Callable[[bytes], object]
 STEPS_FOR_NOTHING = 20_000  # lines: patterns are compiled, schemas loaded

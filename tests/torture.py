@@ -31,10 +31,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchgen.sandbox.faults import FAULTS, Moment
-from tests import kills, losses
-from tests.evidence import Verdict
-from tests.kills import Stage
-from tests.program import sandbox
+from tests.support import kills, losses
+from tests.support.evidence import Verdict
+from tests.support.kills import Stage
+from tests.support.program import sandbox
 
 JOBS = 24  # at the start of a scenario; more are added where a kill needs one
 REACHES = 3  # tries to bring the program to a named point

@@ -6,8 +6,8 @@ import re
 
 from batchgen.ledger.transitions import ALLOWED
 from batchgen.models import State
-from tests.documents import ARCHITECTURE, ROOT, blocks, codes, rows, section
-from tests.test_layers import ROOMS, room, sources
+from tests.docs.test_layers import ROOMS, room, sources
+from tests.support.documents import ARCHITECTURE, ROOT, blocks, codes, rows, section
 
 
 def test_every_module_is_named_once_in_its_room() -> None:

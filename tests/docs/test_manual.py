@@ -17,9 +17,9 @@ from batchgen import errors
 from batchgen.api.codes import CODES
 from batchgen.cli.main import main
 from batchgen.manual import pages, terminal
-from tests.documents import MANUAL, PACKAGE, PAGES, README, ROOT, blocks, codes, rows, section
-from tests.terminal import on_a_terminal, read
-from tests.test_cli import parsers
+from tests.machine.test_cli import parsers
+from tests.support.documents import MANUAL, PACKAGE, PAGES, README, ROOT, blocks, codes, rows, section
+from tests.support.terminal import on_a_terminal, read
 
 # -- the pages ---------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ from batchgen.money.prices import MILLS_PER_SECOND, READ_ON
 from batchgen.request.schema import load
 from batchgen.run.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
 from batchgen.run.tally import Tally
-from tests.documents import (
+from tests.machine.test_cli import JSON, parsers
+from tests.support.documents import (
     MANUAL,
     PAGES,
     README,
@@ -44,9 +45,8 @@ from tests.documents import (
     section,
     typed,
 )
-from tests.pictures import make_jpeg, make_png
-from tests.program import KEY, Server, sandbox
-from tests.test_cli import JSON, parsers
+from tests.support.pictures import make_jpeg, make_png
+from tests.support.program import KEY, Server, sandbox
 
 MANIFESTS = {name: text for page in PAGES.values() for name, text in files(page, "yaml").items()}
 

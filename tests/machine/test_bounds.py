@@ -1,4 +1,4 @@
-"""Nothing that an API does, or lacks, holds a run for ever: hours pass in seconds here (:mod:`tests.jumping`)."""
+"""Nothing that an API does, or lacks, holds a run for ever: hours pass in seconds here (:mod:`tests.support.jumping`)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.sandbox.video import clip
-from tests.program import KEY, Desk, Result
-from tests.wire import PATH, answer, made, request, served
+from tests.support.program import KEY, Desk, Result
+from tests.support.wire import PATH, answer, made, request, served
 
 SLOW_DOWN = answer({"code": 1302, "message": "too fast"}, 429)
 WAIT_AN_HOUR = answer({"code": 1302, "message": "too fast"}, 429, Retry_After="3600")
@@ -27,7 +27,7 @@ Says = Callable[[str, int], bytes]
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.jumping"))
+    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
 
 
 class Host:

@@ -18,9 +18,9 @@ import pytest
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.recovery import TRIES
 from batchgen.run.runner import GRACE
-from tests.program import ENDS, KEY, Desk, until
-from tests.test_bounds import UNKNOWN, Host, accepted, ended, kinds, night, told
-from tests.wire import PATH, answer, request, served
+from tests.machine.test_bounds import UNKNOWN, Host, accepted, ended, kinds, night, told
+from tests.support.program import ENDS, KEY, Desk, until
+from tests.support.wire import PATH, answer, request, served
 
 UNHEARD_OF = answer({"code": 4711, "message": "something new"}, 400)
 NO_ANSWER = answer({"code": 5000, "message": "internal error"}, 500)
@@ -35,7 +35,7 @@ def desk(tmp_path: Path) -> Desk:
 @pytest.fixture
 def ahead(tmp_path: Path) -> Desk:
     """The program on a clock that jumps."""
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.jumping"))
+    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
 
 
 def creates(host: Host) -> int:

@@ -19,9 +19,9 @@ from batchgen import __version__
 from batchgen.cli import options
 from batchgen.cli.main import main
 from batchgen.ledger.writer import Ledger
-from tests.documents import PACKAGE
-from tests.program import KEY, Desk, Result, Server, sandbox, until
-from tests.terminal import on_a_terminal, read
+from tests.support.documents import PACKAGE
+from tests.support.program import KEY, Desk, Result, Server, sandbox, until
+from tests.support.terminal import on_a_terminal, read
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 

@@ -23,8 +23,8 @@ from batchgen.cli.quantities import deadline
 from batchgen.cli.shared import end_of
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
-from tests.program import ENDS, KEY, Desk, until
-from tests.wire import PATH, answer, made, request, served
+from tests.support.program import ENDS, KEY, Desk, until
+from tests.support.wire import PATH, answer, made, request, served
 
 WAITS = ("--poll-interval", "0.05", "--timeout", "3", "--settle", "1")
 

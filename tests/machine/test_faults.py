@@ -23,8 +23,8 @@ import pytest
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
 from batchgen.sandbox.video import clip
-from tests import wire
-from tests.program import Desk, Result, Server, sandbox, until
+from tests.support import wire
+from tests.support.program import Desk, Result, Server, sandbox, until
 
 TASKS = ("--task-seconds", "0.05-0.2")
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")

@@ -28,8 +28,8 @@ from batchgen.manifest.yaml12 import YamlError
 from batchgen.masking import Mask
 from batchgen.models import Within
 from batchgen.sandbox.journal import Journal
-from tests.documents import PACKAGE
-from tests.program import ENDS, Desk, until
+from tests.support.documents import PACKAGE
+from tests.support.program import ENDS, Desk, until
 
 
 @pytest.fixture

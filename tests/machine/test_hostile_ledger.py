@@ -17,7 +17,7 @@ from batchgen.errors import LedgerError
 from batchgen.ledger import database, integrity
 from batchgen.ledger.database import MIGRATIONS
 from batchgen.ledger.writer import Ledger
-from tests.program import KEY, Desk, sandbox, until
+from tests.support.program import KEY, Desk, sandbox, until
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
 

@@ -17,8 +17,8 @@ import pytest
 
 from batchgen.images import inspection
 from batchgen.request.body import Body
-from tests.pictures import make_large_png, make_png
-from tests.program import Desk, Result, Server, sandbox, until
+from tests.support.pictures import make_large_png, make_png
+from tests.support.program import Desk, Result, Server, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.1")
 QUICK = ("--poll-interval", "0.05", "--timeout", "1")

@@ -21,9 +21,9 @@ from batchgen.manifest import folders, reader, sidecars
 from batchgen.manifest.yaml12 import YamlError
 from batchgen.models import Job, Within
 from batchgen.request import body
-from tests.pictures import make_large_png, make_png
-from tests.program import KEY, Desk, sandbox, until
-from tests.wire import answer, made, served
+from tests.support.pictures import make_large_png, make_png
+from tests.support.program import KEY, Desk, sandbox, until
+from tests.support.wire import answer, made, served
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "1")
 FAST = ("--task-seconds", "0.05-0.1")

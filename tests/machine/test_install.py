@@ -20,10 +20,10 @@ from packaging.utils import canonicalize_name
 
 from batchgen import __version__
 from batchgen.sandbox.journal import load, summarize
-from tests.documents import MANUAL, PACKAGE, README, ROOT, Shell, section, typed
 from tests.floors import PROJECT, floors
-from tests.pictures import make_png
-from tests.program import KEY, Desk, Result
+from tests.support.documents import MANUAL, PACKAGE, README, ROOT, Shell, section, typed
+from tests.support.pictures import make_png
+from tests.support.program import KEY, Desk, Result
 
 # README's `pip install` fetches what batchgen needs. Here nothing is fetched: that comes from the tests' interpreter.
 OFFLINE = (

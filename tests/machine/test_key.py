@@ -19,9 +19,9 @@ from batchgen.api.client import Api
 from batchgen.cli.keys import api_key
 from batchgen.errors import ApiError, UsageError
 from batchgen.sandbox.video import clip
-from tests.program import ENDS, KEY, Desk, Result, sandbox
-from tests.terminal import on_a_terminal, read
-from tests.wire import PATH, Heard, answer, made, request, saying, served, wire
+from tests.support.program import ENDS, KEY, Desk, Result, sandbox
+from tests.support.terminal import on_a_terminal, read
+from tests.support.wire import PATH, Heard, answer, made, request, saying, served, wire
 
 ODD_KEY = 'sk-Canary+5f0e/1d=="\\key'  # with all that JSON, quotes and URLs spell in other ways
 TYPED = "canary-typed-51bd"  # in command lines of tests, where others look for KEY and must not find it

@@ -31,7 +31,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Brief, Change, ImageFile, Record, State
 
 ORIGIN = "https://api.example"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def job(name: str = "hero", *, base: str | None = None, output: str | None = None, **fields: Any) -> Record:
@@ -626,7 +626,7 @@ def test_a_mistake_in_an_operation_leaves_nobody_waiting(ledger: Ledger) -> None
 
 def script(text: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """A process that runs ``text`` with these tests' names at hand."""
-    head = f"import sys, asyncio, os\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\nfrom test_ledger import *\n"
+    head = f"import sys, asyncio, os\nsys.path.insert(0, {str(ROOT)!r})\nfrom {__name__} import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + textwrap.dedent(text), *arguments],
         stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **options,

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.sandbox.video import clip
-from tests.program import ENDS, Desk, until
-from tests.test_key import QUICK, holding, urls
-from tests.wire import PATH, answer, made, request, served
+from tests.machine.test_key import QUICK, holding, urls
+from tests.support.program import ENDS, Desk, until
+from tests.support.wire import PATH, answer, made, request, served
 
 OLD = "sk-old-A7bQ9zKx3LmN5pRt8vWy2CdF"
 NEW = "sk-new-Zp4HhT6nJr2VbXe9GkQs7MwL"

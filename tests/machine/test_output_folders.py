@@ -25,8 +25,8 @@ from batchgen.storage.download import Downloads
 from batchgen.storage.partfile import Kept, PartFile
 from batchgen.storage.roots import HELD, Folder, Root, Roots
 from batchgen.storage.transfer import Clip
-from tests import wire
-from tests.program import ENDS, Desk, Server, sandbox, until
+from tests.support import wire
+from tests.support.program import ENDS, Desk, Server, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")

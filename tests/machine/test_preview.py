@@ -13,9 +13,9 @@ import pytest
 
 from batchgen.cli.preview import LEGEND, cut
 from batchgen.run.plan import PAYS, Action
-from tests.pictures import make_png
-from tests.program import Desk
-from tests.terminal import on_a_terminal, read
+from tests.support.pictures import make_png
+from tests.support.program import Desk
+from tests.support.terminal import on_a_terminal, read
 
 LONG = "A very long prompt, " * 12 + "and its end"
 URL = "https://cdn.example.com/a/b/far.png?signature=abc"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import KEY, Desk
-from tests.test_bounds import UNKNOWN, VIDEO, Host, accepted, ended, night, told
-from tests.wire import answer, served
+from tests.machine.test_bounds import UNKNOWN, VIDEO, Host, accepted, ended, night, told
+from tests.support.program import KEY, Desk
+from tests.support.wire import answer, served
 
 PACE = ("--poll-interval", "0.05", "--timeout", "30", "--settle", "0.5")
 OVERLOADED = answer({"code": 5000, "message": "internal error"}, 500)
@@ -29,7 +29,7 @@ def desk(tmp_path: Path) -> Desk:
 @pytest.fixture
 def ahead(tmp_path: Path) -> Desk:
     """The program on a clock that jumps."""
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.jumping"))
+    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
 
 
 @contextmanager

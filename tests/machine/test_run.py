@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pictures import make_jpeg, make_png
-from tests.program import Desk, sandbox, until
+from tests.support.pictures import make_jpeg, make_png
+from tests.support.program import Desk, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")

@@ -15,7 +15,7 @@ import pytest
 from batchgen.run.following import ABSENT, ASKS, GONE_AFTER
 from batchgen.run.polling import OVERDUE_LEAST, OVERDUE_MOST, OVERDUE_UNKNOWN, Lengths
 from batchgen.run.pool import FULLS, Lane, Limits, Pool, Work
-from tests.program import Desk, Server, sandbox, until
+from tests.support.program import Desk, Server, sandbox, until
 
 PACE = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
 TASKS = ("--task-seconds", "0.05-0.2")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import kills, torture
+from tests import torture
+from tests.support import kills
 from tests.torture import Scenario
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import batchgen
 from batchgen.manual import pages
-from tests.terminal import on_a_terminal, read
+from tests.support.terminal import on_a_terminal, read
 
 PACKAGE = Path(batchgen.__file__).parent
 ROOT = PACKAGE.parent

@@ -1,4 +1,4 @@
-"""``python -m tests.jumping ARGUMENT...``: the program with a clock that jumps to what it waits for next.
+"""``python -m tests.support.jumping ARGUMENT...``: the program with a clock that jumps to what it waits for next.
 
 Hours pass in seconds, and nothing of the program is replaced: its event loop's time runs on by what it would have
 slept, as soon as nothing has come from anywhere for a moment.

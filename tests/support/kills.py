@@ -27,9 +27,9 @@ from batchgen.models import State
 from batchgen.sandbox.faults import FAULTS, HOSTS, Moment
 from batchgen.sandbox.hosts import GOOD_FOR
 from batchgen.sandbox.journal import Entry
-from tests.evidence import Evidence
-from tests.pictures import make_png
-from tests.program import KEY, Desk, Result, Server, until
+from tests.support.evidence import Evidence
+from tests.support.pictures import make_png
+from tests.support.program import KEY, Desk, Result, Server, until
 
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
 RETRY = ("--retry-wait", "0.1")

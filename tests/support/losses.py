@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.evidence import digests
-from tests.kills import Stage, clip_hosts
+from tests.support.evidence import digests
+from tests.support.kills import Stage, clip_hosts
 
 RUNS = 6  # without kills, in which everything must come home
 ENDS = (

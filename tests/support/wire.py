@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.program import ENDS
+from tests.support.program import ENDS
 
 PATH = "/kling/v1/videos/image2video"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from batchgen.escapes import visible
 from batchgen.request.messages import shown
-from tests.pictures import make_png
-from tests.program import Desk
+from tests.support.pictures import make_png
+from tests.support.program import Desk
 
 INVISIBLE = {
     "zero width space": "\u200b",

@@ -14,8 +14,8 @@ from batchgen.manifest import folders
 from batchgen.manifest.globs import Glob, match_error
 from batchgen.manifest.locations import Draft
 from batchgen.models import Problem, Within
-from tests.pictures import make_png
-from tests.program import Desk
+from tests.support.pictures import make_png
+from tests.support.program import Desk
 
 
 def drafts_of(found: Iterator[Draft | Problem]) -> list[Draft]:

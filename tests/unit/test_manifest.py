@@ -21,7 +21,7 @@ from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.manifest.image_refs import LARGE
 from batchgen.models import ImageFile, Job, Manifest, Within
-from tests.pictures import make_jpeg, make_large_png, make_png
+from tests.support.pictures import make_jpeg, make_large_png, make_png
 
 URL = "https://example.com/frame.png"
 HEAD = "version: 1\ndefaults: {model_name: kling-v3}\njobs:\n"

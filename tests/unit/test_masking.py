@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from batchgen.masking import Mask
-from tests.spellings import SPELLINGS, readable
+from tests.support.spellings import SPELLINGS, readable
 
 KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0=="
 KEYS = {

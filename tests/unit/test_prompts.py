@@ -10,7 +10,7 @@ import pytest
 from batchgen.manifest import reader
 from batchgen.models import Job
 from batchgen.request import rules
-from tests.pictures import make_png
+from tests.support.pictures import make_png
 
 URL = "https://example.com/a.png"
 HEAD = "version: 1\nname: m\ndefaults: {model_name: kling-v3}\njobs:\n"

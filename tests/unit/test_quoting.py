@@ -14,9 +14,9 @@ from batchgen.escapes import excerpt
 from batchgen.ledger.integrity import wrong_cell
 from batchgen.ledger.transitions import advance
 from batchgen.models import Change, State
-from tests.pictures import make_png
-from tests.program import Desk
-from tests.test_ledger import job
+from tests.machine.test_ledger import job
+from tests.support.pictures import make_png
+from tests.support.program import Desk
 
 KEY = "sk-live-51HxQ2eZvKYlo2C"
 SHADOW = "root:$6$s4lt3d$h4sh0fr00t:19000:0:99999:7:::\ndaemon:$6$0thers$h4sh0fd43m0n:19000:0:99999:7:::\n"

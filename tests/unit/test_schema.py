@@ -21,7 +21,7 @@ from referencing import Registry, Resource
 from batchgen.request import messages, schema
 from batchgen.request.schema import Finding
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "schemas"
 REQUEST: dict[str, Any] = json.loads((SCHEMAS / "image2video.schema.json").read_text())
 MANIFEST: dict[str, Any] = json.loads((SCHEMAS / "manifest.schema.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from batchgen.manifest import reader
 from batchgen.models import Job
-from tests.pictures import make_png
+from tests.support.pictures import make_png
 
 URL = "https://example.com/a.png"
 HOOK = "https://example.com/hook"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from batchgen.advice import command, quoted
 from batchgen.cli.main import COMMANDS
 from batchgen.escapes import visible
-from tests.documents import PACKAGE
-from tests.program import KEY, Desk, sandbox
+from tests.support.documents import PACKAGE
+from tests.support.program import KEY, Desk, sandbox
 
 HOSTILE = [
     "x;$(touch pwn)",

@@ -35,9 +35,9 @@ from batchgen.models import ImageFile, TaskView
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.server import Sandbox
-from tests.pictures import make_large_png
-from tests.program import ENDS, KEY, Desk, sandbox, until
-from tests.wire import Heard, Play, answer, flooding, head, made, request, saying, served, wire
+from tests.support.pictures import make_large_png
+from tests.support.program import ENDS, KEY, Desk, sandbox, until
+from tests.support.wire import Heard, Play, answer, flooding, head, made, request, saying, served, wire
 
 NAME = "m.a.0123456789"
 FIELDS: dict[str, Any] = {

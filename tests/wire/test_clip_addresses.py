@@ -32,10 +32,10 @@ from batchgen.models import State
 from batchgen.sandbox.video import clip
 from batchgen.storage.clip_hosts import ClipHosts, HostRefused, allowed_hosts
 from batchgen.storage.download import Downloads
-from tests.program import ENDS, KEY, Desk, Result
-from tests.test_job_names import record
-from tests.test_retrieval import Host, against, files, jobs, rows
-from tests.wire import PATH, Heard, answer, head, made, request, served, wire
+from tests.support.program import ENDS, KEY, Desk, Result
+from tests.support.wire import PATH, Heard, answer, head, made, request, served, wire
+from tests.wire.test_job_names import record
+from tests.wire.test_retrieval import Host, against, files, jobs, rows
 
 API = "https://api.example.com"
 CDN = "cdn.example.com"

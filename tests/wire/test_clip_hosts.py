@@ -25,9 +25,9 @@ from batchgen.storage import partfile
 from batchgen.storage.download import Downloads
 from batchgen.storage.mp4 import is_page, oddity
 from batchgen.storage.transfer import OVERLAP, Clip
-from tests.program import ENDS
-from tests.test_download import no_file_beyond
-from tests.wire import Heard, Play, answer, request, wire
+from tests.support.program import ENDS
+from tests.support.wire import Heard, Play, answer, request, wire
+from tests.wire.test_download import no_file_beyond
 
 KEY = "canary-5f0e1d-key"
 CLIP = clip("a clip")

@@ -24,7 +24,7 @@ from batchgen.models import Change, State
 from batchgen.request.identity import canonical_text, digest
 from batchgen.storage import clips
 from batchgen.storage.roots import Root
-from tests.program import Desk, Server, sandbox
+from tests.support.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")

@@ -16,8 +16,8 @@ from batchgen.sandbox.config import Config
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.server import Sandbox
-from tests.program import Desk, sandbox
-from tests.test_api import NAME, create, query
+from tests.support.program import Desk, sandbox
+from tests.wire.test_api import NAME, create, query
 
 GATEWAYS = [name for name in DIALECTS if name != "vendor"]
 TASKS = ("--task-seconds", "0.05-0.2")

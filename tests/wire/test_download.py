@@ -24,8 +24,8 @@ from batchgen.storage.mp4 import MOST_BOXES
 from batchgen.storage.partfile import PartFile
 from batchgen.storage.roots import Root
 from batchgen.storage.transfer import Clip, Transfer
-from tests.program import ENDS
-from tests.wire import Heard, Play, answer, flooding, request, saying, served, wire
+from tests.support.program import ENDS
+from tests.support.wire import Heard, Play, answer, flooding, request, saying, served, wire
 
 IMPATIENT = 0.4  # seconds without progress, where a test waits for them to pass
 CLIP = clip("a clip")

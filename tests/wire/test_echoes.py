@@ -21,11 +21,11 @@ from batchgen.errors import ApiError, MaybeAccepted
 from batchgen.ledger.writer import Ledger
 from batchgen.masking import Mask
 from batchgen.models import Change, ImageFile, State
-from tests.program import ENDS, Desk
-from tests.spellings import SPELLINGS, readable
-from tests.test_key import QUICK, told, urls
-from tests.test_ledger import ORIGIN, job
-from tests.wire import PATH, answer, made, request, saying, served, wire
+from tests.machine.test_key import QUICK, told, urls
+from tests.machine.test_ledger import ORIGIN, job
+from tests.support.program import ENDS, Desk
+from tests.support.spellings import SPELLINGS, readable
+from tests.support.wire import PATH, answer, made, request, saying, served, wire
 
 KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0"
 FIELDS = {"model_name": "kling-v3", "image": "https://example.com/a.png", "external_task_id": "m.a.1"}

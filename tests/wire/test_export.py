@@ -13,10 +13,10 @@ import pytest
 
 from batchgen.cli.export_rows import EXPORT_FIELDS, IDENTIFIERS, spreadsheet_cell, write_csv
 from batchgen.models import Record, State
-from tests.pictures import make_png
-from tests.program import Desk, sandbox
-from tests.terminal import on_a_terminal
-from tests.test_job_names import ACCEPTED, DONE, FAILED, REFUSED, record, retry, with_rows
+from tests.support.pictures import make_png
+from tests.support.program import Desk, sandbox
+from tests.support.terminal import on_a_terminal
+from tests.wire.test_job_names import ACCEPTED, DONE, FAILED, REFUSED, record, retry, with_rows
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 

@@ -11,8 +11,8 @@ import pytest
 
 from batchgen.run.plan import MAX_ANY, MAX_TASKS
 from batchgen.sandbox.journal import Entry
-from tests.program import KEY, Desk, Server, sandbox, until
-from tests.wire import answer, made, request, served
+from tests.support.program import KEY, Desk, Server, sandbox, until
+from tests.support.wire import answer, made, request, served
 
 TASKS = ("--task-seconds", "0.05-0.2")
 PACE = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")

@@ -15,9 +15,9 @@ import pytest
 from batchgen.sandbox.faults import FAULTS, Moment
 from batchgen.sandbox.journal import Entry
 from batchgen.sandbox.video import clip
-from tests.pictures import make_large_png
-from tests.program import KEY, Desk, Server, sandbox
-from tests.wire import Play, answer, made, request, served
+from tests.support.pictures import make_large_png
+from tests.support.program import KEY, Desk, Server, sandbox
+from tests.support.wire import Play, answer, made, request, served
 
 FAST = ("--task-seconds", "0.05-0.1")
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")

@@ -12,8 +12,8 @@ import pytest
 from batchgen.cli.job_names import Name, match, near
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
-from tests.program import Desk, sandbox
-from tests.terminal import on_a_terminal, read
+from tests.support.program import Desk, sandbox
+from tests.support.terminal import on_a_terminal, read
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 SHOP = [

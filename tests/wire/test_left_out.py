@@ -12,8 +12,8 @@ import pytest
 
 from batchgen.manifest import reader
 from batchgen.models import Manifest
-from tests.pictures import make_png
-from tests.program import Desk, Result, Server, sandbox
+from tests.support.pictures import make_png
+from tests.support.program import Desk, Result, Server, sandbox
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 URL = "https://example.com/1.png"

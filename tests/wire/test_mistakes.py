@@ -27,7 +27,7 @@ from batchgen.run.waits import Waits
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.server import Sandbox
 from batchgen.storage.download import Downloads
-from tests.program import ENDS, KEY
+from tests.support.program import ENDS, KEY
 
 SECRET = "s3cr3t"
 

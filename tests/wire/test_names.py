@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from batchgen import names
 from batchgen.manifest import reader
 from batchgen.models import Job, Manifest
-from tests.pictures import make_png
-from tests.program import Desk, sandbox
+from tests.support.pictures import make_png
+from tests.support.program import Desk, sandbox
 
 NFC = "Café Ünï"
 NFD = unicodedata.normalize("NFD", NFC)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from batchgen.sandbox.video import clip
-from tests import wire
-from tests.program import ENDS, Desk, Result, sandbox
-from tests.terminal import on_a_terminal, read
+from tests.support import wire
+from tests.support.program import ENDS, Desk, Result, sandbox
+from tests.support.terminal import on_a_terminal, read
 
 SOON = 5.0  # seconds; two on a machine that has nothing else to do
 PAGE = b"<html><head><title>Back soon</title></head><body><h1>We are fixing it</h1></body></html>"

@@ -19,8 +19,8 @@ from batchgen.ledger.reader import Records
 from batchgen.models import ClipLink, State, TaskView
 from batchgen.run.following import Strange
 from batchgen.sandbox.video import clip
-from tests.program import KEY, Desk, Result, sandbox
-from tests.wire import PATH, Heard, answer, made, request, served
+from tests.support.program import KEY, Desk, Result, sandbox
+from tests.support.wire import PATH, Heard, answer, made, request, served
 
 SETTLE = 6  # seconds that a clip is waited for in this file
 WAITS = ("--poll-interval", "0.05", "--timeout", "2", "--settle", str(SETTLE))

@@ -33,7 +33,7 @@ from batchgen.sandbox.faults import FAULTS, Moment, parse
 from batchgen.sandbox.journal import load
 from batchgen.sandbox.server import Sandbox
 from batchgen.sandbox.video import clip
-from tests.pictures import make_jpeg, make_png
+from tests.support.pictures import make_jpeg, make_png
 
 CALL = "/kling/v1/videos/image2video"
 KEY = "canary-8c1f"
@@ -1092,7 +1092,7 @@ def test_the_sandbox_is_turned_while_it_runs() -> None:
 def test_as_a_program_it_prints_where_it_is_and_leaves_a_journal_when_killed(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     command = [sys.executable, "-m", "batchgen.sandbox", "--journal", str(path), "--slots", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for number, code in ((signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -1115,7 +1115,7 @@ def test_as_a_program_it_prints_where_it_is_and_leaves_a_journal_when_killed(tmp
 
 def test_every_fault_is_listed_with_a_line_of_its_own() -> None:
     command = [sys.executable, "-m", "batchgen.sandbox", "--list-faults"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     text = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert [line.split()[0] for line in text.splitlines()] == list(FAULTS)
     assert all(len(line.split()) > 1 for line in text.splitlines())

@@ -12,7 +12,7 @@ from batchgen.http.addresses import address
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import HOSTS, parse
 from batchgen.sandbox.hosts import GOOD_FOR, LATE
-from tests.test_sandbox import Bench, Clock, sandboxed
+from tests.wire.test_sandbox import Bench, Clock, sandboxed
 
 
 async def fetch(b: Bench, url: str, **headers: str) -> tuple[int, bytes]:

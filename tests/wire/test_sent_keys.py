@@ -16,11 +16,11 @@ from batchgen.errors import ImageError
 from batchgen.images.inspection import inspect
 from batchgen.manifest import reader
 from batchgen.masking import Mask
-from tests.pictures import make_png
-from tests.program import ENDS, KEY, Desk, sandbox
-from tests.spellings import SPELLINGS, readable
-from tests.test_key import QUICK, holding, told
-from tests.wire import made, saying, wire
+from tests.machine.test_key import QUICK, holding, told
+from tests.support.pictures import make_png
+from tests.support.program import ENDS, KEY, Desk, sandbox
+from tests.support.spellings import SPELLINGS, readable
+from tests.support.wire import made, saying, wire
 
 LONG = "sk-live-A7bQ9zKxqLmN5pRt8vWytCdF4gHj6kLqZ0"
 URL = "https://example.com/a.png"

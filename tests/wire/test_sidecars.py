@@ -9,8 +9,8 @@ import pytest
 
 from batchgen.manifest import reader, sidecars
 from batchgen.models import Manifest
-from tests.pictures import make_png
-from tests.program import Desk, sandbox
+from tests.support.pictures import make_png
+from tests.support.program import Desk, sandbox
 
 HEAD = "version: 1\nname: night\ndefaults: {model_name: kling-v3}\njobs:\n"
 NFC = "Café"

@@ -18,9 +18,9 @@ from batchgen.run.retrieval import DOWNLOADS
 from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import MIN_SPEED
-from tests.program import Desk, until
-from tests.test_retrieval import Host, against, files, fresh, jobs
-from tests.wire import Heard, answer, request
+from tests.support.program import Desk, until
+from tests.support.wire import Heard, answer, request
+from tests.wire.test_retrieval import Host, against, files, fresh, jobs
 
 WAITS = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
 WHOLE = clip("large") + (2_000_008).to_bytes(4, "big") + b"free" + os.urandom(2_000_000)

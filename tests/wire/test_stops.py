@@ -10,8 +10,8 @@ import pytest
 
 from batchgen.errors import ADVICE
 from batchgen.sandbox.journal import Entry
-from tests import wire
-from tests.program import Desk, Result, Server, sandbox
+from tests.support import wire
+from tests.support.program import Desk, Result, Server, sandbox
 
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
 TASKS = ("--task-seconds", "0.05-0.1")

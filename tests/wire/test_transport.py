@@ -24,9 +24,9 @@ from batchgen.errors import ApiError, MaybeAccepted, NeverSent, UsageError
 from batchgen.http import transport
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import Downloads
-from tests import wire
-from tests.program import ENDS, KEY, Desk
-from tests.wire import Heard
+from tests.support import wire
+from tests.support.program import ENDS, KEY, Desk
+from tests.support.wire import Heard
 
 FIELDS: dict[str, Any] = {
     "model_name": "kling-v3", "image": "https://example.com/a.png", "prompt": "x", "external_task_id": "e1",

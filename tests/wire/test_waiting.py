@@ -14,8 +14,8 @@ from batchgen.manifest.image_refs import FRESH
 from batchgen.models import ImageFile, Manifest, Within
 from batchgen.run.plan import plan
 from batchgen.run.tally import Tally
-from tests.pictures import make_jpeg, make_png
-from tests.program import Desk, sandbox
+from tests.support.pictures import make_jpeg, make_png
+from tests.support.program import Desk, sandbox
 
 HEAD = "version: 1\nname: night\ndefaults: {model_name: kling-v3, prompt: x}\njobs:\n  - {folder: in}\n"
 NOW = 1_800_000_000.0

@@ -17,9 +17,9 @@ from batchgen.errors import Interrupted, LedgerLost, UsageError
 from batchgen.manifest import reader
 from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Within
-from tests.pictures import make_png
-from tests.program import Desk, Result, sandbox
-from tests.test_hostile_machine import limited, obeying_permissions
+from tests.machine.test_hostile_machine import limited, obeying_permissions
+from tests.support.pictures import make_png
+from tests.support.program import Desk, Result, sandbox
 
 MiB = 2**20
 URL = "https://example.com/a.png"

@@ -11,8 +11,8 @@ from PIL import Image
 from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.manifest.comments import cut_prompts
-from tests.pictures import make_jpeg, make_png
-from tests.program import Desk, sandbox
+from tests.support.pictures import make_jpeg, make_png
+from tests.support.program import Desk, sandbox
 
 HEAD = "version: 1\nname: night\ndefaults: {model_name: kling-v3, prompt: x}\njobs:\n"
 CUT = "since YAML takes that for a comment; put the prompt into quotes, with that or without"

@@ -1,0 +1,1 @@
+"""Decisions and values, in this process: no socket, no program, no waiting."""
