@@ -110,7 +110,12 @@ class Retrieval:
                 record = work.record = await self._ask_anew(record, way)
         finally:
             await self._leave(work, way)
-        await self._at_home(work, record, way)
+        writing = asyncio.create_task(self._at_home(work, record, way))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:  # the run ends; what is on disk is recorded first
+            await writing
+            raise
         return None
 
     @property

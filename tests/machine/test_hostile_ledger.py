@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sandbox(desk.folder, "--task-seconds", "0", "--fault", "task_never_ends@2") as server:
         desk.against(server).run("run", *QUICK, "--submit-only", "m.yaml")
         process = desk.start("collect", *QUICK)
-        until(lambda: list(desk.folder.rglob("*.mp4")) != [])
+        until(lambda: "downloaded" in [row["state"] for row in desk.export()])
         process.terminate()
         desk.finish(process)
         (desk.folder / "url").write_text(server.url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 import time
 from collections import defaultdict
@@ -15,12 +16,24 @@ from urllib.parse import unquote
 
 import pytest
 
+from batchgen.api.client import Api
+from batchgen.errors import Interrupted
 from batchgen.ledger.reader import Records
+from batchgen.ledger.writer import Ledger
+from batchgen.manifest import reader
 from batchgen.models import ClipLink, State, TaskView
+from batchgen.run.clock import Clock
 from batchgen.run.following import Strange
+from batchgen.run.inventory import Inventory
+from batchgen.run.planning import planned
+from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.runner import Runner
+from batchgen.run.tally import Tally
+from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
-from tests.support.program import KEY, Desk, Result, sandbox
-from tests.support.wire import PATH, Heard, answer, made, request, served
+from batchgen.storage.download import Downloads
+from tests.support.program import ENDS, KEY, Desk, Result, sandbox
+from tests.support.wire import PATH, Heard, answer, made, request, served, wire
 
 SETTLE = 6  # seconds that a clip is waited for in this file
 WAITS = ("--poll-interval", "0.05", "--timeout", "2", "--settle", str(SETTLE))
@@ -409,6 +422,43 @@ def test_a_page_or_a_preview_in_the_clips_place_is_asked_for_again_every_night(
         host.file = lambda heard, before: answer(clip("j1"))
         assert desk.run("run", *BRIEF, "m.yaml").code == 0
     assert files(desk) == {"j1.mp4": clip("j1")}
+
+
+def test_a_run_that_is_ended_once_a_clip_has_its_name_records_it_first(tmp_path: Path) -> None:
+    host = Host(fresh, lambda heard, before: answer(clip(heard.path[1:].partition(".")[0])))
+    (tmp_path / "m.yaml").write_text(jobs("j1", "j2"))
+    manifests, _ = reader.read([str(tmp_path / "m.yaml")])
+    clips = tmp_path / "clips/m"
+
+    async def end_then(runner: Runner) -> None:
+        while not list(clips.glob("*.mp4")):
+            await asyncio.sleep(0)
+        runner.end(Interrupted("ended", 143))
+
+    async def scene(url: str) -> dict[str, tuple[State, bool]]:
+        with Ledger.open(str(tmp_path / "ledger.db"), origin=url) as ledger:
+            pool = Pool(Limits(), random.Random(1))
+            pool.lanes.append(Lane("m"))
+            tally = Tally()
+            async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
+                waits = Waits(ENDS, first_ask=0.05)
+                runner = Runner(Inventory(ledger), api, downloads, pool, waits, tally, clock=Clock())
+                ending = asyncio.create_task(end_then(runner))
+                async with asyncio.timeout(ENDS):
+                    await runner.run(list(planned(manifests, ledger)), ())
+                    await ending
+            assert tally.buckets["downloaded"] >= 1
+            return {
+                row.job_id: (row.state, (clips / f"{row.job_id}.mp4").exists()) for row in ledger.records()
+            }
+
+    async def night() -> dict[str, tuple[State, bool]]:
+        async with wire(host.play) as url:
+            return await scene(url)
+
+    ended = asyncio.run(night())
+    assert any(there for _, there in ended.values())
+    assert all((state is State.DOWNLOADED) is there for state, there in ended.values())
 
 
 # -- a status that nobody knows -------------------------------------------------------------------------------------
