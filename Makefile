@@ -4,13 +4,17 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test torture fuzz bench lint format floors audit constraints clean
+.PHONY: run test quick torture fuzz bench lint format floors audit constraints clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
 
 test: lint
 	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal
+
+# At every save: what needs no server and no other process.
+quick: lint
+	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
 
 # Hundreds of kills, some five minutes; make torture TORTURE='--seed 7 --rounds 1' repeats or shortens one.
 torture: $(STAMP)
