@@ -16,7 +16,7 @@ from batchgen.ledger.reader import Records
 def collect(args: argparse.Namespace, out: Output) -> int:
     """Follow and download what the ledger has open."""
     options = run_options(args)
-    base_url, key = api_settings(args, out)
+    account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with end_of(args, out) as end, open_ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(execute(options, None, out, ledger, (base_url, key), end))
+    with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
+        return asyncio.run(execute(options, None, out, ledger, account, end))

@@ -24,8 +24,7 @@ from batchgen.masking import Mask
 
 if TYPE_CHECKING:
     from batchgen.cli.export_rows import Writable
-    from batchgen.run.pool import Pool
-    from batchgen.run.runner import Runner
+    from batchgen.run.session import Session
 
 SCHEMA_VERSION = 1  # of every object that --json prints; fields are only ever added
 
@@ -97,7 +96,7 @@ class Output:
             _discard(sys.stderr)
 
     @contextlib.contextmanager
-    def progress(self, runner: Runner, pool: Pool) -> Iterator[None]:
+    def progress(self, session: Session) -> Iterator[None]:
         """A bar on a terminal: jobs done, tasks running, money so far."""
         if self.quiet or self._args.no_progress or self.json or not sys.stderr.isatty():
             yield
@@ -110,7 +109,9 @@ class Output:
 
         async def show() -> None:
             while True:
-                bar.total, bar.n = runner.total, runner.finished
+                if session.runner is not None:
+                    bar.total, bar.n = session.runner.total, session.runner.finished
+                pool = session.pool
                 bar.set_postfix_str(f"{pool.slots.running} running, ${pool.budget.spent:,.2f}", refresh=True)
                 await asyncio.sleep(0.2)
 

@@ -8,26 +8,30 @@ import asyncio
 from batchgen.cli import report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, jobs_of, load_manifests, open_ledger, wanted
+from batchgen.cli.shared import api_settings, load_manifests, open_ledger, wanted
 from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
 from batchgen.run import recovery
 from batchgen.run.clock import Clock
 from batchgen.run.inventory import Inventory
+from batchgen.run.loading import remember
 from batchgen.run.queries import Queries
+from batchgen.run.session import Account
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
     """Adopt every task of these manifests that the API knows and the ledger doesn't."""
-    base_url, key = api_settings(args, out)
-    with End(out) as end, open_ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(_recover(args, out, ledger, (base_url, key), end))
+    account = api_settings(args, out)
+    with End(out) as end, open_ledger(args, out, account.base_url, end) as ledger:
+        return asyncio.run(_recover(args, out, ledger, account, end))
 
 
 async def _recover(
-    args: argparse.Namespace, out: Output, ledger: Ledger, account: tuple[str, str], ending: End
+    args: argparse.Namespace, out: Output, ledger: Ledger, account: Account, ending: End
 ) -> int:
-    manifests, problems = await load_manifests(wanted(args), out, ledger)
+    loaded = load_manifests(wanted(args), out, ledger)
+    await remember(ledger, loaded)
+    manifests, problems = loaded.manifests, loaded.problems
     if not manifests:
         raise ManifestError(problems)
     from batchgen.api.client import Api
@@ -41,7 +45,7 @@ async def _recover(
         work.cancel()
 
     clock = Clock()
-    async with Api(*account, timeout=args.timeout, now=clock.now) as api:
+    async with Api(account.base_url, account.key, timeout=args.timeout, now=clock.now) as api:
         queries = Queries(
             ledger,
             api,
@@ -50,7 +54,7 @@ async def _recover(
             give_up=end,
             clock=clock,
         )
-        work = asyncio.create_task(recovery.recover(queries, inventory, jobs_of(manifests), clock.rng))
+        work = asyncio.create_task(recovery.recover(queries, inventory, loaded.jobs, clock.rng))
         with ending.graceful(end):
             try:
                 found = await work

@@ -12,6 +12,7 @@ from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
 from batchgen.run.options import RunOptions
+from batchgen.run.session import Account
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -19,9 +20,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
     options = run_options(args)
     if args.sandbox:
         return asyncio.run(_rehearse(args, options, out))
-    base_url, key = api_settings(args, out)
-    with end_of(args, out) as end, open_ledger(args, out, base_url, end) as ledger:
-        return asyncio.run(execute(options, wanted(args), out, ledger, (base_url, key), end))
+    account = api_settings(args, out)
+    with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
+        return asyncio.run(execute(options, wanted(args), out, ledger, account, end))
 
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
@@ -38,7 +39,7 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     url = await sandbox.start()
     try:
         with end_of(args, out) as end, open_ledger(args, out, url, end) as ledger:
-            account = (url, "sandbox")
+            account = Account(url, "sandbox")
             return await execute(options, wanted(args), out, ledger, account, end, rehearsal=True)
     finally:
         await sandbox.stop()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from batchgen.cli import keys, settings
 from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
 from batchgen.http.endpoint import origin
-from batchgen.images import inspection
 from batchgen.ledger.writer import Ledger
-from batchgen.manifest import reader
-from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+from batchgen.run.loading import Loaded, load
 from batchgen.run.options import RunOptions
+from batchgen.run.session import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +39,24 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(**given, clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ))
 
 
-async def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> tuple[list[Manifest], list[Problem]]:
+def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
     """The manifests; no image is read again that the ledger knows by size, times and inode."""
-    fresh: list[ImageFile] = []
-
-    def inspect(path: str, within: Within | None) -> ImageFile:
-        image = inspection.inspect(path, within)
-        fresh.append(image)
-        return image
-
-    found = reader.read(
+    return load(
         wanted.paths,
         output_dir=wanted.output_dir,
         strict=wanted.strict,
         known=ledger.images(),
-        inspect=inspect,
         now=time.time(),
         holds_key=out.mask.holds_key,
     )
-    await ledger.remember_images(fresh)
-    await ledger.note_unusable(found[0])
-    return found
 
 
-def jobs_of(manifests: Iterable[Manifest]) -> Iterator[Job]:
-    """All jobs of manifests."""
-    return (job for one in manifests for job in one.jobs)
-
-
-def api_settings(args: argparse.Namespace, out: Output) -> tuple[str, str]:
-    """The API's base URL, and the key. Raises UsageError."""
+def api_settings(args: argparse.Namespace, out: Output) -> Account:
+    """Which API, and the key. Raises UsageError."""
     keys.keep_out_of_core_dumps()
     base_url, key = settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
     out.mask.learn(key)
-    return base_url, key
+    return Account(base_url, key)
 
 
 def end_of(args: argparse.Namespace, out: Output) -> End:

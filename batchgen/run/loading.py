@@ -1,0 +1,82 @@
+"""Manifests as a run takes them: what the paths led to, and what the ledger remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from batchgen.images import inspection
+from batchgen.manifest import reader
+from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+
+if TYPE_CHECKING:
+    from batchgen.ledger.writer import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What paths led to: the manifests without problems, and all problems of the others.
+
+    ``images`` are the files that were read for it; those that the ledger knew are not among them.
+    """
+
+    manifests: Sequence[Manifest]
+    problems: Sequence[Problem] = ()
+    images: Sequence[ImageFile] = ()
+
+    @property
+    def jobs(self) -> Iterator[Job]:
+        """All jobs, in the manifests' order."""
+        return jobs_of(self.manifests)
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """What may be a mistake, and refuses nothing."""
+        return [warning for one in self.manifests for warning in one.warnings]
+
+    @property
+    def skipped(self) -> int:
+        """How many jobs are left out by their manifests."""
+        return sum(len(one.skipped) for one in self.manifests)
+
+
+def load(
+    paths: Sequence[str],
+    *,
+    output_dir: str | None = None,
+    strict: bool = False,
+    known: Mapping[str, ImageFile] = MappingProxyType({}),
+    now: float = 0.0,
+    holds_key: Callable[[str], bool] | None = None,
+) -> Loaded:
+    """Read manifests, as :func:`batchgen.manifest.reader.read` does. No image is read again that is ``known``."""
+    fresh: list[ImageFile] = []
+
+    def inspect(path: str, within: Within | None) -> ImageFile:
+        image = inspection.inspect(path, within)
+        fresh.append(image)
+        return image
+
+    found = reader.read(
+        paths,
+        output_dir=output_dir,
+        strict=strict,
+        known=known,
+        inspect=inspect,
+        now=now,
+        holds_key=holds_key,
+    )
+    return Loaded(*found, fresh)
+
+
+async def remember(ledger: Ledger, loaded: Loaded) -> None:
+    """Keep which images were read, and which jobs have some that fail their checks."""
+    await ledger.remember_images(loaded.images)
+    await ledger.note_unusable(loaded.manifests)
+
+
+def jobs_of(manifests: Iterable[Manifest]) -> Iterator[Job]:
+    """All jobs of manifests."""
+    return (job for one in manifests for job in one.jobs)

@@ -1,0 +1,165 @@
+"""One run over one ledger, from its manifests to what became of each job: what the command line and the library share.
+
+:meth:`Session.prepare` plans, :meth:`Session.work` does what is to be done, :meth:`Session.conclude` counts. The API's
+client isn't even loaded where there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batchgen.errors import BatchgenError, EndedEarly
+from batchgen.ledger.writer import Ledger
+from batchgen.models import Manifest
+from batchgen.run import loading, recovery
+from batchgen.run.clock import Clock
+from batchgen.run.failures import Breaker
+from batchgen.run.following import TASKS_FAIL
+from batchgen.run.inventory import Inventory
+from batchgen.run.loading import Loaded
+from batchgen.run.options import RunOptions
+from batchgen.run.plan import Step
+from batchgen.run.planning import planned
+from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.runner import Runner
+from batchgen.run.tally import Tally
+
+if TYPE_CHECKING:
+    from batchgen.api.client import Api
+    from batchgen.storage.download import Downloads
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose tasks they are: the API's base URL, and the key, which is shown nowhere."""
+
+    base_url: str
+    key: str = field(repr=False)
+
+
+class Session:
+    """One run. The ledger stays the caller's, who closes it when the run has ended."""
+
+    def __init__(self, ledger: Ledger, account: Account, options: RunOptions, clock: Clock) -> None:
+        self.tally = Tally()
+        self.pool = Pool(Limits(), clock.rng)
+        self.runner: Runner | None = None  # once it works
+        self._ledger, self._account, self._options, self._clock = ledger, account, options, clock
+        self._inventory = Inventory(ledger)
+        self._manifests: Sequence[Manifest] = ()
+        self._steps: Sequence[Step] | None = None  # None: the ledger is recovered first
+        self._recovery: asyncio.Task[None] | None = None
+
+    @property
+    def stops(self) -> list[BatchgenError]:
+        """What went wrong so that creates, or the run, stopped before all was done."""
+        return self.runner.stops if self.runner is not None else []
+
+    async def prepare(self, loaded: Loaded | None) -> bool:
+        """Look at the disk, and plan. Returns whether anything is left to do. Without manifests, only what is open."""
+        ledger, inventory, options = self._ledger, self._inventory, self._options
+        breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
+        limits, names = Limits(), ledger.manifests()
+        if loaded is not None:
+            await loading.remember(ledger, loaded)
+            self._manifests = loaded.manifests
+            limits, names = self._limits(), [one.name for one in loaded.manifests]
+        self.pool = Pool(limits, self._clock.rng, breaker)
+        recovers = bool(self._manifests) and options.recover
+        doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
+        folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
+        await inventory.look(names, folders)
+        for one in self._manifests:
+            lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
+            lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE
+            lane.closed = inventory.unwritable(one)
+            self.pool.lanes.append(lane)
+        await inventory.note_mounts(folders)
+        self._steps = None if recovers else await self._plan()
+        if self._steps is None or self._steps or inventory.found.missing:
+            return True
+        return next(ledger.open_records(), None) is not None
+
+    async def work(self, begin: Callable[[], object] = lambda: None) -> None:
+        """Do what is left to do. ``begin`` is called when the plan stands, and the first job is about to start."""
+        from batchgen.api.client import Api
+        from batchgen.storage.clip_hosts import ClipHosts
+        from batchgen.storage.download import Downloads
+
+        options, account = self._options, self._account
+        api = Api(account.base_url, account.key, timeout=options.timeout, now=self._clock.now)
+        downloads = Downloads(
+            timeout=options.timeout,
+            min_speed=options.min_speed,
+            lend=api.credentials.headers,
+            masked=api.credentials.masked,
+            roots=self._inventory.roots,
+            hosts=ClipHosts(api.url, options.clip_hosts, api.reached),
+            now=self._clock.now,
+        )
+        async with api, downloads:
+            await self._work(api, downloads, begin)
+
+    async def _work(self, api: Api, downloads: Downloads, begin: Callable[[], object]) -> None:
+        inventory, waits = self._inventory, self._options.waits
+        runner = self.runner = Runner(inventory, api, downloads, self.pool, waits, self.tally, self._clock)
+        if self._steps is None:
+            self._recovery = asyncio.create_task(self._recover(runner))
+            with contextlib.suppress(asyncio.CancelledError):  # then they are counted, and that is all
+                await self._recovery
+            self._steps = await self._plan()
+        begin()
+        records = inventory.begin(itertools.chain(self._ledger.open_records(), inventory.missing()))
+        await runner.run(self._steps, records, submit_only=self._options.submit_only)
+
+    def end(self, reason: BatchgenError) -> None:
+        """End early, while it works: no new creates, a few seconds for those in flight, all else stops where it is safe.
+
+        At the moment that was set for the end, creates in flight may take as long as a request may.
+        """
+        if self.runner is not None:
+            self.runner.end(reason, answers=self._options.timeout if reason.kind == "until" else 0.0)
+        if self._recovery is not None:
+            self._recovery.cancel()
+
+    async def conclude(self) -> None:
+        """Write down what the next run begins with."""
+        await self._inventory.log.remember()
+        ended = self.runner is not None and self.runner.ended is not None
+        for lane in self.pool.lanes:
+            if not lane.left and not ended:
+                await recovery.trusted(self._ledger, lane.name)
+
+    async def _plan(self) -> list[Step]:
+        steps = planned(
+            self._manifests,
+            self._ledger,
+            retry_failed=self._options.retry_failed,
+            accept_changes=self._options.accept_changes,
+        )
+        left = self.tally.settle(self._inventory.found.applied(steps))
+        await self._inventory.place()
+        return left
+
+    async def _recover(self, runner: Runner) -> None:
+        """Adopt what the API has, before anything is planned."""
+        jobs = loading.jobs_of(self._manifests)
+        found = await recovery.recover(runner.queries, self._inventory, jobs, self._clock.rng)
+        if found.missing and not runner.queries.lookups_proven:
+            for lane in self.pool.lanes:
+                if lane.asks == math.inf:
+                    lane.unrecorded = True
+                    text = f"{lane.name}: nothing was found, which proves nothing at this API"
+                    lane.closed = EndedEarly(text, kind="unproven")
+
+    def _limits(self) -> Limits:
+        deadline = self._options.deadline
+        if deadline is not None:
+            deadline += asyncio.get_running_loop().time() - self._clock.now()
+        return self._options.limits(self._manifests, deadline)
