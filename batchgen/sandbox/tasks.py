@@ -87,6 +87,11 @@ class Account:
         return self._clock()
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All that were ever made, the oldest first."""
+        return tuple(self._tasks.values())
+
+    @property
     def running(self) -> int:
         """Slots that our tasks hold."""
         while self._ends and self._ends[0][0] <= self.now:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests import virtual_time
-from tests.virtual_time import Loop
+from tests.support import virtual_time
+from tests.support.virtual_time import Loop
 
 WORKS = 0.05  # seconds of the machine's time that a thread is at work
 

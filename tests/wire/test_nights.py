@@ -1,0 +1,172 @@
+"""Whole nights with all that goes wrong in them, hour by hour: virtual time, the real program, the journal as witness."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchgen.errors import EndedEarly
+from batchgen.models import State
+from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.polling import OVERDUE_MOST
+from batchgen.run.recovery import TRIES
+from tests.support.nights import Night, Ran, play
+
+HOUR = 3600.0
+SLOTS = 7
+MINUTES = (60.0, 360.0)  # how long tasks take
+
+
+def test_a_night_keeps_its_slots_busy_and_brings_every_clip_home() -> None:
+    jobs = 120
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(max_running=SLOTS)
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": jobs})
+        assert ran.seconds >= HOUR
+        assert night.idle(SLOTS) < 0.06
+        assert max(entry.running for entry in night.entries) == SLOTS
+        verdict = night.verdict(jobs)
+        assert (verdict.accepts, verdict.violations) == (jobs, [])
+
+    play(scene, jobs, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_the_same_seed_plays_the_same_night_to_the_millisecond() -> None:
+    async def scene(night: Night) -> list[tuple[float, str, str]]:
+        await night.run()
+        return [(entry.at, entry.kind, entry.path) for entry in night.entries]
+
+    faults = ("task_fails_outage=0.1", "query_500=0.1", "reset_after=0.1", "slots_full=0.1")
+    first, second, other = (
+        play(scene, 20, *faults, seed=seed, slots=3, task_seconds=MINUTES) for seed in (1, 1, 2)
+    )
+    assert first == second
+    assert first != other
+
+
+FAULTY = (
+    "rate_limited=0.04", "internal_before=0.03", "internal_after=0.03", "reset_after=0.03",
+    "html_502_after=0.02", "no_task_id=0.02", "close_before=0.02", "task_fails_outage=0.06", "query_500=0.04",
+    "query_reset=0.02", "query_1302=0.01", "query_html=0.01", "video_500=0.05", "video_reset=0.05", "video_short=0.03",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_night_in_which_much_goes_wrong_pays_nothing_twice_loses_nothing_and_keeps_its_slots(
+    seed: int,
+) -> None:
+    jobs = 100
+
+    async def scene(night: Night) -> None:
+        ran = await night.run()
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": jobs}), ran.words
+        verdict = night.verdict(jobs)
+        assert verdict.violations == []
+        assert verdict.accepts > jobs  # tasks that failed were tried again
+        assert len(verdict.faults) >= len(FAULTY) - 3
+        assert night.idle(SLOTS) < 0.15
+        assert HOUR / 2 < ran.seconds < 3 * HOUR
+
+    play(scene, jobs, *FAULTY, seed=seed, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_creating_stops_after_eight_unclear_answers_in_a_row() -> None:
+    """They come one at a time from the first on, whatever the concurrency; what they may have made is asked for."""
+
+    async def scene(night: Night) -> Ran:
+        ran = await night.run(concurrency=8)
+        assert len(night.creates) == UNCLEAR == 8
+        first, *later = [entry.at for entry in night.creates]
+        assert all(after - before >= 1.0 for before, after in zip([first, *later], later, strict=False))
+        return ran
+
+    ran = play(scene, 20, "internal_before=1")
+    assert ran.kinds == ["unclear"]
+    assert "the API gave unclear answers 8 times in a row, the last: " in str(ran.stops[0])
+    assert ran.tally.buckets == {"pending": 12, "unknown": 8}
+
+
+def test_an_accepted_create_ends_the_row_of_unclear_answers() -> None:
+    async def scene(night: Night) -> Ran:
+        return await night.run(concurrency=1)
+
+    turns = ",".join(str(turn) for turn in range(1, 24) if turn % UNCLEAR)
+    ran = play(scene, 24, f"internal_before@{turns}")
+    assert (ran.kinds, ran.tally.buckets) == ([], {"downloaded": 24})
+
+
+def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
+    """Those of its kind took two, of which four times would be eight; it is asked for in the next night again."""
+
+    async def scene(night: Night) -> tuple[Ran, Ran]:
+        first = await night.run(concurrency=1)
+        assert night.states() == {State.DOWNLOADED: 1, State.SUBMITTED: 1}
+        night.sandbox.account.tasks[1].ends = night.loop.time()
+        return first, await night.run()
+
+    first, second = play(scene, 2, "task_never_ends@2", task_seconds=(2 * HOUR, 2 * HOUR))
+    assert OVERDUE_MOST == 6 * HOUR
+    assert OVERDUE_MOST <= first.seconds < OVERDUE_MOST + 120
+    assert "has run for 6 h (of its kind, std/5, none took longer than 2 h)" in first.words
+    assert second.tally.buckets == {"downloaded": 2}
+    assert second.seconds < 0.5 * HOUR
+
+
+def test_a_recovery_gives_up_after_six_questions_about_a_job_and_keeps_what_it_found() -> None:
+    async def scene(night: Night) -> None:
+        await night.run()
+        night.ledger.unlink()
+        begun, before = night.loop.time(), len(night.sandbox.journal.of("query"))
+        night.sandbox.add_fault("query_500=1")
+        with pytest.raises(EndedEarly, match="gave no answer about m.j0") as caught:
+            await night.run(recover=True)
+        assert caught.value.exit_code == 4
+        assert len(night.sandbox.journal.of("query")) - before == TRIES == 6
+        assert 31 <= night.loop.time() - begun < 63 * 1.5
+        night.sandbox.clear_faults()
+        assert (await night.run(recover=True)).code == 0
+        assert len(night.creates) == 1
+
+    play(scene)
+
+
+def test_nothing_is_created_after_the_deadline_and_what_was_comes_home() -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run(max_running=SLOTS, deadline=HOUR)
+        assert (ran.kinds, ran.code) == (["deadline"], 4)
+        assert HOUR - MINUTES[1] < max(entry.at for entry in night.creates) < HOUR
+        made = len(night.creates)
+        assert ran.tally.buckets == {"downloaded": made, "pending": 200 - made}
+        assert HOUR < ran.seconds < HOUR + 2 * MINUTES[1]
+
+    play(scene, 200, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_a_run_leaves_at_its_end_whatever_still_runs_and_the_next_goes_on_without_paying_again() -> None:
+    jobs = 40
+
+    async def scene(night: Night) -> None:
+        first = await night.run(max_running=SLOTS, until=HOUR / 4, timeout=30)
+        assert (first.kinds, first.code) == (["until"], 4)
+        assert HOUR / 4 <= first.seconds < HOUR / 4 + 2 * 30
+        assert night.states()[State.SUBMITTED] == SLOTS
+        second = await night.run()
+        assert (second.code, second.tally.buckets) == (0, {"downloaded": jobs})
+        verdict = night.verdict(jobs)
+        assert (verdict.accepts, verdict.violations) == (jobs, [])
+
+    play(scene, jobs, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run(retry_wait=HOUR / 4, max_running=1)
+        assert (ran.code, ran.tally.buckets, ran.tally.failed_tasks) == (0, {"downloaded": 2}, 2)
+        times: dict[str, float] = {entry.external_task_id or "": entry.at for entry in night.creates}
+        first, other, second, third = times.values()
+        assert [name.partition("~")[2] for name in times] == ["", "", "2", "3"]
+        assert other < first + 2 * MINUTES[0]  # the slot was free meanwhile
+        assert HOUR / 4 <= second - first < HOUR * 3 / 8 + 3 * MINUTES[0]
+        assert HOUR / 2 <= third - second < HOUR * 3 / 4 + 3 * MINUTES[0]
+
+    play(scene, 2, "task_fails_outage@1,3", slots=1, task_seconds=(60.0, 60.0))
