@@ -91,9 +91,18 @@ class ImageFile:
     def to_be_read(self, within: Within | None) -> ImageFile:
         """The same file for one who names it with other rights."""
         return ImageFile(
-            self.path, self.size, self.mtime_ns, self.inode, self.sha256, self.format, self.width, self.height,
-            self.orientation, self.xxh3, within,
-        )  # fmt: skip
+            self.path,
+            self.size,
+            self.mtime_ns,
+            self.inode,
+            self.sha256,
+            self.format,
+            self.width,
+            self.height,
+            self.orientation,
+            self.xxh3,
+            within,
+        )
 
 
 class Job(NamedTuple):  # as a frozen dataclass it would take four times as long to make

@@ -153,9 +153,16 @@ def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
     at, event, before, after, code, message, request_id, detail = row
     _EVENT.check((external_task_id, at, event, before, code, message, request_id))
     return Event(
-        external_task_id, at, event, _STATES.get(before), to_state(after, external_task_id), code, message,
-        request_id, _detail(detail, external_task_id),
-    )  # fmt: skip
+        external_task_id,
+        at,
+        event,
+        _STATES.get(before),
+        to_state(after, external_task_id),
+        code,
+        message,
+        request_id,
+        _detail(detail, external_task_id),
+    )
 
 
 def path_key(path: str) -> str:

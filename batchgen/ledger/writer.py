@@ -53,9 +53,13 @@ class Ledger(Records):
     """The ledger of the one run that may write it. Made by :meth:`open`; a context manager."""
 
     def __init__(
-        self, path: str, lock: Lock, connections: tuple[sqlite3.Connection, sqlite3.Connection], clock: Clock,
+        self,
+        path: str,
+        lock: Lock,
+        connections: tuple[sqlite3.Connection, sqlite3.Connection],
+        clock: Clock,
         masked: Callable[[str], str],
-    ):  # fmt: skip
+    ):
         writer, reader = connections
         super().__init__(path, reader)
         self._masked = masked
@@ -237,9 +241,17 @@ class Ledger(Records):
             output_path=self._free_path(record),
             attempt=(mine.attempt if mine else 0) + 1,
             created_at=mine.created_at if mine else record.created_at or at,
-            task_id=None, error_code=None, error_message=None, request_id=None, submitted_at=None, finished_at=None,
-            video_url=None, video_path=None, video_sha256=None, units_charged=None,
-        )  # fmt: skip
+            task_id=None,
+            error_code=None,
+            error_message=None,
+            request_id=None,
+            submitted_at=None,
+            finished_at=None,
+            video_url=None,
+            video_path=None,
+            video_sha256=None,
+            units_charged=None,
+        )
         before = mine.state if mine else State.PENDING
         number = self._store(row, kind, number)
         if mine is None:

@@ -121,9 +121,10 @@ class JobBuilder:
         if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {
-                name: request[name] for name in PROMPTS
+                name: request[name]
+                for name in PROMPTS
                 if name in request and name not in reported and (kind == "row" or name not in own)
-            }  # fmt: skip
+            }
             try:
                 request.update(fill_in(prompts, lambda: file or self._image_name(request)))
             except PlaceholderError as error:

@@ -26,9 +26,20 @@ IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 _CAMERA: Final = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 #: What people have in their folders as pictures, whether the API takes it or not.
 PICTURES: Final = (
-    *IMAGE_SUFFIXES, ".heic", ".heif", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".psd",
+    *IMAGE_SUFFIXES,
+    ".heic",
+    ".heif",
+    ".webp",
+    ".avif",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".jxl",
+    ".jp2",
+    ".psd",
     *_CAMERA,
-)  # fmt: skip
+)
 MOST_LOOKS: Final = 50  # folders below that are listed only to say what lies there
 
 

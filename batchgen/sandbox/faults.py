@@ -92,8 +92,18 @@ _Q, _F, _D, _V = Moment.ASKED, Moment.FOUND, Moment.DONE, Moment.FETCHED
 
 _ALL = (
     # before the body was read
-    Fault("body_refused_early", _A, "413 before the body was read, then the connection is closed", replies.early(413, "Request Entity Too Large")),
-    Fault("body_400_early", _A, "400 before the body was read, then the connection is closed", replies.early(400, "Bad Request")),
+    Fault(
+        "body_refused_early",
+        _A,
+        "413 before the body was read, then the connection is closed",
+        replies.early(413, "Request Entity Too Large"),
+    ),
+    Fault(
+        "body_400_early",
+        _A,
+        "400 before the body was read, then the connection is closed",
+        replies.early(400, "Bad Request"),
+    ),
     Fault("reset_early", _A, "connection reset before the body was read", replies.RESET),
     Fault("stall_early", _A, "the body is not read until released", replies.STALL),
     # the body was read, nothing is made
@@ -122,10 +132,30 @@ _ALL = (
     Fault("bad_ip", _R, "1304, address not on the allow list", coded(1304)),
     Fault("wrapped_1303", _R, "HTTP 200 with code 1303", coded(1303, status=200)),
     Fault("wrapped_1101", _R, "HTTP 200 with code 1101", coded(1101, status=200)),
-    Fault("gateway_402", _R, "402 with a gateway's {\"error\": ...}: no balance", gateway(402, "insufficient_quota", "insufficient balance")),
-    Fault("gateway_429", _R, "429 with a gateway's {\"error\": ...}: too fast", gateway(429, "rate_limit_exceeded", "rate limit reached")),
-    Fault("gateway_500", _R, "500 with a gateway's {\"error\": ...}", gateway(500, "server_error", "upstream failed")),
-    Fault("unknown_code", _R, "400 with a code that no document has", coded(4711, status=400, message="something new")),
+    Fault(
+        "gateway_402",
+        _R,
+        '402 with a gateway\'s {"error": ...}: no balance',
+        gateway(402, "insufficient_quota", "insufficient balance"),
+    ),
+    Fault(
+        "gateway_429",
+        _R,
+        '429 with a gateway\'s {"error": ...}: too fast',
+        gateway(429, "rate_limit_exceeded", "rate limit reached"),
+    ),
+    Fault(
+        "gateway_500",
+        _R,
+        '500 with a gateway\'s {"error": ...}',
+        gateway(500, "server_error", "upstream failed"),
+    ),
+    Fault(
+        "unknown_code",
+        _R,
+        "400 with a code that no document has",
+        coded(4711, status=400, message="something new"),
+    ),
     # the task is made; its answer is lost or spoilt
     Fault("internal_after", _M, "5000, though the task was made", coded(5000)),
     Fault("unavailable_after", _M, "5001, though the task was made", coded(5001)),
@@ -135,17 +165,39 @@ _ALL = (
     Fault("stall_after", _M, "made, no answer until released", replies.STALL),
     Fault("html_502_after", _M, "made, answered with a 502 HTML page", html(502, "502 Bad Gateway")),
     Fault("html_200_after", _M, "made, answered with a 200 HTML page", html(200, "Welcome")),
-    Fault("gateway_500_after", _M, "made, answered with a gateway's {\"error\": ...} and 500", gateway(500, "server_error", "upstream failed")),
+    Fault(
+        "gateway_500_after",
+        _M,
+        'made, answered with a gateway\'s {"error": ...} and 500',
+        gateway(500, "server_error", "upstream failed"),
+    ),
     Fault("empty_after", _M, "made, answered with an empty 200", rewritten(lambda body: b"")),
-    Fault("garbage_after", _M, "made, answered with broken JSON", rewritten(lambda body: body[: len(body) // 2])),
+    Fault(
+        "garbage_after", _M, "made, answered with broken JSON", rewritten(lambda body: body[: len(body) // 2])
+    ),
     Fault("half_answer_after", _M, "made, the answer ends before its Content-Length", replies.HALF),
-    Fault("bad_utf8_after", _M, "made, the answer's message is not UTF-8", rewritten(lambda body: body.replace(b"SUCCEED", b"\xff\xfe"))),
+    Fault(
+        "bad_utf8_after",
+        _M,
+        "made, the answer's message is not UTF-8",
+        rewritten(lambda body: body.replace(b"SUCCEED", b"\xff\xfe")),
+    ),
     Fault("no_task_id", _M, "made, the answer has no task id", altered(_no_task_id)),
     Fault("empty_task_id_after", _M, "made, the answer's task id is empty", _data(task_id="")),
     Fault("task_id_traversal_after", _M, "made, the answer's task id is ../../x", _data(task_id="../../x")),
     Fault("wrong_types_after", _M, "made, the answer's fields have wrong types", altered(_wrong_types, None)),
-    Fault("list_answer_after", _M, "made, the answer is a JSON array", rewritten(lambda body: b"[" + body + b"]")),
-    Fault("foreign_external_id_after", _M, "made, answered with somebody else's task and external id", _data(**_FOREIGN)),
+    Fault(
+        "list_answer_after",
+        _M,
+        "made, the answer is a JSON array",
+        rewritten(lambda body: b"[" + body + b"]"),
+    ),
+    Fault(
+        "foreign_external_id_after",
+        _M,
+        "made, answered with somebody else's task and external id",
+        _data(**_FOREIGN),
+    ),
     Fault("slow_answer", _M, "made, the good answer drips byte by byte", replies.SLOW),
     Fault("huge_answer", _M, "made, the answer never ends", replies.ENDLESS),
     Fault("gzip_bomb", _M, "made, the good answer behind 64 MiB of packed blanks", replies.BOMB),
@@ -157,11 +209,23 @@ _ALL = (
     Fault("task_fails_unsaid", Moment.BORN, "the task ends failed, and nobody says why"),
     Fault("task_never_ends", Moment.BORN, "the task runs for ever"),
     # tasks whose clip is at a host of its own kind
-    Fault("clip_late", Moment.BORN, "for two seconds after the task's end, its clip's host answers 404, 403, 410 or 503"),
-    Fault("clip_signed", Moment.BORN, "the clip's address is signed over its exact bytes and soon expires; each answer has a new one"),
+    Fault(
+        "clip_late",
+        Moment.BORN,
+        "for two seconds after the task's end, its clip's host answers 404, 403, 410 or 503",
+    ),
+    Fault(
+        "clip_signed",
+        Moment.BORN,
+        "the clip's address is signed over its exact bytes and soon expires; each answer has a new one",
+    ),
     Fault("clip_redirect", Moment.BORN, "the clip's address leads to a signed one on another host"),
     Fault("clip_key", Moment.BORN, "the clip's host wants the API's key"),
-    Fault("clip_breaks", Moment.BORN, "the clip's downloads break off, and can be gone on with at a new signed address"),
+    Fault(
+        "clip_breaks",
+        Moment.BORN,
+        "the clip's downloads break off, and can be gone on with at a new signed address",
+    ),
     Fault("clip_packed", Moment.BORN, "the clip's host packs it with gzip, though nobody asks for that"),
     Fault("clip_tail", Moment.BORN, "three stray bytes follow the clip's last box"),
     Fault("clip_odd", Moment.BORN, "the clip's last box is shorter than it says"),
@@ -173,7 +237,12 @@ _ALL = (
     Fault("query_503", _Q, "5001", coded(5001)),
     Fault("query_1302", _Q, "1302", coded(1302)),
     Fault("query_key_expired", _Q, "1004, the key has expired", coded(1004)),
-    Fault("query_gateway_429", _Q, "429 with a gateway's {\"error\": ...}", gateway(429, "rate_limit_exceeded", "rate limit reached")),
+    Fault(
+        "query_gateway_429",
+        _Q,
+        '429 with a gateway\'s {"error": ...}',
+        gateway(429, "rate_limit_exceeded", "rate limit reached"),
+    ),
     Fault("query_reset", _Q, "connection reset", replies.RESET),
     Fault("query_html", _Q, "502 as an HTML page", html(502, "502 Bad Gateway")),
     Fault("query_html_404", _Q, "404 as an HTML page: says nothing about a task", html(404, "404 Not Found")),
@@ -196,7 +265,12 @@ _ALL = (
     Fault("video_403", _V, "403, as for an expired link", html(403, "403 Forbidden")),
     Fault("video_500", _V, "500", html(500, "500 Internal Server Error")),
     Fault("video_short", _V, "ends before its Content-Length", replies.HALF),
-    Fault("video_truncated", _V, "a complete answer with half of the clip", replies.content(lambda clip: clip[: len(clip) // 2])),
+    Fault(
+        "video_truncated",
+        _V,
+        "a complete answer with half of the clip",
+        replies.content(lambda clip: clip[: len(clip) // 2]),
+    ),
     Fault("video_empty", _V, "a complete answer of 0 bytes", replies.content(lambda clip: b"")),
     Fault("video_html", _V, "200 with an HTML page", html(200, "Sign in")),
     Fault("video_stall", _V, "stops halfway until released, then closes", replies.HALF_THEN_HOLD),
@@ -206,7 +280,7 @@ _ALL = (
     # callbacks
     Fault("callback_lost", Moment.CALLED, "is not sent"),
     Fault("callback_twice", Moment.CALLED, "is sent twice"),
-)  # fmt: skip
+)
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 HOSTS = tuple(name for name in FAULTS if name.startswith("clip_"))
 
