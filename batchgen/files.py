@@ -20,19 +20,19 @@ from batchgen.models import Within
 _OWN_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/self/fd/\d+")
 _LONGEST = 200  # characters of a path that a link leads to
 
-_AT_ONCE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NONBLOCKING = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # A folder on the way to a file; with O_PATH, one that may be entered and not listed will do.
-_STEP = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 0)
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 0)
 
 
-def regular(path: str, flags: int, dir_fd: int | None = None) -> int:
+def open_regular(path: str, flags: int, dir_fd: int | None = None) -> int:
     """Opens regular files alone, behind links too. Raises OSError: a named pipe isn't waited for, a device not read."""
-    return _if_regular(os.open(path, flags | _AT_ONCE, 0o666, dir_fd=dir_fd), path)
+    return _if_regular(os.open(path, flags | _NONBLOCKING, 0o666, dir_fd=dir_fd), path)
 
 
-def regular_below(path: str, flags: int, within: Within) -> int:
-    """The same below the folders of ``within`` alone; see :func:`at_once`."""
-    return _if_regular(at_once(path, flags, within), path)
+def open_regular_below(path: str, flags: int, within: Within) -> int:
+    """The same below the folders of ``within`` alone; see :func:`open_nonblocking`."""
+    return _if_regular(open_nonblocking(path, flags, within), path)
 
 
 def _if_regular(descriptor: int, path: str) -> int:
@@ -42,7 +42,7 @@ def _if_regular(descriptor: int, path: str) -> int:
     raise OSError(errno.EINVAL, "not a regular file", path)
 
 
-def private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
     """Opens a file that is written to and that only its owner can read, if it is new; it is no link. Raises OSError."""
     if not _OWN_STREAM.fullmatch(path):
         flags |= os.O_NOFOLLOW
@@ -56,38 +56,38 @@ def private(path: str, flags: int) -> int:
     return descriptor
 
 
-def at_once(path: str, flags: int, within: Within | None) -> int:
+def open_nonblocking(path: str, flags: int, within: Within | None) -> int:
     """Opens whatever lies at a path without waiting for it, and behind links. Raises OSError.
 
     With ``within``, only below its folders (else EXDEV, with a reason for people), however links are turned meanwhile.
     """
     if within is None:
-        return os.open(path, flags | _AT_ONCE)
+        return os.open(path, flags | _NONBLOCKING)
     with suppress(OSError):  # nearly every file lies straight below its folder, which is seen as it is opened
         if folder := next((folder for folder in within.folders if _lies_in(path, folder)), None):
-            return _opened_below(folder, path, flags)
+            return _open_below(folder, path, flags)
     real = os.path.realpath(path)
     if why := outside(path, real, within):
         raise OSError(errno.EXDEV, why, path)
-    return _opened_below(next(folder for folder in within.folders if _lies_in(real, folder)), real, flags)
+    return _open_below(next(folder for folder in within.folders if _lies_in(real, folder)), real, flags)
 
 
-def _opened_below(folder: str, path: str, flags: int) -> int:
+def _open_below(folder: str, path: str, flags: int) -> int:
     """Opens what lies at a path that begins with ``folder``; a link behind that is an OSError."""
     *folders, name = [part for part in path[len(folder) :].split("/") if part] or ["."]
     if ".." in (*folders, name):
         raise OSError(errno.EXDEV, "it may lead out again", path)
-    with stepped(folder, folders) as descriptor:
-        return os.open(name, flags | _AT_ONCE | os.O_NOFOLLOW, dir_fd=descriptor)
+    with folder_below(folder, folders) as descriptor:
+        return os.open(name, flags | _NONBLOCKING | os.O_NOFOLLOW, dir_fd=descriptor)
 
 
 @contextmanager
-def stepped(folder: str, names: Sequence[str]) -> Iterator[int]:
+def folder_below(folder: str, names: Sequence[str]) -> Iterator[int]:
     """A descriptor on a folder below ``folder``: for ``dir_fd`` alone. A link among the ``names`` is an OSError."""
-    descriptor = os.open(folder, _STEP)
+    descriptor = os.open(folder, _FOLDER)
     try:
         for name in names:
-            deeper = os.open(name, _STEP, dir_fd=descriptor)
+            deeper = os.open(name, _FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = deeper
         yield descriptor

@@ -64,7 +64,7 @@ def at_hand(environ: Mapping[str, str]) -> str:
     try:
         if not os.path.isfile(path):  # who writes to a pipe does so once, to whoever opens it first
             return ""
-        with open(path, "rb", opener=files.regular) as opened:
+        with open(path, "rb", opener=files.open_regular) as opened:
             return _text(opened.read(LONGEST_KEY))
     except (OSError, ValueError):
         return ""

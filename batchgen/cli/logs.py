@@ -46,7 +46,7 @@ class _LogFile(logging.FileHandler):
     """A file for its owner's eyes: messages hold names of files and words of the API."""
 
     def _open(self) -> TextIOWrapper:
-        descriptor = files.private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        descriptor = files.open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 

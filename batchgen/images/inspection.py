@@ -23,19 +23,19 @@ import xxhash
 
 from batchgen.errors import ImageError, Unfinished
 from batchgen.escapes import excerpt
-from batchgen.files import at_once
+from batchgen.files import open_nonblocking
 from batchgen.models import ImageFile, Within
 
 # "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The wider reading is taken: a create that the API
 # refuses costs nothing and is reported, while an image refused here has no way round.
-LARGEST = 10 * 1024 * 1024  # bytes
-SHORTEST_SIDE = 300  # pixels
-WIDEST = (5, 2)  # the longer side to the shorter one
+MAX_BYTES = 10 * 1024 * 1024  # bytes
+MIN_SIDE = 300  # pixels
+MAX_RATIO = (5, 2)  # the longer side to the shorter one
 CHUNK = 1 << 20  # bytes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
-TAKEN = "the API takes PNG and JPEG"
+ACCEPTED = "the API takes PNG and JPEG"
 
 # What people have in their folders besides PNG and JPEG: (offset, first bytes, what it is).
 _OTHERS = (
@@ -69,7 +69,7 @@ _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|svg|!--)", r
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _ORIENTATION = 0x0112  # the tag
-EXIF = 4096  # bytes of EXIF data to look for it in; it stands at their start
+EXIF_BYTES = 4096  # bytes of EXIF data to look for it in; it stands at their start
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three others are tables
 _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
 
@@ -77,7 +77,7 @@ _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that 
 def inspect(path: str, within: Within | None = None) -> ImageFile:
     """Read the file once and return what it is. Raises ImageError with the reason, without the path."""
     with opened(path, within) as (file, before):
-        if before.st_size > LARGEST:
+        if before.st_size > MAX_BYTES:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
         try:
@@ -125,7 +125,7 @@ def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_resu
     A FIFO isn't waited for. With ``within``, what leads out of its folders isn't opened.
     """
     try:
-        file = at_once(path, os.O_RDONLY, within)
+        file = open_nonblocking(path, os.O_RDONLY, within)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except OSError as error:
@@ -150,7 +150,7 @@ def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_resu
 def decoded(text: str) -> Iterator[bytes]:
     """The bytes of strict, standard Base64, in pieces. Raises ImageError, also where they would be too many."""
     padding = 2 if text.endswith("==") else int(text.endswith("="))
-    if len(text) // 4 * 3 - padding > LARGEST:
+    if len(text) // 4 * 3 - padding > MAX_BYTES:
         raise ImageError(_too_large(len(text) // 4 * 3 - padding))
     if not text or len(text) % 4 or text.find("=", 0, len(text) - 2) >= 0:
         raise ImageError(_not_base64(text))
@@ -177,7 +177,7 @@ def _not_base64(text: str) -> str:
 
 
 def _too_large(size: int) -> str:
-    return f"{size:,} bytes: an image must not exceed 10 MB ({LARGEST:,} bytes)"
+    return f"{size:,} bytes: an image must not exceed 10 MB ({MAX_BYTES:,} bytes)"
 
 
 def _kind(mode: int) -> str:
@@ -226,14 +226,14 @@ class _Source:
             pass
         return self._buffer[self._at : self._at + count]
 
-    def take(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes:
         """Exactly ``count`` bytes; meant for few."""
         while len(self._buffer) - self._at < count:
             self._need()
         self._at += count
         return self._buffer[self._at - count : self._at]
 
-    def pass_by(self, count: int, crc: int = 0) -> int:
+    def skip(self, count: int, crc: int = 0) -> int:
         """Leave ``count`` bytes behind and return ``crc`` continued over them."""
         while True:
             view = memoryview(self._buffer)[self._at : self._at + count]
@@ -244,7 +244,7 @@ class _Source:
                 return crc
             self._need()
 
-    def marker(self) -> int:
+    def next_marker(self) -> int:
         """Leave everything up to the next JPEG marker behind, and the marker too; its second byte."""
         while not (found := _MARKER.search(self._buffer, self._at)):
             self._at = max(self._at, len(self._buffer) - 1)  # the last byte may be a marker's first
@@ -273,34 +273,34 @@ def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
         raise Unfinished("the file begins with zero bytes, as one does that isn't written yet")
     for offset, start, name in _OTHERS:
         if head.startswith(start, offset):
-            raise ImageError(f"it is {name}; {TAKEN}")
+            raise ImageError(f"it is {name}; {ACCEPTED}")
     if _MARKUP.match(head):
         name = "an SVG drawing" if b"<svg" in head.lower() else "an HTML or XML page"
-        raise ImageError(f"it is {name}; {TAKEN}")
-    raise ImageError(f"it is neither PNG nor JPEG; {TAKEN}")
+        raise ImageError(f"it is {name}; {ACCEPTED}")
+    raise ImageError(f"it is neither PNG nor JPEG; {ACCEPTED}")
 
 
 def _measure_png(source: _Source) -> tuple[int, int, int]:
     """Walk the chunks to IEND; those that a decoder can't do without must have their checksums right."""
-    source.take(len(PNG))
-    if source.take(8) != b"\0\0\0\x0dIHDR":
+    source.read(len(PNG))
+    if source.read(8) != b"\0\0\0\x0dIHDR":
         raise ImageError("the PNG is damaged: it doesn't start with its header")
-    header = source.take(13)
-    if zlib.crc32(header, zlib.crc32(b"IHDR")) != int.from_bytes(source.take(4)):
+    header = source.read(13)
+    if zlib.crc32(header, zlib.crc32(b"IHDR")) != int.from_bytes(source.read(4)):
         raise ImageError("the PNG is damaged: its header's checksum is wrong")
     width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
     _check_sides(width, height)
     orientation = 1
     pixels = False
     while True:
-        start = source.take(8)
+        start = source.read(8)
         length, name = int.from_bytes(start[:4]), start[4:]
         if not (name.isalpha() and name.isascii()):
             raise Unfinished("the PNG is damaged: something that is no chunk stands between its chunks")
         if name == b"eXIf":
-            orientation = _orientation(source.peek(min(length, EXIF)))
-        crc = source.pass_by(length, zlib.crc32(name))
-        if crc != int.from_bytes(source.take(4)) and name[:1].isupper():
+            orientation = _orientation(source.peek(min(length, EXIF_BYTES)))
+        crc = source.skip(length, zlib.crc32(name))
+        if crc != int.from_bytes(source.read(4)) and name[:1].isupper():
             raise Unfinished(f"the PNG is damaged: a checksum is wrong ({name.decode()})")
         pixels = pixels or name == b"IDAT"
         if name == b"IEND":
@@ -316,25 +316,25 @@ def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
     Segments are left behind by their length, so the thumbnail inside of one is never mistaken for the picture; what
     follows the end (a phone's second picture or its video) isn't looked at.
     """
-    source.take(2)
+    source.read(2)
     sides: tuple[int, int] | None = None
     orientation = 1
     pixels = False
-    while (marker := source.marker()) != _EOI:
+    while (marker := source.next_marker()) != _EOI:
         if marker == _SOI or marker not in _KNOWN_MARKERS:
             raise ImageError(f"the JPEG is damaged: a marker stands where none may (FF{marker:02X})")
-        length = int.from_bytes(source.take(2)) - 2
+        length = int.from_bytes(source.read(2)) - 2
         if length < 0 or (marker in _FRAMES and length < 6):
             raise ImageError(f"the JPEG is damaged: a segment is too short (FF{marker:02X})")
         if marker in _FRAMES and sides is None:
-            frame = source.take(6)
+            frame = source.read(6)
             length -= 6
             sides = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
             _check_sides(*sides)
-        elif marker == _APP1 and (exif := source.peek(min(length, EXIF))).startswith(b"Exif\0\0"):
+        elif marker == _APP1 and (exif := source.peek(min(length, EXIF_BYTES))).startswith(b"Exif\0\0"):
             orientation = _orientation(exif[6:])
         pixels = pixels or marker == _SOS
-        source.pass_by(length)
+        source.skip(length)
     if sides is None or not pixels:
         raise ImageError("the JPEG is damaged: it has no pixels")
     return *sides, orientation
@@ -356,7 +356,7 @@ def _orientation(exif: bytes) -> int:
 
 def _check_sides(width: int, height: int) -> None:
     short, long = sorted((width, height))
-    if short < SHORTEST_SIDE:
-        raise ImageError(f"{width}x{height}: each side must be at least {SHORTEST_SIDE} px")
-    if long * WIDEST[1] > short * WIDEST[0]:
+    if short < MIN_SIDE:
+        raise ImageError(f"{width}x{height}: each side must be at least {MIN_SIDE} px")
+    if long * MAX_RATIO[1] > short * MAX_RATIO[0]:
         raise ImageError(f"{width}x{height}: the ratio of the sides must be between 1:2.5 and 2.5:1")

@@ -158,7 +158,7 @@ def open_to_write(
     ``origin`` None takes a ledger of any origin.
     """
     integrity.check_owner(path, writing=True)
-    integrity.warn_of_open_folder(path)
+    integrity.warn_if_folder_is_open(path)
     connection = _connect(path, "rw")
     try:
         with translated(path):

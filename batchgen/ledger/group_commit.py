@@ -20,7 +20,7 @@ from batchgen.errors import LedgerError, LedgerLost
 
 T = TypeVar("T")
 
-LARGEST = 256  # operations per commit: what the loop may be kept from its other work, a few milliseconds
+MAX_BATCH = 256  # operations per commit: what the loop may be kept from its other work, a few milliseconds
 
 # An operation's own fault: values that SQLite doesn't take, or its constraints. The disk has nothing to do with it.
 _FAULTS = (
@@ -121,7 +121,7 @@ class GroupCommit:
             self._start()
 
     def _take(self) -> list[_Waiting]:
-        return [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST))]
+        return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
 
     def _perform(self, batch: list[_Waiting]) -> list[_Done]:
         """Run a batch inside a transaction that is left open for its COMMIT; nothing where the ledger is lost."""
@@ -147,23 +147,23 @@ class GroupCommit:
 
     def _run(self, batch: list[_Waiting]) -> list[_Done]:
         """Run all operations; one that fails by its own fault leaves no trace and stops no other."""
-        unfit: dict[int, LedgerError] = {}
+        failed: dict[int, LedgerError] = {}
         while True:
             self._connection.execute("BEGIN IMMEDIATE")
             done: list[_Done] = []
             for number, (operation, future) in enumerate(batch):
-                if number in unfit:
-                    done.append(_Done(future, None, unfit[number]))
+                if number in failed:
+                    done.append(_Done(future, None, failed[number]))
                     continue
                 try:
                     done.append(_Done(future, operation(), None))
                 except LedgerError as error:
                     done.append(_Done(future, None, error))
                 except _FAULTS as error:
-                    unfit[number] = LedgerError(
+                    failed[number] = LedgerError(
                         f"this can't be recorded in the ledger {self._path}: {error}."
                     )
-                    unfit[number].__cause__ = error
+                    failed[number].__cause__ = error
                     break  # it may have written a part
             else:
                 return done

@@ -22,7 +22,7 @@ from batchgen.models import State
 
 # How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
 _PATHS = {"output_path": ".mp4", "video_path": "", "output_dir": ""}
-LARGEST = 1e15  # of a number that isn't whole: seconds and dollars are far below
+MAX_NUMBER = 1e15  # of a number that isn't whole: seconds and dollars are far below
 log = logging.getLogger("batchgen")
 
 
@@ -59,7 +59,7 @@ def check_link(path: str) -> None:
         )
 
 
-def warn_of_open_folder(path: str) -> None:
+def warn_if_folder_is_open(path: str) -> None:
     """Warn where every user may put another file in the ledger's place."""
     folder = os.path.dirname(path)
     try:
@@ -114,7 +114,7 @@ def _built(scripts: tuple[str, ...]) -> set[tuple[str, ...]]:
         connection.close()
 
 
-class Cells:
+class CellTypes:
     """The types that the cells of a query's rows have. Rows are alike, so each kind of row is looked at once."""
 
     def __init__(self, values: type, names: Sequence[str]) -> None:
@@ -137,7 +137,7 @@ class Cells:
                     raise wrong_cell(name, row[0], f"is of the type {kind.__name__}")
             self._good.add(shape)
         for number in self._numbers:
-            if row[number] is not None and not abs(row[number]) < LARGEST:
+            if row[number] is not None and not abs(row[number]) < MAX_NUMBER:
                 raise wrong_cell(self._names[number], row[0], "is larger than any can be")
         for number, suffix in self._paths:
             path = row[number]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from batchgen.errors import LedgerBusy, LedgerError
-from batchgen.files import regular
+from batchgen.files import open_regular
 
 POLL_SECONDS = 0.1
 
@@ -93,8 +93,8 @@ def _try(path: str) -> int | None:
 
 def _holder(path: str) -> str:
     try:
-        with open(path, "rb", opener=regular) as file:
-            told = json.loads(file.read(10_000))
-        return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
+        with open(path, "rb", opener=open_regular) as file:
+            holder = json.loads(file.read(10_000))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command']})"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"it has locked {path} and not said who it is"

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from batchgen.ledger.integrity import LARGEST, Cells, wrong_cell
+from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
 from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable, is_try_of
 from batchgen.names import composed
 from batchgen.request.identity import is_request
@@ -22,11 +22,11 @@ IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
 _RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
-    Cells(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
+    CellTypes(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
 )
-_KEY = Cells(Record, ("manifest", "job_id", "take"))
-_IMAGE = Cells(ImageFile, IMAGE_COLUMNS)
-_EVENT = Cells(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
+_KEY = CellTypes(Record, ("manifest", "job_id", "take"))
+_IMAGE = CellTypes(ImageFile, IMAGE_COLUMNS)
+_EVENT = CellTypes(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
 
 
 def to_record(row: Sequence[Any]) -> Record:
@@ -101,7 +101,7 @@ def to_target(target: Any, record: Record) -> str:
 
 def to_number(value: Any, name: str, row: object) -> float | None:
     """A moment or a duration, in seconds."""
-    if value is not None and (type(value) is not float or not abs(value) < LARGEST):
+    if value is not None and (type(value) is not float or not abs(value) < MAX_NUMBER):
         raise wrong_cell(name, row, "is no time")
     return value
 

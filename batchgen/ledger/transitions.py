@@ -78,7 +78,9 @@ REQUIRED: Mapping[State, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-_TOLD = frozenset({"error_code", "error_message", "request_id", "video_url", "units_charged", "parts"})
+_FOREIGN_TEXT = frozenset(
+    {"error_code", "error_message", "request_id", "video_url", "units_charged", "parts"}
+)
 _ENDED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
 
@@ -96,13 +98,13 @@ def advance(record: Record, change: Change, at: float) -> dict[str, Any]:
         raise TransitionError(f"{record.external_task_id}: {record.state} can't become {change.to}.")
     if change.to is State.SUBMITTING:
         raise TransitionError(f"{record.external_task_id}: an intent is recorded by begin() alone.")
-    columns = settled(record, change, at)
+    columns = changed_columns(record, change, at)
     if record.state is State.SUBMITTING and change.to is State.PENDING:
         columns["attempt"] = max(record.attempt - 1, 0)
     return columns
 
 
-def settled(record: Record, change: Change, at: float) -> dict[str, Any]:
+def changed_columns(record: Record, change: Change, at: float) -> dict[str, Any]:
     """What :func:`advance` sets, whatever state the row comes from."""
     to, values = change.to, change.values
     code = None if change.code is None else str(change.code)
@@ -137,10 +139,10 @@ def task_seconds(row: Record) -> float | None:
     return row.finished_at - row.submitted_at
 
 
-def told_as(change: Change, masked: Callable[[str], str]) -> Change:
+def masked_change(change: Change, masked: Callable[[str], str]) -> Change:
     """The change with what others said in it as ``masked`` makes it; ids and paths are ours, and stay."""
     values = {
-        name: masked(value) if name in _TOLD and isinstance(value, str) else value
+        name: masked(value) if name in _FOREIGN_TEXT and isinstance(value, str) else value
         for name, value in change.values.items()
     }
     return replace(

@@ -27,9 +27,9 @@ from batchgen.ledger.transitions import (
     MAY_BE_PAID,
     WITHOUT_TASK,
     advance,
-    settled,
+    changed_columns,
+    masked_change,
     task_seconds,
-    told_as,
 )
 from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
 
@@ -137,22 +137,22 @@ class Ledger(Records):
         Returns it as stored. Its ``output_path`` may differ from the proposed one: see :func:`_free_path`.
         Raises TransitionError where a create must not be sent: for this id, or for this job under another id.
         """
-        kind, told, at = record.kind, self._json(detail), self._clock()
+        kind, detail_json, at = record.kind, self._json(detail), self._clock()
         row = record._replace(image=self._masked(record.image)) if record.image else record
-        return await self._commits.write(lambda: self._begin(row, kind, told, at))
+        return await self._commits.write(lambda: self._begin(row, kind, detail_json, at))
 
     async def apply(self, change: Change) -> Record:
         """Take a row one step on; :func:`batchgen.ledger.transitions.advance` says which are allowed. Raises TransitionError."""
-        told, at = self._json(change.detail), self._clock()
-        return await self._commits.write(lambda: self._apply(change, told, at))
+        detail_json, at = self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._apply(change, detail_json, at))
 
     async def adopt(self, record: Record, change: Change) -> Record:
         """Record a task found at the API: as a new row, or in one that has no task yet.
 
         ``change.to`` is submitted, succeeded or failed. Raises TransitionError, also where the row has a task.
         """
-        kind, told, at = record.kind, self._json(change.detail), self._clock()
-        return await self._commits.write(lambda: self._adopt(record, kind, change, told, at))
+        kind, detail_json, at = record.kind, self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._adopt(record, kind, change, detail_json, at))
 
     async def rename(self, changes: Sequence[Change]) -> list[Record]:
         """Change where the clips of these rows belong, all at once, so that they may swap their names.
@@ -165,8 +165,8 @@ class Ledger(Records):
 
     async def moved(self, change: Change) -> Record:
         """Record that a clip has been moved, or that it isn't moved any more."""
-        told, at = self._json(change.detail), self._clock()
-        return await self._commits.write(lambda: self._moved(change, told, at))
+        detail_json, at = self._json(change.detail), self._clock()
+        return await self._commits.write(lambda: self._moved(change, detail_json, at))
 
     async def set_note(self, key: str, value: str) -> None:
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -224,7 +224,7 @@ class Ledger(Records):
 
     # -- the operations, inside the group's transaction: they refuse before they write ----------------
 
-    def _begin(self, record: Record, kind: str, told: str | None, at: float) -> Record:
+    def _begin(self, record: Record, kind: str, detail_json: str | None, at: float) -> Record:
         number, mine, others = self._family(record)
         if mine is not None and State.SUBMITTING not in ALLOWED[mine.state]:
             raise TransitionError(
@@ -256,11 +256,11 @@ class Ledger(Records):
         number = self._store(row, kind, number)
         if mine is None:
             self._execute(_EVENT, (number, at, "planned", None, before, None, None, None, None))
-        self._execute(_EVENT, (number, at, "intent", before, row.state, None, None, None, told))
+        self._execute(_EVENT, (number, at, "intent", before, row.state, None, None, None, detail_json))
         return row
 
-    def _apply(self, change: Change, told: str | None, at: float) -> Record:
-        change = told_as(change, self._masked)
+    def _apply(self, change: Change, detail_json: str | None, at: float) -> Record:
+        change = masked_change(change, self._masked)
         found = self._execute(_FIND, (change.external_task_id,)).fetchone()
         if found is None:
             raise TransitionError(f"{change.external_task_id}: the ledger has no such row.")
@@ -276,7 +276,7 @@ class Ledger(Records):
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
             columns["length"] = task_seconds(row)
         self._execute(_update(tuple(columns)), (*columns.values(), number))
-        self._log(number, record.state, change, told, at)
+        self._log(number, record.state, change, detail_json, at)
         return row
 
     def _rename(self, changes: Sequence[Change], at: float) -> list[Record]:
@@ -298,35 +298,35 @@ class Ledger(Records):
             ours = row.video_path in (before.output_path, change.values.get("output_path"))
             if row.video_path != row.output_path and (moving or ours):
                 self._execute("INSERT OR REPLACE INTO moves VALUES (?, ?)", (number, row.output_path))
-            told = self._json({"from": before.output_path, "to": row.output_path})
-            self._log(number, before.state, change, told, at)
+            detail_json = self._json({"from": before.output_path, "to": row.output_path})
+            self._log(number, before.state, change, detail_json, at)
             after.append(row)
         return after
 
-    def _moved(self, change: Change, told: str | None, at: float) -> Record:
-        row = self._apply(change, told, at)
+    def _moved(self, change: Change, detail_json: str | None, at: float) -> Record:
+        row = self._apply(change, detail_json, at)
         self._execute(
             "DELETE FROM moves WHERE task = (SELECT id FROM tasks WHERE external_task_id = ?)",
             (change.external_task_id,),
         )
         return row
 
-    def _adopt(self, record: Record, kind: str, change: Change, told: str | None, at: float) -> Record:
+    def _adopt(self, record: Record, kind: str, change: Change, detail_json: str | None, at: float) -> Record:
         if change.to not in ADOPTED or change.external_task_id != record.external_task_id:
             raise TransitionError(f"{record.external_task_id}: can't be adopted as {change.to}.")
-        change = told_as(change, self._masked)
+        change = masked_change(change, self._masked)
         number, mine, _ = self._family(record)
         if mine is not None and mine.state not in WITHOUT_TASK:
             raise TransitionError(f"{mine.external_task_id}: is {mine.state} and has task {mine.task_id}.")
         row = record._replace(
             attempt=max(record.attempt, mine.attempt if mine else 0, 1),
             created_at=mine.created_at if mine else record.created_at or at,
-            **settled(record, change, at),
+            **changed_columns(record, change, at),
         )
         if row.state in MAY_BE_PAID:
             row = row._replace(output_path=self._free_path(record))
         number = self._store(row, kind, number)
-        self._log(number, mine.state if mine else None, change, told, at)
+        self._log(number, mine.state if mine else None, change, detail_json, at)
         return row
 
     def _write_all(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -385,11 +385,23 @@ class Ledger(Records):
             return number
         return int(self._execute(_INSERT, values).lastrowid or 0)
 
-    def _log(self, number: int, before: State | None, change: Change, told: str | None, at: float) -> None:
+    def _log(
+        self, number: int, before: State | None, change: Change, detail_json: str | None, at: float
+    ) -> None:
         code = None if change.code is None else str(change.code)
         self._execute(
             _EVENT,
-            (number, at, change.event, before, change.to, code, change.message, change.request_id, told),
+            (
+                number,
+                at,
+                change.event,
+                before,
+                change.to,
+                code,
+                change.message,
+                change.request_id,
+                detail_json,
+            ),
         )
 
     def _json(self, detail: Mapping[str, Any] | None) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchgen import limits, names
-from batchgen.files import regular
+from batchgen.files import open_regular
 from batchgen.manifest import folders, trust, warnings
 from batchgen.manifest.builder import HOLDS_KEY, BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
@@ -334,5 +334,5 @@ def _image_of(draft: Draft | Problem) -> str | None:
 
 def _bytes_of(file: str) -> bytes:
     """Raises OSError. A FIFO isn't waited for."""
-    with open(file, "rb", opener=regular) as opened:
+    with open(file, "rb", opener=open_regular) as opened:
         return opened.read(limits.MANIFEST_BYTES + 1)

@@ -156,7 +156,7 @@ def _judged(entry: os.DirEntry[str]) -> _Entry:
 @contextmanager
 def _opened(root: str, below: str) -> Iterator[int]:
     """A descriptor on a folder below ``root``, through no link that somebody has put on the way. Raises OSError."""
-    with files.stepped(root, [name for name in below.split("/") if name]) as step:
+    with files.folder_below(root, [name for name in below.split("/") if name]) as step:
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=step)
     try:
         yield descriptor

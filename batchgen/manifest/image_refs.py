@@ -180,8 +180,8 @@ class Sources:
 
 
 def _named(error: ImageError, text: str) -> ImageError:
-    told = f"{text}: {error}"
-    return Unfinished(told, error.changed) if isinstance(error, Unfinished) else ImageError(told)
+    message = f"{text}: {error}"
+    return Unfinished(message, error.changed) if isinstance(error, Unfinished) else ImageError(message)
 
 
 def _mode(path: str) -> int | None:

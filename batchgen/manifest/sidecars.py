@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from batchgen.files import regular_below
+from batchgen.files import open_regular_below
 from batchgen.limits import SIDECAR_BYTES
 from batchgen.manifest.yaml12 import YamlError, decode, load
 from batchgen.models import Within
@@ -103,7 +103,7 @@ def fields(data: bytes) -> dict[str, Any]:
 
 def read(path: str, within: Within) -> bytes:
     """The bytes of a sidecar. Raises YamlError for what is too large, and OSError, also for what leads elsewhere."""
-    with open(path, "rb", opener=partial(regular_below, within=within)) as file:
+    with open(path, "rb", opener=partial(open_regular_below, within=within)) as file:
         data = file.read(SIDECAR_BYTES + 1)
     if len(data) > SIDECAR_BYTES:
         raise YamlError(1, 1, f"more than {SIDECAR_BYTES >> 20} MiB: this can't be about one image")

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from batchgen import limits
 from batchgen.escapes import excerpt
-from batchgen.files import regular, regular_below
+from batchgen.files import open_regular, open_regular_below
 from batchgen.manifest import cells as dialects
 from batchgen.manifest.locations import Draft, InTable, cell_position
 from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
@@ -48,7 +48,7 @@ def table(path: str, shown: str, within: Within | None = None) -> Iterator[Draft
     if not stat.S_ISREG(os.stat(path).st_mode):
         yield Problem(Place(shown), "", "is not a regular file")
         return
-    opener = regular if within is None else partial(regular_below, within=within)
+    opener = open_regular if within is None else partial(open_regular_below, within=within)
     with open(path, "rb", opener=opener) as file:
         head = file.read(HEAD)
         size = os.fstat(file.fileno()).st_size
@@ -334,10 +334,10 @@ def _object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise YamlError(1, error.colno, f"this is not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        if "int_max_str_digits" in told:
-            told = "a number of thousands of digits; put it in quotes if it is text"
-        raise YamlError(1, 1, told) from None
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if "int_max_str_digits" in reason:
+            reason = "a number of thousands of digits; put it in quotes if it is text"
+        raise YamlError(1, 1, reason) from None
     if not isinstance(fields, dict):
         raise YamlError(1, 1, "a row is a JSON object: {...}")
     return fields

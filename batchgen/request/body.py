@@ -57,7 +57,7 @@ class Body:
                 yield from _escaped(part)
             else:
                 try:
-                    yield from _proven_base64(part)
+                    yield from _verified_base64(part)
                 except ImageError as error:
                     raise ImageError(f"{part.path}: {error}") from error
 
@@ -133,7 +133,7 @@ def _escaped(text: str) -> Iterator[bytes]:
         yield json_bytes(text[start : start + LONG])[1:-1]
 
 
-def _proven_base64(image: ImageFile) -> Iterator[bytes]:
+def _verified_base64(image: ImageFile) -> Iterator[bytes]:
     """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if they are others."""
     checked = image.xxh3 or image.sha256
     hasher = xxhash.xxh3_128() if image.xxh3 else hashlib.sha256()

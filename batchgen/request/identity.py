@@ -39,12 +39,12 @@ def canonical(request: Mapping[str, Any]) -> str:
         fields["dynamic_masks"] = [
             {**mask, "mask": _by_content(mask["mask"])} for mask in fields["dynamic_masks"]
         ]
-    alike = True
+    same = True
     for name in request:  # the defaults are plain
         if name in fields and type(fields[name]) is not str:
             fields[name] = _plain(fields[name])
-            alike = alike and _is_alike(fields[name])
-    if alike:
+            same = same and _same_in_orjson(fields[name])
+    if same:
         try:
             return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
         except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
@@ -117,12 +117,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_alike(value: Any) -> bool:
+def _same_in_orjson(value: Any) -> bool:
     """Whether orjson spells the value as the standard library does, which identities are made with: all but floats
     far from one, and whatever else may come.
     """
     if isinstance(value, float):
         return 0.001 <= abs(value) <= 1000
     if isinstance(value, dict | list):
-        return all(map(_is_alike, value.values() if isinstance(value, dict) else value))
+        return all(map(_same_in_orjson, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str | int)

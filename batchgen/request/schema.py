@@ -263,13 +263,13 @@ def _resolved(node: Any, document: str) -> Any:
 def _is_good(kind: str, data: Any) -> bool:
     """The quick validator's word. It takes half a surrogate pair for text, which orjson refuses to write."""
     try:
-        return bool(_judge(kind).is_valid(data)) and bool(orjson.dumps(data))
+        return bool(_quick_validator(kind).is_valid(data)) and bool(orjson.dumps(data))
     except (*_UNPRINTABLE, TypeError):
         return False
 
 
 @cache
-def _judge(kind: str) -> Any:
+def _quick_validator(kind: str) -> Any:
     from jsonschema_rs import Draft202012Validator
 
     return Draft202012Validator(_schema(kind))

@@ -43,14 +43,14 @@ _MOVES = ("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_
 class Order:
     """One create call as it was read. ``fields`` is the request without image data (URLs stay).
 
-    ``ignored`` names the fields that are valid but have no effect; ``doom`` is why the task will fail,
+    ``ignored`` names the fields that are valid but have no effect; ``failure`` is why the task will fail,
     where the specification says that it will; ``refusal`` is set where no task can be made of it.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    doom: str = ""
+    failure: str = ""
     refusal: Refusal | None = None
 
     @property
@@ -78,7 +78,7 @@ def read(body: bytes) -> Order:
         for where, value in images(request):
             _check_image(order, where, value)
         _check_points(request, order.pictures.get("image"))
-        order.doom = _doom(order.pictures)
+        order.failure = _failure(order.pictures)
     except Refusal as refusal:
         order.refusal = refusal
     return order
@@ -225,7 +225,7 @@ def _check_points(request: Mapping[str, Any], image: Picture | None) -> None:
                 raise wrong(f"dynamic_masks[{place}].trajectories[{at}]", "is outside of the image")
 
 
-def _doom(pictures: Mapping[str, Picture]) -> str:
+def _failure(pictures: Mapping[str, Picture]) -> str:
     """Why the task will fail although it was accepted; masks that came as URLs are taken to fit."""
     masks = {where: one for where, one in pictures.items() if "mask" in where}
     if len({(mask.width, mask.height) for mask in masks.values()}) > 1:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from batchgen.sandbox.envelope import Document
 
-Speech = tuple[Document, int]
-Speak = Callable[[Document, int, bool], Speech]
+Answer = tuple[Document, int]
+Speak = Callable[[Document, int, bool], Answer]
 
 _UPPER = {"submitted": "SUBMITTED", "processing": "IN_PROGRESS", "succeed": "SUCCESS", "failed": "FAILURE"}
 _FLAT = {"submitted": "queued", "processing": "in_progress", "succeed": "succeeded", "failed": "failed"}
@@ -35,11 +35,11 @@ class Dialect(NamedTuple):
     text: str
 
 
-def _vendor(document: Document, status: int, query: bool) -> Speech:
+def _vendor(document: Document, status: int, query: bool) -> Answer:
     return document, status
 
 
-def _wrapped(document: Document, status: int, query: bool) -> Speech:
+def _wrapped(document: Document, status: int, query: bool) -> Answer:
     if not _good(document):
         code = document.get("code")
         if code == 1203 and query:
@@ -52,7 +52,7 @@ def _wrapped(document: Document, status: int, query: bool) -> Speech:
     return {"code": "success", "message": "", "data": inner}, status
 
 
-def _flat(document: Document, status: int, query: bool) -> Speech:
+def _flat(document: Document, status: int, query: bool) -> Answer:
     if not _good(document):
         return _refusal(document, status, query, {"message": "task not found"})
     task = _task(document, _FLAT)
@@ -60,18 +60,18 @@ def _flat(document: Document, status: int, query: bool) -> Speech:
     return {**task, "metadata": metadata}, status
 
 
-def _video(document: Document, status: int, query: bool) -> Speech:
+def _video(document: Document, status: int, query: bool) -> Answer:
     if not _good(document):
         missing = {"message": "Task not found", "type": "invalid_request_error", "code": "task_not_found"}
         return _refusal(document, status, query, missing)
     task = _task(document, _VIDEO)
-    told: Document = {"object": "video", "status": task["status"], "progress": 0}
-    told |= {"id": task["task_id"]} if "task_id" in task else {}
-    told |= {"error": {"message": task["error"]}} if task["error"] else {}
-    return {**told, "metadata": {"external_task_id": task["external"], "url": task.get("url")}}, status
+    answer: Document = {"object": "video", "status": task["status"], "progress": 0}
+    answer |= {"id": task["task_id"]} if "task_id" in task else {}
+    answer |= {"error": {"message": task["error"]}} if task["error"] else {}
+    return {**answer, "metadata": {"external_task_id": task["external"], "url": task.get("url")}}, status
 
 
-def _refusal(document: Document, status: int, query: bool, missing: Document) -> Speech:
+def _refusal(document: Document, status: int, query: bool, missing: Document) -> Answer:
     code = document.get("code")
     if code == 1203 and query:
         return {"error": missing}, 404
@@ -89,14 +89,14 @@ def _task(document: Document, words: Mapping[str, str]) -> Document:
     info, result = data.get("task_info"), data.get("task_result")
     videos = result.get("videos") if isinstance(result, dict) else None
     status = data.get("task_status")
-    told = {
+    answer = {
         "status": words.get(status, status) if isinstance(status, str) else status,
         "error": data.get("task_status_msg") or None,
         "external": info.get("external_task_id") if isinstance(info, dict) else None,
     }
-    told |= {"task_id": data["task_id"]} if "task_id" in data else {}
+    answer |= {"task_id": data["task_id"]} if "task_id" in data else {}
     urls = [video.get(name) for video in videos or () for name in ("url", "watermark_url") if video.get(name)]
-    return told | ({"url": urls[0]} if urls else {})
+    return answer | ({"url": urls[0]} if urls else {})
 
 
 DIALECTS: Mapping[str, Dialect] = {

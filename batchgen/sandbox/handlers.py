@@ -155,19 +155,21 @@ class Api:
             played = await self._play(fault, request, content=hosts.content(task, name))
             if played is not None:
                 return played
-        return await self._give(request, task, name, kind="video")
+        return await self._serve_file(request, task, name, kind="video")
 
-    async def abroad(self, request: web.Request) -> web.StreamResponse:
+    async def other_host(self, request: web.Request) -> web.StreamResponse:
         """The other host: it has the clips and nothing else."""
         name = request.path.removeprefix("/videos/").removesuffix(".mp4")
         task = self.account.task(hosts.task_of(name)) if request.method == "GET" else None
         if task:
-            return await self._give(request, task, name, kind="elsewhere")
+            return await self._serve_file(request, task, name, kind="elsewhere")
         self._note("elsewhere", request, status=403)
         return web.Response(status=403, text="not here")
 
-    async def _give(self, request: web.Request, task: Task, name: str, *, kind: Kind) -> web.StreamResponse:
-        response, breaks = hosts.give(
+    async def _serve_file(
+        self, request: web.Request, task: Task, name: str, *, kind: Kind
+    ) -> web.StreamResponse:
+        response, breaks = hosts.serve(
             task,
             name,
             request,
@@ -200,7 +202,7 @@ class Api:
         wanted = self.config.key
         return 0 if wanted is None or hmac.compare_digest(key.encode(), wanted.encode()) else 1000
 
-    def turn_away(self, request: web.Request, status: int, reason: str) -> web.Response:
+    def reject(self, request: web.Request, status: int, reason: str) -> web.Response:
         """Answer a request that isn't meant for the API, with the connection closed."""
         self._note("other", request, status=status, message=reason)
         return web.json_response({"problem": reason}, status=status, headers={"Connection": "close"})

@@ -19,16 +19,16 @@ from batchgen.sandbox import video
 from batchgen.sandbox.tasks import Task
 
 LATE = 2.0  # seconds after a task's end in which its file is not there yet
-GOOD_FOR = 1.5  # seconds that a signed address is taken
+SIGNED_FOR = 1.5  # seconds that a signed address is taken
 LARGE = 250_000  # bytes of a clip whose download breaks off
 BREAKS = 150_000  # bytes after which it does
 
 _STATUSES = (404, 403, 410, 503)  # of a file that isn't there yet
 _SIGNED = ("clip_signed", "clip_breaks")
-_SPELT = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # what is the same to many, and not to who signed it
+_QUERY = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # what is the same to many, and not to who signed it
 
 
-class Given(NamedTuple):
+class Served(NamedTuple):
     """An answer to a request for a file; ``breaks``: how many bytes of it come, None for all."""
 
     response: web.Response
@@ -68,23 +68,23 @@ def videos(task: Task, base_url: str, now: float) -> list[dict[str, Any]]:
     return found
 
 
-def give(
+def serve(
     task: Task, name: str, request: web.Request, now: float, *, elsewhere: str, authorized: bool
-) -> Given:
+) -> Served:
     """What a task's host does with a request for one of its files; ``elsewhere`` is "" where it is that other host."""
     if task.host == "clip_late" and now < task.ends + LATE:
-        return _no(_STATUSES[int(task.id) % len(_STATUSES)])
+        return _error(_STATUSES[int(task.id) % len(_STATUSES)])
     if task.host == "clip_redirect" and elsewhere:
-        target = _signed(_path(name), now + GOOD_FOR)
-        return Given(web.Response(status=302, headers={"Location": elsewhere + target}))
-    if task.host in (*_SIGNED, "clip_redirect") and not _holds(request.raw_path, now):
-        return _no(403)
+        target = _signed(_path(name), now + SIGNED_FOR)
+        return Served(web.Response(status=302, headers={"Location": elsewhere + target}))
+    if task.host in (*_SIGNED, "clip_redirect") and not _is_signed(request.raw_path, now):
+        return _error(403)
     if task.host == "clip_key" and elsewhere and not authorized:
-        return _no(401)
+        return _error(401)
     whole = content(task, name)
     if task.host == "clip_packed":
-        return Given(_video(gzip.compress(whole), {"Content-Encoding": "gzip"}))
-    return _piece(whole, request) if task.host == "clip_breaks" else Given(_video(whole, {}))
+        return Served(_video(gzip.compress(whole), {"Content-Encoding": "gzip"}))
+    return _range(whole, request) if task.host == "clip_breaks" else Served(_video(whole, {}))
 
 
 def _entries(task: Task) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def _entries(task: Task) -> list[tuple[str, str]]:
 def _address(task: Task, name: str, base_url: str, now: float) -> str:
     path = _path(name)
     if task.host in _SIGNED:
-        return base_url + _signed(path, now + GOOD_FOR)
+        return base_url + _signed(path, now + SIGNED_FOR)
     if task.host == "clip_relative":
         network = base_url.partition(":")[2]
         return (path, path[1:], f"{network}{path}", f" {base_url}{path}\r\n")[int(task.id) % 4]
@@ -112,11 +112,11 @@ def _path(name: str) -> str:
 
 
 def _signed(path: str, until: float) -> str:
-    target = f"{path.removesuffix('mp4')}%6dp4?{_SPELT}&Expires={until:.3f}"
+    target = f"{path.removesuffix('mp4')}%6dp4?{_QUERY}&Expires={until:.3f}"
     return f"{target}&Signature={_signature(target)}"
 
 
-def _holds(target: str, now: float) -> bool:
+def _is_signed(target: str, now: float) -> bool:
     """Whether a request's target has a signature over its bytes, and hasn't expired."""
     signed, _, signature = target.rpartition("&Signature=")
     until = re.search(r"&Expires=([0-9.]+)$", signed)
@@ -128,24 +128,24 @@ def _signature(target: str) -> str:
     return code.replace("+", "~").replace("/", "%2F").replace("=", "%3d")
 
 
-def _piece(whole: bytes, request: web.Request) -> Given:
+def _range(whole: bytes, request: web.Request) -> Served:
     """The file from where it was asked for, as far as it comes."""
     tag = f'"{hashlib.sha256(whole).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
     if asked is None or request.headers.get("If-Range", tag) != tag:
-        return Given(_video(whole, headers), BREAKS)
+        return Served(_video(whole, headers), BREAKS)
     start = int(asked[1])
     if start >= len(whole):
-        return _no(416)
+        return _error(416)
     headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
     left = whole[start:]
-    return Given(_video(left, headers, 206), BREAKS if len(left) > BREAKS else None)
+    return Served(_video(left, headers, 206), BREAKS if len(left) > BREAKS else None)
 
 
 def _video(body: bytes, headers: Mapping[str, str], status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="video/mp4", headers=headers)
 
 
-def _no(status: int) -> Given:
-    return Given(web.Response(text="<Error/>", status=status, content_type="application/xml"))
+def _error(status: int) -> Served:
+    return Served(web.Response(text="<Error/>", status=status, content_type="application/xml"))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from batchgen import files
 
@@ -55,7 +55,9 @@ class Journal:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.entries: list[Entry] = []
-        self._file = open(path, "a", encoding="utf-8", buffering=1, opener=files.private) if path else None  # noqa: SIM115, closed by close()
+        self._file: TextIO | None = None
+        if path:
+            self._file = open(path, "a", encoding="utf-8", buffering=1, opener=files.open_private)  # noqa: SIM115, closed by close()
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)

@@ -21,7 +21,7 @@ _PAGE = (
 )
 _CHUNK = b" " * 65536
 _BOMB = 64  # MiB once unpacked
-_MOMENT = 0.2  # seconds that a connection lingers so that an early answer can be read
+_LINGER = 0.2  # seconds that a connection lingers so that an early answer can be read
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ def redirect(status: int) -> Reply:
     return Reply(send, status)
 
 
-def _hang_up(request: web.Request, *, hard: bool) -> None:
+def _disconnect(request: web.Request, *, hard: bool) -> None:
     if request.transport is None:
         return
     if hard:  # no linger: the other side gets RST instead of an end
@@ -125,12 +125,12 @@ def _hang_up(request: web.Request, *, hard: bool) -> None:
 
 
 async def _reset(x: Exchange) -> web.StreamResponse:
-    _hang_up(x.request, hard=True)
+    _disconnect(x.request, hard=True)
     return web.Response()
 
 
 async def _close(x: Exchange) -> web.StreamResponse:
-    _hang_up(x.request, hard=False)
+    _disconnect(x.request, hard=False)
     return web.Response()
 
 
@@ -141,16 +141,16 @@ async def _stall(x: Exchange) -> None:
 async def _half(x: Exchange) -> web.StreamResponse:
     body = x.content or x.answer(x.document).body
     assert isinstance(body, bytes)
-    return await _begin(x, body, end=_hang_up_softly)
+    return await _begin(x, body, end=_end_close)
 
 
-async def _hang_up_softly(x: Exchange) -> None:
-    _hang_up(x.request, hard=False)
+async def _end_close(x: Exchange) -> None:
+    _disconnect(x.request, hard=False)
 
 
-async def _hang_up_hard(x: Exchange) -> None:
+async def _end_reset(x: Exchange) -> None:
     await asyncio.sleep(0)
-    _hang_up(x.request, hard=True)
+    _disconnect(x.request, hard=True)
 
 
 async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[None]]) -> web.StreamResponse:
@@ -171,7 +171,7 @@ async def broken_off(request: web.Request, whole: web.Response, count: int) -> w
     response.content_length = len(whole.body)
     await response.prepare(request)
     await response.write(whole.body[:count])
-    _hang_up(request, hard=False)
+    _disconnect(request, hard=False)
     return response
 
 
@@ -222,8 +222,8 @@ def early(status: int, message: str) -> Reply:
         response.force_close()
         await response.prepare(x.request)
         await response.write_eof()
-        await asyncio.sleep(_MOMENT)
-        _hang_up(x.request, hard=True)
+        await asyncio.sleep(_LINGER)
+        _disconnect(x.request, hard=True)
         return response
 
     return Reply(send, status)
@@ -234,7 +234,7 @@ async def _half_then_hold(x: Exchange) -> web.StreamResponse:
 
 
 async def _half_then_reset(x: Exchange) -> web.StreamResponse:
-    return await _begin(x, x.content, end=_hang_up_hard)
+    return await _begin(x, x.content, end=_end_reset)
 
 
 async def _moved_clip(x: Exchange) -> web.StreamResponse:

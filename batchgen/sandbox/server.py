@@ -58,7 +58,7 @@ class Sandbox:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Serve on ``host``; port 0 takes a free one. Returns the base URL."""
         api, self._host = self._api, host
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._sort])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._dispatch])
         app.add_routes(
             [
                 web.post(CALL, api.create),
@@ -110,14 +110,14 @@ class Sandbox:
         return self._api.release()
 
     @web.middleware
-    async def _sort(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """What is for nobody here, what comes to the other host, and what no route takes."""
         if reason := guard.refusal(request, self._host):
-            return self._api.turn_away(request, *reason)
+            return self._api.reject(request, *reason)
         link = request.get_extra_info("sockname")
         try:
             if link and self.elsewhere.endswith(f":{link[1]}"):
-                return await self._api.abroad(request)
+                return await self._api.other_host(request)
             return await handler(request)
         except web.HTTPMethodNotAllowed:
             return self._api.refuse(request, "other", 1202)

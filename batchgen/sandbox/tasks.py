@@ -125,7 +125,7 @@ class Account:
             order=order,
             started=self.now,
             ends=math.inf if endless else self.now + length,
-            failure=order.doom or failure,
+            failure=order.failure or failure,
             host=host,
         )
         self._tasks[task.id] = task

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from io import BufferedRandom, BufferedReader
 from typing import Literal
 
-from batchgen.files import regular
+from batchgen.files import open_regular
 
 HELD = 64  # output folders whose descriptors are kept open; systems allow at least 256 descriptors
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -41,11 +41,13 @@ class Folder:
 
     def open(self, name: str, mode: Literal["r+b", "x+b", "a+b"]) -> BufferedRandom:
         """Open a regular file, which is no link, to be read and written."""
-        return open(name, mode, opener=lambda _, flags: regular(name, flags | os.O_NOFOLLOW, self.descriptor))
+        return open(
+            name, mode, opener=lambda _, flags: open_regular(name, flags | os.O_NOFOLLOW, self.descriptor)
+        )
 
     def read(self, name: str, flags: int = os.O_NOFOLLOW) -> BufferedReader:
         """Open a regular file to be read; ``flags`` 0: or the one that a link leads to."""
-        return open(name, "rb", opener=lambda _, own: regular(name, own | flags, self.descriptor))
+        return open(name, "rb", opener=lambda _, own: open_regular(name, own | flags, self.descriptor))
 
     def look(self, name: str) -> os.stat_result | None:
         """The stat of what has this name (of a link itself); None where nothing has it."""

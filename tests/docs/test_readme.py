@@ -391,12 +391,12 @@ def test_the_keys_of_manifests_are_all_told() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     from batchgen import limits
-    from batchgen.images.inspection import LARGEST, SHORTEST_SIDE
+    from batchgen.images.inspection import MAX_BYTES, MIN_SIDE
     from batchgen.run.reach import UNREACHABLE
     from batchgen.storage.partfile import LARGEST_CLIP
 
     text = " ".join(" ".join(PAGES.values()).split())
-    assert f"({LARGEST:,} bytes)" in text and f"at least {SHORTEST_SIDE} pixels" in text
+    assert f"({MAX_BYTES:,} bytes)" in text and f"at least {MIN_SIDE} pixels" in text
     sizes = f"a clip {LARGEST_CLIP >> 30} GiB; a sidecar {limits.SIDECAR_BYTES >> 20} MiB; a manifest {limits.MANIFEST_BYTES >> 20} MiB"
     assert f"{sizes}, {limits.MANIFEST_VALUES:,} values and {limits.NESTING} levels" in text
     table = f"{limits.TABLE_BYTES >> 30} GiB, {limits.TABLE_ROWS:,} rows, {limits.COLUMNS:,} columns"

@@ -43,11 +43,11 @@ def test_what_is_no_regular_file_is_neither_waited_for_nor_read(tmp_path: Path) 
     for name in (tmp_path / "pipe", tmp_path / "link", tmp_path, Path("/dev/zero"), Path("/dev/tty")):
         before = os.listdir("/proc/self/fd")
         with pytest.raises(OSError, match=r"regular file|No such device|Is a directory"):
-            files.regular(str(name), os.O_RDONLY)
+            files.open_regular(str(name), os.O_RDONLY)
         assert len(os.listdir("/proc/self/fd")) == len(before)
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "to file").symlink_to("file")
-    with open(tmp_path / "to file", "rb", opener=files.regular) as file:
+    with open(tmp_path / "to file", "rb", opener=files.open_regular) as file:
         assert file.read() == b"x"
 
 

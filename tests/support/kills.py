@@ -25,7 +25,7 @@ from typing import Any
 from batchgen.ledger.reader import Records
 from batchgen.models import State
 from batchgen.sandbox.faults import FAULTS, HOSTS, Moment
-from batchgen.sandbox.hosts import GOOD_FOR
+from batchgen.sandbox.hosts import SIGNED_FOR
 from batchgen.sandbox.journal import Entry
 from tests.support.evidence import Evidence
 from tests.support.pictures import make_png
@@ -304,7 +304,7 @@ def before_its_address_expires(stage: Stage) -> None:
     with stage.running() as run:
         run.until(lambda: run.struck("video_stall"))
         stage.kill(run.program)
-        time.sleep(GOOD_FOR)
+        time.sleep(SIGNED_FOR)
 
 
 def renamed_and_not_recorded(stage: Stage) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from batchgen.errors import ImageError
 from batchgen.images import inspection
-from batchgen.images.inspection import LARGEST, inspect, inspect_base64
+from batchgen.images.inspection import MAX_BYTES, inspect, inspect_base64
 from batchgen.models import ImageFile
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -313,11 +313,11 @@ def test_what_is_no_image_at_all_is_refused(put: Callable[..., str]) -> None:
 
 
 def test_ten_mib_are_taken_and_one_byte_more_is_not(put: Callable[..., str]) -> None:
-    full = SMALL_PNG + bytes(LARGEST - len(SMALL_PNG))
+    full = SMALL_PNG + bytes(MAX_BYTES - len(SMALL_PNG))
     too_large = "10,485,761 bytes: an image must not exceed 10 MB (10,485,760 bytes)"
 
-    assert inspect(put(full)).size == LARGEST
-    assert inspect_base64(base64_text(full)).size == LARGEST
+    assert inspect(put(full)).size == MAX_BYTES
+    assert inspect_base64(base64_text(full)).size == MAX_BYTES
     assert reason(lambda: inspect(put(full + b"\0"))) == too_large
     assert reason(lambda: inspect_base64(base64_text(full + b"\0"))) == too_large
 

@@ -11,7 +11,7 @@ from yarl import URL
 from batchgen.http.addresses import address
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.faults import HOSTS, parse
-from batchgen.sandbox.hosts import GOOD_FOR, LATE
+from batchgen.sandbox.hosts import LATE, SIGNED_FOR
 from tests.wire.test_sandbox import Bench, Clock, sandboxed
 
 
@@ -78,7 +78,7 @@ def test_a_signed_address_is_refused_in_another_spelling_and_when_it_has_expired
         ):
             assert other != url
             assert (await fetch(b, other))[0] == 403
-        clock.now += GOOD_FOR + 1
+        clock.now += SIGNED_FOR + 1
         assert (await fetch(b, url))[0] == 403
         assert (await fetch(b, await signed()))[0] == 200
 
