@@ -1,4 +1,4 @@
-"""Command lines that messages show for a person to paste. Ids and paths in them come from manifests, folders and the API."""
+"""Command lines in messages, quoted so that a person can paste them whatever the ids and paths in them hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from batchgen.escapes import visible
 
 
 def command(name: str, *arguments: str, options: str = "") -> str:
-    """``batchgen NAME``, which a shell reads as it is meant, whatever ``arguments`` hold; ``options`` are our own words."""
+    """``batchgen NAME ARGUMENTS OPTIONS`` for a shell; ``arguments`` are quoted, ``options`` stay as they are."""
     words = [quoted(argument) for argument in arguments]
     if any(argument.startswith("-") for argument in arguments):
         return " ".join(filter(None, ["batchgen", name, options, "--", *words]))
@@ -16,7 +16,7 @@ def command(name: str, *arguments: str, options: str = "") -> str:
 
 
 def quoted(text: str) -> str:
-    """One word for a shell. What can't be seen, or moves a terminal's cursor, is spelt by its bytes (bash, zsh, ksh)."""
+    """One word for a shell. Characters that can't be seen, or move a cursor, are escaped as bytes (bash, zsh, ksh)."""
     if text.isprintable() and visible(text) == text:
         return shlex.quote(text)
     return "$'" + "".join(letter if letter.isalnum() else _escaped(letter) for letter in text) + "'"
@@ -27,5 +27,5 @@ def _escaped(letter: str) -> str:
 
 
 def _errors(letter: str) -> str:
-    """A byte that was no UTF-8 in a file's name, or any other half of a pair."""
+    """The codec error handler for a lone surrogate: one that stands for a byte of a file's name, or any other."""
     return "surrogateescape" if "\udc80" <= letter <= "\udcff" else "surrogatepass"

@@ -1,4 +1,4 @@
-"""What the ledger and the clips ask of a disk: folders that are synced, names near another."""
+"""Two things that the ledger and the clips need of a disk: a synced folder, and free names beside a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Bring the names of a folder's files to the disk."""
+    """Fsync a folder, so that its files' names are durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -16,6 +16,6 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 
 
 def names_beside(target: str, sha256: str) -> Iterator[str]:
-    """The paths that a clip which belongs at ``target`` may get, the best first: other files may have the first ones."""
+    """The paths that a clip may get which belongs at ``target``, best first: other files may be at the first ones."""
     stem, suffix = os.path.splitext(target)
     return (f"{stem}{tail}{suffix}" for tail in ("", f"-{sha256[:8]}", f"-{sha256}"))

@@ -1,4 +1,4 @@
-"""Every error batchgen raises on purpose, split by what the caller must do about it.
+"""Every error that batchgen raises on purpose, by what the caller must do about it, with its exit code.
 
 BatchgenError                1   the base; its text is for a person, without a traceback
 ├── UsageError               2   the command line, the environment or the set-up is wrong
@@ -13,7 +13,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 │   ├── LedgerLost           4   it can't be written any more; stop, then run again
 │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
 ├── Bug                      1   batchgen itself is wrong; the text is a line to report
-├── DownloadError            1   the clip didn't come home; retried as a download
+├── DownloadError            1   a clip couldn't be downloaded; retried as a download
 └── ApiError                 1   one create or query went wrong
     ├── NeverSent            1   the request can't have been accepted: send it again
     ├── Throttled            1   1302 or Retry-After: everybody waits
@@ -77,7 +77,7 @@ ADVICE: Mapping[str, str] = {
 
 
 class BatchgenError(Exception):
-    """Base of all errors batchgen raises on purpose; ``exit_code`` is the process's, were it the only one.
+    """Base of all errors that batchgen raises on purpose. ``exit_code`` is the process's where this is its only error.
 
     ``kind`` is the cause for scripts, one word; ``advice`` is what a person does about it, or empty.
     """
@@ -118,7 +118,7 @@ class ImageError(BatchgenError):
 class Unfinished(ImageError):
     """An image isn't whole; somebody may still be writing it.
 
-    ``changed`` is when it was written last, in Unix seconds; infinite where it changed while it was looked at.
+    ``changed`` is when it was written last, in Unix seconds; infinite where it changed while it was read.
     """
 
     def __init__(self, text: str, changed: float = 0.0) -> None:
@@ -127,7 +127,7 @@ class Unfinished(ImageError):
 
 
 class EndedEarly(BatchgenError):
-    """The run, or its creating, ended with work left that the next one can do."""
+    """The run, or its creates, ended with work left that the next run can do."""
 
     exit_code = 4
 
@@ -174,17 +174,17 @@ class TransitionError(LedgerError):
 
 
 class Bug(BatchgenError):
-    """batchgen itself is wrong, and its text is for its developers: where, and nothing of what was read."""
+    """A mistake in batchgen. Its text is for the developers: the place in the code, and nothing of what was read."""
 
     kind = "bug"
 
 
 class DownloadError(BatchgenError):
-    """A clip could not be brought home.
+    """A clip could not be downloaded.
 
-    ``gone`` is true where its host says that there is no such file: not yet, or no more. ``local`` is true where this
-    machine is the reason, which waiting does not mend. ``refused`` is true where its address is one that is never asked,
-    which only another address or an option mends. ``retry_after`` is in seconds.
+    ``gone``: its host says that there is no such file, not yet or no more. ``local``: this machine is the reason, which
+    waiting doesn't mend. ``refused``: the address is one that is never requested, which only another address or an option
+    mends. ``retry_after`` is in seconds.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class ApiError(BatchgenError):
 
 
 class NeverSent(ApiError):
-    """The request was not written to its end, so it can't have been accepted."""
+    """The request was not sent whole, so it can't have been accepted."""
 
     def __init__(self, message: str, *, code: int | str | None = None, kind: str = "unreachable") -> None:
         super().__init__(message, code=code, kind=kind)
@@ -251,7 +251,7 @@ class NotFound(ApiError):
 
 
 class MaybeAccepted(ApiError):
-    """Nobody can tell from the answer, or its absence, whether the task was created."""
+    """The answer, or its absence, leaves open whether a task was created."""
 
     exit_code = 5
 
@@ -269,6 +269,6 @@ class AccountStop(ApiError):
 
 
 def cited(text: str, code: int | str | None, request_id: str | None) -> str:
-    """``text`` with what the API's support asks for."""
+    """``text`` with the code and request id that the API's support asks for."""
     parts = [f"code {code}"] * (code is not None) + [f"request id {request_id}"] * (request_id is not None)
     return f"{text} [{', '.join(parts)}]" if parts else text

@@ -1,4 +1,4 @@
-"""Text for people's eyes: what can't be seen in it is escaped, so that two ids that look alike don't."""
+"""Escapes invisible characters in text for people, so that different ids never look the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from batchgen import limits
 
-# Emoji, whose parts are held together by what is invisible elsewhere.
+# Emoji: their parts are joined by characters that are invisible elsewhere.
 _SYMBOL = r"[\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff][\ufe0f\U0001f3fb-\U0001f3ff]?"
 _EMOJI = re.compile(
     rf"{_SYMBOL}(?:\u200d{_SYMBOL})*|[0-9#*]\ufe0f\u20e3|[\xa9\xae\u203c\u2049\u2122\u2139]\ufe0f"
@@ -16,9 +16,9 @@ _UNSEEN_MARKS = re.compile(f"[{_MARKS}]")  # invisible, though Python calls them
 
 
 def visible(text: str) -> str:
-    """``text`` with an escape for every character that can't be seen, moves a cursor or turns writing round.
+    """``text`` with a JSON escape for every character that is invisible, moves a cursor or changes the direction of text.
 
-    The escapes are JSON's. Spaces and emoji stay as they are.
+    Spaces and emoji stay as they are.
     """
     if text.isprintable() and (text.isascii() or not _UNSEEN_MARKS.search(text)):
         return text
@@ -31,7 +31,7 @@ def visible(text: str) -> str:
 
 
 def excerpt(text: str, longest: int = limits.EXCERPT) -> str:
-    """The beginning of a foreign text for a message: enough to find the place, in one line, visible."""
+    """The beginning of a foreign text for a message: escaped, on one line, at most ``longest`` characters."""
     shown = visible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 

@@ -1,7 +1,7 @@
-"""Files at paths where others may have put something else: opened without waiting for anybody, then looked at.
+"""Opens files at paths where others may have put something else: without blocking, and checked once they are open.
 
-Openers for ``open(path, mode, opener=...)``. A look before the opening proves nothing: what lies at a path may be
-exchanged in between. So a file that has to lie below a folder is opened step by step from there, through no link.
+These are openers for ``open(path, mode, opener=...)``. A check before opening proves nothing, since a file can be
+exchanged in between. A file that has to lie below a folder is opened one name at a time from there, through no link.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from batchgen.escapes import visible
 from batchgen.models import Within
 
-# Names of what the process was started with; they are links, made by the system.
+# Names of the process's own streams; they are links that the system made.
 _OWN_STREAM = re.compile(r"/dev/(std(out|err)|fd/\d+)|/proc/self/fd/\d+")
 _LONGEST = 200  # characters of a path that a link leads to
 
@@ -26,12 +26,12 @@ _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 
 
 
 def open_regular(path: str, flags: int, dir_fd: int | None = None) -> int:
-    """Opens regular files alone, behind links too. Raises OSError: a named pipe isn't waited for, a device not read."""
+    """Open a regular file; links are followed. Raises OSError for anything else, without waiting for a named pipe."""
     return _if_regular(os.open(path, flags | _NONBLOCKING, 0o666, dir_fd=dir_fd), path)
 
 
 def open_regular_below(path: str, flags: int, within: Within) -> int:
-    """The same below the folders of ``within`` alone; see :func:`open_nonblocking`."""
+    """Open a regular file that lies below the folders of ``within``; see :func:`open_nonblocking`."""
     return _if_regular(open_nonblocking(path, flags, within), path)
 
 
@@ -43,7 +43,7 @@ def _if_regular(descriptor: int, path: str) -> int:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Opens a file that is written to and that only its owner can read, if it is new; it is no link. Raises OSError."""
+    """Open a file for writing that isn't a link; a new one can be read by its owner alone. Raises OSError."""
     if not _OWN_STREAM.fullmatch(path):
         flags |= os.O_NOFOLLOW
     try:
@@ -57,9 +57,10 @@ def open_private(path: str, flags: int) -> int:
 
 
 def open_nonblocking(path: str, flags: int, within: Within | None) -> int:
-    """Opens whatever lies at a path without waiting for it, and behind links. Raises OSError.
+    """Open whatever lies at a path, without waiting for it; links are followed. Raises OSError.
 
-    With ``within``, only below its folders (else EXDEV, with a reason for people), however links are turned meanwhile.
+    With ``within``, what lies outside of its folders is an OSError (EXDEV) with a reason for people, even if links are
+    changed meanwhile.
     """
     if within is None:
         return os.open(path, flags | _NONBLOCKING)
@@ -73,7 +74,7 @@ def open_nonblocking(path: str, flags: int, within: Within | None) -> int:
 
 
 def _open_below(folder: str, path: str, flags: int) -> int:
-    """Opens what lies at a path that begins with ``folder``; a link behind that is an OSError."""
+    """Open what lies at a path that begins with ``folder``; a link below that is an OSError."""
     *folders, name = [part for part in path[len(folder) :].split("/") if part] or ["."]
     if ".." in (*folders, name):
         raise OSError(errno.EXDEV, "it may lead out again", path)
@@ -83,7 +84,7 @@ def _open_below(folder: str, path: str, flags: int) -> int:
 
 @contextmanager
 def folder_below(folder: str, names: Sequence[str]) -> Iterator[int]:
-    """A descriptor on a folder below ``folder``: for ``dir_fd`` alone. A link among the ``names`` is an OSError."""
+    """A descriptor, for ``dir_fd`` alone, of the folder that ``names`` lead to from ``folder``. A link is an OSError."""
     descriptor = os.open(folder, _FOLDER)
     try:
         for name in names:
@@ -96,7 +97,7 @@ def folder_below(folder: str, names: Sequence[str]) -> Iterator[int]:
 
 
 def outside(path: str, real: str, within: Within) -> str | None:
-    """Why the file ``path``, whose links lead to ``real``, lies out of the folders in which it must, and what to do."""
+    """Why ``path``, which resolves to ``real``, lies outside of its folders, and what to do; None where it doesn't."""
     if any(_lies_in(real, folder) for folder in within.folders):
         return None
     to = "" if real == path else f" (to {visible(real[:_LONGEST])})"

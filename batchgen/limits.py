@@ -1,7 +1,7 @@
-"""How much of what others write is read, kept and shown at most: every such number, in one place.
+"""Limits on what is read from manifests and tables, and on what is shown of problems and jobs.
 
-They are far beyond what anybody needs for a night, and there so that no file can take the machine's memory, or fill
-its owner's mailbox. The manual lists those that a person may meet.
+They are far beyond what a night needs; they keep a file from filling the machine's memory or its owner's mailbox. The
+manual lists those that a person may meet.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ROW_LENGTH: Final = 64 * 2**20  # characters: four images of 10 MB as Base64, an
 
 SIDECAR_BYTES: Final = 2**20
 
-# -- what is said ----------------------------------------------------------------------------------------------------
+# -- what is shown ---------------------------------------------------------------------------------------------------
 
 PROBLEMS: Final = 1_000  # of one manifest, after which the rest of it isn't looked at; of its warnings
-PROBLEMS_SHOWN: Final = 2_000  # of all manifests of a command, unless it is told -v; its warnings likewise
-JOBS_SHOWN: Final = 2_000  # of one kind in a plan, or in --json of a run, unless it is told -v
+PROBLEMS_SHOWN: Final = 2_000  # of all manifests of a command without -v; the same for its warnings
+JOBS_SHOWN: Final = 2_000  # of one kind, in a plan or in the --json of a run, without -v
 MESSAGE: Final = 1_000  # characters of one problem's text
 EXCERPT: Final = 60  # characters of a value or a name in a message

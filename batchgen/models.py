@@ -1,4 +1,4 @@
-"""The values that travel between the layers. Nothing here does I/O or decides anything."""
+"""The values that the rooms pass to each other. Nothing here does I/O or decides anything."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TRY = re.compile(r"~[1-9][0-9]{0,8}")
 
 
 def is_try_of(external_task_id: str, base_id: str) -> bool:
-    """Whether an id is a job's own, or that of another try of the job: ``ID~2``."""
+    """Whether an id is a job's own (``ID``) or that of a retry after a failed task (``ID~2``)."""
     if external_task_id == base_id:
         return True
     return external_task_id.startswith(base_id) and bool(_TRY.fullmatch(external_task_id, len(base_id)))
 
 
 class State(enum.StrEnum):
-    """Where an ``external_task_id`` stands. Only the ledger moves it on."""
+    """The state of an ``external_task_id``. Only the ledger changes it."""
 
     PENDING = "pending"  # known, and nothing of it can be at the API
     SUBMITTING = "submitting"  # the intent is on disk; the create may be out
@@ -58,7 +58,7 @@ class Problem:
 
 
 class Within(NamedTuple):
-    """The folders below which a file must lie that somebody else than the manifest's author may have put or named.
+    """The folders below which a file must lie whose name comes from a folder or table, not from the manifest's author.
 
     ``folders`` are absolute and without links; ``shown`` is the first of them as messages name it.
     """
@@ -71,9 +71,10 @@ class Within(NamedTuple):
 class ImageFile:
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 
-    ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` stands for its bytes
-    for ever; ``xxh3`` (128 bits, against accidents) until it is sent, and is "" where an earlier run inspected it.
-    ``orientation`` is what its EXIF data say: 1 is upright. With ``within`` it is opened nowhere else.
+    ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` (hex) goes into the
+    job's identity. ``xxh3`` (128 bits, hex) only checks until it is sent that the file hasn't changed; it is "" where an
+    earlier run inspected the file. ``orientation`` is what its EXIF data say: 1 is upright. With ``within``, the file is
+    opened below those folders alone.
     """
 
     path: str
@@ -89,7 +90,7 @@ class ImageFile:
     within: Within | None = field(default=None, compare=False)
 
     def to_be_read(self, within: Within | None) -> ImageFile:
-        """The same file for one who names it with other rights."""
+        """The same file for another entry, which may read from other folders."""
         return ImageFile(
             self.path,
             self.size,
@@ -130,16 +131,16 @@ class Job(NamedTuple):  # as a frozen dataclass it would take four times as long
 
 @dataclass(frozen=True, slots=True)
 class UnusableJob:
-    """A job whose image failed its checks: it fails alone, the others of its manifest run.
+    """A job whose image failed its checks: it fails alone, and its manifest's other jobs run.
 
-    With ``waits`` it is still being written, and may be whole the next time.
+    With ``waits``, a file of it is still being written and may be whole at the next run.
     """
 
     manifest: str
     id: str
     take: int
     problem: Problem
-    evidence: str = ""  # another one where a file of it was replaced since
+    evidence: str = ""  # changes when one of its files is replaced
     waits: bool = False
 
     @property
@@ -167,7 +168,7 @@ class Manifest:
 
 
 def root_of(output_path: str, job_id: str) -> str:
-    """The output folder of a row that was written before it was recorded."""
+    """The output folder of an old row, which doesn't have it recorded."""
     return output_path.rsplit("/", job_id.count("/") + 2)[0] or "/"
 
 
@@ -215,13 +216,13 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
 
     @property
     def kind(self) -> str:
-        """``mode/duration``: tasks of one kind take similar times."""
+        """``mode/duration``: tasks of one kind take about as long as each other."""
         request = json.loads(self.canonical)
         return f"{request['mode']}/{request['duration']}"
 
 
 class Brief(NamedTuple):
-    """What planning needs to know of a row: small, because there are as many as jobs ever were."""
+    """The part of a row that planning needs: small, because there is one for every row of the ledger."""
 
     external_task_id: str
     base_id: str
@@ -232,7 +233,7 @@ class Brief(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """What the ledger keeps of a job whose image failed its checks. ``since`` is Unix seconds."""
+    """The ledger's record of a job whose image failed its checks. ``since`` is in Unix seconds."""
 
     manifest: str
     job_id: str
@@ -248,7 +249,7 @@ class Unusable(NamedTuple):
 
 
 class Shelved(NamedTuple):
-    """A downloaded row as far as it tells where its clip should be."""
+    """The part of a downloaded row that says where its clip should be."""
 
     external_task_id: str
     job_id: str
@@ -268,7 +269,7 @@ class Shelved(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """A row that was paid for the same clip, and the job that it belongs to: (manifest, job id, take)."""
+    """A row with the same clip (digest or path) as a job, and the job that it belongs to: (manifest, job id, take)."""
 
     key: tuple[str, str, int]
     row: Brief
@@ -316,7 +317,7 @@ class ClipLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """What the API says about a task. ``status`` is None for a word that batchgen doesn't know, kept in ``raw_status``.
+    """What the API says about a task. ``raw_status`` is its word for the status, ``status`` None where that is unknown.
 
     ``clips`` are the files of its result that have a usable address, the clip itself first.
     """

@@ -1,8 +1,8 @@
-"""Names of files: one spelling for those that mean the same, and what file systems make of them.
+"""Names of files: their one Unicode spelling (NFC), and what file systems allow.
 
-An accent can be one character with its letter (NFC, as most systems write) or one of its own (NFD, as some disks and
-sync tools do). Names are compared, and go into ids and prompts, composed; a tool that changes the spelling changes
-nothing. Even Unicode is pinned: its tables grow with Python's versions, those of Unicode 3.2 never do.
+A letter and its accent can be one character (NFC, as most systems write) or two (NFD, as some disks and sync tools
+do). Names are compared in NFC, and go into ids and prompts so: a tool that changes the spelling changes nothing. Unicode
+3.2 is used because its tables never change, while those of ``unicodedata`` grow with Python's versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unicodedata import ucd_3_2_0
 unicode_3_2: Final = ucd_3_2_0
 NAME_MAX: Final = 255  # bytes, on nearly every file system
 PATH_MAX: Final = 4095  # bytes, of Linux, without the NUL at its end
-# What a clip's name may get beside it: another clip's mark, a further part's, the suffix, the mark of a download.
+# The longest end of a clip's name: digest of a clip whose name was taken, further part, suffix, mark of a download.
 CLIP_TAIL: Final = len("-01234567.part2.mp4.part")
 CLIP_FOLDER: Final = len("/superseded")
 
@@ -25,34 +25,34 @@ _RESERVED = frozenset(("con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS)
 
 
 def composed(name: str) -> str:
-    """The one spelling of a name: NFC."""
+    """A name in NFC."""
     return name if name.isascii() else unicode_3_2.normalize("NFC", name)
 
 
 def folded(name: str) -> str:
-    """The same for all names that differ in nothing but case and the spelling of accents."""
+    """A key that is equal for names that differ only in case and in the spelling of accents."""
     return name.lower() if name.isascii() else unicode_3_2.normalize("NFC", composed(name).casefold())
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """The ways in which systems spell a name that is composed."""
+    """The spellings that systems may give a composed name: NFC, and NFD where that differs."""
     other = name if name.isascii() else unicode_3_2.normalize("NFD", name)
     return (name,) if other == name else (name, other)
 
 
 def spelt(name: str) -> str:
-    """A name with all but ASCII escaped, so that one can see what it is made of."""
+    """A name with every character escaped that isn't ASCII, so that its spelling can be seen."""
     return ascii(name)[1:-1].replace("\\'", "'")
 
 
 class Disk:
-    """How files are spelt on the disk. Each folder that has to be searched is listed once."""
+    """Finds files whatever the Unicode spelling of their names on disk; each folder is listed once."""
 
     def __init__(self) -> None:
         self._listed: dict[str, dict[str, str]] = {}
 
     def find(self, path: str) -> str:
-        """``path``, or where nothing is there, the one path that composes to the same."""
+        """``path``; or, where nothing is there, the one existing path that is the same in NFC."""
         found, missing = path, list[str]()  # the names below the nearest folder that is there
         while not (found.isascii() or len(path) > PATH_MAX or os.path.lexists(found)):
             parent, name = os.path.split(found)
@@ -67,7 +67,7 @@ class Disk:
         return found
 
     def _names(self, folder: str) -> dict[str, str]:
-        """The names in a folder that aren't ASCII, by what they compose to; "" where two compose to the same."""
+        """The names in a folder that aren't ASCII, by their NFC spelling; "" where two have the same."""
         found: dict[str, str] = {}
         try:
             for name in os.listdir(folder):
@@ -79,7 +79,7 @@ class Disk:
 
 
 def longest_name(folder: str) -> int:
-    """How many bytes a name may have in ``folder``, or where it will be made."""
+    """The bytes that a name may have in ``folder``, or in the folder where it will be made."""
     while True:
         try:
             return os.pathconf(folder, "PC_NAME_MAX")
@@ -93,7 +93,7 @@ def longest_name(folder: str) -> int:
 
 
 def no_path(path: str) -> str | None:
-    """Why a text can't be a path on any disk, or None."""
+    """Why a text can't be a path on any disk; None where it can."""
     try:
         long = len(os.fsencode(path))
     except UnicodeEncodeError:
@@ -104,7 +104,10 @@ def no_path(path: str) -> str | None:
 
 
 def too_long(folder: str, name: str, tail: str, longest: int) -> str | None:
-    """Why the clip ``name`` (with slashes for folders), with ``tail`` before its suffix, can't be written; else None."""
+    """Why the clip ``name`` (with slashes for folders) has too long a name or path; None where it hasn't.
+
+    ``tail`` comes between name and suffix, ``longest`` is the most bytes of a name on this disk.
+    """
     parts = os.fsencode(name).split(b"/")
     reserved = len(os.fsencode(tail)) + CLIP_TAIL
     *folders, last = map(len, parts)
@@ -122,7 +125,7 @@ def too_long(folder: str, name: str, tail: str, longest: int) -> str | None:
 
 
 def is_portable(name: str) -> bool:
-    """Whether the clip ``name`` (with slashes for folders) keeps its name on the disks of other systems."""
+    """Whether the clip ``name`` (with slashes for folders) is a name on other systems' disks as well, Windows above all."""
     if _FOREIGN.search(name) is not None:
         return False
     if "/" in name:

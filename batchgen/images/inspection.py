@@ -1,8 +1,8 @@
-"""Inspect an image: what it is, how large, whether it is whole, and its digest, in one pass over its bytes.
+"""Inspects an image in one pass over its bytes: format, size, whether it is whole, and its digests.
 
 The headers are read here rather than by an imaging library: a library decodes pixels or stops after the header,
-so telling a truncated file would take a second pass, and a folder of 100,000 images has to be judged in seconds.
-Bytes come in chunks of 1 MiB, each hashed as it comes; nothing else of the file stays in memory.
+so finding a truncated file would take a second pass, and a folder of 100,000 images has to be checked in seconds.
+Bytes are read in chunks of 1 MiB and hashed; no more of the file is in memory.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from batchgen.escapes import excerpt
 from batchgen.files import open_nonblocking
 from batchgen.models import ImageFile, Within
 
-# "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The wider reading is taken: a create that the API
-# refuses costs nothing and is reported, while an image refused here has no way round.
+# "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The larger limit is used: a create that the API refuses
+# costs nothing and is reported, while an image that is refused here could never be sent.
 MAX_BYTES = 10 * 1024 * 1024  # bytes
 MIN_SIDE = 300  # pixels
 MAX_RATIO = (5, 2)  # the longer side to the shorter one
@@ -37,7 +37,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 ACCEPTED = "the API takes PNG and JPEG"
 
-# What people have in their folders besides PNG and JPEG: (offset, first bytes, what it is).
+# Other formats that people have in their folders: (offset, bytes there, name).
 _OTHERS = (
     (8, b"WEBP", "a WebP image"),
     (0, b"GIF8", "a GIF image"),
@@ -64,8 +64,8 @@ _OTHERS = (
 )
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|svg|!--)", re.IGNORECASE)
 
-# In a JPEG: a byte 0xFF and then one that makes it a marker which matters. 0xFF00 is a stuffed pixel byte, 0xFFFF
-# filling, 0xFF01 and the restarts (D0 to D7) stand alone and may come anywhere.
+# The markers of a JPEG that begin something. 0xFF00 is a stuffed pixel byte, 0xFFFF is filling, 0xFF01 and the restarts
+# (D0 to D7) stand alone and may come anywhere.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _ORIENTATION = 0x0112  # the tag
@@ -75,7 +75,7 @@ _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that 
 
 
 def inspect(path: str, within: Within | None = None) -> ImageFile:
-    """Read the file once and return what it is. Raises ImageError with the reason, without the path."""
+    """Read an image file once and check it. Raises ImageError, and Unfinished, with the reason but without the path."""
     with opened(path, within) as (file, before):
         if before.st_size > MAX_BYTES:
             raise ImageError(_too_large(before.st_size))
@@ -95,7 +95,7 @@ def inspect(path: str, within: Within | None = None) -> ImageFile:
 
 
 def inspect_base64(text: str) -> ImageFile:
-    """The same checks on inline Base64; the result's ``path`` is empty, its ``mtime_ns`` and ``inode`` 0."""
+    """Check an image given as Base64; the result's ``path`` is empty, its ``mtime_ns`` and ``inode`` 0. Raises ImageError."""
     source = _Source(decoded(text))
     form, width, height, orientation = _measure(source)
     digest, _ = source.finish()
@@ -103,12 +103,12 @@ def inspect_base64(text: str) -> ImageFile:
 
 
 def _changed_ns(status: os.stat_result) -> int:
-    """When the file was changed last: its mtime can be set back, its ctime can't."""
+    """When the file was changed last, in nanoseconds: its mtime can be set back, its ctime can't."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def unchanged(image: ImageFile) -> bool:
-    """Whether the file still has the size, times and inode of its inspection; its bytes are proven when sent."""
+    """Whether the file still has the size, time and inode of its inspection. Its bytes are compared when it is sent."""
     try:
         status = os.stat(image.path)
     except (OSError, ValueError):
@@ -119,10 +119,10 @@ def unchanged(image: ImageFile) -> bool:
 
 @contextmanager
 def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_result]]:
-    """A descriptor on a regular file, and its status. Every failure, also while it is read, is an ImageError.
+    """Open a regular file: its descriptor and its status. Every OSError, also while it is read, becomes an ImageError.
 
-    Only where the machine has no descriptors left, which is no image's fault, that stays an OSError.
-    A FIFO isn't waited for. With ``within``, what leads out of its folders isn't opened.
+    Only a lack of descriptors stays an OSError: no image is at fault. A named pipe isn't waited for. With ``within``, what
+    leads out of its folders isn't opened.
     """
     try:
         file = open_nonblocking(path, os.O_RDONLY, within)
@@ -148,7 +148,7 @@ def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_resu
 
 
 def decoded(text: str) -> Iterator[bytes]:
-    """The bytes of strict, standard Base64, in pieces. Raises ImageError, also where they would be too many."""
+    """Decode strict, standard Base64, in pieces. Raises ImageError, also where the image would be too large."""
     padding = 2 if text.endswith("==") else int(text.endswith("="))
     if len(text) // 4 * 3 - padding > MAX_BYTES:
         raise ImageError(_too_large(len(text) // 4 * 3 - padding))
@@ -197,7 +197,7 @@ def _chunks(file: int, size: int) -> Iterator[bytes]:
 
 
 class _Source:
-    """Bytes in order, each hashed as it comes. ``size`` counts what has come so far."""
+    """A stream of bytes that is hashed as it is read. ``size`` is the number of bytes so far."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.size = 0
@@ -221,20 +221,20 @@ class _Source:
             raise Unfinished(f"the image is cut off: it ends after {self.size:,} bytes")
 
     def peek(self, count: int) -> bytes:
-        """Up to ``count`` bytes, fewer at the end; they stay to be read."""
+        """The next ``count`` bytes, fewer at the end, without consuming them."""
         while len(self._buffer) - self._at < count and self._more():
             pass
         return self._buffer[self._at : self._at + count]
 
     def read(self, count: int) -> bytes:
-        """Exactly ``count`` bytes; meant for few."""
+        """The next ``count`` bytes, which should be few. Raises Unfinished where there are less."""
         while len(self._buffer) - self._at < count:
             self._need()
         self._at += count
         return self._buffer[self._at - count : self._at]
 
     def skip(self, count: int, crc: int = 0) -> int:
-        """Leave ``count`` bytes behind and return ``crc`` continued over them."""
+        """Skip ``count`` bytes and return ``crc`` continued over them. Raises Unfinished where there are less."""
         while True:
             view = memoryview(self._buffer)[self._at : self._at + count]
             crc = zlib.crc32(view, crc)
@@ -245,7 +245,7 @@ class _Source:
             self._need()
 
     def next_marker(self) -> int:
-        """Leave everything up to the next JPEG marker behind, and the marker too; its second byte."""
+        """Skip to behind the next JPEG marker and return the marker's second byte. Raises Unfinished."""
         while not (found := _MARKER.search(self._buffer, self._at)):
             self._at = max(self._at, len(self._buffer) - 1)  # the last byte may be a marker's first
             self._need()
@@ -253,7 +253,7 @@ class _Source:
         return self._buffer[self._at - 1]
 
     def finish(self) -> tuple[str, str]:
-        """Read what is left and return the SHA-256 and the XXH3 (hex) of all."""
+        """Read the rest and return the SHA-256 and the XXH3 (hex) of all bytes."""
         self._at = len(self._buffer)
         while self._more():
             self._at = len(self._buffer)
@@ -261,7 +261,7 @@ class _Source:
 
 
 def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
-    """Format, width, height and orientation of a whole image that the API takes, else ImageError."""
+    """Format, width, height and orientation of an image. Raises ImageError where it isn't whole, or the API refuses it."""
     head = source.peek(512)
     if head.startswith(PNG):
         return "png", *_measure_png(source)
@@ -281,7 +281,7 @@ def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
 
 
 def _measure_png(source: _Source) -> tuple[int, int, int]:
-    """Walk the chunks to IEND; those that a decoder can't do without must have their checksums right."""
+    """Read the chunks up to IEND. Critical chunks must have the right checksum."""
     source.read(len(PNG))
     if source.read(8) != b"\0\0\0\x0dIHDR":
         raise ImageError("the PNG is damaged: it doesn't start with its header")
@@ -311,10 +311,10 @@ def _measure_png(source: _Source) -> tuple[int, int, int]:
 
 
 def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
-    """Walk the markers to the end of the first picture.
+    """Read the markers up to the end of the first picture.
 
-    Segments are left behind by their length, so the thumbnail inside of one is never mistaken for the picture; what
-    follows the end (a phone's second picture or its video) isn't looked at.
+    Segments are skipped by their length, so a thumbnail inside of one is never mistaken for the picture. What follows
+    the end (a phone's second picture, or its video) is ignored.
     """
     source.read(2)
     sides: tuple[int, int] | None = None
@@ -341,7 +341,7 @@ def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """How EXIF data (a TIFF's header and its first list of tags) say a picture has to be turned; 1 is upright."""
+    """The orientation in EXIF data (a TIFF header and its first list of tags), 1 to 8; 1, upright, where there is none."""
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
     if exif[:4] not in (b"II*\0", b"MM\0*"):
         return 1

@@ -1,4 +1,4 @@
-"""What a clip costs: the price table as data, with the date it was read. Estimates; the bill is authoritative."""
+"""Estimates what a clip costs, from the vendor's price table and the date it was read. The bill is authoritative."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ MILLS_PER_SECOND = {
 
 
 def cost_mills(request: Mapping[str, Any]) -> int:
-    """The estimate for a checked request in thousandths of a US dollar: the unit to add up and to compare with caps."""
+    """The estimate for a checked request in mills (thousandths of a US dollar): whole numbers, so sums are exact."""
     fields = {**defaults(), **request}
     return MILLS_PER_SECOND[fields["sound"], fields["mode"]] * int(fields["duration"])
 
 
 def cost_usd(request: Mapping[str, Any]) -> float:
-    """The same in US dollars, exact to a tenth of a cent; cents are for whoever prints it."""
+    """The estimate for a checked request in US dollars, not rounded to cents."""
     return cost_mills(request) / 1000
 
 
 def is_floor(request: Mapping[str, Any]) -> bool:
-    """Whether the clip may cost more than estimated: the price with a specified voice isn't published.
+    """Whether the estimate is only a lower bound: the price of a clip with a specified voice isn't published.
 
-    That price is asked where ``voice_list`` isn't empty and a prompt refers to a voice.
+    A voice counts as specified where ``voice_list`` isn't empty and a prompt refers to a voice.
     """
     shots = request.get("multi_prompt", ())
     prompts = (request.get("prompt", ""), *(shot.get("prompt", "") for shot in shots))

@@ -1,4 +1,4 @@
-"""The body of a create: a stream whose length is known, and whose images are proven to be those that were checked."""
+"""The body of a create: a stream of known length that fails where an image isn't the one that was checked."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from batchgen.images.inspection import CHUNK, opened
 from batchgen.models import ImageFile
 from batchgen.request.json_text import json_bytes
 
-READ = 3 * 32 * 1024  # bytes of a file at a time, 128 KiB of Base64; threes, so that it pads only at the end
-LONG = 256 * 1024  # characters; a longer text is encoded on its way out
+READ = (
+    3 * 32 * 1024
+)  # bytes of a file at a time, 128 KiB of Base64; a multiple of 3, so only the end is padded
+LONG = 256 * 1024  # characters; a longer text is encoded in pieces
 
 
-# A part of a body: JSON that is ready, a long text still to be escaped, or a file still to be read.
+# A part of a body: encoded JSON, a long text still to be escaped, or a file still to be read.
 Part = bytes | str | ImageFile
 
 
 class Body:
-    """The JSON of one create, with the Base64 of its files made on the way out; it is never whole in memory.
+    """The JSON of one create. Its files are encoded as Base64 while it is sent; it is never whole in memory.
 
     ``fields`` is the request with its ``external_task_id``. ``length`` is the exact number of bytes that
-    :meth:`pieces` yields, ``files`` what it reads on the way. Empty lists are left out: they ask for nothing, but the
-    API may take them for given beside what excludes them. A request's identity keeps them, as ids are for ever.
+    :meth:`pieces` yields, ``files`` are the files that it reads. Empty lists are left out: they ask for nothing, but the
+    API may count them as given beside a field that excludes them. A request's identity keeps them: ids never change.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -38,17 +40,16 @@ class Body:
         self.length = sum(map(_length, self._parts))
 
     def texts(self) -> Iterator[str]:
-        """All that is sent but the files."""
+        """Everything that is sent, except for the files."""
         for part in self._parts:
             if not isinstance(part, ImageFile):
                 yield part if isinstance(part, str) else part.decode()
 
     def pieces(self) -> Generator[bytes, None, None]:
-        """The body from its start; each call is a new reading of the files.
+        """The body from its start; each call reads the files anew.
 
         Raises ImageError, naming the file, where a file isn't what was checked, and always before the last piece:
-        a request with a wrong image stays incomplete, so the API can't accept it. Files are closed when the
-        generator is.
+        a request with a wrong image stays incomplete, so the API can't accept it. Closing the generator closes its file.
         """
         for part in self._parts:
             if isinstance(part, bytes):
@@ -63,9 +64,9 @@ class Body:
 
 
 def fetch(image: ImageFile, secret: bytes = b"") -> None:
-    """Read a file once, so that the system has it at hand and :meth:`Body.pieces` waits for no disk.
+    """Read a file once, so that it is in the system's cache and :meth:`Body.pieces` doesn't wait for a disk.
 
-    What is wrong with it is left to that to say, but that it holds a ``secret``: then this raises ImageError.
+    Raises ImageError where the file holds ``secret``; any other error is left for :meth:`Body.pieces` to raise.
     """
     held, end = False, b""
     with suppress(ImageError), opened(image.path, image.within) as (file, _):
@@ -98,7 +99,7 @@ def _parts(value: Any) -> Iterator[Part]:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether the value's JSON can be made at once."""
+    """Whether a value is encoded in one piece: it has neither files nor long texts."""
     if isinstance(value, str):
         return len(value) <= LONG
     if isinstance(value, Mapping):
@@ -107,7 +108,7 @@ def _is_short(value: Any) -> bool:
 
 
 def _merged(parts: Iterable[Part]) -> list[Part]:
-    """The same with neighbours that are ready joined into one, so the last is never empty."""
+    """The parts with neighbouring bytes joined; the last part is bytes, and never empty."""
     merged: list[Part] = []
     ready: list[bytes] = []
     for part in parts:
@@ -128,13 +129,13 @@ def _length(part: Part) -> int:
 
 
 def _escaped(text: str) -> Iterator[bytes]:
-    """A string's inside in JSON, in pieces: every character is escaped for itself, so any cut is a good one."""
+    """A text as the inside of a JSON string, in pieces; each character is escaped alone, so it can be cut anywhere."""
     for start in range(0, len(text), LONG):
         yield json_bytes(text[start : start + LONG])[1:-1]
 
 
 def _verified_base64(image: ImageFile) -> Iterator[bytes]:
-    """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if they are others."""
+    """The Base64 of a file's bytes, in pieces. Raises ImageError, after the last at the latest, if the bytes changed."""
     checked = image.xxh3 or image.sha256
     hasher = xxhash.xxh3_128() if image.xxh3 else hashlib.sha256()
     changed = "the file changed since it was checked"

@@ -1,6 +1,6 @@
-"""From the errors of a schema's validator to findings: one for each mistake.
+"""Turns the errors of a schema's validator into findings, one for each mistake.
 
-A condition between keys is not judged where one of its keys has a finding of its own.
+A condition between keys is skipped where one of its keys has a finding of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Path = tuple[str | int, ...]
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong. ``path`` leads from the checked data to the place where to look."""
+    """One thing that is wrong. ``path`` leads from the top of the checked data to it."""
 
     path: Path
     text: str
@@ -23,8 +23,10 @@ class Finding(NamedTuple):
 def findings(
     kind: str, errors: Sequence[Any], schema: Mapping[str, Any], manifest_keys: Collection[str]
 ) -> list[Finding]:
-    """The ``errors`` (jsonschema.ValidationError, whose types would have every part unset) against ``schema`` in our
-    words. ``kind`` is that of :func:`batchgen.request.schema.check_entry`, or ``"request"``.
+    """Describe the ``errors`` (``jsonschema.ValidationError``) of data that was checked against ``schema``.
+
+    ``kind`` is that of :func:`batchgen.request.schema.check_entry`, or ``"request"``. ``manifest_keys`` are all keys of
+    manifests, so that one in a wrong place is recognised.
     """
     found: dict[Path, str] = {}
     meant: set[Path] = set()  # known keys that an unknown one probably stands for: not missing as well
@@ -70,7 +72,7 @@ class Condition(NamedTuple):
         return list(dict.fromkeys(_keys_in(self.member)))
 
     def place(self, error: Any) -> Path:
-        """Where to look: the key that must go, or the one that asks for the missing one."""
+        """The path of the key that must go, or of the one that requires the missing key."""
         if error.validator == "required":
             return next(((*self.holder, key) for key in self.keys if key in error.instance), self.holder)
         return tuple(error.absolute_path)

@@ -1,7 +1,7 @@
-"""Who a request is: its canonical JSON, the digest of that, and the ``external_task_id``.
+"""The identity of a request: its canonical JSON, the digest of that, and the ``external_task_id``.
 
-Identities must come out the same on every machine and in every later version, or work would be paid twice: golden
-tests hold them. Even Unicode is pinned: its tables grow with Python's versions, the ones of Unicode 3.2 never do.
+Identities must be the same on every machine and in every later version, or work would be paid twice: golden tests hold
+them. Unicode 3.2 is used because its tables never change, while those of ``unicodedata`` grow with Python's versions.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from batchgen.request.image_fields import IMAGE_FIELDS, is_url
 from batchgen.request.json_text import compact_sorted, json_bytes, sendable
 from batchgen.request.schema import defaults
 
-NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape it
+NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape the clip
 
 
 def canonical(request: Mapping[str, Any]) -> str:
-    """The checked request as the one JSON text that stands for everything that shapes its clip.
+    """The canonical JSON of everything in a checked request that shapes its clip.
 
     Keys are sorted, numbers have one spelling, defaults are filled in, and an image is ``{"sha256": hex}`` of its
-    bytes, be it a file or inline Base64; a URL stays text, because what is behind it isn't known.
+    bytes, be it a file or inline Base64. A URL stays text, because the image behind it isn't known.
     """
     fields = {**defaults(), **request}
     for name in NOT_THE_CLIP:
@@ -53,7 +53,7 @@ def canonical(request: Mapping[str, Any]) -> str:
 
 
 def is_request(fields: Any) -> bool:
-    """Whether what was read again as a canonical form has all that is asked of one later (:func:`asked`)."""
+    """Whether a value that was read as canonical JSON has the fields, in the types, that its readers rely on."""
     if type(fields) is not dict:
         return False
     shots, image = fields.get("multi_prompt"), fields.get("image", fields.get("image_tail"))
@@ -67,7 +67,7 @@ def is_request(fields: Any) -> bool:
 
 
 def canonical_text(fields: Any) -> str:
-    """The text that :func:`canonical` gave, from what it says as JSON."""
+    """The text that :func:`canonical` gave, made again from its parsed JSON."""
     return sendable(compact_sorted(fields))
 
 
@@ -79,8 +79,8 @@ def digest(canonical_text: str) -> str:
 def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     """``MANIFEST.JOB.HEX``: readable parts of two names, and 80 bits of a digest over the names, take and content.
 
-    At most 78 characters, all of them unreserved in URLs, and never a ``~``: that is the mark of a retry. File
-    systems spell accents in two ways, so names are compared composed (NFC).
+    At most 78 characters, all of them unreserved in URLs, and never a ``~``, which marks a retry. Names are taken in
+    NFC, because file systems spell accents in two ways.
     """
     manifest, job_id = composed(manifest), composed(job_id)
     identity = json_bytes([manifest, job_id, take, digest])
@@ -118,8 +118,9 @@ def _plain(value: Any) -> Any:
 
 
 def _same_in_orjson(value: Any) -> bool:
-    """Whether orjson spells the value as the standard library does, which identities are made with: all but floats
-    far from one, and whatever else may come.
+    """Whether orjson writes the value exactly as the standard library does, which defines identities.
+
+    Floats far from 1 differ; every other type counts as different.
     """
     if isinstance(value, float):
         return 0.001 <= abs(value) <= 1000

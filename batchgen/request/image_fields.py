@@ -1,4 +1,4 @@
-"""Where images stand in a request, and which of them go as URLs."""
+"""Where images are in a request, and which of them are sent as URLs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mas
 
 
 def is_url(text: str) -> bool:
-    """Whether an image's text goes to the API as a URL (else it is Base64)."""
+    """Whether an image's text is sent as a URL (else it is Base64)."""
     start = text[:8]
     return start == "https://" or start.lower().startswith(("http://", "https://"))
 
 
 def image_values(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Every value that stands where the API takes an image, with its path. The request may be unchecked."""
+    """Every value where the API takes an image, with its path. The request may be unchecked."""
     for name in IMAGE_FIELDS:
         if name in request:
             yield (name,), request[name]

@@ -1,4 +1,4 @@
-"""JSON as identities and bodies spell it: compact, and such that UTF-8 can encode it."""
+"""JSON for identities and bodies: compact, with an escape for lone surrogates, which UTF-8 can't encode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def sendable(text: str) -> str:
-    """JSON text that UTF-8 can encode: half a surrogate pair, which it can't, becomes JSON's own escape."""
+    """JSON text with lone surrogates escaped, so that UTF-8 can encode it."""
     return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -1,4 +1,4 @@
-"""What a failed schema check means, in words: what was wrong, and what is allowed."""
+"""The words for a failed schema check: what is wrong, what is allowed, what was probably meant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchgen.escapes import visible
 from batchgen.limits import EXCERPT
 
 _FEW = 8  # names that a message can list
-# What people call the keys and values elsewhere: in other tools, in sheets, in speech. Words as in _plain.
+# Other words that people use for keys and values, from other tools and sheets, as _plain spells them.
 _SYNONYMS = {
     meant: frozenset(words.split())
     for meant, words in {
@@ -74,7 +74,7 @@ _KINDS = {
 
 
 def shown(value: Any) -> str:
-    """A value as people type it, on one line and cut where it is long."""
+    """A value as people would type it, on one line, cut at ``EXCERPT`` characters."""
     match value:
         case str():
             quoted = json.dumps(value[:EXCERPT], ensure_ascii=False)
@@ -97,7 +97,7 @@ def shown(value: Any) -> str:
 
 
 def bad_value(error: Any) -> str:
-    """What is wrong with a single value; ``error`` is a ``jsonschema.ValidationError``."""
+    """Describe what is wrong with a single value; ``error`` is a ``jsonschema.ValidationError``."""
     value, limit, schema = error.instance, error.validator_value, error.schema
     if value is None:
         return "is empty; give it a value or leave the key out"
@@ -128,7 +128,7 @@ def bad_value(error: Any) -> str:
 
 
 def missing_keys(keys: Sequence[str], properties: Mapping[str, Any]) -> str:
-    """``keys`` are missing from an object with these ``properties``."""
+    """Describe ``keys`` that are missing from an object with these ``properties``."""
     names = " and ".join(f'"{key}"' for key in keys)
     example = next(iter(properties[keys[0]].get("examples", ())), None)
     if len(keys) > 1 or not isinstance(example, str | int):
@@ -138,9 +138,9 @@ def missing_keys(keys: Sequence[str], properties: Mapping[str, Any]) -> str:
 
 
 def unknown_key(key: Any, allowed: Sequence[str], kind: str, elsewhere: Collection[str]) -> tuple[str, str]:
-    """The known key that was probably meant (or ""), and what to say.
+    """Describe an unknown key: returns the known key that was probably meant (or ""), and the text.
 
-    ``kind`` is that of :func:`batchgen.request.schema.check_entry`; ``elsewhere`` are keys that another kind may know.
+    ``kind`` is that of :func:`batchgen.request.schema.check_entry`; ``elsewhere`` are keys that belong in other places.
     """
     if key in elsewhere:
         return "", f"{shown(key)} {_belongs(kind, key)}"
@@ -194,7 +194,7 @@ def _synonym(word: Any, known: Collection[str]) -> str:
 
 
 def _plain(word: str) -> str:
-    """Small letters, with one _ for whatever stands between them: of ``Duration (s)`` it is ``duration_s``."""
+    """A word in lower case, with one _ for every run of other characters: ``Duration (s)`` becomes ``duration_s``."""
     return re.sub(r"[\W_]+", "_", word.lower()).strip("_")
 
 

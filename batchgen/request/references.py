@@ -1,11 +1,11 @@
 """References in prompts: ``<<<voice_1>>>`` and ``<<<element_1>>>`` name entries of their lists, counted from 1.
 
-The API takes everything else between brackets for text, and the clip is paid. So what is meant as a reference and
-isn't one is told what was meant. These are the rules; exact references are taken out first:
+The API takes anything else in brackets as plain text, and the clip is paid. So a text that was probably meant as a
+reference, but isn't one, is a mistake. The rules, once exact references are taken out:
 
-- a kind and a number (``voice_1``, ``Element 2``) between brackets of any sort, or after three of them or before, or
+- a kind and a number (``voice_1``, ``Element 2``) in brackets of any sort, with three brackets before or after it, or
   after an ``@``, is meant as a reference; blanks, case, escapes such as ``&lt;`` and the number of brackets don't matter;
-- anything between two or more angle brackets on each side of one line is meant as one; but with two on each side,
+- anything between two or more angle brackets on each side, on one line, is meant as one; but with two on each side,
   blanks inside of them or a semicolon make it code (``cout << a; cin >> b``), and a lone ``<<`` is no bracket.
 """
 
@@ -19,7 +19,7 @@ from unicodedata import normalize
 from batchgen.request.messages import shown
 from batchgen.request.schema import Finding, Path, load
 
-KINDS: Final = ("voice", "element")  # those with a list of their own
+KINDS: Final = ("voice", "element")  # the kinds that have a list in the request
 
 _EXACT = re.compile(r"(?<!<)<<<(voice|element|image|video)_(0|[1-9][0-9]{0,39})>>>(?!>)")
 _OPEN, _CLOSE = "<＜﹤", ">＞﹥"
@@ -37,7 +37,7 @@ _BRACKETED = re.compile(
 )
 _MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{@]|&(?:lt|gt|#)", re.IGNORECASE)
 _LONG_ID = 1000  # no list has so many entries: a number like this is an id that was pasted
-# A longer text is refused for that alone.
+# A longer text is refused for its length.
 _LONGEST: Final = load("request")["$defs"]["text"]["maxLength"]
 
 
@@ -50,18 +50,18 @@ class Mistake(NamedTuple):
 
 
 def surely_none(request: Mapping[str, Any]) -> bool:
-    """Whether a request without shots has neither a reference nor what is meant as one, nor a list of voices."""
+    """Whether a request without shots certainly has no reference, no mistaken one, and no list of voices."""
     prompt = request.get("prompt", "")
     return "voice_list" not in request and isinstance(prompt, str) and _MAY_HOLD.search(prompt) is None
 
 
 def check(request: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong with the references of ``request``, and a list of voices that they don't use."""
+    """What is wrong with the references of ``request``, and with a list of voices that no prompt uses."""
     found: list[Finding] = []
     uses_voices = not request.get("voice_list")
     for path, text in _prompts(request):
         if not isinstance(text, str) or len(text) > _LONGEST:
-            uses_voices = True  # nobody knows; the schema has a word for it
+            uses_voices = True  # unknown; the schema reports this text
             continue
         if not _MAY_HOLD.search(text):
             continue
@@ -79,7 +79,7 @@ def check(request: Mapping[str, Any]) -> list[Finding]:
 
 
 def warnings(request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Entries of the lists that no prompt names, and references where they are mere text."""
+    """Entries of the lists that no prompt names, and references in ``negative_prompt``, where they are plain text."""
     if any(request.get(f"{kind}_list") for kind in KINDS):
         named = {pair for _, text in _prompts(request) for pair in read(text)[0]}
         for kind in KINDS:
@@ -96,7 +96,7 @@ def warnings(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def read(text: str) -> tuple[list[tuple[str, int]], list[Mistake]]:
-    """The references in a prompt as (kind, number), each once, and what is meant as one."""
+    """The references in a prompt as (kind, number), each once, and the mistakes."""
     exact = list(dict.fromkeys((kind, _number(digits)) for kind, digits in _EXACT.findall(text)))
     text = _EXACT.sub("\0", text)
     mistakes: list[Mistake] = []
@@ -116,7 +116,7 @@ def read(text: str) -> tuple[list[tuple[str, int]], list[Mistake]]:
 
 
 def _is_meant(match: re.Match[str]) -> bool:
-    """Whether a kind and a number have the brackets of a reference around them, or before or after them."""
+    """Whether the brackets around a kind and a number, or on one side of them, are meant as a reference's."""
     if match["open"] == "@":  # as some gateways have it
         return not re.search(r"\s", match["between"])
     before, after = _brackets(match["open"], "<"), _brackets(match["close"], ">")
@@ -136,7 +136,7 @@ def _number(digits: str) -> int:
 
 
 def _refers_to_nothing(request: Mapping[str, Any], kind: str, number: int) -> str | None:
-    """Why an exact reference is none that this call can follow, or None."""
+    """Why an exact reference refers to nothing in this call; None where it is right."""
     text = f"<<<{kind}_{number}>>>"
     if kind not in KINDS:
         return None if _is_the_image(kind, number) else f"{text} {_another_call(kind)}"
@@ -154,7 +154,7 @@ def _refers_to_nothing(request: Mapping[str, Any], kind: str, number: int) -> st
 
 
 def _meaning(request: Mapping[str, Any], mistake: Mistake) -> str:
-    """What was meant, and what to write; goes on from the mistake's text."""
+    """What was meant, and what to write: the rest of a sentence that begins with the mistake's text."""
     kind, number = mistake.kind, mistake.number
     lists = {
         name: listed if isinstance(listed := request.get(f"{name}_list"), list) else [] for name in KINDS
@@ -173,7 +173,7 @@ def _meaning(request: Mapping[str, Any], mistake: Mistake) -> str:
 
 
 def _is_the_image(kind: str, number: int) -> bool:
-    """The specification names <<<image_1>>>, and this call has one image."""
+    """Whether this is <<<image_1>>>: the specification has it, and this call has one image."""
     return (kind, number) == ("image", 1)
 
 
@@ -184,13 +184,13 @@ def _another_call(kind: str) -> str:
 
 
 def _place(entries: list[Any], kind: str, number: int | str) -> int:
-    """Which entry has an id, counted from 1; 0 where none has."""
+    """The position of the entry with this id, counted from 1; 0 where there is none."""
     ids = [str(entry.get(f"{kind}_id")) if isinstance(entry, Mapping) else "" for entry in entries]
     return ids.index(str(number)) + 1 if str(number) in ids else 0
 
 
 def _prompts(request: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
-    """Where references work."""
+    """The prompts in which references work, with their paths."""
     if "prompt" in request:
         yield ("prompt",), request["prompt"]
     shots = request.get("multi_prompt")

@@ -1,7 +1,7 @@
-"""What JSON Schema can't say about one request: sums, references, addresses and pixels.
+"""The rules about one request that JSON Schema can't express: sums, references, addresses and pixels.
 
-Everything here is pure and expects a request that the schema has nothing against; where a value is not what the
-schema asks for, the rule is silent, so that one mistake makes one finding.
+Everything here is pure. A rule says nothing where a value isn't what the schema asks for, so that one mistake makes one
+finding.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from batchgen.request.image_fields import image_values, is_url
 from batchgen.request.messages import shown
 from batchgen.request.schema import Finding, Path, load
 
-# What nobody types: control characters but tabs and line breaks (of Word and of PDFs, too), and overrides of direction,
-# by which a text reads otherwise than it is sent. Everything else that can't be seen is a part of some writing.
+# Characters that nobody types: control characters, except tabs and line breaks (Word's and PDFs' too), and overrides of
+# direction, which show a text in another order than it is sent. Other invisible characters are part of some script.
 _UNTYPED = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\u202d\u202e]")
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\u2028\u2029]")
 _CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*[eE]\+?[0-9]+")
-_QUARTERS = 5  # EXIF's orientations from here on turn by a quarter
+_QUARTERS = 5  # EXIF's orientations from 5 on turn by a quarter
 _MOST_ELEMENTS = 3  # by the platform's own pages
 
 
@@ -45,8 +45,8 @@ def check(request: Mapping[str, Any]) -> list[Finding]:
 
 
 def warnings(request: Mapping[str, Any]) -> list[Finding]:
-    """What of a request without problems may be a mistake all the same; images are :class:`ImageFile` where they are files."""
-    found: list[Finding] = []  # nearly always, so all questions are quick
+    """What may be a mistake in a request without problems; images from files are :class:`ImageFile`."""
+    found: list[Finding] = []  # and nearly always it stays empty, so each check is quick
     if request.get("multi_shot") is True:
         found += _doubts_about_shots(request)
     elif is_blank(request.get("prompt", "")):
@@ -67,14 +67,14 @@ def _is_plain(text: Any) -> bool:
 
 
 def _untyped(request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Where the request's texts have characters that nobody types."""
+    """The first character in each of the request's texts that nobody types."""
     texts: list[tuple[Path, Any]] = [((name,), request.get(name)) for name in ("prompt", "negative_prompt")]
     for name, key in (("multi_prompt", "prompt"), ("voice_list", "voice_id")):
         entries = enumerate(_entries(request.get(name)))
         texts += [((name, number, key), entry.get(key)) for number, entry in entries]
     for path, text in texts:
         if path[0] == "multi_prompt" and isinstance(text, str) and is_blank(text):
-            continue  # which is told already
+            continue  # _shots reports it
         if isinstance(text, str) and (found := _UNTYPED.search(text)):
             lines = _LINE_END.split(text[: found.start()])
             where = f"character {len(lines[-1]) + 1}" + (
@@ -88,7 +88,7 @@ def _untyped(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen: spaces of all kinds, zero-width and control characters."""
+    """Whether a text has nothing visible: only spaces of all kinds, zero-width and control characters."""
     text = text.strip()
     return not text or not (text.isprintable() or any(c.isprintable() and not c.isspace() for c in text))
 
@@ -104,7 +104,7 @@ def _doubts_about_lists(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _doubts_about_shots(request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Where the specification and the platform's own pages differ about several shots."""
+    """Requests with several shots about which the specification and the platform's own pages differ."""
     if request.get("shot_type") == "intelligence":
         given = not is_blank(request.get("prompt", ""))
         text = (
@@ -119,7 +119,7 @@ def _doubts_about_shots(request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def check_images(request: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong between the masks and the image; judged where they are :class:`ImageFile`, URLs are not opened."""
+    """Masks and points that don't fit the image. Only an :class:`ImageFile` has a known size: URLs aren't checked."""
     if "static_mask" not in request and "dynamic_masks" not in request:
         return []
     image = request.get("image")
@@ -128,7 +128,7 @@ def check_images(request: Mapping[str, Any]) -> list[Finding]:
 
 def _shots(request: Mapping[str, Any]) -> Iterator[Finding]:
     if request.get("multi_shot") is not True:
-        return  # the shots have no effect, as the schema says
+        return  # the shots have no effect, which the schema reports
     shots = _entries(request.get("multi_prompt"))
     total = _seconds(request.get("duration", load("request")["properties"]["duration"]["default"]))
     lengths = [_seconds(shot.get("duration")) for shot in shots]
@@ -182,7 +182,7 @@ def _mask_values(request: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 
 def _turning(image: ImageFile) -> str:
-    """Goes on where masks or points fit the image turned by a quarter, as a program shows it that minds its EXIF."""
+    """The end of a message where masks or points would fit the image turned by a quarter, as its EXIF may show it."""
     if image.orientation >= _QUARTERS:
         return ". The photo's EXIF turns it by a quarter, but they count in the picture as it is stored: save it turned"
     return ". Turned by a quarter it would fit"
@@ -193,15 +193,15 @@ def _size(image: ImageFile) -> tuple[int, int]:
 
 
 def _same_ratio(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Whether ``mask`` could be ``image`` at another scale, both sides rounded in one way: down, up or to the nearest.
+    """Whether ``mask`` can be ``image`` at another scale, both sides rounded down, up or to the nearest pixel.
 
-    Nobody scales a mask by a hundredth: one that is nearly as large as its image was cut or drawn wrong where its ratio
-    isn't exactly the same.
+    A mask within 5 % of its image's size must have exactly the same ratio: nobody scales by so little, so it was cut or
+    drawn wrong.
     """
     (wide, high), (width, height) = mask, image
     if all(abs(a - b) * 20 <= b for a, b in zip(mask, image, strict=True)):
         return wide * height == high * width
-    for low, up in ((-1, 1), (0, 2), (-2, 0)):  # in halves of a pixel, how far what was rounded may lie away
+    for low, up in ((-1, 1), (0, 2), (-2, 0)):  # how far rounding may have moved a side, in half pixels
         least = max((2 * wide + low) * height, (2 * high + low) * width)
         most = min((2 * wide + up) * height, (2 * high + up) * width)
         if least < most or (
@@ -212,7 +212,7 @@ def _same_ratio(mask: tuple[int, int], image: tuple[int, int]) -> bool:
 
 
 def _trajectories(request: Mapping[str, Any], image: Any) -> Iterator[Finding]:
-    """At most one finding for each trajectory: one wrong idea about the coordinates puts all its points outside."""
+    """Points outside of the image; one finding for each trajectory, since all its points may have the same mistake."""
     if not isinstance(image, ImageFile):
         return
     for number, entry in enumerate(_entries(request.get("dynamic_masks"))):

@@ -1,15 +1,14 @@
-"""The two schemas, and what is wrong with somebody's data in words for that person.
+"""The two schemas: reads data in the forms that people type, and checks it against the API's form.
 
 The documents in ``schemas/`` are the only place where the API's fields and the manifest's keys are listed. Here
-they are read twice: by ``natural``, which learns from them which other forms of a value people type, and by the
-``check_*`` functions, which hold data to the API's own form. Two conventions make that possible:
+they are used twice: ``natural`` learns from them which other forms of a value people type, and the ``check_*``
+functions check data against the API's own form. Two conventions make that possible:
 
 - Of an ``anyOf`` in the manifest's schema the first member is the API's form; the others are natural ones.
 - A condition between keys is a member of an ``allOf``; its ``$comment`` is the text of its finding, and so is that of a
   ``pattern``. A ``description`` there would take the place of the key's own when an editor shows it.
 
-What stands between the keys of an entry or a manifest is for editors: batchgen judges those of whole requests.
-
+Conditions between the keys of an entry or a manifest are for editors: batchgen checks those of whole requests.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json
 _WORDS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
 _WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.title(), word.upper())}
 _LONGEST_NUMBER = 60  # characters; Python refuses to read numbers of thousands of digits
-_EXACT = 2**53  # from here on, a float may stand for several whole numbers
+_EXACT = 2**53  # from here on, several whole numbers are the same float
 _NOT_DIGITS = re.compile("[^0-9]")
-_UNPRINTABLE = (RecursionError, ValueError)  # the validator prints a bad value, which Python may refuse
+_UNPRINTABLE = (RecursionError, ValueError)  # raised where a bad value is too deep or too long to print
 _INT64 = range(-(2**63), 2**63)
 
 
 @cache
 def load(name: str) -> dict[str, Any]:
-    """The schema document ``"request"`` or ``"manifest"``; shared, so not to be changed."""
+    """The schema document ``"request"`` or ``"manifest"``; shared, so it must not be changed. Raises UsageError."""
     here = FilePath(__file__).parent.parent
     for folder in (here, here.parent):  # a wheel; a checkout or an editable install
         with suppress(FileNotFoundError):
@@ -58,20 +57,20 @@ def load(name: str) -> dict[str, Any]:
 
 
 def check_request(request: Mapping[str, Any]) -> list[Finding]:
-    """What is wrong with a whole request, conditions between its keys included; images are ``str``."""
+    """What is wrong with a whole request, conditions between its keys included; its images are ``str``."""
     return [] if is_valid(request) else _check("request", request)
 
 
 def is_valid(request: Mapping[str, Any]) -> bool:
-    """Whether ``check_request`` finds nothing, without saying what.
+    """Whether ``check_request`` would find nothing.
 
-    Asked for every job, so another validator answers, in a hundredth of the time; a test holds the two equal.
+    This is asked for every job, so a validator answers that takes a hundredth of the time; a test holds the two equal.
     """
     return _is_good("request", request)
 
 
 def check_entry(kind: str, data: Any) -> list[Finding]:
-    """What is wrong with a part of a manifest by itself: keys, types, ranges, lengths; ``data`` went through ``natural``.
+    """What is wrong with one part of a manifest: keys, types, ranges, lengths; ``data`` comes from ``natural``.
 
     ``kind`` is ``"manifest"`` (the top level; the contents of defaults and jobs are not looked at), ``"defaults"``,
     ``"inline"``, ``"folder"``, ``"table"``, ``"row"`` or ``"sidecar"``.
@@ -80,7 +79,7 @@ def check_entry(kind: str, data: Any) -> list[Finding]:
 
 
 def is_manifest(content: Mapping[Any, Any]) -> bool:
-    """Whether the keys of a file may be those of a manifest, however wrong: at least one of them is."""
+    """Whether a file may be meant as a manifest: at least one of its keys is a manifest's."""
     return not load("manifest")["properties"].keys().isdisjoint(content)
 
 
@@ -88,16 +87,16 @@ def is_manifest(content: Mapping[Any, Any]) -> bool:
 
 
 def natural(fields: Mapping[Any, Any]) -> dict[Any, Any]:
-    """``fields`` with what people type turned into the API's types, where it can mean only one thing.
+    """``fields`` with values as people type them turned into the API's types, where they can mean only one thing.
 
-    Knows the keys of jobs and the manifest's own, and leaves everything else, defaults and jobs too, as it is.
-    Text that is JSON is read where a list or an object belongs, as in the cells of a table. Never raises.
+    Knows the keys of jobs and the manifest's own, and leaves everything else as it is, ``defaults`` and ``jobs`` too.
+    Text that is JSON is parsed where a list or an object belongs, as in the cells of a table. Never raises.
     """
     return _read_all(_readers(), fields)
 
 
 def cell_readers(columns: Iterable[str]) -> list[tuple[str, Reader]]:
-    """The columns of a table whose text may stand for something else than text, and what reads it."""
+    """The columns of a table whose text may mean another type, each with the function that reads it."""
     readers = _readers()
     return [(name, readers[name]) for name in columns if readers.get(name, _read_text) is not _read_text]
 
@@ -117,13 +116,13 @@ def _readers() -> dict[str, Reader]:
 
 
 def _readers_of(properties: Mapping[str, Any]) -> dict[str, Reader]:
-    """What reads the values of an object with these ``properties``, for each that has other forms than the API's."""
+    """The readers of an object's values, for each of its ``properties`` that has natural forms."""
     readers = {name: _reader(schema) for name, schema in properties.items()}
     return {name: reader for name, reader in readers.items() if reader is not None}
 
 
 def _reader(schema: Mapping[str, Any]) -> Reader | None:
-    """What turns the natural forms of a value, all but the first of an anyOf, into the first."""
+    """The function that turns a value's natural forms (all of an anyOf but the first) into the first; None without any."""
     forms = schema.get("anyOf", [schema])
     first = forms[0]
     kinds = {form.get("type", form.get("$ref", "").rpartition("/")[2]) for form in forms[1:]}
@@ -172,7 +171,7 @@ def _read_number(value: Any, *, whole: bool) -> Any:
 
 
 def _read_seconds(value: Any) -> Any:
-    """Seconds as the API's text: of 5, 5.0, "5.0", "5s" and "5 seconds"."""
+    """Seconds as the API's text: 5, 5.0, "5.0", "5s" and "5 seconds" become "5"."""
     if isinstance(value, str) and _pattern("seconds").fullmatch(value):
         return str(int(_NOT_DIGITS.split(value)[0]))
     if isinstance(value, float) and value.is_integer():
@@ -220,7 +219,7 @@ def _refuse(constant: str) -> Any:
 
 @cache
 def _schema(kind: str) -> Any:
-    """One schema without references, holding values to the API's own form."""
+    """The schema for data of a kind, without references, in the API's own form."""
     if kind == "request":
         return _resolved(load("request"), "request")
     document = load("manifest")
@@ -237,9 +236,7 @@ def _schema(kind: str) -> Any:
 
 
 def _resolved(node: Any, document: str) -> Any:
-    """``node`` of ``document`` with every reference replaced by what it names, and every anyOf of natural forms
-    by its first member.
-    """
+    """``node`` of ``document`` with every ``$ref`` replaced by its target, and every anyOf of natural forms by its first."""
     if isinstance(node, list):
         return [_resolved(item, document) for item in node]
     if not isinstance(node, dict):
@@ -261,7 +258,7 @@ def _resolved(node: Any, document: str) -> Any:
 
 
 def _is_good(kind: str, data: Any) -> bool:
-    """The quick validator's word. It takes half a surrogate pair for text, which orjson refuses to write."""
+    """Whether the quick validator finds nothing. It takes lone surrogates for text, so orjson has to write the data, too."""
     try:
         return bool(_quick_validator(kind).is_valid(data)) and bool(orjson.dumps(data))
     except (*_UNPRINTABLE, TypeError):
@@ -292,12 +289,12 @@ def _validator(kind: str) -> Validator:
 
 
 def _is_number(value: Any) -> bool:
-    """JSON knows neither NaN nor infinity; YAML and Python do."""
+    """Whether a value is a number of JSON, which has neither NaN nor infinity, unlike YAML and Python."""
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_unicode(text: str) -> bool:
-    """False for half a surrogate pair, which JSON can spell and UTF-8 can't hold."""
+    """Whether UTF-8 can hold a text; JSON can spell lone surrogates, which it can't."""
     if text.isascii():
         return True
     try:
@@ -326,6 +323,6 @@ def _manifest_keys() -> frozenset[str]:
 
 @cache
 def defaults() -> Mapping[str, Any]:
-    """The values that the specification gives to fields left out."""
+    """The specification's default values, by field."""
     fields = load("request")["properties"]
     return {name: field["default"] for name, field in fields.items() if "default" in field}

@@ -1,6 +1,6 @@
-"""Web addresses that the API is asked to use: whether it can reach them at all, and what will be there.
+"""Checks of the web addresses in a request: whether the API can reach them, and whether an image can be there.
 
-Judged by their text alone; nothing is looked up.
+They are checked by their text alone; nothing is looked up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_TAKEN: Final = (
 )
 _DOUBTFUL = re.compile("@|goo|1drv|icloud|github|dropbox")
 _TAKEN = re.compile(r"png|jpe?g", re.IGNORECASE)
-# Sites whose addresses, as their share buttons give them, are of a page that shows the picture: host, path.
+# Sites whose share buttons give the address of a page that shows the picture: host, path.
 _PAGES: Final = (
     (r"drive\.google\.com", r"/(file/d/|open)"),
     (r"photos\.google\.com|photos\.app\.goo\.gl|1drv\.ms|(www\.)?icloud\.com", r"/"),
@@ -34,7 +34,7 @@ _PAGES: Final = (
 
 
 def problem(url: str) -> str | None:
-    """Why an http(s) address can't be used, or None; for hosts see :func:`unreachable`."""
+    """Why an http(s) address can't be used; None where it can. Its host is checked by :func:`unreachable`."""
     if _PLAIN.fullmatch(url):
         return None
     try:
@@ -54,7 +54,7 @@ def problem(url: str) -> str | None:
 
 
 def unreachable(url: str) -> str | None:
-    """Why the host of an address without a problem can't be reached by the API, or None."""
+    """Why the API can't reach the host of a valid address; None where it may."""
     plain = _PLAIN.fullmatch(url)
     return _unreachable(plain[1] if plain else urlsplit(url).hostname or "")
 
@@ -71,7 +71,7 @@ def _unreachable(host: str) -> str | None:
 
 
 def warning(url: str) -> str | None:
-    """Why an image's address without a problem may not lead to one that the API takes, or None."""
+    """Why there may be no image for the API at a valid address; None where nothing speaks against it."""
     if url.endswith((".png", ".jpg", ".jpeg")) and not _DOUBTFUL.search(url):
         return None  # nearly all
     start, _, query = url.partition("?")
