@@ -104,6 +104,32 @@ def advance(record: Record, change: Change, at: float) -> dict[str, Any]:
     return columns
 
 
+def intended(record: Record, before: Record | None, at: float) -> Record:
+    """The row of a create that is about to be sent, one attempt later than ``before``, the row of its id so far.
+
+    Raises TransitionError where no create may be sent for it.
+    """
+    if before is not None and State.SUBMITTING not in ALLOWED[before.state]:
+        raise TransitionError(
+            f"{before.external_task_id}: is {before.state}, so no create may be sent for it."
+        )
+    return record._replace(
+        state=State.SUBMITTING,
+        attempt=(before.attempt if before else 0) + 1,
+        created_at=before.created_at if before else record.created_at or at,
+        task_id=None,
+        error_code=None,
+        error_message=None,
+        request_id=None,
+        submitted_at=None,
+        finished_at=None,
+        video_url=None,
+        video_path=None,
+        video_sha256=None,
+        units_charged=None,
+    )
+
+
 def changed_columns(record: Record, change: Change, at: float) -> dict[str, Any]:
     """What :func:`advance` sets, whatever state the row comes from."""
     to, values = change.to, change.values

@@ -23,11 +23,11 @@ from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, path_key, to_record
 from batchgen.ledger.transitions import (
     ADOPTED,
-    ALLOWED,
     MAY_BE_PAID,
     WITHOUT_TASK,
     advance,
     changed_columns,
+    intended,
     masked_change,
     task_seconds,
 )
@@ -226,32 +226,14 @@ class Ledger(Records):
 
     def _begin(self, record: Record, kind: str, detail_json: str | None, at: float) -> Record:
         number, mine, others = self._family(record)
-        if mine is not None and State.SUBMITTING not in ALLOWED[mine.state]:
-            raise TransitionError(
-                f"{mine.external_task_id}: is {mine.state}, so no create may be sent for it."
-            )
+        row = intended(record, mine, at)
         for other in others:
             if other.state in MAY_BE_PAID and other.digest == record.digest:
                 raise TransitionError(
                     f"{record.external_task_id}: {other.external_task_id} of the same job is {other.state}, so no"
                     " create may be sent for it."
                 )
-        row = record._replace(
-            state=State.SUBMITTING,
-            output_path=self._free_path(record),
-            attempt=(mine.attempt if mine else 0) + 1,
-            created_at=mine.created_at if mine else record.created_at or at,
-            task_id=None,
-            error_code=None,
-            error_message=None,
-            request_id=None,
-            submitted_at=None,
-            finished_at=None,
-            video_url=None,
-            video_path=None,
-            video_sha256=None,
-            units_charged=None,
-        )
+        row = row._replace(output_path=self._free_path(record))
         before = mine.state if mine else State.PENDING
         number = self._store(row, kind, number)
         if mine is None:
