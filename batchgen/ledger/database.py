@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: how it is made, opened, migrated and refused. No row is read or written here."""
+"""The ledger's SQLite file: created, opened, migrated, or refused. No row is read or written here."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ CACHE_KIB = 16384
 
 
 def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
-    """Make the ledger at ``path`` where there is none, and keep it from other users. The lock must be held.
+    """Create the ledger at ``path`` where there is none, and make it private. The lock must be held.
 
-    It appears whole or not at all, so an empty file at ``path`` is damage and never a new ledger.
+    It is created under another name and renamed, so an empty file at ``path`` is damage and never a new ledger.
     """
     integrity.check_owner(path, writing=True)
     if not os.path.lexists(path):
@@ -178,7 +178,7 @@ def open_to_write(
 
 
 def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
-    """A reading connection; it works beside a run, without one, and on a medium that can't be written.
+    """A reading connection; it works beside a run, without one, and on a read-only medium.
 
     ``origin`` None takes a ledger of any origin. Raises LedgerOutdated where it has to be migrated first.
     """
@@ -208,9 +208,9 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
 
 
 def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-    """Execute with any text, also such as UTF-8 can't hold (lone surrogates: odd file names, hostile answers).
+    """Execute a statement whose values may have lone surrogates (odd file names, hostile answers), which UTF-8 can't hold.
 
-    That is stored as a BLOB and comes back through :func:`restored` as it was.
+    Such a text is stored as a BLOB, and :func:`restored` turns it back.
     """
     try:
         return connection.execute(sql, values)
@@ -263,7 +263,7 @@ def _no_database(path: str) -> LedgerError:
 
 
 def make_folders(path: str) -> None:
-    """Missing folders, for the user alone."""
+    """Create missing folders, private to the user."""
     if not os.path.isdir(path):
         make_folders(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
@@ -271,7 +271,7 @@ def make_folders(path: str) -> None:
 
 
 def refuse_special(path: str) -> None:
-    """Raise LedgerError where there is no file, or something that isn't one (opening a FIFO would wait forever)."""
+    """Raise LedgerError where there is no regular file: opening a named pipe would wait forever."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -286,7 +286,7 @@ def refuse_special(path: str) -> None:
 
 
 def _refuse_orphan(path: str) -> None:
-    """A WAL without its database holds the last changes: a new database beside it would destroy them."""
+    """Raise LedgerError for a WAL without its database: it has the last changes, and a new database would destroy them."""
     if _size(f"{path}-wal"):
         raise damaged(path, f"it is gone, and {path}-wal beside it has changes that were not in it yet")
 
@@ -307,7 +307,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
-        # A schema of somebody else's calls no function that has effects, and torn pages are found where they are read.
+        # A foreign schema can call no function with side effects, and damaged pages are found when they are read.
         connection.executescript(
             "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
         )
@@ -317,7 +317,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str]) -> int:
-    """The file's version. Raises LedgerError where it isn't a ledger that this program understands."""
+    """The file's version. Raises LedgerError where it isn't a ledger, or one of a newer version."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -354,7 +354,7 @@ def _check_origin(connection: sqlite3.Connection, path: str, origin: str) -> Non
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-    """Bring the file to the last version, all steps or none."""
+    """Migrate the file to the last version in one transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     script = "\n".join(migrations[version:])
     try:

@@ -1,8 +1,8 @@
-"""Many writes, one fsync: operations that wait while a commit runs become durable together in the next.
+"""Group commit: operations that wait while a commit runs are written by the next one, with one fsync for all.
 
 The statements run on the event loop's thread and only COMMIT, which waits for the disk, runs on another. Statements
-take microseconds, but sqlite3 gives the interpreter lock away around each; on a thread of their own they would have
-to win it back from a busy loop every time, which was measured to bring thousands of changes a second down to tens.
+take microseconds, but sqlite3 releases the interpreter lock around each; on a thread of their own they would have
+to get it back from a busy loop every time, which was measured to cut thousands of changes a second to tens.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from batchgen.errors import LedgerError, LedgerLost
 
 T = TypeVar("T")
 
-MAX_BATCH = 256  # operations per commit: what the loop may be kept from its other work, a few milliseconds
+MAX_BATCH = 256  # operations per commit: they keep the event loop busy for a few milliseconds
 
-# An operation's own fault: values that SQLite doesn't take, or its constraints. The disk has nothing to do with it.
+# Errors of an operation itself: values that SQLite doesn't take, or a constraint. The disk is all right.
 _FAULTS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -46,7 +46,7 @@ class _Done(NamedTuple):
 
 
 class GroupCommit:
-    """The one way to write through ``connection``, which nobody else may use meanwhile; it stays the caller's."""
+    """Writes through ``connection``, which nothing else may use meanwhile. Closing the connection is the caller's."""
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
@@ -61,23 +61,23 @@ class GroupCommit:
         self._closed = False
 
     async def write(self, operation: Callable[[], T]) -> T:
-        """Run ``operation`` inside a transaction; returns its result once that is on disk.
+        """Run ``operation`` inside a transaction and return its result once that is on disk.
 
-        It is a function of the database alone and raises LedgerError before it writes anything: it may be run
-        again after a rollback. Cancelling the caller neither loses nor undoes the write.
-        Raises LedgerLost where the disk failed, now or before.
+        ``operation`` depends on the database alone, and raises LedgerError before it writes anything: it may be run
+        again after a rollback. Cancelling the caller neither loses nor undoes the write. Raises LedgerLost where the disk
+        failed, now or before.
         """
         loop = asyncio.get_running_loop()
         if self._closed:
             raise LedgerError(f"the ledger {self._path} is closed.")
         if self._loop is not loop:
-            self.drain()  # what another loop, now ended, has left
+            self.drain()  # the writes that wait from another loop, which has ended
             self._loop = loop
         waiting = _Waiting(operation, loop.create_future())
         self._queue.append(waiting)
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._start)  # what else this turn of the loop writes comes along
+            loop.call_soon(self._start)  # other writes of this turn of the loop join the batch
         return await waiting.future  # type: ignore[no-any-return]
 
     def drain(self) -> None:
@@ -91,7 +91,7 @@ class GroupCommit:
         self._scheduled = False
 
     def close(self) -> None:
-        """Drain, then refuse. The connection is still open."""
+        """Write everything that waits; later writes are refused. The connection stays open."""
         self.drain()
         self._closed = True
         self._thread.shutdown()
@@ -133,7 +133,7 @@ class GroupCommit:
                 return self._run(batch)
         except (sqlite3.Error, OSError) as error:
             self._lose(error)
-        except BaseException as error:  # a mistake in an operation: it is shown, and nobody waits forever
+        except BaseException as error:  # a bug in an operation: raise it, and let no caller wait forever
             self._lose(error)
             self._refuse([*batch, *self._queue])
             self._queue.clear()
@@ -146,7 +146,7 @@ class GroupCommit:
             _resolve(_Done(waiting.future, None, LedgerLost(self._lost)))
 
     def _run(self, batch: list[_Waiting]) -> list[_Done]:
-        """Run all operations; one that fails by its own fault leaves no trace and stops no other."""
+        """Run all operations; one that fails by itself writes nothing and stops no other."""
         failed: dict[int, LedgerError] = {}
         while True:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -170,7 +170,7 @@ class GroupCommit:
             self._connection.execute("ROLLBACK")
 
     def _finish(self) -> None:
-        """Tell everybody how the commit under way has ended; waits for it."""
+        """Wait for the commit under way and give its callers their results."""
         if self._committing is None:
             return
         (done, commit), self._committing = self._committing, None
@@ -182,7 +182,7 @@ class GroupCommit:
             _resolve(one)
 
     def _lose(self, error: BaseException) -> None:
-        """Nothing can be written from here on; the first reason stays."""
+        """Record that nothing can be written from here on; rolls back an open transaction."""
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -1,6 +1,6 @@
-"""Whether a ledger's file is what this program made: whose it is, what its schema has, what its cells hold.
+"""Checks that a ledger's file is one that batchgen made: its owner, its schema, the types of its cells.
 
-Whoever can write into the folder can put a file there. It is looked at before anything in it is believed.
+Whoever can write into the folder can put another file there, so it is checked before anything in it is believed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from batchgen.errors import LedgerError
 from batchgen.escapes import excerpt
 from batchgen.models import State
 
-# How the paths of a row end: a clip may lie under another name, but none is written under one that isn't a clip's.
+# How the paths in a row's columns must end. A clip may have been renamed by a person, so video_path may have any name.
 _PATHS = {"output_path": ".mp4", "video_path": "", "output_dir": ""}
-MAX_NUMBER = 1e15  # of a number that isn't whole: seconds and dollars are far below
+MAX_NUMBER = 1e15  # for floats: seconds and dollars are far below
 log = logging.getLogger("batchgen")
 
 
 def check_owner(path: str, *, writing: bool) -> None:
-    """Refuse to write into another user's ledger, or beside another user's WAL, whose changes SQLite would take over.
+    """Raise LedgerError for writing to another user's ledger, or beside another user's WAL, which SQLite would apply.
 
-    Reading one is only warned of. What root owns is as good as one's own: root needs no ledger to do harm.
+    For reading, only warn. Files of root are trusted: root needs no ledger to do harm.
     """
     for file in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
         try:
@@ -47,7 +47,7 @@ def check_owner(path: str, *, writing: bool) -> None:
 
 
 def check_link(path: str) -> None:
-    """Refuse to write where another user's link leads: to a new ledger, which knows of nothing that is paid."""
+    """Raise LedgerError where ``path`` is another user's link: it may lead to a new ledger, without what is paid."""
     try:
         link = os.lstat(path)
     except OSError:
@@ -60,7 +60,7 @@ def check_link(path: str) -> None:
 
 
 def warn_if_folder_is_open(path: str) -> None:
-    """Warn where every user may put another file in the ledger's place."""
+    """Warn where every user of the machine may replace the ledger by another file."""
     folder = os.path.dirname(path)
     try:
         mode = os.stat(folder).st_mode
@@ -75,10 +75,10 @@ def warn_if_folder_is_open(path: str) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, path: str, scripts: Sequence[str]) -> None:
-    """Refuse a file that isn't built as ``scripts`` build it: a view of a table's name, a trigger of somebody else.
+    """Raise LedgerError where the schema lacks what ``scripts`` create, or has a foreign view or trigger.
 
-    Tables and indexes that somebody added are left alone; nothing here reads them. Names, kinds and columns are
-    compared, not words: SQLite's versions spell the same change in different ways.
+    Foreign tables and indexes are allowed; nothing here reads them. Names, kinds and columns are compared, not SQL text:
+    SQLite's versions write the same change in different ways.
     """
     ours, found = _built(tuple(scripts)), _parts(connection)
     foreign = {part for part in found - ours if part[0] in ("view", "trigger")}
@@ -93,7 +93,7 @@ def check_schema(connection: sqlite3.Connection, path: str, scripts: Sequence[st
 
 
 def _parts(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    """Kind and name of everything in a schema, with the columns of tables; what has no pages of its own is no table."""
+    """Kind and name of everything in a schema, with the columns of tables. Tables without pages (virtual ones) are left out."""
     parts: set[tuple[str, ...]] = set()
     for kind, name, root in connection.execute("SELECT type, name, rootpage FROM sqlite_schema"):
         if kind != "table":
@@ -115,7 +115,7 @@ def _built(scripts: tuple[str, ...]) -> set[tuple[str, ...]]:
 
 
 class CellTypes:
-    """The types that the cells of a query's rows have. Rows are alike, so each kind of row is looked at once."""
+    """Checks the types of the cells in a query's rows. Each combination of types is checked once and remembered."""
 
     def __init__(self, values: type, names: Sequence[str]) -> None:
         """``values`` is the class whose fields ``names`` are."""
@@ -129,7 +129,7 @@ class CellTypes:
         self._good: set[tuple[type, ...]] = set()
 
     def check(self, row: Sequence[Any]) -> None:
-        """Raises LedgerError, also for a clip's path that this program never makes."""
+        """Raise LedgerError for a cell of a wrong type, a number out of range, or a path that batchgen never writes."""
         shape = tuple(map(type, row))
         if shape not in self._good:
             for name, kind, allowed in zip(self._names, shape, self._allowed, strict=True):
@@ -148,12 +148,12 @@ class CellTypes:
 
 
 def _stored(kind: object) -> type:
-    """How the file has a value of this type, or of a Literal's."""
+    """The type that the file stores a value of this type, or a member of a Literal, as."""
     return (str if kind is State else kind) if isinstance(kind, type) else type(kind)
 
 
 def wrong_cell(name: str, row: object, why: str) -> LedgerError:
-    """``row`` is the first cell of the row: the name of what it is about."""
+    """The error for a cell that can't be right. ``row`` is the row's first cell, which names it."""
     return LedgerError(
         f"the ledger is damaged: {name} of {excerpt(str(row))} {why}. Keep the file; `batchgen recover` rebuilds it into"
         " another (--ledger) from what the API knows."

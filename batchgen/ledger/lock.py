@@ -22,8 +22,8 @@ POLL_SECONDS = 0.1
 class Lock:
     """An exclusive ``flock`` on ``path``, held until :meth:`release` or the end of the process, however it ends.
 
-    The file's content only tells people who holds it; the kernel decides. It is never removed: whoever
-    removed it could take away the file that another process has just locked.
+    The kernel decides who has it; the file's content only says so to people. The file is never removed: another process
+    may have just locked it.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -39,7 +39,10 @@ class Lock:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Lock:
-        """Take the lock, waiting up to ``wait`` seconds for it. Raises LedgerBusy that names the holder."""
+        """Take the lock, waiting up to ``wait`` seconds for it.
+
+        Raises LedgerBusy, which names the holder, and LedgerError where the file can't be opened or locked.
+        """
         give_up = time.monotonic() + wait
         while (descriptor := _try(path)) is None:
             left = give_up - time.monotonic()
@@ -56,7 +59,7 @@ class Lock:
         }
         with contextlib.suppress(
             OSError
-        ):  # a full disk can't tell people who we are; the lock holds all the same
+        ):  # on a full disk nothing is written, and the lock holds all the same
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
         return cls(path, descriptor)
@@ -68,7 +71,7 @@ class Lock:
 
 
 def _try(path: str) -> int | None:
-    """The descriptor of the locked file, or None where somebody else has it."""
+    """The descriptor of the locked file; None where another process has the lock."""
     while True:
         try:
             descriptor = os.open(

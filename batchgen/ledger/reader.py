@@ -37,20 +37,20 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
-# Rows of the jobs, or with the ids, in a JSON array.
+# Rows whose external_task_id or base_id is in a JSON array.
 _NAMED = (
     "(external_task_id IN (SELECT value FROM json_each(?1))"
     " OR (base_id IN (SELECT value FROM json_each(?1)) AND external_task_id <> base_id))"
 )
-# When a row came into its state: what changes no state, such as another try of a download, isn't that.
+# When a row came into its state. Events that change no state, such as another try of a download, don't count.
 _SINCE = "(SELECT at FROM events WHERE task = {0}.id AND from_state IS NOT to_state ORDER BY id DESC LIMIT 1)"
 _LAST_STEP = _SINCE.replace("SELECT at", "SELECT id")
-# What never was paid, or failed, is somebody's business only while no other row of its job went on after it.
+# A row that was never paid, or failed, is reported only while no other row of its job has changed after it.
 _LAST_WORD = f"""NOT EXISTS (
     SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest AND other.job_id = tasks.job_id
     AND other.take = tasks.take AND other.id <> tasks.id
     AND {_LAST_STEP.format("other")} > {_LAST_STEP.format("tasks")})"""
-# Whether a row's clip is its job's now: the newest that may be paid, and that no other took the place of.
+# Whether a row has its job's current clip: the newest row that may be paid, and isn't superseded.
 _CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND id = (
     SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
     AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
@@ -59,7 +59,7 @@ _CHUNK = 500  # rows or values at a time; no read stays open between chunks, so 
 
 
 class Records:
-    """Reads of a ledger. Synchronous and, but for whole-ledger ones, quick; all see what was committed last."""
+    """Reads of a ledger. They are synchronous, see what was committed last, and are quick unless they read every row."""
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -146,7 +146,7 @@ class Records:
         return found
 
     def holders(self, paths: Iterable[str]) -> dict[str, Twin]:
-        """The rows whose clips belong at these paths, by path; paths that nobody holds are left out."""
+        """The rows whose clips belong at these paths, by path; paths without a row are left out."""
         found: dict[str, Twin] = {}
         for some in _chunks(paths):
             wanted = {path_key(path): path for path in some}
@@ -156,12 +156,12 @@ class Records:
                 (json.dumps([*wanted]),),
             )
             for key, *row in rows:
-                if key in wanted:  # half of a surrogate pair may come back as something else
+                if key in wanted:  # a lone surrogate may come back as something else
                     found[wanted[key]] = Twin(to_key(row[:3], compose=True), to_brief(*row[3:]))
         return found
 
     def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
-        """The rows of whatever job that may have a clip of these digests, by digest, in the order they were made."""
+        """The rows of all jobs that may have a clip with one of these digests, by digest, in the order they were made."""
         found: dict[str, list[Twin]] = {}
         states = ", ".join(f"'{state}'" for state in MAY_BE_PAID)
         for some in _chunks(dict.fromkeys(digests)):
@@ -176,23 +176,23 @@ class Records:
         return found
 
     def knows(self, manifest: str) -> bool:
-        """Whether any job of a manifest of this name is here."""
+        """Whether the ledger has any job of a manifest of this name."""
         sql = "SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1"
         return any(self._rows(sql, (name,)) for name in spellings(manifest))
 
     def with_task(self, task_id: str) -> list[Record]:
-        """The rows that hold this task; more than one is somebody's mistake."""
+        """The rows with this task id; more than one only where a person made a mistake."""
         return [to_record(row) for row in self._rows(f"{_SELECT} WHERE task_id = ?", (task_id,))]
 
     def open_records(self) -> Iterator[Record]:
-        """The rows that a run has something left to do about, each once, as they are when they come."""
+        """The rows that a run has something left to do about, each once, in the state that it has when it is read."""
         return self.records(states=OPEN)
 
     def waiting(self) -> Iterator[tuple[Record, float]]:
-        """The rows that a run or a person has something left to do about, and when each came into its state.
+        """The rows that a run or a person has something left to do about, and when each came into its state (Unix seconds).
 
-        Those are what is open; and what failed, was refused or was never sent, as the last word about its job, unless
-        a person gave it up.
+        These are the open rows; and those that failed, were refused or never sent and are their job's last row, unless a
+        person gave them up.
         """
         ended = "state IN ('pending', 'failed', 'rejected') AND error_code IS NOT ?"
         conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {_LAST_WORD}))"]
@@ -200,7 +200,7 @@ class Records:
             sql = f"SELECT {_SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
             for since, *row in self._rows(f"{sql} ORDER BY id", batch):
                 record = to_record(row)
-                if record.state is not State.DOWNLOADED:  # it may have gone on meanwhile
+                if record.state is not State.DOWNLOADED:  # it may have changed meanwhile
                     yield record, to_number(since, "events.at", record.external_task_id) or record.created_at
 
     def unusable(self) -> list[Unusable]:
@@ -211,16 +211,16 @@ class Records:
         return [to_unusable(row) for row in rows]
 
     def is_current(self, external_task_id: str) -> bool:
-        """Whether a row's clip is its job's now."""
+        """Whether a row has its job's current clip."""
         sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_CURRENT}"
         return bool(self._rows(sql, (external_task_id,)))
 
     def current(self) -> set[str]:
-        """The ids of the rows whose clips are their jobs' now."""
+        """The ids of the rows that have their jobs' current clips."""
         return {name for (name,) in self._each(f"SELECT external_task_id FROM tasks WHERE {_CURRENT}")}
 
     def is_last_word(self, external_task_id: str) -> bool:
-        """Whether no other row of the same take went on after this one."""
+        """Whether no other row of the same take has changed after this one."""
         return bool(
             self._rows(
                 f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_LAST_WORD}", (external_task_id,)
@@ -228,7 +228,7 @@ class Records:
         )
 
     def names(self) -> Iterator[tuple[str, str, int]]:
-        """Every take that has a row or a refused image: manifest name, job id, take. To be used up at once."""
+        """Every take that has a row or a refused image: manifest name, job id, take. Consume it at once, as a read is open."""
         rows = self._each(
             "SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job"
             " UNION SELECT manifest, job_id, take FROM unusable"
@@ -236,7 +236,7 @@ class Records:
         return map(to_key, rows)
 
     def rows_of(self, manifest: str, job_id: str, take: int) -> list[Record]:
-        """The rows of one take, also of what it was before it changed, in the order they were made."""
+        """The rows of one take, those from before its content changed included, in the order they were made."""
         rows = self._rows(
             f"{_SELECT} WHERE manifest = ? AND job_id = ? AND take = ? ORDER BY id", (manifest, job_id, take)
         )
@@ -251,7 +251,7 @@ class Records:
     ) -> Iterator[Record]:
         """Rows in the order they were made, never all in memory.
 
-        ``ids`` are external_task_ids or jobs' own ids; None takes all. No states, or no manifests, take all of them.
+        ``ids`` are external_task_ids or jobs' own ids; None means all. Empty ``states`` or ``manifests`` mean all.
         """
         conditions, values = [], list[str]()
         for column, wanted in (("state", states), ("manifest", manifests)):
@@ -268,7 +268,7 @@ class Records:
         for batch in _chunks(sorted(numbers)):
             for row in self._rows(f"{_SELECT} WHERE id IN ({_marks(batch)}) ORDER BY id", batch):
                 record = to_record(row)
-                if not states or record.state in states:  # it may have gone on meanwhile
+                if not states or record.state in states:  # it may have changed meanwhile
                     yield record
 
     def manifests(self) -> list[str]:
@@ -276,7 +276,7 @@ class Records:
         return [str(name) for (name,) in self._rows("SELECT DISTINCT manifest FROM tasks ORDER BY manifest")]
 
     def shelved(self, manifest: str) -> Iterator[Shelved]:
-        """Where the clips of a manifest's downloaded rows should be; to be used up at once."""
+        """Where the clips of a manifest's downloaded rows should be. Consume it at once, as a read is open."""
         for row in self._each(
             f"SELECT {', '.join(Shelved._fields)} FROM tasks INDEXED BY tasks_job"
             " WHERE manifest = ? AND state = 'downloaded'",
@@ -285,7 +285,7 @@ class Records:
             yield to_shelved(row)
 
     def moves(self) -> list[tuple[Record, str]]:
-        """The clips that are about to be moved from their ``video_path``, each with where to."""
+        """The recorded moves that aren't done yet: rows whose clip is to be moved from ``video_path``, with the target."""
         found = self._rows("SELECT external_task_id, target FROM moves JOIN tasks ON id = task ORDER BY id")
         rows = [(self.record(str(name)), target) for name, target in found]
         return [(row, to_target(target, row)) for row, target in rows if row is not None]
@@ -301,7 +301,7 @@ class Records:
         return [to_record(row) for row in rows]
 
     def known_beside(self, external_task_id: str, limit: int) -> list[Record]:
-        """The rows with a task that were made last before this one; where there are none, those that came next."""
+        """The last rows with a task that were made before this one; where there are none, the next ones after it."""
         where = f"{_SELECT} WHERE task_id IS NOT NULL AND id"
         own = "(SELECT id FROM tasks WHERE external_task_id = ?)"
         for order in (f"< {own} ORDER BY id DESC", f"> {own} ORDER BY id"):
@@ -310,7 +310,7 @@ class Records:
         return []
 
     def was_uncertain(self, external_task_id: str) -> Record | None:
-        """The row, if it has no task and a create of it once had an unknown outcome: ask again before the next."""
+        """The row, where it has no task and an earlier create had an unknown outcome (ask before the next); else None."""
         record = self.record(external_task_id)
         if record is None or record.task_id is not None:
             return None
@@ -340,7 +340,7 @@ class Records:
         return list(filter(None, (to_number(seconds, "length", kind) for (seconds,) in rows)))
 
     def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
-        """What is remembered of image files, by path; of all where ``paths`` is None."""
+        """The inspected image files that are recorded, by path; all of them where ``paths`` is None."""
         sql = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images"
         if paths is None:
             return dict(map(to_image, self._each(sql)))
@@ -361,7 +361,7 @@ class Records:
         return list(self._each(sql, values))
 
     def _each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
-        """Rows one by one; to be used up at once, since the read lasts until then."""
+        """Rows one by one. Consume them at once: until then a read is open, which keeps the WAL from being reset."""
         with database.translated(self.path):
             yield from map(database.restored, database.execute(self._reader, sql, values))
 

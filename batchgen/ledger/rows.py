@@ -1,4 +1,4 @@
-"""From the cells of the ledger's file to values; a cell that this program never writes is one clear LedgerError."""
+"""Makes values from the rows of the ledger's file. A cell that batchgen never writes is a LedgerError."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def to_shelved(row: Sequence[Any]) -> Shelved:
 
 
 def _check_ids(name: str, base: str) -> None:
-    """A row's id is its job's own, or that with the number of a try behind it."""
+    """Raise LedgerError where a row's id is neither its job's own nor one with a retry's number (``ID~2``)."""
     if not is_try_of(name, base):
         raise wrong_cell("base_id", name, "is no id that it is a try of")
 
@@ -85,14 +85,14 @@ def _check_parts(text: str, name: object) -> None:
 
 
 def to_key(row: Sequence[Any], *, compose: bool = False) -> tuple[str, str, int]:
-    """Manifest name, job id and take from their cells; the names composed, or as their row spells them."""
+    """Manifest name, job id and take from their cells; with ``compose`` the names in NFC, else as they are stored."""
     _KEY.check(row)
     manifest, job_id, take = row
     return (composed(manifest), composed(job_id), take) if compose else (manifest, job_id, take)
 
 
 def to_target(target: Any, record: Record) -> str:
-    """Where a clip is about to be moved: to a clip's name below its output folder."""
+    """The target of a move, which must be a clip's path below the row's output folder."""
     inside = isinstance(target, str) and target.startswith(f"{record.root.rstrip('/')}/")
     if not (inside and target.endswith(".mp4") and "/../" not in target):
         raise wrong_cell("moves.target", record.external_task_id, "is no clip's path")
@@ -100,7 +100,7 @@ def to_target(target: Any, record: Record) -> str:
 
 
 def to_number(value: Any, name: str, row: object) -> float | None:
-    """A moment or a duration, in seconds."""
+    """A time or a duration in seconds; ``name`` and ``row`` say in an error where it stands."""
     if value is not None and (type(value) is not float or not abs(value) < MAX_NUMBER):
         raise wrong_cell(name, row, "is no time")
     return value
@@ -143,6 +143,12 @@ def to_image(row: Sequence[Any]) -> tuple[str, ImageFile]:
     return path, image
 
 
+def image_cells(image: ImageFile) -> tuple[object, ...]:
+    """The values of IMAGE_COLUMNS after the path. Times and inodes are text: they may exceed 64 bits with a sign."""
+    times = str(image.mtime_ns), str(image.inode)
+    return image.size, *times, image.sha256, image.format, image.width, image.height, image.orientation
+
+
 def to_unusable(row: Sequence[Any]) -> Unusable:
     _UNUSABLE.check(row)
     return Unusable(*row)
@@ -166,7 +172,7 @@ def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
 
 
 def path_key(path: str) -> str:
-    """The same for all paths that some file system takes for one."""
+    """A key that is equal for paths that some file system takes for the same: case and accents' spelling don't count."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

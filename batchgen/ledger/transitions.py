@@ -1,4 +1,4 @@
-"""Which changes of a row the ledger allows, and what a change does to its columns. Pure."""
+"""The changes of a row's state that are allowed, and the columns that each of them sets. Pure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from batchgen.errors import TransitionError
 from batchgen.escapes import excerpt
 from batchgen.models import Change, Record, State
 
-ABANDONED = "abandoned"  # the error code of a row that a person gave up
+ABANDONED = "abandoned"  # the error code of a row that a person has given up
 
 _S = State
 
 ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
     {
-        # The intent is taken; given up; or a create that was believed not to exist is found after all.
+        # An intent; given up; or a create that was believed not to exist is found after all.
         _S.PENDING: frozenset({_S.SUBMITTING, _S.REJECTED, _S.SUBMITTED}),
-        # Accepted; refused; nobody knows (also: found so after a crash); or certainly not sent (DNS, 1302, 1303).
+        # Accepted; refused; outcome unknown (also after a crash); or certainly not sent (DNS, 1302, 1303).
         _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.REJECTED, _S.UNKNOWN, _S.PENDING}),
         # Found at the API and adopted; proven not created; or abandoned by a person.
         _S.UNKNOWN: frozenset({_S.SUBMITTED, _S.PENDING, _S.REJECTED}),
         # Progress; the task ended; or its clip was found on disk. Never back: it is paid for and its slot is known.
         _S.SUBMITTED: frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED}),
-        # The clip is home; its URL was asked for again; or a person gave up a clip that is gone.
+        # The clip is on disk; its URL was asked for again; or a person gave up a clip that is gone.
         _S.SUCCEEDED: frozenset({_S.SUCCEEDED, _S.DOWNLOADED, _S.FAILED}),
-        # Nothing was made, so the id is free: content or person changed, and it is tried again; found after all; or
-        # given up, so that nobody is told of it any more.
+        # Nothing was made, so the id is free: it is tried again, since its content changed or a person says so; found
+        # after all; or given up, so that it is reported no more.
         _S.REJECTED: frozenset({_S.SUBMITTING, _S.PENDING, _S.SUBMITTED, _S.REJECTED}),
         # Final, but may be given up. A retry of a failed task is another row, ID~2.
         _S.FAILED: frozenset({_S.FAILED}),
@@ -40,13 +40,14 @@ ALLOWED: Mapping[State, frozenset[State]] = MappingProxyType(
 # No create is sent for a job in one of these: it may have been paid for, and its clip may exist.
 MAY_BE_PAID = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.SUCCEEDED, _S.DOWNLOADED})
 
-# What may be found, at the API or beside a clip on disk, about a row that the ledger doesn't have, or has without a task.
+# States in which a task may be found, at the API or beside a clip on disk, that the ledger doesn't have; and the states
+# of rows without a task, which it may be recorded in.
 ADOPTED = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED})
 WITHOUT_TASK = frozenset({_S.PENDING, _S.REJECTED, _S.SUBMITTING, _S.UNKNOWN})
 
 CLIP_GONE = "clip_gone"  # the error code of a downloaded row whose clip is neither on disk nor at the API
 
-# Columns that a Change may set, with their types; None is always taken.
+# Columns that a Change may set, with their types; None is always allowed.
 _TEXT, _NUMBER = (str,), (int, float)
 SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
@@ -68,7 +69,7 @@ SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
     }
 )
 
-# What a row in a state must have: the state promises it to whoever reads it after a crash.
+# Columns that a row in a state must have, so that a run after a crash can rely on them.
 REQUIRED: Mapping[State, tuple[str, ...]] = MappingProxyType(
     {
         _S.SUBMITTED: ("task_id",),
@@ -89,9 +90,9 @@ def advance(record: Record, change: Change, at: float) -> dict[str, Any]:
 
     Besides the state and ``change.values``:
 
-    - ``error_code`` and ``error_message`` follow ``change.code`` and ``change.message``: none empties them;
-    - ``request_id`` follows the change's, where it has one;
-    - ``submitted_at`` and ``finished_at`` are ``at``, where the task begins or ends and nobody said better;
+    - ``error_code`` and ``error_message`` become ``change.code`` and ``change.message``, None included;
+    - ``request_id`` becomes the change's, where it has one;
+    - ``submitted_at`` and ``finished_at`` become ``at`` where the task begins or ends and ``values`` don't set them;
     - a create that was certainly not accepted (submitting -> pending) doesn't count as an attempt.
     """
     if change.to not in ALLOWED[record.state]:
@@ -131,7 +132,7 @@ def intended(record: Record, before: Record | None, at: float) -> Record:
 
 
 def changed_columns(record: Record, change: Change, at: float) -> dict[str, Any]:
-    """What :func:`advance` sets, whatever state the row comes from."""
+    """The columns that :func:`advance` sets, without its check of the state before. Raises TransitionError."""
     to, values = change.to, change.values
     code = None if change.code is None else str(change.code)
     columns: dict[str, Any] = {"state": to, "error_code": code, "error_message": change.message}
@@ -159,14 +160,14 @@ def changed_columns(record: Record, change: Change, at: float) -> dict[str, Any]
 
 
 def task_seconds(row: Record) -> float | None:
-    """Seconds that the task took; None where the clocks disagree."""
+    """Seconds from the task's acceptance to its end; None where one is unknown, or the clocks disagree."""
     if row.submitted_at is None or row.finished_at is None or row.finished_at < row.submitted_at:
         return None
     return row.finished_at - row.submitted_at
 
 
 def masked_change(change: Change, masked: Callable[[str], str]) -> Change:
-    """The change with what others said in it as ``masked`` makes it; ids and paths are ours, and stay."""
+    """The change with its foreign texts masked by ``masked``; ids and paths stay as they are."""
     values = {
         name: masked(value) if name in _FOREIGN_TEXT and isinstance(value, str) else value
         for name, value in change.values.items()

@@ -1,7 +1,7 @@
-"""The durable record of every job: one SQLite file, one writer.
+"""The ledger as its one writer sees it: every change of a row, with its line of history.
 
-:mod:`batchgen.ledger.transitions` says which changes a row may go through. A write returns once it is on disk, together with
-all others that waited for the same fsync (:mod:`batchgen.ledger.group_commit`). Reads are in :mod:`batchgen.ledger.reader`.
+:mod:`batchgen.ledger.transitions` says which changes are allowed. A write returns once it is on disk; writes that wait at
+the same time share one fsync (:mod:`batchgen.ledger.group_commit`). Reads are in :mod:`batchgen.ledger.reader`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from batchgen.ledger import database, integrity
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
-from batchgen.ledger.rows import COLUMNS, path_key, to_record
+from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
 from batchgen.ledger.transitions import (
     ADOPTED,
     MAY_BE_PAID,
@@ -79,13 +79,13 @@ class Ledger(Records):
         migrations: Sequence[str] = database.MIGRATIONS,
         masked: Callable[[str], str] = str,
     ) -> Ledger:
-        """Open for writing, and make it where there is none. ``origin`` is the API that its task ids belong to.
+        """Open a ledger for writing, or create it. ``origin`` is the API that its task ids belong to.
 
-        What others said is stored as ``masked`` makes it: without the key. Ids, paths and requests stay as they are, or
-        work would be lost; a job or an answer with the key in them is refused before.
+        Texts from outside are stored through ``masked``, which masks the key. Ids, paths and requests are stored as they
+        are, or work would be lost; a job or an answer with the key in them is refused before that.
 
         Raises LedgerBusy if another run still holds it after ``lock_wait`` seconds, and LedgerError where it can't
-        be used: damaged, of another origin, of a newer version, no ledger at all.
+        be used: damaged, of another origin, of a newer version, or no ledger.
         """
         integrity.check_link(path)
         path = os.path.realpath(path)  # two names of one ledger are one lock
@@ -116,7 +116,7 @@ class Ledger(Records):
             raise
 
     def close(self) -> None:
-        """Write what waits, bring the WAL home and let the next run in."""
+        """Write what waits, checkpoint the WAL, and release the lock."""
         try:
             self._commits.close()
         finally:
@@ -125,24 +125,24 @@ class Ledger(Records):
             self._lock.release()
 
     def holder(self, path: str) -> Record | None:
-        """The row whose clip belongs at ``path``, or at one that some file system takes for the same."""
+        """The row whose clip belongs at ``path``, or at a path that some file system takes for the same."""
         rows = self._rows(f"{_FIND_BY} output_key = ?", (path_key(path),))
         return to_record(rows[0]) if rows else None
 
     # -- writes: each returns once it is on disk; cancelling the caller doesn't undo it ---------------
 
     async def begin(self, record: Record, *, detail: Mapping[str, Any] | None = None) -> Record:
-        """Put the intent to create on disk: the row is made or refreshed, goes to submitting, and has one attempt more.
+        """Record the intent to send a create: the row is inserted or updated, becomes submitting, and counts one more attempt.
 
-        Returns it as stored. Its ``output_path`` may differ from the proposed one: see :func:`_free_path`.
-        Raises TransitionError where a create must not be sent: for this id, or for this job under another id.
+        Returns the row as stored. Its ``output_path`` may differ from the proposed one: see :meth:`_free_path`. Raises
+        TransitionError where no create may be sent for this id, or for this job under another id.
         """
         kind, detail_json, at = record.kind, self._json(detail), self._clock()
         row = record._replace(image=self._masked(record.image)) if record.image else record
         return await self._commits.write(lambda: self._begin(row, kind, detail_json, at))
 
     async def apply(self, change: Change) -> Record:
-        """Take a row one step on; :func:`batchgen.ledger.transitions.advance` says which are allowed. Raises TransitionError."""
+        """Change a row's state, as :func:`batchgen.ledger.transitions.advance` allows. Returns the row. Raises TransitionError."""
         detail_json, at = self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._apply(change, detail_json, at))
 
@@ -155,16 +155,16 @@ class Ledger(Records):
         return await self._commits.write(lambda: self._adopt(record, kind, change, detail_json, at))
 
     async def rename(self, changes: Sequence[Change]) -> list[Record]:
-        """Change where the clips of these rows belong, all at once, so that they may swap their names.
+        """Change the ``output_path`` of these rows, all at once, so that they may swap their paths.
 
-        ``output_path`` is among each change's values. Where a clip lies at the path that its row had, the move to the
-        new one is written down with it (:meth:`Records.moves`); else it stays where it is.
+        ``output_path`` is among each change's values. Where a clip lies at the path that its row had, its move to the
+        new path is recorded with the change (:meth:`Records.moves`); any other clip stays where it is.
         """
         at = self._clock()
         return await self._commits.write(lambda: self._rename(changes, at))
 
     async def moved(self, change: Change) -> Record:
-        """Record that a clip has been moved, or that it isn't moved any more."""
+        """Record that a clip has been moved, or that its move was dropped."""
         detail_json, at = self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._moved(change, detail_json, at))
 
@@ -173,9 +173,9 @@ class Ledger(Records):
         await self._commits.write(lambda: self._write_all(sql, [(key, self._masked(value))]))
 
     async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
-        """Keep which jobs of these manifests have images that fail their checks, and no others of them.
+        """Record which jobs of these manifests have images that failed their checks, and forget earlier ones of them.
 
-        One that was given up stays so until its evidence changes.
+        A job that was given up stays so until its evidence changes.
         """
         before, at = {one.key: one for one in self.unusable()}, self._clock()
         names = {one.name for one in manifests}
@@ -200,25 +200,12 @@ class Ledger(Records):
             await self._commits.write(write)
 
     async def give_up(self, unusable: Unusable, by: str) -> None:
-        """Say no more of a job whose image failed its checks, until a file of it is replaced."""
+        """Stop reporting a job whose image failed its checks, until one of its files is replaced. ``by`` is the person."""
         sql = "UPDATE unusable SET given_up = ? WHERE manifest = ? AND job_id = ? AND take = ?"
         await self._commits.write(lambda: self._write_all(sql, [(by, *unusable.key)]))
 
     async def remember_images(self, images: Iterable[ImageFile]) -> None:
-        rows = [
-            (
-                self._masked(one.path),
-                one.size,
-                str(one.mtime_ns),
-                str(one.inode),
-                one.sha256,
-                one.format,
-                one.width,
-                one.height,
-                one.orientation,
-            )
-            for one in images
-        ]
+        rows = [(self._masked(one.path), *image_cells(one)) for one in images]
         sql = "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         await self._commits.write(lambda: self._write_all(sql, rows))
 
@@ -266,7 +253,7 @@ class Ledger(Records):
         rows = [(change, to_record(database.restored(row[1:])), row[0]) for change, row in found]
         for change, before, _ in rows:
             advance(before, change, at)
-        for _, _, number in rows:  # their paths are free for each other
+        for _, _, number in rows:  # so that each may take another's path
             self._execute("UPDATE tasks SET output_key = NULL WHERE id = ?", (number,))
         after = []
         for change, before, number in rows:
@@ -316,7 +303,7 @@ class Ledger(Records):
             self._execute(sql, row)
 
     def _family(self, record: Record) -> tuple[int | None, Record | None, list[Record]]:
-        """The row of this id with its number, and the others of its job."""
+        """The row of this id, with its number, and the other rows of its job. Raises TransitionError."""
         number, mine, others = None, None, []
         for found in self._execute(_SERIES, (record.external_task_id, record.base_id)):
             its, *row = database.restored(found)
@@ -332,11 +319,11 @@ class Ledger(Records):
         return number, mine, others
 
     def _free_path(self, record: Record) -> str:
-        """The proposed path, or the same with a hash of the job's id where another row may have its clip there.
+        """The proposed path; with a hash of the job's id in its name where another row may have its clip there.
 
-        Paths that differ only in case or composition are one: some file systems take them so. A row lets go of its
-        path when it can have no clip (rejected, failed, never sent), so a job that was refused and then corrected
-        gets the plain name.
+        Paths that differ only in case or Unicode composition count as one, as on some file systems. A row gives its path
+        up when it can have no clip (rejected, failed, never sent), so a job that was refused and then corrected gets the
+        plain name.
         """
         stem, suffix = os.path.splitext(record.output_path)
         name = ""
@@ -352,7 +339,7 @@ class Ledger(Records):
         raise LedgerError(f"{record.external_task_id}: no name near {record.output_path} is free.")
 
     def _store(self, row: Record, kind: str, number: int | None) -> int:
-        """Insert a row, or put it in the place of the one with this number."""
+        """Insert a row, or overwrite the one with this ``number``. Returns its number."""
         values = (
             *row,
             kind,
