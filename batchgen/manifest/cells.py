@@ -1,7 +1,7 @@
-"""What stands in the cells of tables, as spreadsheets, pandas and databases write it.
+"""Reads the cells of tables, as spreadsheets, pandas and databases write them.
 
-What can mean only one thing is taken. What stands for a value that is missing or was lost is refused in words: sent
-as a prompt, it would be paid for.
+A cell that can mean only one thing is read as that. One that stands for a missing or lost value (``NaN``, ``#REF!``) is
+refused: sent as a prompt, it would be paid for.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from batchgen.escapes import excerpt
 
 ABSENT: Final = frozenset({"", "\\N"})  # databases write \N for a value that isn't there
 
-#: What programs write where there is no value; a person would leave the cell empty.
+#: What programs write where there is no value. A person leaves the cell empty.
 _NOTHING: Final = frozenset(
     {"nan", "-nan", "nat", "null", "none", "<na>", "na", "n/a", "nil", "undefined", "(null)", "[null]"}
 )
 _LONGEST_NOTHING: Final = 9
-#: Those of them that are nobody's name: a row may well be called NA.
+#: Those of them that can't be an id either; a row may well be called NA.
 _NO_ID: Final = frozenset({"nan", "NaN", "NaT", "NULL", "None", "<NA>", "undefined", "(null)", "[null]"})
 _ODD: Final = re.compile(r"[#=]|Err:|\d[.,]?\d*E\+")  # how everything below begins
 _ODD_ROW: Final = re.compile(r"[#=\\\ufffd]")
-_LONG_ROW: Final = 4096  # characters; there is Base64 in it, of which nobody makes another copy to look at
+_LONG_ROW: Final = 4096  # characters; a longer row has Base64 in it, and isn't copied to be searched
 _ERROR: Final = re.compile(  # in the words of many languages: #VALUE!, #WERT!, #¿NOMBRE?, #DIV/0!
     r"#[¡¿]?[\w./-]+[!?]|#(?:N/A|N/D|N/B|NV|YOK|Н/Д|GETTING_DATA)|#{3,}|Err:\d+"
 )
@@ -67,7 +67,7 @@ _SWITCHES: Final = {
 
 
 def header(name: str, known: Collection[str]) -> str:
-    """The key that a column's name stands for (``Negative Prompt``), else the name as it is."""
+    """The key that a column's name means (``Negative Prompt``), else the name as it is."""
     name = name.strip().strip(_INVISIBLE).strip()
     if name in known:
         return name
@@ -76,7 +76,7 @@ def header(name: str, known: Collection[str]) -> str:
 
 
 def is_plain(text: str, cells: Iterable[str]) -> bool:
-    """Whether a row surely holds nothing that is absent or refused, by its text and its cells; asked of every one."""
+    """Whether a row certainly has no absent and no refused cell. It is asked for every row, so it is quick."""
     return (
         len(text) < _LONG_ROW
         and _ODD_ROW.search(text) is None
@@ -87,7 +87,7 @@ def is_plain(text: str, cells: Iterable[str]) -> bool:
 
 
 def is_odd(cell: str) -> bool:
-    """Whether :func:`refusal` may have a word for a cell."""
+    """Whether :func:`refusal` may refuse a cell."""
     return (
         _ODD.match(cell) is not None
         or (len(cell) <= _LONGEST_NOTHING and cell.lower() in _NOTHING)
@@ -96,7 +96,7 @@ def is_odd(cell: str) -> bool:
 
 
 def refusal(key: str, cell: str) -> str | None:
-    """Why a cell can't be the value of ``key``, or None."""
+    """Why a cell can't be the value of ``key``; None where it can."""
     if _LOST in cell:
         return "holds U+FFFD, which stands where a character was lost; export the table again, as UTF-8"
     if _ERROR.fullmatch(cell) and cell.removeprefix("Err:") == cell.removeprefix("Err:").upper():
@@ -111,7 +111,7 @@ def refusal(key: str, cell: str) -> str | None:
 
 
 def reader(key: str) -> Callable[[str], str] | None:
-    """What gives a cell of the column ``key`` the form that manifests have; None where any text is one."""
+    """The function that turns a cell of the column ``key`` into a manifest's form; None where any text is valid."""
     return _READERS.get(key)
 
 

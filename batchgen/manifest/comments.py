@@ -1,4 +1,4 @@
-"""Prompts that YAML cuts short: in ``prompt: Push-in, shot #2`` a comment begins at `` #``, and is not sent."""
+"""Finds prompts that a comment cuts short: ``prompt: Push-in, shot #2`` ends at `` #``, and the rest isn't sent."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from batchgen.manifest.yaml12 import decode
 
 _KEYS: Final = ("prompt", "negative_prompt")
 _ANY: Final = re.compile(r"^[^#\n\r]*\S[ \t]+#", re.MULTILINE)
-_OLD_BREAKS: Final = dict.fromkeys((0x85, 0x2028, 0x2029), "\ue000")  # libyaml would count lines by them
-# A comment has a blank after its #, and begins with a word: "#2", "#sunset" and "# 2" are more likely text.
+_OLD_BREAKS: Final = dict.fromkeys((0x85, 0x2028, 0x2029), "\ue000")  # libyaml counts them as line breaks
+# A comment has a blank after its #, and begins with a word: "#2", "#sunset" and "# 2" are more likely part of a prompt.
 _TEXT: Final = re.compile(r"[ \t]+(#(?:\w|[ \t]+\d)[^\r\n]*)")
 _SHOWN: Final = 40  # characters of what is cut
 
 
 class Cut(NamedTuple):
-    """A prompt that goes on after where it ends: the way to it, line and column of that, and what is left out."""
+    """A prompt that is cut short by a comment: its path, the line and column of the cut, and the text that is left out."""
 
     path: tuple[str | int, ...]
     line: int
@@ -44,7 +44,7 @@ class Cut(NamedTuple):
 
 
 def cut_prompts(data: bytes) -> list[Cut]:
-    """The prompts in a document that could be read whose lines go on after `` #``."""
+    """The prompts in a valid document whose lines go on after `` #``."""
     if b"#" not in data:
         return []
     text = decode(data).translate(_OLD_BREAKS)
@@ -55,7 +55,7 @@ def _cut_prompts(text: str) -> Iterator[Cut]:
     parser: Any = CSafeLoader(text.encode())
     path: list[
         str | int | None
-    ] = []  # of each collection around: its key that comes next (None) or is here, or index
+    ] = []  # of each open collection: its current key (None before one), or its index
     while type(event := parser.get_event()) is not StreamEndEvent:
         kind = type(event)
         if kind in (MappingEndEvent, SequenceEndEvent):

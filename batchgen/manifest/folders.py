@@ -1,8 +1,8 @@
-"""The images of a folder, each with what lies beside it: drafts of jobs in an order that is always the same.
+"""Turns the images of a folder, with their sidecars, into drafts of jobs, in the order of their paths.
 
-One listing of each folder says everything; no file is opened but the sidecars. Hidden files and folders, leftovers of
-programs and, below the folder, links to folders are passed over. Without ``match``, the folder's own PNG and JPEG
-files are taken. Others may write there: what they link to, out of the folder, is neither listed nor read.
+Each folder is listed once; only sidecars are opened. Hidden files and folders, leftovers of programs and, below the
+folder, links to folders are skipped. Without ``match``, the PNG and JPEG files in the folder itself are taken. Others may
+write into the folder, so what links lead to outside of it is neither listed nor read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from batchgen.request import schema
 
 IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 _CAMERA: Final = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
-#: What people have in their folders as pictures, whether the API takes it or not.
+#: Suffixes of pictures, whether the API takes them or not.
 PICTURES: Final = (
     *IMAGE_SUFFIXES,
     ".heic",
@@ -40,13 +40,13 @@ PICTURES: Final = (
     ".psd",
     *_CAMERA,
 )
-MOST_LOOKS: Final = 50  # folders below that are listed only to say what lies there
+MAX_UNSEEN: Final = 50  # folders that are listed only to warn of pictures in them
 
 
 class Image(NamedTuple):
-    """A file that an entry takes: the way to it with a slash at its end, its name, and the names of its sidecars.
+    """A file that an entry takes: its folder below the entry's (ending in a slash), its name, its sidecars' names.
 
-    ``trouble`` says why it makes no job, ``waits`` names the mark of a download that lies beside it.
+    ``trouble`` says why it makes no job; ``waits`` is the name of a file beside it that marks an unfinished download.
     """
 
     below: str
@@ -57,13 +57,13 @@ class Image(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What lies in a folder. Paths are absolute, but those of ``orphans`` below the folder."""
+    """The content of a folder. Paths are absolute, except for those of ``orphans``, which are relative to the folder."""
 
     images: list[Image]
     orphans: list[str]  # sidecars without an image
-    others: list[str]  # pictures beside those that were taken
-    deeper: list[str]  # pictures one folder further down than the entry looks
-    leftovers: list[str]  # names of what programs left there
+    others: list[str]  # pictures that the entry doesn't take
+    deeper: list[str]  # pictures one folder further down than the entry goes
+    leftovers: list[str]  # names of programs' leftovers
 
 
 def look(root: str, match: str | None, within: Within) -> Found:
@@ -73,7 +73,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
     """
     glob = Glob(match) if match else None
     found = Found([], [], [], [], [])
-    unseen: list[str] = []  # folders that the entry doesn't look into
+    unseen: list[str] = []  # folders that the entry doesn't go into
     accents = False
     folders = [("", glob.top if glob else frozenset())]
     while folders:
@@ -120,7 +120,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
         for name in taken:
             why = trouble.get(name) or pairs.trouble.get(name, "")
             found.images.append(Image(below, name, pairs.beside.get(name, ()), why, unfinished.get(name, "")))
-    for folder in sorted(unseen)[:MOST_LOOKS]:
+    for folder in sorted(unseen)[:MAX_UNSEEN]:
         found.deeper.extend(f"{root}/{folder}/{name}" for name in _pictures_in(within.folders[0], folder))
     if accents:
         _find_twins(found.images)
@@ -130,7 +130,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
 
 
 class _Entry(NamedTuple):
-    """What a name in a folder is: a folder itself, or a link, which may lead to one."""
+    """A name in a folder, and what it is: a folder, a link, a link that leads to a folder, or none of these."""
 
     name: str
     is_folder: bool
@@ -139,7 +139,7 @@ class _Entry(NamedTuple):
 
 
 def _listing(root: str, below: str) -> list[_Entry]:
-    """What lies in a folder below ``root``, but hidden names. Raises OSError."""
+    """The content of a folder below ``root``, without hidden names. Raises OSError."""
     with _opened(root, below) as descriptor, os.scandir(descriptor) as entries:
         return [_judged(entry) for entry in entries if not entry.name.startswith(".")]
 
@@ -149,13 +149,13 @@ def _judged(entry: os.DirEntry[str]) -> _Entry:
         return _Entry(entry.name, entry.is_dir(follow_symlinks=False), False, False)
     try:
         return _Entry(entry.name, False, True, entry.is_dir())
-    except OSError:  # a circle; it is taken for an image, which then says what it is
+    except OSError:  # a circle of links; it counts as an image, whose check then reports it
         return _Entry(entry.name, False, True, False)
 
 
 @contextmanager
 def _opened(root: str, below: str) -> Iterator[int]:
-    """A descriptor on a folder below ``root``, through no link that somebody has put on the way. Raises OSError."""
+    """A descriptor of a folder below ``root``; a link on the way is an OSError."""
     with files.folder_below(root, [name for name in below.split("/") if name]) as step:
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=step)
     try:
@@ -165,7 +165,7 @@ def _opened(root: str, below: str) -> Iterator[int]:
 
 
 def _outside(path: str, within: Within) -> str:
-    """Why a link isn't followed; "" for one that leads to what others may write anyway."""
+    """Why a link isn't followed; "" for one that stays within the allowed folders."""
     return files.outside(path, os.path.realpath(path), within) or ""
 
 
@@ -179,7 +179,7 @@ def _pictures_in(root: str, below: str) -> list[str]:
 
 
 def _find_twins(images: list[Image]) -> None:
-    """Put one image for those whose paths differ only in how accents are spelt: nobody knows which is meant."""
+    """Replace images whose paths differ only in the spelling of accents by one that can't be used: it is ambiguous."""
     same: dict[str, list[Image]] = {}
     for image in images:
         same.setdefault(composed(image.below + image.name), []).append(image)
@@ -195,7 +195,7 @@ def _find_twins(images: list[Image]) -> None:
 
 
 def drafts(number: int, path: str, images: list[Image], within: Within) -> Iterator[Draft | Problem]:
-    """A draft for each of the ``images`` of the folder ``path``, the entry's with the ``number``."""
+    """A draft for each of the ``images`` of the folder ``path``; ``number`` is the entry's position in ``jobs``."""
     shown = within.shown
     for below, name, beside, trouble, waits in images:
         relative = f"{below}{name}"

@@ -1,7 +1,7 @@
 """Globs over paths below a folder: ``*``, ``?``, ``[abc]``, ``{a,b}``, and ``**`` for any folders.
 
-Names are compared without regard to case, and to how their accents are spelt. A path is matched name by name on the
-way down, so a folder in which nothing can match is never listed, and no glob takes more than linear time.
+Case and the spelling of accents make no difference. A path is matched name by name from the top, so a folder in which
+nothing can match is never listed, and no glob takes more than linear time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 from batchgen import limits
 from batchgen.names import composed
 
-MOST_CHOICES: Final = 200  # globs that the braces of one may stand for
-Place = frozenset[tuple[int, int]]  # (which of the globs, how many of its parts are behind)
+MAX_CHOICES: Final = 200  # globs that the braces of one may expand to
+Place = frozenset[tuple[int, int]]  # (number of a glob, how many of its parts are matched)
 
 
 def match_error(match: str) -> str | None:
-    """Why a glob can't be one, or None."""
+    """Why a text isn't a valid glob; None where it is."""
     if len(match) > limits.GLOB_LENGTH:
         return f"has {len(match):,} characters; at most {limits.GLOB_LENGTH:,} are allowed"
     if "\0" in match:
@@ -42,19 +42,19 @@ def match_error(match: str) -> str | None:
 
 
 class Glob:
-    """A glob that :func:`match_error` has nothing against."""
+    """A valid glob (:func:`match_error`), matched while folders are walked."""
 
     def __init__(self, match: str) -> None:
         globs = [_parts(choice) for choice in dict.fromkeys(_choices(match))]
         self._globs = [[None if part == "**" else _regex(part) for part in parts] for parts in globs]
-        #: names that it spells out: who writes one means it
+        #: the names in it without wildcards: whoever writes one means it, even a leftover's
         self.literal = {part for parts in globs for part in parts if not set(part) & set("*?[")}
         self.top: Place = self._spread({(number, 0) for number in range(len(globs))})
 
     def below(self, place: Place, name: str) -> Place:
-        """Where the folder ``name``, met at ``place``, leads to; empty where nothing below it can match.
+        """The place inside of the folder ``name`` at ``place``; empty where nothing in it can match.
 
-        Here and below, names are composed and in lower case.
+        Names are in NFC and lower case.
         """
         found = set()
         for number, at in place:
@@ -65,7 +65,7 @@ class Glob:
         return place if any(at < len(self._globs[number]) for number, at in place) else frozenset()
 
     def takes(self, place: Place, name: str) -> bool:
-        """Whether the file ``name``, met at ``place``, matches."""
+        """Whether the file ``name`` at ``place`` matches."""
         for number, at in place:
             parts = self._globs[number]
             if at == len(parts):
@@ -76,7 +76,7 @@ class Glob:
         return False
 
     def _spread(self, place: set[tuple[int, int]]) -> Place:
-        """The same and where else one is, since ``**`` stands for no folder as well."""
+        """The place with what follows each ``**``, which matches no folder as well."""
         found = set(place)
         for number, at in place:
             parts, behind = self._globs[number], at
@@ -88,7 +88,7 @@ class Glob:
 
 def _parts(glob: str) -> list[str]:
     parts = [part for part in composed(glob).lower().split("/") if part not in ("", ".")]
-    # Many ** in a row say no more than one.
+    # Several ** in a row mean the same as one.
     return [part for before, part in pairwise(["", *parts]) if not before == part == "**"]
 
 
@@ -97,9 +97,9 @@ def _regex(part: str) -> re.Pattern[str]:
 
 
 def _choices(glob: str) -> list[str]:
-    """The globs without braces that one with braces stands for. Raises ValueError."""
+    """The globs that a glob with braces expands to. Raises ValueError."""
     found = [""]
-    # Of each open brace: what came before it, and its choices so far.
+    # For each open brace: the globs before it, and its choices so far.
     stack: list[tuple[list[str], list[str]]] = []
     for piece in _pieces(glob):
         if piece == "{":
@@ -125,11 +125,11 @@ def _choices(glob: str) -> list[str]:
 
 
 def _joined(heads: list[str], tails: list[str]) -> list[str]:
-    if len(heads) * len(tails) > MOST_CHOICES:
-        raise ValueError(f"stands for more than {MOST_CHOICES} globs; use an entry each")
+    if len(heads) * len(tails) > MAX_CHOICES:
+        raise ValueError(f"stands for more than {MAX_CHOICES} globs; use an entry each")
     return [head + tail for head in heads for tail in tails]
 
 
 def _pieces(glob: str) -> Iterator[str]:
-    """Single characters, and what stands in brackets whole."""
+    """The characters of a glob; a set in brackets is one piece."""
     return (found[0] for found in re.finditer(r"\[!?\]?[^\]]*\]|.", glob, re.DOTALL))

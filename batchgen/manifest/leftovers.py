@@ -1,6 +1,6 @@
-"""What lies among pictures and is nobody's picture: the folders and files of NAS boxes, systems and sync tools.
+"""Names of folders and files that programs leave among pictures: NAS boxes, operating systems, sync tools.
 
-One table. Whatever begins with a dot is passed over anyway.
+Names that begin with a dot are skipped anyway, and aren't listed here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FILE: Final = re.compile(
     r"|~syncthing~.*|~\$.*"
     r"|.*\.(?:tmp|part|partial|filepart|crdownload|aria2|download|opdownload)",  # still on their way
 )
-#: What programs put behind the name of a file that they still write.
+#: What programs append to the name of a file that they are still writing.
 UNFINISHED: Final = (
     ".part",
     ".partial",
@@ -54,12 +54,12 @@ UNFINISHED: Final = (
 
 
 def is_folder(lower: str) -> bool:
-    """Whether a folder of this name, in lower case, holds nobody's pictures."""
+    """Whether a folder of this name (lower case) is a program's leftover."""
     return lower in FOLDERS or ("." in lower and _FOLDER.fullmatch(lower) is not None)
 
 
 def is_file(lower: str) -> bool:
-    """Whether a file of this name, in lower case, is nobody's picture."""
+    """Whether a file of this name (lower case) is a program's leftover."""
     if lower in FILES:
         return True
     marked = "(" in lower or "~" in lower or "conflict" in lower or lower.startswith("syno")

@@ -1,4 +1,4 @@
-"""What is listed of the problems of a manifest, or of its warnings: the first of them, and each once."""
+"""Lists of a manifest's problems or warnings: bounded, and without repetitions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from batchgen.request.findings import Finding
 
 MORE = f"has more than {limits.PROBLEMS:,} problems; what comes after the first of them was not looked at"
 
-#: What is said behind a warning where it refuses its manifest.
+#: The end of a warning that refuses its manifest.
 STRICT = "(a warning; --strict lets it refuse the manifest)"
 
 
 class Listing(list[Problem]):
-    """The first problems, each cut to a length; ``more`` is how many there were besides."""
+    """The first problems, each of a bounded length; ``more`` is the number of those that are left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Listing(list[Problem]):
 
     @property
     def is_full(self) -> bool:
-        """Whether there were more than are listed."""
+        """Whether some were left out."""
         return self.more > 0
 
     def append(self, problem: Problem) -> None:
@@ -40,14 +40,14 @@ class Listing(list[Problem]):
 
 
 class Gathered:
-    """Findings of many jobs: one that isn't in a job's own fields is the same for all, and listed once.
+    """Collects the findings of an entry's jobs. One that isn't about a job's own fields is the same for all: listed once.
 
-    So is one whose text is among ``same``: the entry is what has to be changed.
+    So is one whose text is among ``same``, because the entry has to be changed.
     """
 
     def __init__(self, listed: Listing, same: Collection[str] = ()) -> None:
         self._listed, self._same = listed, same
-        self._shared: dict[Finding, list[int]] = {}  # [where it is listed, how many more]
+        self._shared: dict[Finding, list[int]] = {}  # [its number in the list, how many more there are]
 
     def add(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
         if not (finding.path and finding.path[0] in draft.fields) or finding.text in self._same:
@@ -58,7 +58,7 @@ class Gathered:
         self._listed.append(draft.origin.problem(job_id, *finding))
 
     def finish(self) -> None:
-        """Say of each that is shared how many more there are."""
+        """Add to each shared finding how many more there are."""
         for number, more in self._shared.values():
             if more and number < len(self._listed):
                 problem = self._listed[number]
@@ -66,7 +66,7 @@ class Gathered:
 
 
 def bounded(problem: Problem) -> Problem:
-    """The problem with a text of a bounded length."""
+    """The problem with its text cut at ``limits.MESSAGE`` characters."""
     if len(problem.text) <= limits.MESSAGE:
         return problem
     return replace(problem, text=f"{problem.text[: limits.MESSAGE]}...")

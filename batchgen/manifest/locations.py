@@ -1,6 +1,6 @@
-"""Where a job was written down: what its problems are called, and the place they point at.
+"""Where a job comes from (manifest, folder, table): the subject of its problems, and their place in a file.
 
-Places are looked up when there is a problem and not before: jobs by the hundred thousand go by without one.
+Places are looked up only once there is a problem: nearly all jobs have none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Path = Sequence[str | int]
 
 
 class Document:
-    """A YAML file that could be read, with ``file`` as the user named it."""
+    """A YAML file that could be parsed; ``file`` is its path as the user gave it."""
 
     def __init__(self, file: str, data: bytes) -> None:
         self.file = file
@@ -30,12 +30,12 @@ class Document:
         return Positions(self.data)
 
     def place(self, path: Path) -> Place:
-        """Where ``path`` begins, else what is nearest above it."""
+        """The place of the node at ``path``, else of the nearest one above it."""
         return Place(self.file, *self._positions.find(path, key=True))
 
 
 class Inline(NamedTuple):
-    """A job, or an entry for many, that stands in a manifest itself: ``jobs[number]``, from 0."""
+    """A job, or an entry for many jobs, in the manifest itself: ``jobs[number]``, counted from 0."""
 
     document: Document
     number: int
@@ -52,7 +52,7 @@ class Inline(NamedTuple):
 
 
 class InFolder(NamedTuple):
-    """A job made of an image in a folder. ``sidecar`` holds its own fields, ``prompt_file`` its own prompt."""
+    """A job from an image in a folder. ``sidecar`` has its own fields, ``prompt_file`` is the file with its own prompt."""
 
     number: int
     image: str
@@ -73,7 +73,7 @@ class InFolder(NamedTuple):
 
 
 class InTable(NamedTuple):
-    """A job made of a table's row. ``row`` counts as a spreadsheet does, ``line`` as an editor; ``text`` is the row's.
+    """A job from a table's row. ``row`` is its number in a spreadsheet, ``line`` in an editor, ``text`` its text.
 
     ``columns`` is None in JSON Lines.
     """
@@ -109,10 +109,10 @@ Origin = Inline | InFolder | InTable
 
 
 class Draft(NamedTuple):
-    """A job before it is checked: the fields that are its own, and who it is.
+    """A job before it is checked: its own fields, and where it comes from.
 
-    ``id`` is the one it has where no field gives it one; ``file`` is the absolute path of a folder's image.
-    ``trouble`` says why it can't be made, ``waits`` names the mark of a download that lies beside the image.
+    ``id`` is its id where no field gives it one; ``file`` is the absolute path of a folder's image. ``trouble`` says why it
+    can't become a job; ``waits`` is the name of a file beside the image that marks an unfinished download.
     """
 
     origin: Origin
@@ -151,7 +151,7 @@ def _short(name: Any) -> str:
 
 
 def beside(file: str, path: str) -> str:
-    """A path written in ``file``, as messages show it: below the file's folder the way the user named that."""
+    """A path from the manifest ``file`` for messages: joined with the manifest's folder as the user gave it."""
     if path.startswith("~/"):
         return os.path.expanduser(path)
     return os.path.normpath(os.path.join(os.path.dirname(file), path))

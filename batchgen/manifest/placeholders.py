@@ -1,7 +1,7 @@
 """``{stem}``, ``{name}`` and ``{parent}`` in the prompts of folders and tables; ``{{`` and ``}}`` are braces.
 
-They come from the job's image, be it a path or a URL: of ``https://example.com/spring/hero.png`` they are ``hero``,
-``hero.png`` and ``spring``. Nothing else is ever looked up: no format specifications, no attributes.
+They come from the job's image, a path or a URL: for ``https://example.com/spring/hero.png`` they are ``hero``,
+``hero.png`` and ``spring``. There are no others: no format specifications, no attributes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 
 
 class PlaceholderError(ValueError):
-    """A prompt can't be filled in. ``path`` leads to it from the job's fields."""
+    """A prompt has a wrong placeholder. ``path`` leads to the prompt from the job's fields."""
 
     def __init__(self, path: tuple[str | int, ...], text: str) -> None:
         super().__init__(text)
@@ -36,10 +36,10 @@ class PlaceholderError(ValueError):
 
 
 def fill_in(fields: Mapping[str, Any], image: Callable[[], str]) -> dict[str, Any]:
-    """The prompts among ``fields`` that braces change, filled in. Raises :class:`PlaceholderError`.
+    """The prompts among ``fields`` that have braces, with placeholders replaced. Raises :class:`PlaceholderError`.
 
-    ``image`` gives the path (absolute, so that it has a parent) or URL of the job's image, or "" where it has none;
-    it is asked only where it is needed.
+    ``image`` returns the path (absolute, so that it has a parent) or URL of the job's image, or "" where it has none;
+    it is only called where it is needed.
     """
     changed: dict[str, Any] = {}
     for key in ("prompt", "negative_prompt"):
@@ -64,7 +64,7 @@ def _parts(image: str) -> tuple[str, str]:
 def _fill_shot(shot: Any, number: int, image: Callable[[], str]) -> Any:
     text = shot.get("prompt") if isinstance(shot, dict) else None
     if not isinstance(text, str):
-        return shot  # the schema has a word for it
+        return shot  # the schema reports it
     return {**shot, "prompt": _fill(text, image, ("multi_prompt", number, "prompt"))}
 
 

@@ -1,4 +1,4 @@
-"""Where the nodes of a YAML document stand, in a few bytes for each: documents may have them by the million."""
+"""The positions of a YAML document's nodes, in a few bytes each: a document may have millions."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ Place = tuple[int, int]  # line and column, from 1
 
 
 class Marks:
-    """The nodes of one document in its order, keys and values alike; fed with the events that it is made of."""
+    """The nodes of one document in order, keys and values alike. The parser's events are added one by one."""
 
     def __init__(self) -> None:
-        self._lines = array("I")  # of each node, from 0
+        self._lines = array("I")  # each node's, from 0
         self._columns = array("I")
-        self._names = array("q")  # the hash of a text, by which keys are found
-        self._ends = array("I")  # the node that follows it, and all that is in it; 0 while it is read
-        self._kinds = bytearray()  # "{" and "[" for collections, " " for all others
+        self._names = array("q")  # the hash of a text, to find keys by; 0 for other nodes
+        self._ends = array("I")  # the number of the next node after it and its content; 0 while it is open
+        self._kinds = bytearray()  # "{" for mappings, "[" for lists, " " for all others
         self._open: list[int] = []
         self._anchors: dict[str, int] = {}
-        self._aliases: dict[int, int] = {}  # to the nodes that they stand for
-        self._items: dict[int, array[int]] = {}  # of the lists that were asked for
+        self._aliases: dict[int, int] = {}  # alias -> the node that it stands for
+        self._items: dict[int, array[int]] = {}  # list -> its items, for lists that were looked up
 
     def add(self, event: Any, value: Any) -> None:
-        """The next node: a scalar, an alias, or a collection that begins, and what it means."""
+        """Add the next node: a scalar, an alias, or the start of a collection, with its value."""
         number = len(self._lines)
         kind = "{" if type(value) is dict else "[" if type(value) is list else " "
         anchor = event.anchor
@@ -43,7 +43,7 @@ class Marks:
             self._open.append(number)
 
     def close(self) -> None:
-        """The collection that was begun last is complete."""
+        """End the collection that was started last."""
         self._ends[self._open.pop()] = len(self._lines)
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> Place:

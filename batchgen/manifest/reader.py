@@ -1,9 +1,9 @@
-"""Manifests: from the paths a person gives to jobs that are checked, or to every problem there is.
+"""Reads manifests: from the paths on the command line to checked jobs, or to every problem in them.
 
-A job's fields come from three places, the later ones winning: the manifest's ``defaults``; the entry (its own keys for
-an inline job, the other keys of a ``folder`` or ``table``); a sidecar's or a row's own fields. Whole fields win: lists
-and objects are not merged. A ``null`` takes away what a place before it gives; in a table it is an empty cell, which
-says nothing.
+A job's fields come from three places, of which the later ones win: the manifest's ``defaults``; the entry (its own keys
+for an inline job, the other keys of a ``folder`` or ``table``); a sidecar's or a row's own fields. Whole fields win: lists
+and objects are not merged. A ``null`` removes a field of an earlier place; in a table it is an empty cell, which changes
+nothing.
 
 Entries count from 0 in messages (``jobs[3]``), rows from 1 with the header, as a spreadsheet counts them. Relative
 paths, also those in tables and sidecars, start at the manifest's folder; ``~/`` is the home folder.
@@ -36,13 +36,13 @@ def read(
     now: float = 0.0,
     holds_key: Callable[[str], bool] | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:
-    """Every manifest without problems, and all problems of all others, in the order of the paths and their lines.
+    """Read all manifests at ``paths``: those without problems, and all problems of the others, in order of path and line.
 
-    ``output_dir`` is relative to the working directory and beats the manifests'. Images that are ``known``, by their
-    paths, are read again only where they have changed; ``inspect`` may be called from several threads. An image that
-    fails its checks is no problem of its manifest, but makes an :class:`UnusableJob`; in a manifest that is refused
-    anyway, it is reported with the rest. An image that isn't whole and was written shortly before ``now`` (Unix
-    seconds) is waited for. A text for which ``holds_key`` is true is a problem; with ``strict``, so are warnings. Raises
+    ``output_dir`` is relative to the working directory and replaces the manifests' own. Images in ``known``, by path, are
+    read again only if they have changed; ``inspect`` may be called from several threads. An image that fails its checks
+    makes an :class:`UnusableJob` and is no problem of its manifest; in a manifest that is refused anyway, it is listed with
+    the problems. An image that isn't whole and was written shortly before ``now`` (Unix seconds) may still be being
+    copied. A text for which ``holds_key`` is true is a problem; with ``strict``, warnings are problems, too. Raises
     UsageError for a path that is neither a manifest nor a folder with one.
     """
     sources = Sources(inspect, known, now)
@@ -73,7 +73,7 @@ def read(
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
-    """Every manifest that is meant, once."""
+    """The files that the paths name, each once."""
     seen: set[tuple[int, int]] = set()
     for path in paths:
         for file in _in_folder(path) if os.path.isdir(path) else [path]:
@@ -106,7 +106,7 @@ def _in_folder(path: str) -> list[str]:
 
 
 def _odd_folders(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Folders that are called as manifests are, which nobody looks into: (the folder they lie in, name)."""
+    """Folders with a manifest's suffix, which aren't read: (the folder they lie in, name)."""
     for path in filter(os.path.isdir, dict.fromkeys(paths)):
         with contextlib.suppress(OSError):
             for name in sorted(filter(_is_manifest, os.listdir(path))):
@@ -115,12 +115,12 @@ def _odd_folders(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _is_manifest(name: str) -> bool:
-    """Whether a file of this name in a folder of manifests is one."""
+    """Whether a file of this name in a folder of manifests is a manifest."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _report_shared_names(readings: Sequence[Reading]) -> None:
-    """Jobs are known by their manifest's name: of two manifests with one name, neither can be the one that is meant."""
+    """Report manifests that share a name: jobs are named by it, so neither can be used."""
     by_name: dict[str, list[Reading]] = {}
     for reading in readings:
         by_name.setdefault(reading.manifest.name, []).append(reading)

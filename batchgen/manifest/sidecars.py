@@ -1,8 +1,8 @@
-"""What lies beside an image and belongs to it: its prompt in ``NAME.txt``, any fields in ``NAME.yaml``.
+"""Finds and reads sidecars, the files beside an image: its prompt in ``NAME.txt``, any fields in ``NAME.yaml``.
 
-The name is the image's without suffix. In another spelling (``CAT.TXT``, ``cat.png.txt``, accents as another system
-writes them) it is taken where it can mean only one image; where it can't, its images fail, rather than be paid for
-without their prompts.
+NAME is the image's without its suffix. Another spelling (``CAT.TXT``, ``cat.png.txt``, accents as another system
+writes them) counts where it can mean only one image. Where it can mean several, these images fail, rather than be paid
+for without their prompts.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ SUFFIXES: Final = (".txt", ".yaml", ".yml")
 
 
 class Pairs(NamedTuple):
-    """The sidecars of each image by its name, why an image can't have any, and those that are no image's."""
+    """Each image's sidecars by its name, the reasons of images whose sidecars are unclear, and sidecars without an image."""
 
     beside: Mapping[str, tuple[str, ...]]
     trouble: Mapping[str, str]
     orphans: Sequence[str]
 
 
-# Texts that people put into folders of pictures for each other.
+# Texts for people, which aren't prompts.
 _NOTES = frozenset({"readme", "read me", "license", "licence", "copyright", "credits"})
 
 
 def pair(taken: Sequence[str], others: Iterable[str], texts: Sequence[str]) -> Pairs:
-    """Which of a folder's ``texts`` belong to which of its images: those ``taken``, and ``others`` that aren't."""
+    """Match a folder's ``texts`` with its images: those that an entry has ``taken``, and the ``others``."""
     stems: dict[str, list[str]] = {}
     loose: dict[str, list[str]] = {}
     for name in (*taken, *others):
@@ -57,8 +57,8 @@ def pair(taken: Sequence[str], others: Iterable[str], texts: Sequence[str]) -> P
             owners, found = loose.get(folded(base), []), further
             if len(owners) > 1:
                 for owner in owners:
-                    names = " or ".join(sorted(map(_told, owners)))
-                    trouble[owner] = f"{_told(text)} may belong to {names}; name it after one of them"
+                    names = " or ".join(sorted(map(_shown, owners)))
+                    trouble[owner] = f"{_shown(text)} may belong to {names}; name it after one of them"
         if not owners and folded(base) not in _NOTES:
             orphans.append(text)
         for owner in owners:
@@ -69,7 +69,7 @@ def pair(taken: Sequence[str], others: Iterable[str], texts: Sequence[str]) -> P
         for kind in (".txt", ".y"):
             same = [text for text in own if _suffix(text).startswith(kind)]
             if len(same) > 1 and not set(same) <= set(exact.get(owner, ())):
-                names = " and ".join(map(_told, same))
+                names = " and ".join(map(_shown, same))
                 trouble.setdefault(owner, f"{names} both lie beside it; keep one of them")
         beside[owner] = tuple(sorted(own, key=lambda text: (SUFFIXES.index(_suffix(text)), text)))
     return Pairs(beside, trouble, orphans)
@@ -79,7 +79,7 @@ def _suffix(text: str) -> str:
     return os.path.splitext(text)[1].lower()
 
 
-def _told(name: str) -> str:
+def _shown(name: str) -> str:
     return name if name.isascii() else f"{name} ({spelt(name)})"
 
 
@@ -92,7 +92,7 @@ def prompt(data: bytes) -> str:
 
 
 def fields(data: bytes) -> dict[str, Any]:
-    """The fields in a YAML file's bytes, as they are typed. Raises YamlError."""
+    """The fields in a YAML file's bytes, as they were typed. Raises YamlError."""
     found = load(data)
     if found is None:
         raise YamlError(1, 1, "the file is empty; write fields into it (prompt: ...), or remove it")
@@ -102,7 +102,7 @@ def fields(data: bytes) -> dict[str, Any]:
 
 
 def read(path: str, within: Within) -> bytes:
-    """The bytes of a sidecar. Raises YamlError for what is too large, and OSError, also for what leads elsewhere."""
+    """The bytes of a sidecar. Raises YamlError where it is too large, and OSError, also where it lies outside ``within``."""
     with open(path, "rb", opener=partial(open_regular_below, within=within)) as file:
         data = file.read(SIDECAR_BYTES + 1)
     if len(data) > SIDECAR_BYTES:

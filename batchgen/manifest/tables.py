@@ -1,7 +1,7 @@
-"""The rows of a table: drafts of jobs in their order, with what is wrong along the way.
+"""Turns the rows of a table into drafts of jobs, or into problems, in order.
 
-CSV comes in dialects. The separator is the one with which the first row names known columns, the encoding is UTF-8,
-or UTF-16 with its mark; what else there is can't be told apart, and is refused with the remedy.
+A CSV file's separator is the one with which the first row names the most known columns. Its encoding is UTF-8, or UTF-16
+with a byte order mark; other encodings can't be recognised, and are refused with the remedy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
 from batchgen.models import Place, Problem, Within
 from batchgen.request import schema
 
-HEAD: Final = 1 << 16  # bytes that say what a file is
+HEAD: Final = 1 << 16  # bytes at a file's start that its format is recognised by
 SEPARATORS: Final = (",", ";", "\t", "|")
 _SAVE: Final = "save it as UTF-8 (Excel: Save As, CSV UTF-8)"
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -78,7 +78,7 @@ def _no_text(head: bytes) -> str | None:
 
 
 class _Csv:
-    """One file with separated cells: how it is written, and its rows."""
+    """A CSV file: its encoding, separator and columns, and the drafts of its rows."""
 
     def __init__(self, path: str, shown: str, head: bytes, opener: Opener) -> None:
         self._opener = opener
@@ -143,7 +143,7 @@ class _Csv:
             yield Problem(Place(self.shown), "", "the table is empty; its first row names the columns")
 
     def _header(self, line: int, text: str, names: list[str]) -> Iterator[Problem]:
-        """Learn the columns, and say what is wrong with their names."""
+        """Read the header: sets the columns, and yields the problems of their names."""
         known = _known_columns()
         self.columns = [dialects.header(name, known) for name in names]
         while self.columns and not self.columns[-1]:
@@ -201,7 +201,7 @@ class _Csv:
 
 
 def _separator(head: str, path: str) -> str:
-    """The separator with which the first row that holds anything names the most columns."""
+    """The separator with which the first row that isn't empty names the most known columns."""
     usual = "\t" if path.lower().endswith(".tsv") else ","
     lines = [line for line in re.split(r"\r\n|\r|\n", head) if line.strip(' \t,;|"')]
     if lines and (found := _SEP_LINE.fullmatch(lines[0].strip())):
@@ -219,7 +219,7 @@ def _separator(head: str, path: str) -> str:
 
 
 def _readers(columns: list[str]) -> list[tuple[str, Reader]]:
-    """What reads the cells of each column that isn't text as it stands."""
+    """The columns whose cells aren't plain text, each with the function that reads them."""
     found = [(name, form) for name in columns if (form := dialects.reader(name))]
     return [*found, *schema.cell_readers(columns)]
 
@@ -231,7 +231,7 @@ def _known_columns() -> frozenset[str]:
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
-    """The csv module refuses cells of more than 128 KiB, and has one limit for the whole process."""
+    """Lift the csv module's limit of 128 KiB per cell meanwhile; it is one for the whole process."""
     before = csv.field_size_limit(limits.ROW_LENGTH)
     try:
         yield
@@ -240,19 +240,19 @@ def _long_cells() -> Iterator[None]:
 
 
 class _Lines:
-    """The lines of the row that is being read, which has bounds, whatever its cells are."""
+    """Keeps the lines of the current row, whose length is bounded."""
 
     def __init__(self) -> None:
         self._kept: list[str] = []
         self._room = 0
 
     def begin(self) -> None:
-        """Forget the row before."""
+        """Start a new row."""
         self._kept.clear()
         self._room = limits.ROW_LENGTH
 
     def of(self, readline: Callable[[int], str], separator: str) -> Iterator[str]:
-        """Each line of a file, kept until the next row begins. Raises csv.Error for a row without an end."""
+        """The lines of a file; each is kept until the next row begins. Raises csv.Error for a row that is too long."""
         while line := readline(self._room + 1):
             self._room -= len(line)
             if self._room < 0:
@@ -319,7 +319,7 @@ def _json_row(origin: InTable, fields: dict[str, Any]) -> Iterator[Draft | Probl
 
 
 def _refused(origin: InTable, fields: Mapping[str, Any]) -> list[Problem]:
-    """What of a row's fields stands for a value that is missing or was lost."""
+    """The problems of a row's fields that stand for a missing or lost value."""
     name = fields.get("id")
     return [
         origin.problem(name if isinstance(name, str) else None, (key,), why)

@@ -1,4 +1,4 @@
-"""What may be a mistake though every job is fine by itself: pictures and texts that lie unused, jobs that are alike."""
+"""Warnings about a manifest whose jobs are all valid: unused pictures and sidecars, jobs that are alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_JOB = "no job comes of this manifest"
 
 
 def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
-    """What lies in a folder, takes part in no job, and what would take it. ``is_used`` knows the jobs' images by path."""
+    """Warnings about pictures and sidecars in a folder that no job uses. ``is_used`` says whether a job has an image's path."""
     others = Counter(_suffix(path) for path in found.others if not is_used(path))
     deeper = sum(not is_used(path) for path in found.deeper if path.lower().endswith(IMAGE_SUFFIXES))
     parts = []
@@ -48,7 +48,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def same_content(jobs: Iterable[Job]) -> Iterator[tuple[Job, Job]]:
-    """Jobs that pay for the same content as another before them, which comes second; takes of one job do so on purpose."""
+    """Pairs of a job and an earlier one with the same content, which would be paid for twice. Takes of one job don't count."""
     first: dict[str, Job] = {}
     for job in jobs:
         other = first.setdefault(job.digest, job)
@@ -57,7 +57,7 @@ def same_content(jobs: Iterable[Job]) -> Iterator[tuple[Job, Job]]:
 
 
 def same_but_case(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-    """Jobs of one manifest whose ids differ from another's only in case."""
+    """Jobs of one manifest whose ids differ from another's only in case, each with the other's id."""
     mixed = [job for job in jobs if job.id != job.id.lower()]
     if not mixed:
         return

@@ -3,12 +3,12 @@
 :func:`load` gives ``dict``, ``list``, ``str``, ``int``, ``float`` (always finite), ``bool`` or ``None``; an empty
 document is ``None``. It raises :class:`YamlError` and nothing else.
 
-Plain scalars are what they look like, and only where they can be one thing: ``true`` ``false`` (also ``True``, ``TRUE``),
+Plain scalars have another type than text only where that is certain: ``true`` ``false`` (also ``True``, ``TRUE``),
 ``null`` ``~`` and nothing, ``7``, ``-1``, ``0.5``, ``1e3``. Everything else is text exactly as typed: ``on``, ``yes``,
 ``12:30``, ``2026-10-05``, ``012``, ``+1``, ``0x10``, ``0o7``, ``1_000``.
 
-Stricter than YAML: keys are text and stand once, one document, UTF-8, no tags beyond the core ones, no merge keys, no
-``.nan`` and ``.inf``, bounds on size, depth and on what aliases add up to. A value that aliases name is one object,
+Stricter than YAML: keys are text and unique, one document, UTF-8, no tags beyond the core ones, no merge keys, no
+``.nan`` and ``.inf``, limits on size, depth and on what aliases add up to. A value that aliases refer to is one object,
 not copies: don't change it.
 
 The parser's events are read in one loop that keeps no positions; :class:`Positions` reads the text again, for
@@ -77,7 +77,7 @@ _OPEN: Final = object()  # an anchor whose value is still being read
 class YamlError(ValueError):
     """The text is not a document that batchgen reads. Line and column count from 1.
 
-    ``plain`` says the same as ``text`` without a word of what was read.
+    ``plain`` says the same as ``text`` without quoting the document.
     """
 
     def __init__(self, line: int, column: int, text: str, plain: str = "") -> None:
@@ -89,7 +89,7 @@ class YamlError(ValueError):
 
 
 def load(data: bytes) -> Any:
-    """The value of the one document in ``data``."""
+    """The value of the one document in ``data``. Raises YamlError."""
     return _read(data, None)
 
 
@@ -99,9 +99,9 @@ def locate(data: bytes, path: Sequence[str | int], *, key: bool = False) -> tupl
 
 
 class Positions:
-    """Where everything in a document that :func:`load` accepts stands.
+    """The positions of all nodes in a document that :func:`load` accepts.
 
-    Reads the whole text once more, so make it once, and only when needed.
+    Making one parses the whole text once more: make one per document, and only when needed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -131,7 +131,7 @@ def decode(data: bytes) -> str:
 
 
 class _Level(NamedTuple):
-    """What has to be remembered of a collection while one inside it is read."""
+    """The state of a collection while one inside it is read."""
 
     node: Any
     keys: dict[str, Any]
@@ -141,7 +141,7 @@ class _Level(NamedTuple):
 
 
 def _read(data: bytes, marks: Marks | None) -> Any:
-    """The document in ``data``; where there are ``marks``, they are fed, and what is returned is empty."""
+    """The document in ``data``. With ``marks``, its nodes' positions are added to them, and its collections stay empty."""
     if len(data) > limits.MANIFEST_BYTES:
         raise YamlError(1, 1, f"more than {limits.MANIFEST_BYTES >> 20} MiB; split it, or use a table")
     data, quoted, others = _for_libyaml(data)
@@ -155,7 +155,7 @@ def _read(data: bytes, marks: Marks | None) -> Any:
     key: str | None = None  # the key whose value comes next,
     anchor: str | None = None  # its anchor, and
     size = 0  # the number of values before it
-    typed = total = 0  # values that stand in the text, and those with what aliases repeat
+    typed = total = 0  # values in the text; the same with those that aliases repeat
     while True:
         try:
             event: Any = parser.get_event()
@@ -301,10 +301,10 @@ _Table = dict[int, str | int | None]
 
 
 def _for_libyaml(data: bytes) -> tuple[bytes, _Table, _Table]:
-    """``data`` as libyaml has to see it, and what gives its values their characters back: quoted ones, and all others.
+    """``data`` with characters replaced that libyaml misreads, and two tables that undo it: for quoted values, for others.
 
     libyaml ends lines at U+0085, U+2028 and U+2029, as YAML 1.1 did; in YAML 1.2 and in editors they are text. It also
-    refuses a surrogate pair in two escapes, as JSON writes what has more than 16 bits. Both stand in for by characters
+    refuses a surrogate pair in two escapes, as JSON writes what has more than 16 bits. Both are replaced by characters
     of private use, as many as there were, so that all positions stay.
     """
     text = decode(data)
@@ -346,7 +346,7 @@ def line_and_column(before: str) -> tuple[int, int]:
 
 
 def _plain_words(data: bytes, error: YAMLError) -> YamlError:
-    """libyaml's complaint, where a person can do something about it."""
+    """libyaml's error in words that help a person."""
     if isinstance(error, ReaderError):
         line, column = line_and_column(data[: error.position].decode(errors="replace"))
         return YamlError(line, column, f"the character U+{error.character:04X} is not allowed; leave it out")
