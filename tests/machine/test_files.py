@@ -139,7 +139,7 @@ def test_what_is_read_from_a_path_is_looked_at_after_it_was_opened() -> None:
                 continue
             text = ast.unparse(node)
             careful = re.search(
-                r"opener=|O_NONBLOCK|O_DIRECTORY|O_EXCL|O_NOFOLLOW|_AT_ONCE|_STEP|_FOLDER|os\.devnull", text
+                r"opener=|O_NONBLOCK|O_DIRECTORY|O_EXCL|O_NOFOLLOW|_NONBLOCKING|_FOLDER|os\.devnull", text
             )
             if not careful and not re.match(r"open\(descriptor,|os\.open\(path, flags,", text):
                 waits.append(f"{path.name}:{node.lineno}: {text}")
