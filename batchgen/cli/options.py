@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from difflib import get_close_matches
-from typing import Any, NoReturn
 
 from batchgen import __version__
-from batchgen.cli import quantities
-from batchgen.escapes import visible
-from batchgen.models import TASK_ID
-from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
+from batchgen.cli import arguments
+from batchgen.cli.arguments import Parser
 
 _RAW = argparse.RawDescriptionHelpFormatter
 
@@ -41,160 +36,121 @@ _JOB = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with a command line, and takes options by their whole names only.
+class _Groups:
+    """The options that several commands share, by subject."""
 
-    A short form in a crontab would mean something else, or nothing, as soon as another option begins like it.
-    """
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**{**given, "allow_abbrev": False})
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Tell here what is unknown: the whole program's parser knows neither the command nor its options."""
-        known, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self.error(self._unknown(rest))
-        return known, rest
-
-    def _unknown(self, rest: list[str]) -> str:
-        """What to say of arguments that nothing takes. What follows a = isn't shown: it may be the key."""
-        option = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
-        if option is None:
-            return f"unrecognized arguments: {' '.join(rest)}"
-        if "key" in option:
-            return f"there is no option {option}: the key is taken from no command line, where others could read it"
-        if near := get_close_matches(option, self._option_string_actions, n=1):
-            return f"there is no option {option} (did you mean {near[0]}?)"
-        if self._subparsers is not None:
-            return f"{option} stands before the command; options go behind it"
-        behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
-        return f"there is no option {option}{behind}"
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
+    def __init__(self) -> None:
+        self.common = _common()
+        self.ledger = _ledger()
+        self.lock = _lock()
+        self.api = _api(self.lock)
+        self.following = _following()
+        self.paths = _paths()
+        self.choice = _choice()
 
 
-def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    parse.__name__ = kind
-    return parse
-
-
-def _positive(read: Callable[[str], float], words: str, form: str = "") -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = read(text)
-        except ValueError:
-            value = 0
-        if not 0 < value < 1e12:
-            raise ValueError(f"{text!r} is no {words} above 0{form}")
-        return value
-
-    return _checked(parse, words)
-
-
-_count = _positive(int, "whole number")
-_money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
-_seconds = _positive(quantities.seconds, "duration", "; write 90, 90s, 15m, 2h or 1h30m")
-_wait = _checked(quantities.seconds, "duration")
-_speed = _checked(quantities.bytes_per_second, "speed")
-
-
-def _task_id(text: str) -> str:
-    if not TASK_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no task id")
-    return text
-
-
-def _clip_hosts(text: str) -> tuple[AllowedHost, ...]:
-    try:
-        return allowed_hosts(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-_moment = _checked(lambda text: quantities.deadline(text, time.time()), "time")
+Command = Callable[..., argparse.ArgumentParser]  # name, help, examples, shared options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line. A namespace has ``command``, ``json`` and the logging options; for ``help`` all ``parsers``, too."""
-    common = _common()
-    ledger = _Parser(add_help=False)
-    ledger.add_argument(
-        "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
-    )
-    lock = _Parser(add_help=False)
-    lock.add_argument(
-        "--lock-wait", metavar="DURATION", type=_wait, default=0.0,
-        help="wait so long for another run to let go of the ledger (default: don't)",
-    )  # fmt: skip
-    api = _Parser(add_help=False, parents=[lock])
-    api.add_argument(
-        "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
-    )
-    api.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=60.0,
-                     help="give up on a request that makes no progress for so long (default 60)")  # fmt: skip
-    api.add_argument("--settle", metavar="SECONDS", type=_seconds, default=300.0,
-                     help="look so long for the task of an uncertain create before it is believed not to exist; and for a clip that doesn't come, before it is left to the next run (default 300)")  # fmt: skip
-    api.add_argument("--poll-interval", metavar="SECONDS", type=_seconds,
-                     help="the first wait before a task is asked for (default: learned)")  # fmt: skip
-    going = _Parser(add_help=False)
-    going.add_argument("--until", metavar="TIME|DURATION", type=_moment,
-                       help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)")  # fmt: skip
-    going.add_argument("--min-speed", metavar="BYTES", type=_speed, default=16384,
-                       help="a clip that comes with fewer bytes a second, on the average of --timeout, is asked for anew, where it broke off: 16K, 1M (default 16K)")  # fmt: skip
-    going.add_argument("--clip-timeout", metavar="DURATION", type=_seconds, default=3600.0,
-                       help="leave a clip to the next run, which goes on with it, when it takes longer than this (default 1h)")  # fmt: skip
-    going.add_argument("--clip-hosts", metavar="HOSTS", type=_clip_hosts,
-                       help="fetch clips from these hosts though they are inside of a network (cdn.corp, .corp, 10.0.0.0/8), or without TLS (http://HOST); with commas (BATCHGEN_CLIP_HOSTS)")  # fmt: skip
-    paths = _Parser(add_help=False)
-    paths.add_argument(
-        "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
-    )
-    paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
-    paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
-    choice = _Parser(add_help=False)
-    choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
-    choice.add_argument(
-        "--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid"
-    )
+    """The whole command line.
 
-    top = _Parser(
-        prog="batchgen", description="Image-to-video jobs from manifests, each paid once.", epilog=EPILOG, formatter_class=_RAW
-    )  # fmt: skip
+    A namespace has ``command``, ``json`` and the logging options, and for ``help`` the commands' ``parsers`` by name.
+    """
+    groups = _Groups()
+    top = Parser(
+        prog="batchgen",
+        description="Image-to-video jobs from manifests, each paid once.",
+        epilog=EPILOG,
+        formatter_class=_RAW,
+    )
     top.add_argument("--version", action="version", version=f"batchgen {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, words: str, examples: str, *parents: _Parser) -> argparse.ArgumentParser:
+    def command(name: str, words: str, examples: str, *parents: Parser) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=words, description=words[0].upper() + words[1:] + ".", epilog=f"examples:\n{examples}",
-            formatter_class=_RAW, parents=[*parents, common],
-        )  # fmt: skip
+            name,
+            help=words,
+            description=words[0].upper() + words[1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=_RAW,
+            parents=[*parents, groups.common],
+        )
 
-    command("validate", "check manifests; no network, no ledger",
-            "  batchgen validate manifests/\n  batchgen validate --json night.yaml", paths)  # fmt: skip
-    command("plan", "what a run would do, per job, with the reason and the cost; writes nothing",
-            "  batchgen plan manifests/\n  batchgen plan --json night.yaml", paths, ledger, choice)  # fmt: skip
-    run = command("run", "create, follow and collect what is missing",
-                  "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
-                  "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
-                  paths, ledger, api, going, choice)  # fmt: skip
-    run.add_argument("--concurrency", metavar="N", type=_count, help="create requests in flight (default 8)")
-    run.add_argument(
-        "--max-running", metavar="N", type=_count, help="slots: tasks that may run at once (default: learned)"
+    _add_work(command, groups)
+    _add_ledger_commands(command, groups)
+    sandbox = command(
+        "sandbox",
+        "a local API that follows the specification, with scripted faults",
+        "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7",
     )
-    run.add_argument("--max-jobs", metavar="N", type=_count, help="create at most so many tasks")
-    run.add_argument("--max-cost", metavar="USD", type=_money, help="create tasks for at most so much money")
-    run.add_argument("--deadline", metavar="TIME|DURATION", type=_moment,
-                     help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30")  # fmt: skip
-    run.add_argument("--retry-wait", metavar="DURATION", type=_wait,
-                     help="wait so long before a job whose task failed gets another, then twice as long (default 2m)")  # fmt: skip
+    from batchgen.sandbox.command import add_arguments
+
+    add_arguments(sandbox)
+    manual = command(
+        "help",
+        "the manual's pages, offline",
+        "  batchgen help\n  batchgen help operations\n  batchgen help run",
+    )
+    manual.add_argument(
+        "topic", metavar="TOPIC", nargs="?", help="a page, or a command; without it, the pages are listed"
+    )
+    manual.set_defaults(parsers=commands.choices)
+    return top
+
+
+def _add_work(command: Command, groups: _Groups) -> None:
+    """The commands that read manifests or talk to the API."""
+    command(
+        "validate",
+        "check manifests; no network, no ledger",
+        "  batchgen validate manifests/\n  batchgen validate --json night.yaml",
+        groups.paths,
+    )
+    command(
+        "plan",
+        "what a run would do, per job, with the reason and the cost; writes nothing",
+        "  batchgen plan manifests/\n  batchgen plan --json night.yaml",
+        groups.paths,
+        groups.ledger,
+        groups.choice,
+    )
+    run = command(
+        "run",
+        "create, follow and collect what is missing",
+        "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
+        "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
+        groups.paths,
+        groups.ledger,
+        groups.api,
+        groups.following,
+        groups.choice,
+    )
+    run.add_argument(
+        "--concurrency", metavar="N", type=arguments.count, help="create requests in flight (default 8)"
+    )
+    run.add_argument(
+        "--max-running",
+        metavar="N",
+        type=arguments.count,
+        help="slots: tasks that may run at once (default: learned)",
+    )
+    run.add_argument("--max-jobs", metavar="N", type=arguments.count, help="create at most so many tasks")
+    run.add_argument(
+        "--max-cost", metavar="USD", type=arguments.money, help="create tasks for at most so much money"
+    )
+    run.add_argument(
+        "--deadline",
+        metavar="TIME|DURATION",
+        type=arguments.moment,
+        help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30",
+    )
+    run.add_argument(
+        "--retry-wait",
+        metavar="DURATION",
+        type=arguments.duration,
+        help="wait so long before a job whose task failed gets another, then twice as long (default 2m)",
+    )
     run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
     run.add_argument(
         "--recover",
@@ -207,65 +163,178 @@ def parser() -> argparse.ArgumentParser:
         help="start the local API and use it, with a ledger and clips of its own",
     )
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
-    command("collect", "follow and download what the ledger has open; never creates",
-            "  batchgen collect\n  batchgen collect --until 2h", ledger, api, going)  # fmt: skip
+    command(
+        "collect",
+        "follow and download what the ledger has open; never creates",
+        "  batchgen collect\n  batchgen collect --until 2h",
+        groups.ledger,
+        groups.api,
+        groups.following,
+    )
     command(
         "recover",
         "rebuild a lost ledger from the clips' folders and the API; creates nothing",
         "  batchgen recover manifests/",
-        paths,
-        ledger,
-        api,
+        groups.paths,
+        groups.ledger,
+        groups.api,
     )
+
+
+def _add_ledger_commands(command: Command, groups: _Groups) -> None:
+    """The commands that read or decide about rows of the ledger."""
     resolve = command(
         "resolve",
         "decide about a job that the program can't decide about",
         "  batchgen resolve bags/tote\n  batchgen resolve bags/tote --task-id 842250903629086785\n"
         "  batchgen resolve bags/tote --not-created\n  batchgen resolve bags/tote --abandon",
-        ledger,
-        lock,
+        groups.ledger,
+        groups.lock,
     )
     resolve.add_argument(
         "job", metavar="JOB", help=f"{_JOB}; without a choice, all that is known about it is shown"
     )
     choices = resolve.add_mutually_exclusive_group()
-    choices.add_argument("--task-id", metavar="T", type=_task_id, help="a task was made, and this is its id")
+    choices.add_argument(
+        "--task-id", metavar="T", type=arguments.task_id, help="a task was made, and this is its id"
+    )
     choices.add_argument(
         "--not-created", action="store_true", help="no task was made: the next run creates it"
     )
     choices.add_argument(
         "--abandon", action="store_true", help="give it up: it is never created again, and no run tells of it"
     )
-    status = command("status", "the ledger for people",
-                     "  batchgen status\n  batchgen status bags/tote\n  batchgen status 'night-shop/*'", ledger)  # fmt: skip
+    status = command(
+        "status",
+        "the ledger for people",
+        "  batchgen status\n  batchgen status bags/tote\n  batchgen status 'night-shop/*'",
+        groups.ledger,
+    )
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
-    export = command("export", "the ledger as JSON Lines or CSV",
-                     "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv\n"
-                     "  batchgen export --excel > for-a-spreadsheet.csv", ledger)  # fmt: skip
+    export = command(
+        "export",
+        "the ledger as JSON Lines or CSV",
+        "  batchgen export > ledger.jsonl\n  batchgen export --format csv > ledger.csv\n"
+        "  batchgen export --excel > for-a-spreadsheet.csv",
+        groups.ledger,
+    )
     export.add_argument("--format", choices=["jsonl", "csv"], help="default: jsonl")
     export.add_argument(
         "--excel",
         action="store_true",
         help="CSV that a spreadsheet opens without damage: ids as text, no formulas",
     )
-    sandbox = command("sandbox", "a local API that follows the specification, with scripted faults",
-                      "  batchgen sandbox --port 8080 --slots 3\n  batchgen sandbox --fault reset_after=0.1 --seed 7")  # fmt: skip
-    from batchgen.sandbox.command import add_arguments
 
-    add_arguments(sandbox)
-    manual = command("help", "the manual's pages, offline",
-                     "  batchgen help\n  batchgen help operations\n  batchgen help run")  # fmt: skip
-    manual.add_argument(
-        "topic", metavar="TOPIC", nargs="?", help="a page, or a command; without it, the pages are listed"
+
+def _ledger() -> Parser:
+    """The option that names the ledger."""
+    ledger = Parser(add_help=False)
+    ledger.add_argument(
+        "--ledger", metavar="FILE", help="the durable record (BATCHGEN_LEDGER; default: in your state folder)"
     )
-    manual.set_defaults(parsers=commands.choices)
-    return top
+    return ledger
 
 
-def _common() -> _Parser:
-    common = _Parser(add_help=False)
+def _lock() -> Parser:
+    """How long to wait for the ledger."""
+    lock = Parser(add_help=False)
+    lock.add_argument(
+        "--lock-wait",
+        metavar="DURATION",
+        type=arguments.duration,
+        default=0.0,
+        help="wait so long for another run to let go of the ledger (default: don't)",
+    )
+    return lock
+
+
+def _api(lock: Parser) -> Parser:
+    """How the API is reached, and how long it is waited for."""
+    api = Parser(add_help=False, parents=[lock])
+    api.add_argument(
+        "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
+    )
+    api.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=arguments.positive_duration,
+        default=60.0,
+        help="give up on a request that makes no progress for so long (default 60)",
+    )
+    api.add_argument(
+        "--settle",
+        metavar="SECONDS",
+        type=arguments.positive_duration,
+        default=300.0,
+        help="look so long for the task of an uncertain create before it is believed not to exist; and for a clip that doesn't come, before it is left to the next run (default 300)",
+    )
+    api.add_argument(
+        "--poll-interval",
+        metavar="SECONDS",
+        type=arguments.positive_duration,
+        help="the first wait before a task is asked for (default: learned)",
+    )
+    return api
+
+
+def _following() -> Parser:
+    """How tasks are followed and clips are fetched."""
+    following = Parser(add_help=False)
+    following.add_argument(
+        "--until",
+        metavar="TIME|DURATION",
+        type=arguments.moment,
+        help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)",
+    )
+    following.add_argument(
+        "--min-speed",
+        metavar="BYTES",
+        type=arguments.speed,
+        default=16384,
+        help="a clip that comes with fewer bytes a second, on the average of --timeout, is asked for anew, where it broke off: 16K, 1M (default 16K)",
+    )
+    following.add_argument(
+        "--clip-timeout",
+        metavar="DURATION",
+        type=arguments.positive_duration,
+        default=3600.0,
+        help="leave a clip to the next run, which goes on with it, when it takes longer than this (default 1h)",
+    )
+    following.add_argument(
+        "--clip-hosts",
+        metavar="HOSTS",
+        type=arguments.clip_hosts,
+        help="fetch clips from these hosts though they are inside of a network (cdn.corp, .corp, 10.0.0.0/8), or without TLS (http://HOST); with commas (BATCHGEN_CLIP_HOSTS)",
+    )
+    return following
+
+
+def _paths() -> Parser:
+    """Manifests, and how they are read."""
+    paths = Parser(add_help=False)
+    paths.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
+    )
+    paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
+    paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
+    return paths
+
+
+def _choice() -> Parser:
+    """Which jobs are tried or paid again."""
+    choice = Parser(add_help=False)
+    choice.add_argument("--retry-failed", action="store_true", help="try failed and refused jobs again, too")
+    choice.add_argument(
+        "--accept-changes", action="store_true", help="pay again for jobs that changed since they were paid"
+    )
+    return choice
+
+
+def _common() -> Parser:
+    """What is printed and logged, and how."""
+    common = Parser(add_help=False)
     group = common.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else there")
     group.add_argument("-q", "--quiet", action="store_true", help="errors only")

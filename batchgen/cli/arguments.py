@@ -1,0 +1,95 @@
+"""The parser of the command line, and the types of its options' values."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from batchgen.cli import quantities
+from batchgen.escapes import visible
+from batchgen.models import TASK_ID
+from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, and takes options by their whole names only.
+
+    An abbreviation in a crontab would mean something else, or nothing, as soon as another option begins like it.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "allow_abbrev": False})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Report unknown arguments here, in the command's parser: the program's knows neither command nor options."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._unknown(rest))
+        return known, rest
+
+    def _unknown(self, rest: list[str]) -> str:
+        """The message for unknown arguments. What follows a = isn't shown: it may be the key."""
+        option = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
+        if option is None:
+            return f"unrecognized arguments: {' '.join(rest)}"
+        if "key" in option:
+            return f"there is no option {option}: the key is taken from no command line, where others could read it"
+        if near := get_close_matches(option, self._option_string_actions, n=1):
+            return f"there is no option {option} (did you mean {near[0]}?)"
+        if self._subparsers is not None:
+            return f"{option} stands before the command; options go behind it"
+        behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
+        return f"there is no option {option}{behind}"
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
+
+
+def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parse.__name__ = kind
+    return parse
+
+
+def _positive(read: Callable[[str], float], words: str, form: str = "") -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = read(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < 1e12:
+            raise ValueError(f"{text!r} is no {words} above 0{form}")
+        return value
+
+    return _checked(parse, words)
+
+
+count = _positive(int, "whole number")
+money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars")
+positive_duration = _positive(quantities.seconds, "duration", "; write 90, 90s, 15m, 2h or 1h30m")
+duration = _checked(quantities.seconds, "duration")
+speed = _checked(quantities.bytes_per_second, "speed")
+
+
+def task_id(text: str) -> str:
+    if not TASK_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no task id")
+    return text
+
+
+def clip_hosts(text: str) -> tuple[AllowedHost, ...]:
+    try:
+        return allowed_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+moment = _checked(lambda text: quantities.deadline(text, time.time()), "time")
