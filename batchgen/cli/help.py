@@ -7,19 +7,22 @@ import argparse
 from batchgen.cli.output import Output
 from batchgen.errors import UsageError
 from batchgen.manual import pages, terminal
+from batchgen.request import schema
 
 WIDTH = max(map(len, pages.TOPICS))
 MORE = "`batchgen help TOPIC` shows a page, `batchgen help COMMAND` a command's options."
 
 
 def help_(args: argparse.Namespace, out: Output) -> int:
-    """The command. A name that is no page's but a command's gets what ``--help`` says of that."""
+    """Show a page of the manual, or a command's ``--help``; without a topic, list the pages. Raises UsageError."""
     if args.topic is None:
-        every = list(map(pages.page, pages.TOPICS))
+        every, file = list(map(pages.page, pages.TOPICS)), str(schema.path("manifest"))
         if args.json:
-            out.document({"pages": [{"topic": page.topic, "title": page.title} for page in every]})
+            listed = [{"topic": page.topic, "title": page.title} for page in every]
+            out.document({"pages": listed, "schema": file})
         else:
-            out.lines([*(f"{page.topic:{WIDTH}}  {page.title}" for page in every), "", MORE])
+            lines = [f"{page.topic:{WIDTH}}  {page.title}" for page in every]
+            out.lines([*lines, "", MORE, f"The schema of manifests, for editors, is {file}"])
         return 0
     topic = args.topic.casefold().removesuffix(".md")
     if topic in pages.TOPICS:

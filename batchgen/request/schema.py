@@ -17,7 +17,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -45,15 +44,21 @@ _UNPRINTABLE = (RecursionError, ValueError)  # raised where a bad value is too d
 _INT64 = range(-(2**63), 2**63)
 
 
+def path(name: str) -> FilePath:
+    """The file of the schema ``"request"`` or ``"manifest"``. Raises UsageError where it isn't installed."""
+    here = FilePath(__file__).parent.parent
+    for folder in (here, here.parent):  # a wheel; a checkout or an editable install
+        file = folder / "schemas" / FILES[name]
+        if file.is_file():
+            return file
+    raise UsageError(f"batchgen is not installed completely: {FILES[name]} is missing; install it again")
+
+
 @cache
 def load(name: str) -> dict[str, Any]:
     """The schema document ``"request"`` or ``"manifest"``; shared, so it must not be changed. Raises UsageError."""
-    here = FilePath(__file__).parent.parent
-    for folder in (here, here.parent):  # a wheel; a checkout or an editable install
-        with suppress(FileNotFoundError):
-            document: dict[str, Any] = json.loads((folder / "schemas" / FILES[name]).read_bytes())
-            return document
-    raise UsageError(f"batchgen is not installed completely: {FILES[name]} is missing; install it again")
+    document: dict[str, Any] = json.loads(path(name).read_bytes())
+    return document
 
 
 def check_request(request: Mapping[str, Any]) -> list[Finding]:

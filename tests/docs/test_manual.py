@@ -192,6 +192,16 @@ def test_without_a_topic_the_pages_are_listed_with_what_they_are_about(
     ]
 
 
+def test_the_list_of_pages_ends_with_the_path_of_the_schema_for_editors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out, _ = said(capsys)
+    path = out.splitlines()[-1].removeprefix("The schema of manifests, for editors, is ")
+    assert json.loads(Path(path).read_text("utf-8")) == MANIFEST
+    assert (Path(path).parent / "image2video.schema.json").is_file()  # what it refers to
+    assert json.loads(said(capsys, "--json")[1])["schema"] == path
+
+
 @pytest.mark.parametrize("topic", pages.TOPICS)
 def test_away_from_a_terminal_a_page_is_its_markdown(capsys: pytest.CaptureFixture[str], topic: str) -> None:
     assert said(capsys, topic) == (0, MANUAL[topic], "")

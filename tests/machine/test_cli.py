@@ -233,7 +233,7 @@ JSON = {
     "resolve JOB": {"ledger", "task", "unusable"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
-    "help": {"pages"},
+    "help": {"pages", "schema"},
     "help prices": {"topic", "title", "text"},
 }
 
