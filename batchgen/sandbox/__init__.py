@@ -1,5 +1,5 @@
 """The API on this machine: it follows the specification, plays faults by name, and keeps a journal of the truth.
 
-Imports none of the client's rules and tables: it reads the specification on its own. A task it makes costs nothing.
-``server.Sandbox`` with a ``config.Config`` is the API, ``faults`` what it can play, ``journal`` what it saw.
+It shares no rule and no table with the client: it has its own reading of the specification. Its tasks cost nothing.
+``server.Sandbox`` with a ``config.Config`` is the API, ``faults`` are what it can play, ``journal`` is what it saw.
 """

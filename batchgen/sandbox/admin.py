@@ -1,4 +1,4 @@
-"""What a test or a person turns while the sandbox runs, under ``/_sandbox/``; for this machine alone.
+"""The sandbox's controls while it runs, under ``/_sandbox/``; for this machine alone.
 
 GET  /_sandbox/journal?after=N    the entries after number N, as a JSON array
 GET  /_sandbox/stats              counts of the journal, and running, slots, held

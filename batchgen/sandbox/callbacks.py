@@ -1,4 +1,4 @@
-"""Notifications of a task's changes, to the receivers of this machine that the user named, and to nobody else."""
+"""Sends a task's callbacks, to the receivers on this machine that were named, and to nobody else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 class Callbacks:
-    """Follows tasks that asked for it. ``note`` writes a journal entry; errors of the receiver are ignored."""
+    """Follows tasks with a ``callback_url``. ``note`` writes a journal entry; errors of the receiver are ignored."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Callbacks:
         self._followers: set[asyncio.Task[None]] = set()
 
     def follow(self, task: Task) -> None:
-        """Report on ``task`` from now on, if it asked for it and its receiver is one of those that were named."""
+        """Report on ``task`` from now on, if it has a ``callback_url`` and that is one of the named receivers."""
         if task.callback_url and self._is_named(task.callback_url):
             follower = asyncio.create_task(self._follow(task))
             self._followers.add(follower)
@@ -72,7 +72,7 @@ class Callbacks:
         await self._report(task)
 
     async def _reach(self, task: Task, moment: float) -> None:
-        """Wait for a moment of the server's clock, or for the task's end before its time."""
+        """Wait until ``moment`` of the server's clock, or until the task is ended earlier."""
         while self._account.now < min(moment, task.ends):
             left = min(moment, task.ends) - self._account.now
             try:
@@ -120,5 +120,5 @@ class Callbacks:
 
 
 def legacy(data: dict[str, Any]) -> dict[str, Any]:
-    """The callback's body: ``data`` of a query, in the shape that every field is there."""
+    """The callback's body in the legacy shape: ``data`` of a query with every field present."""
     return {"final_unit_deduction": "", "task_result": {"videos": []}} | data

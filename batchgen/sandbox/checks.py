@@ -1,4 +1,4 @@
-"""The create call's rules, read from the specification on their own: nothing of the client's checks is used.
+"""The create call's rules, written from the specification apart from the client's checks.
 
 Codes: 1200 where the body as a whole is wrong (not JSON, a required field missing), 1201 where one field is.
 """
@@ -28,7 +28,7 @@ from batchgen.sandbox.shapes import (
 )
 
 _REFERENCE = re.compile(r"(?<!<)<<<(element|voice|image)_([1-9][0-9]*)>>>(?!>)")
-# What the specification's format is not, but looks like; `a << b >> c` is text.
+# Texts that look like a reference but aren't in the specification's format; `a << b >> c` is plain text.
 _NO_REFERENCE = re.compile(
     r"<<<[^<>\n]*>>|<<[^<>\n]*>>>|<<[^\s<>;](?:[^<>\n;]*[^\s<>;])?>>|<<\s*(?:element|voice|image|video)_?[0-9]+\s*>>",
     re.IGNORECASE,
@@ -41,10 +41,10 @@ _MOVES = ("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_
 
 @dataclass(slots=True)
 class Order:
-    """One create call as it was read. ``fields`` is the request without image data (URLs stay).
+    """A create call's request. ``fields`` is the request without image data (URLs stay).
 
-    ``ignored`` names the fields that are valid but have no effect; ``failure`` is why the task will fail,
-    where the specification says that it will; ``refusal`` is set where no task can be made of it.
+    ``ignored`` names the fields that are valid but have no effect; ``failure`` is why the task will fail, where the
+    specification says so; ``refusal`` is set where the request is refused.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Order:
 
 
 def read(body: bytes) -> Order:
-    """The order in ``body``. Never raises: what can't be taken carries its refusal."""
+    """Read the request in ``body``. Never raises: a request that is refused has its ``refusal``."""
     order = Order()
     try:
         try:
@@ -85,7 +85,7 @@ def read(body: bytes) -> Order:
 
 
 def images(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every image of a request whose fields have their types, with the name of its place."""
+    """Every image of a request whose types were checked, with the name of its field."""
     for name in ("image", "image_tail", "static_mask"):
         if request.get(name):
             yield name, request[name]
@@ -226,7 +226,7 @@ def _check_points(request: Mapping[str, Any], image: Picture | None) -> None:
 
 
 def _failure(pictures: Mapping[str, Picture]) -> str:
-    """Why the task will fail although it was accepted; masks that came as URLs are taken to fit."""
+    """Why the task will fail although it is accepted, or empty; masks given as URLs are assumed to fit."""
     masks = {where: one for where, one in pictures.items() if "mask" in where}
     if len({(mask.width, mask.height) for mask in masks.values()}) > 1:
         return "the resolution of static_mask and dynamic_masks.mask must be identical"
@@ -238,14 +238,14 @@ def _failure(pictures: Mapping[str, Picture]) -> str:
 
 
 def _fits(mask: Picture, image: Picture) -> bool:
-    """Whether the sides have one ratio; at another scale they may be rounded."""
+    """Whether mask and image have the same ratio of sides; at another scale, allowing for rounding."""
     far = max(mask.width / image.width, image.width / mask.width) > 1.04
     off = abs(mask.width * image.height - mask.height * image.width)
     return off < (image.width + image.height if far else 1)
 
 
 def _without_images(request: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy for the journal, of any shape that JSON can have: image data becomes its length."""
+    """A copy of a request for the journal, with image data replaced by its length. The request may have any shape."""
 
     def brief(value: Any) -> Any:
         return value if not isinstance(value, str) or is_url(value) else f"<{len(value)} characters>"

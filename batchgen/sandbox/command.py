@@ -1,4 +1,4 @@
-"""``batchgen sandbox``: the options, and a server until it is told to stop."""
+"""``batchgen sandbox``: its options, and the server until a signal stops it."""
 
 # ruff: noqa: T201
 # A program of its own, whichever command line starts it.
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def announce(url: str, seed: int) -> None:
-    """Say where the sandbox is, and how it is used."""
+    """Print the sandbox's address and how to use it."""
     print(url)
     print(
         f"POWERTOKENS_API_BASE={url} POWERTOKENS_API_KEY=sandbox batchgen run --ledger rehearsal.db manifests/"

@@ -1,4 +1,4 @@
-"""How a sandbox is to behave."""
+"""A sandbox's settings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from batchgen.sandbox.guard import Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One sandbox's settings; everything that looks like chance is drawn from ``seed`` and the requests' order.
+    """One sandbox's settings. Everything random depends on ``seed`` and the order of requests alone.
 
-    ``slots``: tasks that may run at once; None means no limit. ``task_seconds``: the range of a task's life;
+    ``slots``: tasks that may run at once; None means no limit. ``task_seconds``: the range of a task's duration, in seconds;
     with ``scaled`` that of a five-second ``std`` clip, and longer and better clips take longer.
-    ``lookup_lag``: seconds until a query sees a new external id; ``lookups=False``: it never does.
-    ``unique``: a second create of one external id is refused (1201), else it makes a second task.
-    ``key``: the bearer key to ask for; None takes any. ``neighbour``: up to so many slots are held by somebody else,
-    another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
-    ``callbacks``: the receivers that may be called back; ``webhook_secret``: ``whsec_...``, signs what they get.
-    ``dialect``: a name of :data:`batchgen.sandbox.dialects.DIALECTS`.
+    ``lookup_lag``: seconds until a query finds a new external id; ``lookups=False``: it never does.
+    ``unique``: a second create with an external id is refused (1201), else it makes a second task.
+    ``key``: the bearer key that is required; None accepts any. ``neighbour``: up to so many slots are held by somebody
+    else, another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
+    ``callbacks``: the receivers that may be called back; ``webhook_secret`` (``whsec_...``) signs what they get.
+    ``dialect``: a name in :data:`batchgen.sandbox.dialects.DIALECTS`.
     """
 
     slots: int | None = None

@@ -1,6 +1,6 @@
-"""The API as its gateways speak: the same answers in other shapes, with other words and other HTTP statuses.
+"""Gateways' dialects of the API: the same answers in other shapes, with other words and HTTP statuses.
 
-A dialect takes what the vendor would say, its document and HTTP status, and whether it answers a query.
+A dialect turns the vendor's answer (document, HTTP status, whether it answers a query) into the gateway's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UPPER = {"submitted": "SUBMITTED", "processing": "IN_PROGRESS", "succeed": "SUC
 _FLAT = {"submitted": "queued", "processing": "in_progress", "succeed": "succeeded", "failed": "failed"}
 _VIDEO = {"submitted": "queued", "processing": "in_progress", "succeed": "completed", "failed": "failed"}
 
-#: The vendor's codes -> what a gateway says of its own accord: a word, and its HTTP status.
+#: The vendor's codes that gateways answer themselves -> their word and HTTP status.
 _OWN: Mapping[int, tuple[str, int]] = {
     **dict.fromkeys((1000, 1001, 1002, 1003, 1004), ("token_invalid", 500)),
     **dict.fromkeys((1100, 1101, 1102), ("insufficient_user_quota", 403)),
@@ -29,7 +29,7 @@ _OWN: Mapping[int, tuple[str, int]] = {
 
 
 class Dialect(NamedTuple):
-    """A dialect, with what the command line says of it."""
+    """A dialect, with its description for the command line."""
 
     speak: Speak
     text: str
@@ -84,7 +84,7 @@ def _good(document: Document) -> bool:
 
 
 def _task(document: Document, words: Mapping[str, str]) -> Document:
-    """What the vendor says of a task, under names of our own; a task id or clip that it doesn't name stays away."""
+    """The vendor's task under neutral names; an absent task id or clip stays absent."""
     data: Mapping[str, Any] = document.get("data") or {}
     info, result = data.get("task_info"), data.get("task_result")
     videos = result.get("videos") if isinstance(result, dict) else None

@@ -37,7 +37,7 @@ CODES: dict[int, tuple[int, str]] = {
 
 
 def envelope(code: int, message: str = "", data: Document | None = None, request_id: str = "") -> Document:
-    """The API's envelope; ``data`` is there only where the call succeeded."""
+    """The API's envelope; ``data`` is left out where it is None, as for calls that failed."""
     document: Document = {"code": code, "message": message or CODES[code][1]}
     if data is not None:
         document["data"] = data

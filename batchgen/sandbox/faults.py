@@ -1,6 +1,6 @@
-"""The faults by name, each with what it does and when, and the rules that say how often.
+"""The faults by name: what each does and when, and the rules for how often.
 
-A rule is written ``NAME=PROBABILITY`` or ``NAME@N``, ``NAME@N,N,...``: exactly at the Nth request that the fault
+A rule is written ``NAME=PROBABILITY``, or ``NAME@N`` or ``NAME@N,N,...`` for exactly the Nth request that the fault
 applies to, counted per fault from 1. Both depend on the seed and the order of requests alone.
 """
 
@@ -19,7 +19,7 @@ from batchgen.sandbox.replies import Reply, altered, coded, gateway, html, rewri
 
 
 class Moment(Enum):
-    """Where in a request's life a fault strikes; what it says of which requests a fault applies to."""
+    """When a fault strikes; the value says which requests that is."""
 
     ARRIVED = "a create whose body has not been read"
     READ = "a create whose body was read; nothing is made"
@@ -35,7 +35,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to go wrong. ``reply`` is None where the fault is not an answer."""
+    """One fault. ``reply`` is None where it isn't an answer but changes a task or a callback."""
 
     name: str
     moment: Moment
@@ -44,7 +44,7 @@ class Fault:
 
     @property
     def made(self) -> bool:
-        """Whether a create that it strikes has made a task."""
+        """Whether the create that it strikes makes a task."""
         return self.moment in (Moment.MADE, Moment.BORN)
 
 
@@ -315,7 +315,7 @@ def parse(text: str) -> Rule:
 
 
 class Dice:
-    """Decides which fault strikes. Every rule counts the requests that its fault applies to."""
+    """Decides which fault strikes a request. Each fault counts the requests that it applies to."""
 
     def __init__(self, seed: int, rules: Iterable[Rule] = ()) -> None:
         self._seed = seed
@@ -325,7 +325,7 @@ class Dice:
             self.add(rule)
 
     def add(self, rule: Rule) -> None:
-        """One more rule; its fault is counted from here on."""
+        """Add a rule; its fault's requests are counted anew from here on."""
         self._rules[rule.fault.moment].append(rule)
         self._counts[rule.fault.name] = 0
 
@@ -333,7 +333,7 @@ class Dice:
         self._rules.clear()
 
     def strike(self, *moments: Moment) -> Fault | None:
-        """The first fault, in the order of the rules, that strikes a request at one of its moments."""
+        """The first fault, in the order of the rules, that strikes a request at one of its ``moments``."""
         struck = None
         for moment in moments:
             if moment not in self._rules:

@@ -1,4 +1,4 @@
-"""Who may ask the sandbox: programs of this machine and those that know its address, but no page in a browser."""
+"""Who may send requests to the sandbox: programs that use a loopback name or its own address, but no page in a browser."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from aiohttp import web
 from yarl import URL
 
 Address = tuple[str, int]  # a host as it is compared, and a port
-_NOT_FOREIGN = {"none", "same-origin"}  # an address that a person typed, and what that page loads
+_NOT_FOREIGN = {
+    "none",
+    "same-origin",
+}  # Sec-Fetch-Site of an address that a person typed, and of what it loads
 
 
 def refusal(request: web.Request, listened: str = "") -> tuple[int, str] | None:
     """The HTTP status and the reason for which ``request`` is not answered; None where it is.
 
     A page whose name was made to resolve to this machine still sends that name as ``Host``; ``listened`` is the
-    name that the sandbox was told to listen on. Other pages give themselves away by ``Origin`` or ``Sec-Fetch-Site``.
+    name that the sandbox listens on. Other pages are recognised by ``Origin`` or ``Sec-Fetch-Site``.
     """
     hosts = request.headers.getall("Host", [])
     link = request.get_extra_info("sockname")
@@ -37,7 +40,7 @@ def _is_ours(host: str, own: set[str]) -> bool:
 
 
 def canonical(host: str) -> str:
-    """A host in the one spelling in which hosts are compared: IPv6 without brackets and zone, names in lower case."""
+    """A host normalised for comparison: IPv6 without brackets and zone, names in lower case."""
     host = host.strip("[]").partition("%")[0].lower().removesuffix(".")
     try:
         return ipaddress.ip_address(host).compressed
@@ -46,7 +49,7 @@ def canonical(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a canonical host is this machine, for whoever asks for it here."""
+    """Whether a canonical host is a loopback address or ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -63,5 +66,5 @@ def address(text: str) -> Address:
 
 
 def receiver(url: URL) -> Address:
-    """Where a request for ``url`` goes."""
+    """The host and port that a request for ``url`` goes to."""
     return canonical(url.host or ""), url.port or 0

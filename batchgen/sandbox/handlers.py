@@ -1,4 +1,4 @@
-"""The API's answers: the order of decisions on a request, and the journal entry of each."""
+"""The API's handlers: the order of the decisions about a request, and its journal entry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batchgen.sandbox.journal import Entry, Journal, Kind
 from batchgen.sandbox.replies import Exchange, broken_off
 from batchgen.sandbox.tasks import FAILURES, Account, Task
 
-_LARGE = 2**20  # bodies from here on are read beside the event loop
+_LARGE = 2**20  # bytes; larger bodies are read on another thread than the event loop's
 
 
 class Api:
@@ -49,7 +49,7 @@ class Api:
         self.journal.close()
 
     def release(self) -> int:
-        """Let the requests go on that a fault keeps waiting; returns how many."""
+        """Continue the requests that a fault keeps waiting; returns how many."""
         count, release = self.held, self._release
         self._release = asyncio.Event()
         release.set()
@@ -89,7 +89,7 @@ class Api:
         reading = asyncio.get_running_loop().run_in_executor(self._readers, checks.read, body)
         try:
             return await asyncio.shield(reading)
-        except asyncio.CancelledError:  # the client hung up, but all it had to say had arrived: it counts
+        except asyncio.CancelledError:  # the client disconnected after its whole body had arrived: it counts
             return await reading
 
     async def _decide(self, request: web.Request, order: Order) -> web.StreamResponse:
@@ -158,7 +158,7 @@ class Api:
         return await self._serve_file(request, task, name, kind="video")
 
     async def other_host(self, request: web.Request) -> web.StreamResponse:
-        """The other host: it has the clips and nothing else."""
+        """Answer a request to the other host, which serves the clips and nothing else."""
         name = request.path.removeprefix("/videos/").removesuffix(".mp4")
         task = self.account.task(hosts.task_of(name)) if request.method == "GET" else None
         if task:
@@ -181,7 +181,7 @@ class Api:
         return response if breaks is None else await broken_off(request, response, breaks)
 
     def _files(self, task: Task) -> tuple[str, ...]:
-        """The digests of a task's files, as far as the dialect has words for them."""
+        """The digests of those of a task's files that the dialect's answers name."""
         names = hosts.files(task)[: None if self.config.dialect == "vendor" else 1]
         return tuple(hashlib.sha256(hosts.content(task, name)).hexdigest() for name in names)
 
@@ -192,7 +192,7 @@ class Api:
         return data
 
     def _unauthorized(self, request: web.Request) -> int:
-        """0, or the code that the Authorization header deserves."""
+        """The code that the Authorization header is refused with; 0 where it is accepted."""
         header = request.headers.get("Authorization", "")
         scheme, _, key = header.partition(" ")
         if not header:
@@ -236,7 +236,7 @@ class Api:
 
     @property
     def _request_id(self) -> str:
-        """Of the entry that is written next."""
+        """The request id for the journal entry that is written next."""
         return f"sandbox-{len(self.journal) + 1}"
 
     def _note(

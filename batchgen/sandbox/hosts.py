@@ -1,6 +1,6 @@
-"""The hosts of clips: which files a task's clip has, where they are said to be, and what their host does with a request.
+"""The hosts of clips: a task's files, their addresses in an answer, and how their host answers a request.
 
-A host is named as the fault that gives a task's clip to it; a task without one has its clip at a host of no surprises.
+A host has the name of the fault that puts a task's clip there; the clip of a task without one is at an ordinary host.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from batchgen.sandbox import video
 from batchgen.sandbox.tasks import Task
 
 LATE = 2.0  # seconds after a task's end in which its file is not there yet
-SIGNED_FOR = 1.5  # seconds that a signed address is taken
-LARGE = 250_000  # bytes of a clip whose download breaks off
-BREAKS = 150_000  # bytes after which it does
+SIGNED_FOR = 1.5  # seconds that a signed address is valid
+LARGE = 250_000  # bytes of a clip whose downloads break off
+BREAKS = 150_000  # bytes after which they do
 
 _STATUSES = (404, 403, 410, 503)  # of a file that isn't there yet
 _SIGNED = ("clip_signed", "clip_breaks")
-_QUERY = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # what is the same to many, and not to who signed it
+_QUERY = "~a=~%7E'%27%2f%2F(%28!%21,%2C&@:=%40%3A&empty=&bare"  # a query that many libraries would rewrite, which breaks its signature
 
 
 class Served(NamedTuple):
@@ -36,12 +36,12 @@ class Served(NamedTuple):
 
 
 def files(task: Task) -> list[str]:
-    """The names of the files that a task's clip has, the clip itself first; none where the task fails."""
+    """The names of a task's files, the clip itself first; none where the task fails."""
     return [] if task.failure else [name for pair in _entries(task) for name in pair if name]
 
 
 def task_of(name: str) -> str:
-    """The id of the task whose file it is."""
+    """The id of the task that a file belongs to."""
     return name.partition("-")[0]
 
 
@@ -71,7 +71,7 @@ def videos(task: Task, base_url: str, now: float) -> list[dict[str, Any]]:
 def serve(
     task: Task, name: str, request: web.Request, now: float, *, elsewhere: str, authorized: bool
 ) -> Served:
-    """What a task's host does with a request for one of its files; ``elsewhere`` is "" where it is that other host."""
+    """The answer of a task's host to a request for one of its files; ``elsewhere`` is "" at the other host itself."""
     if task.host == "clip_late" and now < task.ends + LATE:
         return _error(_STATUSES[int(task.id) % len(_STATUSES)])
     if task.host == "clip_redirect" and elsewhere:
@@ -88,7 +88,7 @@ def serve(
 
 
 def _entries(task: Task) -> list[tuple[str, str]]:
-    """The entries of a result: the names of its clip and of its watermarked clip, "" where there is none."""
+    """The entries of a result: the names of the clip and of the watermarked clip, "" for an absent one."""
     asked = task.order.fields.get("watermark_info", {}).get("enabled")
     if task.host == "clip_watermark":
         return [("", f"{task.id}-watermark")]
@@ -129,7 +129,7 @@ def _signature(target: str) -> str:
 
 
 def _range(whole: bytes, request: web.Request) -> Served:
-    """The file from where it was asked for, as far as it comes."""
+    """The file from the requested offset on, broken off after ``BREAKS`` bytes."""
     tag = f'"{hashlib.sha256(whole).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))

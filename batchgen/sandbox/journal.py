@@ -1,4 +1,4 @@
-"""What really happened, as the server saw it: the witness that nothing was made twice."""
+"""The journal: every request as the server saw it. Tests prove by it that no task was made twice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ Kind = Literal["create", "query", "video", "callback", "elsewhere", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request. Creates are numbered and written in the order in which they were decided.
+    """One request. Entries are numbered and written in the order in which requests were decided.
 
     ``at`` is in seconds since the server started. ``accepted`` is true where this request made a task, whatever was
-    answered. ``code`` and ``status`` are what was answered; None where no such thing was. ``running`` is the number
-    of slots in use afterwards. ``images`` holds SHA-256 and size of every image's decoded bytes, by field;
-    ``fields`` the request without image data. ``authorized`` tells whether an Authorization header was there;
-    its value is never kept. ``clips`` has the SHA-256 of every file that a new task's answer will name, the clip itself
-    first.
+    answered. ``code`` and ``status`` are those of the answer, None where it had none. ``running`` is the number of slots
+    in use afterwards. ``images`` has the SHA-256 and size of every image's decoded bytes, by field; ``fields`` is the
+    request without image data. ``authorized``: an Authorization header was there; its value is never kept. ``clips`` has
+    the SHA-256 of every file that a new task's answer will name, the clip itself first.
     """
 
     seq: int
@@ -48,9 +47,9 @@ class Entry:
 
 
 class Journal:
-    """Entries in order, in memory and as JSON Lines in ``path``, where one is given.
+    """The entries in order, in memory and as JSON Lines in ``path``, where that is given.
 
-    A line is handed to the system before its request is answered, so the file outlives whichever side is killed.
+    A line is written before its request is answered, so it is there whichever side is killed.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -84,7 +83,7 @@ class Journal:
 
 
 def summarize(entries: list[Entry]) -> dict[str, Any]:
-    """The counts that tests and people ask for.
+    """The journal's counts.
 
     ``accepts`` counts the tasks made per external id; ``twice`` lists the ids with more than one;
     ``refusals`` counts creates by the code they were refused with; ``faults`` what was played.

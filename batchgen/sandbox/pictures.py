@@ -1,4 +1,4 @@
-"""Pictures as the API sees them: Base64 in, format and size out. Reads headers only, decodes no pixels."""
+"""Checks pictures as the API does: Base64 in, digest and size out. Only headers are read, no pixels decoded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}  # the markers among C0..CF that don't open a fra
 
 
 class PictureError(Exception):
-    """Why the API doesn't take a picture; reads on from the field's name."""
+    """Why the API refuses a picture; the text follows the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that the API takes. ``size`` is in bytes, ``width`` and ``height`` in pixels."""
+    """A picture that the API accepts. ``size`` is in bytes, ``width`` and ``height`` in pixels."""
 
     sha256: str
     size: int

@@ -1,4 +1,4 @@
-"""Ways to answer, honest and otherwise. What is played here happens on the wire, not in a stand-in for it."""
+"""Ways to answer a request, right and wrong. Each happens on the wire: a reset is a reset, an early answer is early."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _PAGE = (
 )
 _CHUNK = b" " * 65536
 _BOMB = 64  # MiB once unpacked
-_LINGER = 0.2  # seconds that a connection lingers so that an early answer can be read
+_LINGER = 0.2  # seconds that a connection stays open so that an early answer can be read
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that is to be answered in an unusual way.
+    """A request that gets an unusual answer.
 
-    ``document`` is the honest answer, or one without ``data`` where nothing was made; ``content`` that of a video.
-    ``elsewhere`` is the base URL of another host; ``drip`` seconds per byte; ``hold`` waits for a release.
+    ``document`` is the right answer, or one without ``data`` where nothing was made; ``content`` is a video's bytes.
+    ``elsewhere`` is the base URL of another host; ``drip`` is in seconds per byte; ``hold`` waits for a release.
     """
 
     request: web.Request
@@ -41,7 +41,7 @@ class Exchange:
     speak: Speak = DIALECTS["vendor"].speak
 
     def answer(self, document: Document, status: int = 200, **headers: str) -> web.Response:
-        """What the vendor would answer, in the dialect that is spoken."""
+        """The vendor's answer in the current dialect."""
         said, http = self.speak(document, status, self.request.method == "GET")
         return answer(said, http, **headers)
 
@@ -51,7 +51,7 @@ Send = Callable[[Exchange], Awaitable[web.StreamResponse | None]]  # None: go on
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A way to answer, with what the journal says of it: HTTP status and code, None where none is sent."""
+    """A way to answer, with the HTTP status and code for the journal; None where none is sent."""
 
     send: Send
     status: int | None = None
@@ -85,7 +85,7 @@ def html(status: int, title: str) -> Reply:
 
 
 def altered(change: Callable[[Document], Document], code: int | None = 0) -> Reply:
-    """The honest answer, changed."""
+    """The right answer with a changed document."""
 
     async def send(x: Exchange) -> web.StreamResponse:
         return x.answer(change(copy.deepcopy(x.document)))
@@ -94,7 +94,7 @@ def altered(change: Callable[[Document], Document], code: int | None = 0) -> Rep
 
 
 def rewritten(change: Callable[[bytes], bytes]) -> Reply:
-    """The honest answer's bytes, changed."""
+    """The right answer with changed bytes."""
 
     async def send(x: Exchange) -> web.StreamResponse:
         honest = x.answer(x.document).body
@@ -105,7 +105,7 @@ def rewritten(change: Callable[[bytes], bytes]) -> Reply:
 
 
 def redirect(status: int) -> Reply:
-    """To the same path of another host."""
+    """A redirect to the same path on another host."""
 
     async def send(x: Exchange) -> web.StreamResponse:
         return web.Response(status=status, headers={"Location": x.elsewhere + x.request.raw_path})
@@ -116,7 +116,7 @@ def redirect(status: int) -> Reply:
 def _disconnect(request: web.Request, *, hard: bool) -> None:
     if request.transport is None:
         return
-    if hard:  # no linger: the other side gets RST instead of an end
+    if hard:  # no linger: the other side gets a RST instead of a FIN
         link = request.transport.get_extra_info("socket")
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
@@ -154,7 +154,7 @@ async def _end_reset(x: Exchange) -> None:
 
 
 async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[None]]) -> web.StreamResponse:
-    """Announce all of ``body``, send half of it, then ``end``."""
+    """Send the headers for all of ``body`` and half of it, then ``end``."""
     response = web.StreamResponse()
     response.content_type = "video/mp4" if x.content else "application/json"
     response.content_length = len(body)
@@ -165,7 +165,7 @@ async def _begin(x: Exchange, body: bytes, end: Callable[[Exchange], Awaitable[N
 
 
 async def broken_off(request: web.Request, whole: web.Response, count: int) -> web.StreamResponse:
-    """Announce all of an answer, send the first ``count`` bytes of its body, then hang up."""
+    """Send an answer's headers and the first ``count`` bytes of its body, then close the connection."""
     assert isinstance(whole.body, bytes)
     response = web.StreamResponse(status=whole.status, headers=whole.headers)
     response.content_length = len(whole.body)
@@ -215,7 +215,7 @@ async def _bomb(x: Exchange) -> web.StreamResponse:
 
 
 def early(status: int, message: str) -> Reply:
-    """An answer before the body was read; then the connection is closed, whatever is still being sent."""
+    """An answer before the body was read; then the connection is reset, whatever is still being sent."""
 
     async def send(x: Exchange) -> web.StreamResponse:
         response = web.Response(status=status, text=message)

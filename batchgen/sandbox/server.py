@@ -1,4 +1,4 @@
-"""The API on this machine: start, stop, and what can be turned in between."""
+"""The sandbox's server: start, stop, and the controls in between."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Sandbox:
     """One account of the API, served on ``start``. Use it as ``async with Sandbox(config) as sandbox``.
 
     ``journal`` is the truth about what was made. ``elsewhere`` is the base URL of another host (another port)
-    that faults point to: it serves clips, and its journal entries show what a client brings along.
-    ``clock`` drives the tasks' lives, in seconds, and ``now`` says at which Unix time it begins; callbacks wait by the
-    event loop's own.
+    that faults point to: it serves clips, and its journal entries show what a client sends along.
+    ``clock`` drives the tasks, in seconds, and ``now`` gives the Unix time at its start; callbacks wait by the event
+    loop's clock.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Sandbox:
     async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         ipv6 = ":" in host
         link = socket.create_server((host, port), family=socket.AF_INET6 if ipv6 else socket.AF_INET)
-        # What isn't read must stay with the client: left alone, the kernel takes megabytes for a server that stalls.
+        # Unread bytes must stay with the client: by default, the kernel buffers megabytes for a server that stalls.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
         await web.SockSite(runner, link, backlog=1024).start()
         return f"http://{f'[{host}]' if ipv6 else host}:{link.getsockname()[1]}"
@@ -106,12 +106,12 @@ class Sandbox:
         self._api.dice.clear()
 
     def release(self) -> int:
-        """Let the requests go on that a fault keeps waiting; returns how many."""
+        """Continue the requests that a fault keeps waiting; returns how many."""
         return self._api.release()
 
     @web.middleware
     async def _dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """What is for nobody here, what comes to the other host, and what no route takes."""
+        """Reject foreign requests, pass on those for the other host, and refuse those without a route as the API does."""
         if reason := guard.refusal(request, self._host):
             return self._api.reject(request, *reason)
         link = request.get_extra_info("sockname")

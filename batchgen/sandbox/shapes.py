@@ -1,4 +1,4 @@
-"""What a JSON value may look like. Each maker returns a check that raises a :class:`Refusal` naming the place."""
+"""Checks of JSON values. Each function here returns a check that raises a :class:`Refusal` with the place."""
 
 from __future__ import annotations
 

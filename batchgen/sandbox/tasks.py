@@ -1,4 +1,4 @@
-"""The account: its tasks, their lives on the server's clock, and the slots they hold."""
+"""The account: its tasks, from start to end on the server's clock, and the slots that they hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchgen.sandbox.config import Config
 # Units per second of video, without and with sound: 0.14 US$ a unit.
 _UNITS = {"std": (0.6, 0.9), "pro": (0.8, 1.2), "4k": (3.0, 3.0)}
 _SLOWER = {"std": 1.0, "pro": 1.6, "4k": 3.0}
-PROCESSING_AFTER = 0.2  # of a task's life
+PROCESSING_AFTER = 0.2  # the part of a task's time in which it is submitted
 #: fault -> the task_status_msg of a task that it makes fail
 FAILURES = {
     "task_fails": "the task failed: the platform's risk control refused the result",
@@ -29,7 +29,7 @@ FAILURES = {
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One task. ``started`` and ``ends`` are on the server's clock; ``ends`` is infinite where it never does."""
+    """One task. ``started`` and ``ends`` are on the server's clock; ``ends`` is infinite for a task that never ends."""
 
     id: str
     order: Order
@@ -67,9 +67,9 @@ class Task:
 
 
 class Account:
-    """Everything that one account of the API holds. Times come from ``clock``, in seconds.
+    """One account of the API: its tasks and slots. Times come from ``clock``, in seconds.
 
-    ``now`` gives Unix seconds, and is asked once: from there on they are counted by ``clock``.
+    ``now`` returns Unix seconds, and is called once: from there on, time is counted by ``clock``.
     """
 
     def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], float]) -> None:
@@ -138,7 +138,7 @@ class Account:
         return self._tasks.get(task_id)
 
     def find(self, name: str) -> Task | None:
-        """The task of that task id or, once it can be seen, external id."""
+        """The task with this task id or, once lookups find it, with this external id."""
         if task := self._tasks.get(name):
             return task
         task = self._named.get(name)
@@ -172,7 +172,7 @@ class Account:
         }
 
     def described(self, task: Task) -> dict[str, Any]:
-        """``data`` of a query's answer, as things stand now, without its result."""
+        """``data`` of a query's answer at this time, without its result."""
         now = self.now
         status = task.status(now)
         since = {"submitted": task.started, "processing": task.processing_from}.get(status, task.ends)

@@ -1,4 +1,4 @@
-"""The clip that stands in for every result: three seconds of H.264 that any player shows."""
+"""The clip that every task makes: three seconds of H.264 that any player shows."""
 
 from __future__ import annotations
 
