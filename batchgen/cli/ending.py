@@ -1,7 +1,8 @@
-"""What ends a command before its work is done: signals, and the time that ``--until`` names. One way for all of them.
+"""Ends a command before its work is done: at a signal, or at the time of ``--until``.
 
-Before anything is begun, what comes is raised. Later the first ends the work gracefully and the second at once; where
-even that takes too long, because a disk doesn't answer, the process ends all the same: the ledger is safe either way.
+Before anything is begun, the end is an exception. Later the first end stops the work gracefully and a second signal ends
+the process at once. Where even that takes too long, because a disk doesn't answer, the process ends all the same: the
+ledger is safe either way.
 """
 
 from __future__ import annotations
@@ -21,32 +22,37 @@ from batchgen.errors import BatchgenError, EndedEarly, Interrupted
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 AFTER_DEADLINE = 4 * 3600.0  # seconds: three for a task that runs then, one for its clip
-LONGEST = 1e8  # seconds that a timer is set for
-LAST_RESORT = 30.0  # seconds besides those that the last requests may take
-TO_SPEAK = 5.0  # seconds that the last words may take
+MAX_TIMER = 1e8  # seconds; a timer is never set for longer
+LAST_RESORT = 30.0  # seconds after --until, besides those of the last requests, until the process is ended
+LAST_MESSAGE = 5.0  # seconds that printing the last message may take
 AT_ONCE = "stopped at once; what was open is in the ledger, run again"
 
 
 class End:
-    """When a command ends whatever still runs: at ``until`` (Unix seconds), or never for None; ``why`` says that it came.
+    """The end of a command: by signals, and at ``until`` (Unix seconds; None: never), for which ``why`` is the message.
 
-    ``timeout``: seconds that a request may take; the process is gone a few times that after ``until``.
+    ``timeout`` is how many seconds a request may take: the process is ended a few times that after ``until``.
     """
 
     def __init__(
-        self, out: Output, until: float | None = None, why: str = "its end has come (--until)", *, timeout: float = 60.0
-    ) -> None:  # fmt: skip
+        self,
+        out: Output,
+        until: float | None = None,
+        why: str = "its end has come (--until)",
+        *,
+        timeout: float = 60.0,
+    ) -> None:
         self._out, self._until, self._why, self._timeout = out, until, why, timeout
         outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
         self._signals = [number for number in SIGNALS if not (outlives and number == signal.SIGHUP)]
 
     @property
     def left(self) -> float:
-        """Seconds until then, never below 0."""
-        return LONGEST if self._until is None else min(max(self._until - time.time(), 0.0), LONGEST)
+        """Seconds until ``until``, never below 0."""
+        return MAX_TIMER if self._until is None else min(max(self._until - time.time(), 0.0), MAX_TIMER)
 
     def __enter__(self) -> Self:
-        """From here on what comes is raised: Interrupted, and EndedEarly once it is watched for."""
+        """From here on a signal raises Interrupted; ``until`` raises EndedEarly once :meth:`watch` was called."""
         for number in self._signals:
             signal.signal(number, _interrupted)
         if self._until is not None:
@@ -60,17 +66,17 @@ class End:
         self.over()
 
     def watch(self) -> None:
-        """The ledger is ours: from here on the end is heard as well."""
+        """From here on ``until`` counts: it is called once the ledger's lock is held."""
         if self._until is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-6))
 
     def over(self) -> None:
-        """The work is done: what is left is to say so."""
+        """The work is done: ``until`` counts no more."""
         signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     @contextlib.contextmanager
     def graceful(self, end: Callable[[BatchgenError], object]) -> Iterator[None]:
-        """From here on ``end`` is told what comes first; a second signal ends the process at once."""
+        """Inside of this, the first signal or ``until`` calls ``end`` with its error; a second signal ends the process."""
         loop = asyncio.get_running_loop()
         seen: list[signal.Signals] = []
 
@@ -97,7 +103,7 @@ class End:
         text = f"batchgen: {self._why}, and something on this machine doesn't answer: {AT_ONCE}"
         words = threading.Thread(target=self._out.say, args=(text,), daemon=True)
         words.start()
-        words.join(TO_SPEAK)  # what doesn't answer may be who reads this
+        words.join(LAST_MESSAGE)  # whoever reads stderr may be what doesn't answer
         os._exit(EndedEarly.exit_code)
 
     def _too_late(self, number: int, frame: FrameType | None) -> None:

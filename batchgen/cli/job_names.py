@@ -1,8 +1,8 @@
-"""What a person calls a job on the command line, and which jobs and rows of the ledger that means.
+"""Finds the jobs and rows of the ledger that a JOB on the command line means.
 
-A job's full name is ``MANIFEST/JOB_ID``. It goes by any end of that from a ``/`` on, too, and a glob stands for all
-names that it fits; ``@2`` behind either means its second take. What is exact wins: an ``external_task_id`` over a full
-name, that over an end, and each of them over a glob, so that ids with ``*``, ``[`` or ``@`` in them can be named.
+A job's full name is ``MANIFEST/JOB_ID``. Any end of it after a ``/`` names it, too, and a glob means all full names and
+ends that it matches; ``@2`` behind any of these means the second take. An ``external_task_id`` wins over a full name, that
+over an end, and that over a glob, so that ids with ``*``, ``[`` or ``@`` in them can be named.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from batchgen.ledger.reader import Records
 from batchgen.models import Record
 from batchgen.names import composed
 
-LISTED = 10  # names that a message shows
-SEARCHED = 20_000  # names that are looked through for near ones
+LISTED = 10  # names that a message lists
+SEARCHED = 20_000  # names that are searched for similar ones
 _GLOB = re.compile(r"[*?[]")
 _TAKE = re.compile(r"(?s)(.+)@([1-9]\d{0,8})")
 
@@ -36,7 +36,7 @@ class Name(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What a text means: jobs, each with all takes that it means; ``is_glob`` where it was meant for many."""
+    """The takes that a text means; ``is_glob`` where it matched as a glob, which may mean several jobs."""
 
     names: Sequence[Name]
     is_glob: bool = False
@@ -48,7 +48,7 @@ class Match(NamedTuple):
 
 
 def match(text: str, names: Iterable[Name]) -> Match:
-    """Which of these names are meant. Accents count the same in both spellings that file systems give them."""
+    """The takes among ``names`` that ``text`` means. The spelling of accents makes no difference."""
     spelt = [(name, composed(f"{name.manifest}/{name.job_id}")) for name in names]
     text = composed(text)
     with_take = _TAKE.fullmatch(text)
@@ -68,7 +68,8 @@ def match(text: str, names: Iterable[Name]) -> Match:
 def rows(ledger: Records, text: str, *, many: bool) -> dict[Name, list[Record]]:
     """The takes that ``text`` means, each with its rows in the order they were made.
 
-    An ``external_task_id`` means its row alone; a take whose image was refused may have no rows. Raises UsageError where that is nothing; or several jobs, unless it is a glob and ``many`` may be meant.
+    An ``external_task_id`` means its row alone; a take whose image was refused may have no rows. Raises UsageError where
+    ``text`` means nothing, or several jobs; with ``many``, a glob may mean several.
     """
     if (record := ledger.record(text)) is not None:
         return {Name(record.manifest, record.job_id, record.take): [record]}
@@ -85,7 +86,7 @@ def rows(ledger: Records, text: str, *, many: bool) -> dict[Name, list[Record]]:
 
 
 def near(text: str, names: Iterable[Name]) -> list[str]:
-    """Names that may have been meant, the likeliest first."""
+    """Full names that are similar to ``text``, the likeliest first."""
     text = composed(text).strip().strip("/").casefold()
     texts: dict[str, list[str]] = {}  # what is compared -> full names
     for name in list(names)[:SEARCHED]:
@@ -116,6 +117,6 @@ def _is_end(wanted: str) -> Callable[[str], bool]:
 
 
 def _fits_glob(wanted: str) -> Callable[[str], bool]:
-    """``*`` stands for anything, ``/`` too."""
+    """A test whether a full name, or an end of it, matches a glob; ``*`` matches ``/``, too."""
     pattern = re.compile(rf"(?s:.*/)?{fnmatch.translate(wanted)}")
     return lambda full: pattern.match(full) is not None

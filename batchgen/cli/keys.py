@@ -1,4 +1,4 @@
-"""The API's key: where it comes from, and that it stays in this process. No message ever holds it."""
+"""Finds the API key, and keeps it inside of this process. No message ever has it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ KEY_FILE_VARIABLE = "POWERTOKENS_API_KEY_FILE"
 KEY_COMMAND_VARIABLE = "POWERTOKENS_API_KEY_COMMAND"
 CREDENTIAL = "powertokens_api_key"
 LONGEST_KEY = 4096  # bytes that are read
-COMMAND_ENDS = 60.0  # seconds; a person may have to unlock a password store first
+COMMAND_ENDS = 60.0  # seconds that the command may take; a person may have to unlock a password store
 
 _PR_SET_DUMPABLE = 4  # of Linux
 log = logging.getLogger("batchgen")
 
 
 def api_key(environ: Mapping[str, str]) -> str:
-    """The key: from its variable, the file or the command that one names, or systemd's credentials."""
+    """The key: from its variable, the file or the command that a variable names, or systemd's credentials.
+
+    Raises UsageError where there is none, or where it can't be a key.
+    """
     folder = environ.get("CREDENTIALS_DIRECTORY")
     credential = os.path.join(folder, CREDENTIAL) if folder else ""
     if key := environ.get(KEY_VARIABLE, "").strip():
@@ -54,15 +57,15 @@ def api_key(environ: Mapping[str, str]) -> str:
     return key
 
 
-def at_hand(environ: Mapping[str, str]) -> str:
-    """The key as far as it is known without running a command or waiting, else "": for what must not be shown."""
+def key_without_waiting(environ: Mapping[str, str]) -> str:
+    """The key for masking, where it is known without running a command or waiting for a pipe; else ""."""
     if key := environ.get(KEY_VARIABLE, "").strip():
         return key
     folder = environ.get("CREDENTIALS_DIRECTORY")
     file = environ.get(KEY_FILE_VARIABLE) or (os.path.join(folder, CREDENTIAL) if folder else "")
     path = os.path.expanduser(file)
     try:
-        if not os.path.isfile(path):  # who writes to a pipe does so once, to whoever opens it first
+        if not os.path.isfile(path):  # a pipe can be read once, and api_key() has to read it
             return ""
         with open(path, "rb", opener=files.open_regular) as opened:
             return _text(opened.read(LONGEST_KEY))
@@ -71,10 +74,10 @@ def at_hand(environ: Mapping[str, str]) -> str:
 
 
 def keep_out_of_core_dumps() -> None:
-    """Let no crash write this process's memory down, and no other process of the user look into it.
+    """Keep this process's memory out of core dumps, and from the user's other processes.
 
-    The limit is what the kernel heeds where it writes a file itself; a program that takes core dumps (apport,
-    systemd-coredump) gets none of a process that isn't dumpable. Debuggers then need root.
+    The limit stops the kernel's own core files; programs that collect core dumps (apport, systemd-coredump) get none of a
+    process that isn't dumpable. Debuggers then need root.
     """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -83,20 +86,20 @@ def keep_out_of_core_dumps() -> None:
 
 
 def _from_file(path: str, variable: str) -> str:
-    # What is no path at first sight isn't shown: it may be the key, in the wrong variable.
+    # What doesn't look like a path isn't shown: it may be the key, in the wrong variable.
     named = (
         f"the API key's file {path} ({variable})"
         if path.startswith(("/", "~", "."))
         else f"the file in {variable}"
     )
     try:
-        # Opened so, a pipe that nobody writes to is empty rather than waited for; one with a writer is read.
+        # With O_NONBLOCK, a pipe without a writer is empty rather than waited for; one with a writer is read.
         descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(descriptor, True)
         with open(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode) and mode & stat.S_IROTH and variable == KEY_FILE_VARIABLE:
-                # Where nobody looks it is in the log file alone: a night that goes well makes no mail.
+                # Away from a terminal it goes to the log file alone: a night that went well makes no mail.
                 level = logging.WARNING if os.isatty(2) else logging.INFO
                 log.log(level, "%s can be read by every user of this machine; chmod 600 ends that", named)
             return _text(file.read(LONGEST_KEY))
@@ -105,15 +108,15 @@ def _from_file(path: str, variable: str) -> str:
 
 
 def _from_command(command: str) -> str:
-    """What the command prints. It is run without a shell; what it says on stderr is for the user."""
-    what = f"the command in {KEY_COMMAND_VARIABLE}"  # which isn't shown: it may be the key, in the wrong variable
+    """The output of a command, run without a shell; its stderr goes to the user. Raises UsageError."""
+    what = f"the command in {KEY_COMMAND_VARIABLE}"  # not the command itself: it may be the key, in the wrong variable
     process, why = _started(command)
     if process is None:
         raise UsageError(f"{what} can't be run: {why}")
     assert process.stdout is not None
     ends = time.monotonic() + COMMAND_ENDS
     try:
-        said = _said(process.stdout.fileno(), ends)
+        printed = _output(process.stdout.fileno(), ends)
         code = process.wait(max(0.0, ends - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
         raise UsageError(f"{what} took longer than {COMMAND_ENDS:.0f} seconds and was ended") from None
@@ -126,15 +129,15 @@ def _from_command(command: str) -> str:
         raise UsageError(
             f"{what} failed with {how}; it runs without a shell; what it said is above, if anything"
         )
-    return _text(said)
+    return _text(printed)
 
 
 def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
-    """The process, or None and why there is none: an error that is raised would carry the command along."""
+    """The process; or None, and why it didn't start. An exception would have the command in it."""
     try:
         words = shlex.split(command)
         words[:1] = map(os.path.expanduser, words[:1])
-        # Without a shell, and of whoever starts the program: S603 is about words of strangers.
+        # Without a shell, and named by the user: S603 is about foreign text.
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), ""  # noqa: S603
     except OSError as error:
         return None, f"{error.strerror}; give the program's whole path"
@@ -142,8 +145,8 @@ def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
         return None, "it is empty, holds a NUL, or has a quote that is never closed"
 
 
-def _said(descriptor: int, ends: float) -> bytes:
-    """All that comes, up to one byte more than a key may have. Raises TimeoutError."""
+def _output(descriptor: int, ends: float) -> bytes:
+    """A command's output up to its end. Raises TimeoutError at ``ends``, UsageError where it is longer than a key."""
     said = b""
     while len(said) <= LONGEST_KEY:
         if not select.select([descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:
@@ -155,4 +158,4 @@ def _said(descriptor: int, ends: float) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").strip()  # an error would hold what was read
+    return data.decode("utf-8", "replace").strip()  # strict decoding would raise an error with the key in it

@@ -1,4 +1,4 @@
-"""Where what happens is told: stderr, and a log file where one is named; as text or as JSON Lines."""
+"""Logging: to stderr, and to ``--log-file``; as text or as JSON Lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("batchgen")
 
 
 class _Lines(logging.Formatter):
-    """A line for each thing, whatever is in the names of files."""
+    """Formats a record as one line, masked and escaped, whatever its text has in it."""
 
     def __init__(self, mask: Mask, form: str | None = None) -> None:
         super().__init__(form)
@@ -31,7 +31,7 @@ class _Lines(logging.Formatter):
 
 
 class _JsonLines(_Lines):
-    """One JSON object a line, with the ``action`` and ``external_task_id`` of what happened."""
+    """Formats a record as a line of JSON, with its ``action`` and ``external_task_id``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
@@ -43,7 +43,7 @@ class _JsonLines(_Lines):
 
 
 class _LogFile(logging.FileHandler):
-    """A file for its owner's eyes: messages hold names of files and words of the API."""
+    """A log file that its owner alone can read: messages have names of files and texts of the API."""
 
     def _open(self) -> TextIOWrapper:
         descriptor = files.open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -52,7 +52,10 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
-    """stderr shows warnings (-v: everything, -q: errors; a terminal: notices), a log file everything. Raises UsageError."""
+    """Set logging up for one command, and undo it at the end. Raises UsageError where the log file can't be written.
+
+    stderr shows warnings (-v: everything, -q: errors alone, on a terminal: notices, too), a log file everything.
+    """
     stderr = logging.StreamHandler()
     usual = NOTICE if stderr.stream.isatty() else logging.WARNING
     level = logging.ERROR if args.quiet else logging.INFO if args.verbose else usual
@@ -68,7 +71,9 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
         if args.log_format == "json"
         else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
     )
-    log.setLevel(min(handler.level or logging.INFO for handler in handlers))  # what nobody shows isn't made
+    log.setLevel(
+        min(handler.level or logging.INFO for handler in handlers)
+    )  # records that no handler shows aren't made
     log.propagate = False
     for handler in handlers:
         handler.setFormatter(form)

@@ -1,4 +1,4 @@
-"""The start of every command: its exit code, and the errors that keep it from its work."""
+"""Starts a command, and turns the errors that end it into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from batchgen.masking import Mask
 def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     """Run one command. Returns the exit code; argparse exits by itself on a bad command line.
 
-    All that is said passes through ``mask``, which learns the key as soon as it is known.
+    All output passes through ``mask``, which learns the key as soon as it is known.
     """
-    gc.set_threshold(100_000, 20, 100)  # until there is a plan: values by the million, without a cycle
+    gc.set_threshold(100_000, 20, 100)  # until there is a plan: it makes millions of values, and no cycles
     open_streams()
     try:
         args = options.parser().parse_args(argv)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
         _learn(mask)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
-                importlib.import_module("orjson")  # whose own start does not survive a Ctrl-C
+                importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
             code = COMMANDS[args.command](args, out)
             sys.stdout.flush()
     except BatchgenError as error:
@@ -63,17 +63,17 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
 
 
 def _learn(mask: Mask) -> None:
-    """Tell what stands in front of all output the key that the environment has, whether the command needs it or not."""
+    """Give the mask of all output the key in the environment, whether or not the command needs it."""
     from batchgen.cli import keys
 
-    if key := keys.at_hand(os.environ):
+    if key := keys.key_without_waiting(os.environ):
         keys.keep_out_of_core_dumps()
         mask.learn(key)
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C is heard afterwards."""
+    """Delay Ctrl-C until the end of this."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -82,7 +82,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
-    """Say why a command could not do its work at all."""
+    """Report why a command could not do its work. Returns its exit code."""
     problems = error.problems if isinstance(error, ManifestError) else ()
     if args.json:
         from batchgen.cli import report

@@ -1,4 +1,4 @@
-"""What people and scripts read of a plan: what a run would do about each job, and what it buys."""
+"""A plan as people and scripts read it: what a run would do about each job, and what it would pay for."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
 
 
 def _wanted(step: Step) -> dict[str, Any]:
-    """What a job asks for; all null where its image was refused."""
+    """The fields of a job's request; all null where its image was refused."""
     if not isinstance(step.job, Job):
         return dict.fromkeys(asked({}))
     request = step.job.request
@@ -104,7 +104,7 @@ def _wanted(step: Step) -> dict[str, Any]:
 
 
 def _bought(job: Job, width: int | None) -> str:
-    """The picture, the mode, the seconds and the prompt, in one line of at most ``width`` columns."""
+    """A job's picture, mode, seconds and prompt in a line of at most ``width`` columns."""
     wanted = asked(job.request)
     sound = ", sound" if wanted["sound"] == "on" else ""
     how = f", {wanted['mode']}, {wanted['duration']} s{sound}: "
@@ -118,7 +118,7 @@ def _bought(job: Job, width: int | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most ``width`` columns of a terminal, with ``...`` where it goes on."""
+    """The text cut to ``width`` columns of a terminal, with ``...`` where it was longer."""
     if (len(text) if text.isascii() else sum(map(_columns, text))) <= width:
         return text
     room = max(width - 3, 0)
@@ -130,7 +130,7 @@ def cut(text: str, width: int) -> str:
 
 
 def _columns(letter: str) -> int:
-    """Columns that a letter takes: wide ones of East Asia two, marks upon others none."""
+    """The columns that a character takes: 2 for wide ones (East Asian), 0 for combining marks."""
     if letter.isascii():
         return 1
     return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -1,4 +1,4 @@
-"""Durations, moments and speeds, as people write them on the command line."""
+"""Reads durations, times and speeds as people write them on the command line."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def bytes_per_second(text: str) -> float:
 
 
 def deadline(text: str, now: float) -> float:
-    """The moment of ``--deadline`` or ``--until`` in Unix seconds: a duration, ``06:30`` (the next one), or a date and time.
+    """The time of ``--deadline`` or ``--until`` in Unix seconds, from a duration, ``06:30`` (the next one) or a date and time.
 
-    ``now`` is in Unix seconds; a night in which the clocks change ends when its clock says so. Raises ValueError.
+    ``now`` is in Unix seconds. Times of day are local, also in a night in which the clocks change. Raises ValueError.
     """
     text = text.strip()
     try:

@@ -20,7 +20,7 @@ from batchgen.run.session import Account
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
-    """Adopt every task of these manifests that the API knows and the ledger doesn't."""
+    """Record every task of these manifests that the API or a clips' folder has and the ledger hasn't."""
     account = api_settings(args, out)
     with End(out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return asyncio.run(_recover(args, out, ledger, account, end))

@@ -28,7 +28,7 @@ _ABANDON = "--abandon        give it up: it is neither followed nor created agai
 
 
 def resolve(args: argparse.Namespace, out: Output) -> int:
-    """The command."""
+    """Show a job and what may be decided about it, or write a decision. Returns the exit code. Raises UsageError."""
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         takes, origin = job_rows(ledger, args.job, many=False), ledger.origin
@@ -65,7 +65,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
 
 
 def _refused_image(args: argparse.Namespace, out: Output, ledger: tuple[str, str], refused: Unusable) -> int:
-    """A job of which nothing was ever sent, since its image failed the checks: it can be given up."""
+    """Show a job whose image failed its checks, or give it up: nothing of it was ever sent."""
     if args.task_id or args.not_created:
         raise UsageError(
             f"the image of {Name(*refused.key)} was refused, so nothing was sent; what it takes is --abandon"
@@ -91,7 +91,7 @@ def _refused_image(args: argparse.Namespace, out: Output, ledger: tuple[str, str
 
 
 def choices(ledger: Records, record: Record) -> Sequence[str]:
-    """What a person may decide about a row: nothing where another row of its job went on after it."""
+    """The decisions that a person may take about a row; none where another row of its job has changed after it."""
     match record.state:
         case State.SUBMITTING | State.UNKNOWN:
             return (_MADE, _NOT_MADE, _ABANDON)
@@ -105,7 +105,7 @@ def choices(ledger: Records, record: Record) -> Sequence[str]:
 
 
 def _one(ledger: Records, text: str, rows: Sequence[Record]) -> Record | None:
-    """The row that there is something to decide about; the last one where there is none. Raises UsageError."""
+    """The one row that can be decided about, else the last row, else None. Raises UsageError where there are several."""
     if not rows:
         return None
     undecided = [row for row in rows if choices(ledger, row)]
@@ -132,7 +132,7 @@ def _not_offered(record: Record, offered: Sequence[str]) -> str:
 
 
 def _offer(record: Record, offered: Sequence[str]) -> Iterator[str]:
-    """What a person may decide about a row, and how to find out."""
+    """The lines that offer the decisions about a row."""
     if not offered:
         yield _nothing_to_decide(record)
         return
@@ -148,7 +148,7 @@ def _offered(name: str, choice: str) -> str:
 
 
 def _decision(args: argparse.Namespace, record: Record) -> Change | None:
-    """What the person chose, as a change of the row, with who it was."""
+    """The person's decision as a change of the row, with who took it; None where there is none."""
     name, by = record.external_task_id, {"by": who()}
     if args.task_id:
         values = {"task_id": args.task_id, "submitted_at": record.submitted_at or record.created_at}
@@ -166,7 +166,7 @@ def _decision(args: argparse.Namespace, record: Record) -> Change | None:
 
 
 def who() -> str:
-    """The person at the keyboard, for the history."""
+    """``USER@HOST`` of the person who runs the command, for the history."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # nobody has this number
@@ -189,7 +189,7 @@ def _decide(
 
 
 def _after(event: str) -> str:
-    """What the next run does after a decision."""
+    """What the next run does after a decision, in words."""
     return {
         "resolved_as_created": "the next run, or `batchgen collect`, follows its task",
         "resolved_as_not_created": "the next run asks the API once more, then creates it",

@@ -10,7 +10,7 @@ from batchgen.sandbox.faults import FAULTS
 
 
 def sandbox(args: argparse.Namespace, out: Output) -> int:
-    """Be a local API until told to stop."""
+    """Serve the local API until a signal stops it."""
     if not args.json:
         return command.run(args)
     if args.list_faults:

@@ -1,6 +1,6 @@
-"""What the command line and the environment say: flag > environment > built-in; an empty variable is an unset one.
+"""Settings from the command line or the environment: flag > environment > built-in; an empty variable is unset.
 
-Everything here raises UsageError. The key has a module of its own.
+All functions raise UsageError. The key has a module of its own.
 """
 
 from __future__ import annotations

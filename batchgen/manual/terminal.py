@@ -1,4 +1,4 @@
-"""A page of the manual for a terminal: folded to its width, with tables that fit, links as commands, without marks of Markdown."""
+"""Formats a page of the manual for a terminal: lines and tables folded to its width, links as commands, no Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CELLS = re.compile(r"(?<!\\)\|")
 
 
 def shown(text: str, columns: int) -> Iterator[str]:
-    """The lines of a page in so many columns. Code isn't folded; headings keep their ``#``."""
+    """The lines of a page for a terminal of ``columns``. Code isn't folded; headings keep their ``#``."""
     width = max(20, min(columns, WIDEST))
     lines = text.splitlines()
     while lines:
@@ -40,7 +40,7 @@ def shown(text: str, columns: int) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Without marks of emphasis; a link to another page names the command that shows it."""
+    """The text without Markdown's marks; a link to another page becomes the command that shows it."""
     text = _LINK.sub(lambda link: _named(link[1], link[2]), text)
     return re.sub(r"\*\*(.+?)\*\*", r"\1", text).replace(r"\|", "|")
 
@@ -61,7 +61,7 @@ def _folded(text: str, width: int, indent: int = 0, first: int = 0) -> Sequence[
 
 
 def _table(lines: Sequence[str], width: int) -> Iterator[str]:
-    """In columns where the last one has room for words, else each row's first cell with what is said of it below."""
+    """A table in columns where the last one has room for words; else each row's first cell, with the others below it."""
     head, _, *rows = [[_plain(cell.strip()) for cell in _CELLS.split(line)[1:-1]] for line in lines]
     sizes = [max(map(len, column)) for column in zip(head, *rows, strict=True)][:-1]
     left = sum(sizes) + 2 * len(sizes)
