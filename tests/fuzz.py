@@ -56,12 +56,24 @@ YAML = json.dumps({"version": 1, "jobs": [JOB]}).encode()
 CLIPS = {"videos": [{"id": "v", "url": "https://example.com/v.mp4", "duration": "5"}]}
 ENDED = {"task_id": "t1", "task_status": "succeed", "task_result": CLIPS}
 LINE = {
-    "version": 1, "file": "a.mp4", "belongs": "a.mp4", "sha256": "0" * 64, "size": 9, "api": "https://a.b",
-    "external_task_id": "e", "base_id": "e", "task_id": "t", "manifest": "m", "job_id": "a", "take": 1,
-    "digest": "", "parts": [{"part": "part2", "url": "https://a.b/2.mp4", "path": "a.part2.mp4", "sha256": "0" * 64}],
-    "request": {"mode": "std", "duration": "5", "prompt": "x", "image": {"sha256": "0" * 64}}, "cost_usd_estimate": 0.5,
+    "version": 1,
+    "file": "a.mp4",
+    "belongs": "a.mp4",
+    "sha256": "0" * 64,
+    "size": 9,
+    "api": "https://a.b",
+    "external_task_id": "e",
+    "base_id": "e",
+    "task_id": "t",
+    "manifest": "m",
+    "job_id": "a",
+    "take": 1,
+    "digest": "",
+    "parts": [{"part": "part2", "url": "https://a.b/2.mp4", "path": "a.part2.mp4", "sha256": "0" * 64}],
+    "request": {"mode": "std", "duration": "5", "prompt": "x", "image": {"sha256": "0" * 64}},
+    "cost_usd_estimate": 0.5,
     "created_at": "2026-01-31T23:59:59.250Z",
-}  # fmt: skip
+}
 
 
 def in_dialects() -> list[bytes]:
@@ -262,13 +274,22 @@ PICTURE = by_file(".png", inspection.inspect, ImageError)
 
 # A reader, and what it reads when all is well.
 READERS: dict[str, Reader] = {
-    "YAML": Reader(refused(yaml12.load, yaml12.YamlError), (b"a: &x [1, 'two', {b: c}]\nd: *x\ne: |\n  text\n",)),
+    "YAML": Reader(
+        refused(yaml12.load, yaml12.YamlError), (b"a: &x [1, 'two', {b: c}]\nd: *x\ne: |\n  text\n",)
+    ),
     "sidecar's prompt": Reader(refused(sidecars.prompt, yaml12.YamlError), (b"\xef\xbb\xbfslow push-in\n",)),
     "sidecar's fields": Reader(refused(sidecars.fields, yaml12.YamlError), (b"prompt: x\nduration: 5\n",)),
     "manifest": Reader(by_file(".yaml", read_manifest), (YAML,)),
-    "CSV": Reader(by_file(".csv", lambda path: [*tables.table(path, "x")]), (b'id,image,prompt\na,"https://x/a.png",x\n',)),
-    "TSV": Reader(by_file(".tsv", lambda path: [*tables.table(path, "x")]), ("id\tprompt\na\tx\n".encode("utf-16"),)),
-    "JSON Lines": Reader(by_file(".jsonl", lambda path: [*tables.table(path, "x")]), (json.dumps(JOB).encode() + b"\n",)),
+    "CSV": Reader(
+        by_file(".csv", lambda path: [*tables.table(path, "x")]),
+        (b'id,image,prompt\na,"https://x/a.png",x\n',),
+    ),
+    "TSV": Reader(
+        by_file(".tsv", lambda path: [*tables.table(path, "x")]), ("id\tprompt\na\tx\n".encode("utf-16"),)
+    ),
+    "JSON Lines": Reader(
+        by_file(".jsonl", lambda path: [*tables.table(path, "x")]), (json.dumps(JOB).encode() + b"\n",)
+    ),
     "PNG": Reader(PICTURE, (make_png(320, 320),)),
     "JPEG": Reader(by_file(".jpg", inspection.inspect, ImageError), (make_jpeg(320, 320),)),
     "MP4": Reader(lambda data: mp4.oddity(lambda count, at: data[at : at + count], len(data)), (clip("x"),)),
@@ -276,7 +297,7 @@ READERS: dict[str, Reader] = {
     "clips.jsonl": Reader(read_line, (json.dumps(LINE).encode(),)),
     "PNG's chunks": Reader(read_chunks, (chunks(),)),
     "ledger": Reader(read_ledger, (bytes(8),), besides=2000),
-}  # fmt: skip
+}
 
 
 def steps(read: Read, data: bytes) -> int:

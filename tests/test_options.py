@@ -37,10 +37,23 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
     )
     found = parsed(*words.split())
     assert found == RunOptions(
-        concurrency=3, max_running=2, max_jobs=4, max_cost=5.5, deadline=1893553440.0, submit_only=True,
-        retry_failed=True, accept_changes=True, recover=True, timeout=6.0, settle=7.0, poll_interval=8.0,
-        retry_wait=9.0, clip_timeout=10.0, min_speed=11.0, clip_hosts=allowed_hosts("cdn.corp"),
-    )  # fmt: skip
+        concurrency=3,
+        max_running=2,
+        max_jobs=4,
+        max_cost=5.5,
+        deadline=1893553440.0,
+        submit_only=True,
+        retry_failed=True,
+        accept_changes=True,
+        recover=True,
+        timeout=6.0,
+        settle=7.0,
+        poll_interval=8.0,
+        retry_wait=9.0,
+        clip_timeout=10.0,
+        min_speed=11.0,
+        clip_hosts=allowed_hosts("cdn.corp"),
+    )
     assert all(
         getattr(found, field.name) != getattr(RunOptions(), field.name) for field in dataclasses.fields(found)
     )

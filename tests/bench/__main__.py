@@ -38,9 +38,12 @@ def main() -> int:
         sys.stdout.flush()
     args.json.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine, "repetitions": args.repeat,
-        "own_peak_mb": own_peak() / 1e6, "rows": {name: _as_json(row) for name, row in found.items()},
-    }  # fmt: skip
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine,
+        "repetitions": args.repeat,
+        "own_peak_mb": own_peak() / 1e6,
+        "rows": {name: _as_json(row) for name, row in found.items()},
+    }
     args.json.write_text(json.dumps(result, indent=1) + "\n")
     goals = [goal for row in found.values() for goal in row.goals]
     sys.stdout.write(f"{sum(goal.met for goal in goals)} of {len(goals)} goals met; {args.json}\n")

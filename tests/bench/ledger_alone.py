@@ -31,9 +31,12 @@ def endless() -> Iterator[Record]:
         number += 1
         name = f"bench.shot{number:08}.0123456789abcdef0123"
         yield first._replace(
-            external_task_id=name, base_id=name, job_id=f"shot{number:08}", digest=f"{number:064x}",
+            external_task_id=name,
+            base_id=name,
+            job_id=f"shot{number:08}",
+            digest=f"{number:064x}",
             output_path=f"/clips/bench/shot{number:08}.mp4",
-        )  # fmt: skip
+        )
 
 
 async def write(ledger: Ledger, rows: Iterator[Record], count: int) -> float:

@@ -39,12 +39,14 @@ def png(width: int, height: int, seed: int, *, noise: bool) -> bytes:
         rows = b"".join(b"\0" + rng.randbytes(3 * width) for _ in range(height))
     else:
         rows = (b"\0" + rng.randbytes(3) * width) * height
-    return b"".join((
-        b"\x89PNG\r\n\x1a\n",
-        _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        _chunk(b"IDAT", zlib.compress(rows, 0 if noise else 1)),
-        _chunk(b"IEND", b""),
-    ))  # fmt: skip
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            _chunk(b"IDAT", zlib.compress(rows, 0 if noise else 1)),
+            _chunk(b"IEND", b""),
+        )
+    )
 
 
 def large_images(folder: str, count: str) -> None:
@@ -111,9 +113,17 @@ def rows(manifest_file: str) -> Iterator[Record]:
     assert not problems, problems[0]
     for job in manifests[0].jobs:
         yield Record(
-            job.external_task_id, job.external_task_id, job.manifest, job.id, job.take, job.digest, canonical(job.request),
-            State.PENDING, os.path.join(job.output_dir, job.manifest, f"{job.id}.mp4"), cost_usd_estimate=0.56,
-        )  # fmt: skip
+            job.external_task_id,
+            job.external_task_id,
+            job.manifest,
+            job.id,
+            job.take,
+            job.digest,
+            canonical(job.request),
+            State.PENDING,
+            os.path.join(job.output_dir, job.manifest, f"{job.id}.mp4"),
+            cost_usd_estimate=0.56,
+        )
 
 
 def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:

@@ -17,8 +17,14 @@ if __name__ == "__main__":
         draw = LENGTHS[night.lengths]
         least = least_lag([draw(rng) for _ in range(10 * SEEN_BEFORE)], one.queries)
         row = {
-            "group": group, **asdict(night), **asdict(one), "over_bound": one.over_bound,
-            "over_greedy": one.over_greedy, "goal": goal(night), "least_lag": least, "seeds": played,
-        }  # fmt: skip
+            "group": group,
+            **asdict(night),
+            **asdict(one),
+            "over_bound": one.over_bound,
+            "over_greedy": one.over_greedy,
+            "goal": goal(night),
+            "least_lag": least,
+            "seeds": played,
+        }
         sys.stdout.write(json.dumps(row).replace("Infinity", "null") + "\n")
         sys.stdout.flush()

@@ -64,9 +64,12 @@ class Row:
         """Add the figures of contenders; ``per`` turns units per second into ``unit``."""
         for one in contenders:
             self.figures[one.name] = {
-                "seconds": one.seconds, "cpu_seconds": one.cpu, "peak_mb": one.peak / MB,
-                "all_seconds": [each.seconds for each in one.runs], **({unit: one.rate / per} if unit else {}),
-            }  # fmt: skip
+                "seconds": one.seconds,
+                "cpu_seconds": one.cpu,
+                "peak_mb": one.peak / MB,
+                "all_seconds": [each.seconds for each in one.runs],
+                **({unit: one.rate / per} if unit else {}),
+            }
 
 
 @contextmanager
@@ -131,9 +134,20 @@ def uploads(folder: Path, repetitions: int) -> Row:
             "(a) aiohttp loop", baseline("plain", url, 16, "large"), folder, units=size, expect=str(count)
         )
         ours = _batchgen(
-            folder, "run", "--submit-only", "--concurrency", "16", "--max-running", "1000", "--ledger", "ledger.db",
-            "large.yaml", url=url, units=size, prepare=_fresh(folder, "ledger.db", "clips"),
-        )  # fmt: skip
+            folder,
+            "run",
+            "--submit-only",
+            "--concurrency",
+            "16",
+            "--max-running",
+            "1000",
+            "--ledger",
+            "ledger.db",
+            "large.yaml",
+            url=url,
+            units=size,
+            prepare=_fresh(folder, "ledger.db", "clips"),
+        )
         checks = _batchgen(folder, "plan", "--ledger", "none.db", "large.yaml", url=url, units=size)
         checks.name = "batchgen, the checks and digests alone"
         in_turn([plain, ours, checks], repetitions)
@@ -170,20 +184,33 @@ def creates(folder: Path, repetitions: int) -> Row:
             "(a) aiohttp loop", baseline("plain", url, 32, "night.csv"), folder, jobs, expect=str(jobs)
         )
         cookbook = Contender(
-            "(c) dispatch loop, token bucket, JSONL", baseline("cookbook", url, 32, "night.csv", "results.jsonl"),
-            folder, jobs, prepare=clear, expect=str(jobs),
-        )  # fmt: skip
+            "(c) dispatch loop, token bucket, JSONL",
+            baseline("cookbook", url, 32, "night.csv", "results.jsonl"),
+            folder,
+            jobs,
+            prepare=clear,
+            expect=str(jobs),
+        )
         threads = Contender(
-            "(d) threads, JSON file rewritten", baseline("threads", url, 32, "night.csv", "state.json"),
-            folder, jobs, prepare=clear, expect=str(jobs),
-        )  # fmt: skip
+            "(d) threads, JSON file rewritten",
+            baseline("threads", url, 32, "night.csv", "state.json"),
+            folder,
+            jobs,
+            prepare=clear,
+            expect=str(jobs),
+        )
         shells = {
             tool: Contender(
-                f"(b) {tool} and curl", baseline("shell", tool, url, 32, "night.csv", folder / "bodies"),
-                folder, jobs, prepare=clear_bodies, expect=str(jobs),
+                f"(b) {tool} and curl",
+                baseline("shell", tool, url, 32, "night.csv", folder / "bodies"),
+                folder,
+                jobs,
+                prepare=clear_bodies,
+                expect=str(jobs),
             )
-            for tool in ("xargs", "parallel") if shutil.which(tool) and shutil.which("curl")
-        }  # fmt: skip
+            for tool in ("xargs", "parallel")
+            if shutil.which(tool) and shutil.which("curl")
+        }
         alone, asking = (
             Contender(name, baseline("plain", url, 32, "night.csv", care), folder, jobs, expect=str(jobs))
             for name, care in (
@@ -227,9 +254,11 @@ def night(folder: Path, repetitions: int) -> Row:
     """The simulation: see nights.py."""
     row = Row("the night, simulated: makespan over the lower bound, queries and refusals per task")
     one = Contender(
-        "nights", [sys.executable, "-m", "tests.bench.nights", str(repetitions)], folder,
+        "nights",
+        [sys.executable, "-m", "tests.bench.nights", str(repetitions)],
+        folder,
         env={"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    )
     note("about three minutes")
     with open(folder / "nights.jsonl", "w+") as out:
         subprocess.run(one.command, cwd=folder, env=environment(), stdout=out, check=True)
@@ -337,9 +366,19 @@ def million(folder: Path, repetitions: int) -> Row:
         for size in sizes:
             make("table", folder / f"t{size}.csv", size, cwd=folder)
             one = _batchgen(
-                folder, "run", "--submit-only", "--max-jobs", "1000", "--ledger", "ledger.db", f"t{size}.yaml",
-                url=url, units=size, prepare=_fresh(folder, "ledger.db"), codes=(4,),
-            )  # fmt: skip
+                folder,
+                "run",
+                "--submit-only",
+                "--max-jobs",
+                "1000",
+                "--ledger",
+                "ledger.db",
+                f"t{size}.yaml",
+                url=url,
+                units=size,
+                prepare=_fresh(folder, "ledger.db"),
+                codes=(4,),
+            )
             one.name = f"{size:,} jobs"
             in_turn([one], 1 if size > 100_000 else repetitions)
             runs.append(one)
@@ -402,9 +441,10 @@ def following(folder: Path, repetitions: int) -> Row:
             rates.append(rate)
             note(f"{repetition + 1} of {repetitions}: {share:.1%} of a core, {rate:.0f} questions a second")
     row.figures["batchgen collect"] = {
-        "share_of_a_core": statistics.median(shares), "questions_per_second": statistics.median(rates),
+        "share_of_a_core": statistics.median(shares),
+        "questions_per_second": statistics.median(rates),
         "all_shares": shares,
-    }  # fmt: skip
+    }
     row.goals.append(Goal("CPU", 100 * statistics.median(shares), 5, "% of a core"))
     return row
 
@@ -415,9 +455,12 @@ def _follow(folder: Path, url: str) -> tuple[float, float]:
     The first question about every task is over by then, and no task is overdue yet: the server ends none.
     """
     process = subprocess.Popen(
-        [*BATCHGEN, "collect", "--ledger", "ledger.db"], cwd=folder,
-        env=environment({**KEY, "POWERTOKENS_API_BASE": url}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*BATCHGEN, "collect", "--ledger", "ledger.db"],
+        cwd=folder,
+        env=environment({**KEY, "POWERTOKENS_API_BASE": url}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         time.sleep(15)
         ticks, queries, began = _ticks(process.pid), count(url)["queries"], time.monotonic()
@@ -436,6 +479,14 @@ def _ticks(pid: int) -> int:
 
 
 ROWS: dict[str, Callable[[Path, int], Row]] = {
-    "server": the_server, "uploads": uploads, "creates": creates, "night": night, "manifests": manifests,
-    "nothing": nothing_to_do, "million": million, "start": start, "ledger": ledger, "following": following,
-}  # fmt: skip
+    "server": the_server,
+    "uploads": uploads,
+    "creates": creates,
+    "night": night,
+    "manifests": manifests,
+    "nothing": nothing_to_do,
+    "million": million,
+    "start": start,
+    "ledger": ledger,
+    "following": following,
+}

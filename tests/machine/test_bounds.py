@@ -106,10 +106,16 @@ def test_the_jumping_clock_brings_an_honest_night_home(desk: Desk) -> None:
         lambda name, times: answer(b"oh", 500) if times % 7 else told(name, "processing"),
     ],
     ids=[
-        "never ends", "odd", "no clip", "no clip, then not ended", "both in turns",
-        "unknown", "unknown in turns", "errors in turns",
+        "never ends",
+        "odd",
+        "no clip",
+        "no clip, then not ended",
+        "both in turns",
+        "unknown",
+        "unknown in turns",
+        "errors in turns",
     ],
-)  # fmt: skip
+)
 def test_a_task_that_never_ends_in_whatever_way_holds_no_run(desk: Desk, queries: Says) -> None:
     host = Host(queries=queries)
     result = night(desk, host)
@@ -147,7 +153,7 @@ def test_an_account_that_is_full_for_an_hour_is_waited_for(desk: Desk) -> None:
     host = Host(
         creates=lambda name, times: NO_SLOT if times < 80 else accepted(name, times),
         queries=ended,
-    )  # fmt: skip
+    )
     result = night(desk, host, count=1)
     assert (result.code, result.json["created"]) == (0, 1), result.err
 

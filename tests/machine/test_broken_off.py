@@ -77,7 +77,7 @@ def test_a_burst_of_unclear_answers_counts_once(ahead: Desk) -> None:
     host = Host(
         creates=lambda name, times: accepted(name, times) if times else UNHEARD_OF,
         queries=ended,
-    )  # fmt: skip
+    )
     result = night(ahead, host, "--concurrency", "9", "--max-running", "9", count=9)
     assert (result.code, result.json["created"]) == (0, 9), result.err
     assert creates(host) == 18

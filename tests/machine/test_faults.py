@@ -32,9 +32,16 @@ SETTLED = 1.0  # seconds
 
 #: Creates that end without a word on whether they made a task, and made none.
 UNCLEAR_BEFORE = (
-    "internal_before", "unavailable_before", "timeout_before", "reset_before", "close_before", "stall_before",
-    "html_502_before", "gateway_500", "redirect",
-)  # fmt: skip
+    "internal_before",
+    "unavailable_before",
+    "timeout_before",
+    "reset_before",
+    "close_before",
+    "stall_before",
+    "html_502_before",
+    "gateway_500",
+    "redirect",
+)
 #: Spoilt answers that can be read all the same.
 READABLE = {"wrong_types_after"}
 

@@ -115,7 +115,10 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack, int]] = {
     "a way up in a sidecar": (FOLDER, put("cat.yaml", "image_tail: inbox/../private/passport.png"), 1),
     "the home folder in a sidecar": (FOLDER, put("cat.yaml", "image_tail: ~/passport.png"), 1),
     "the way round by /proc in a sidecar": (
-        FOLDER, put("cat.yaml", "image_tail: /proc/self/root/PRIVATE/passport.png"), 1),
+        FOLDER,
+        put("cat.yaml", "image_tail: /proc/self/root/PRIVATE/passport.png"),
+        1,
+    ),
     "a mask in a sidecar": (FOLDER, put("cat.yaml", "static_mask: private/passport.png"), 1),
     "a dynamic mask in a sidecar": (FOLDER, put("cat.yaml", f"dynamic_masks: {json.dumps(MASKS)}"), 1),
     "an image that is a link": (FOLDER, link("cat.png", "PRIVATE/passport.png"), 1),
@@ -128,7 +131,10 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack, int]] = {
     "a text in another spelling that is a link": (FOLDER, link("cat.png.TXT", "../private/key"), 2),
     "a folder that is a link": (FOLDER, link("sub", "../private"), 0),
     "a folder that is a link, and a sidecar": (
-        FOLDER, both(link("sub", "../private"), put("cat.yaml", "image_tail: inbox/sub/passport.png")), 1),
+        FOLDER,
+        both(link("sub", "../private"), put("cat.yaml", "image_tail: inbox/sub/passport.png")),
+        1,
+    ),
     "a path in a row": (TABLE, rows("cat,PRIVATE/passport.png,x"), 1),
     "a table that is a link": (TABLE, link("rows.csv", "../private/rows.csv"), 2),
     "lines of JSON that are a link": (JSON_TABLE, link("rows.jsonl", "PRIVATE/rows.jsonl"), 2),
@@ -139,11 +145,13 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack, int]] = {
     "a link in a row": (TABLE, rows("cat,inbox/linked.png,x"), 1),
     "a folder that is a link in a row": (TABLE, rows("cat,inbox/sub/passport.png,x"), 1),
     "a mask in a row": (
-        TABLE, rows("cat,inbox/good.png,x,private/passport.png", "id,image,prompt,static_mask\n"), 1),
+        TABLE,
+        rows("cat,inbox/good.png,x,private/passport.png", "id,image,prompt,static_mask\n"),
+        1,
+    ),
     "an end frame in a line of JSON": (JSON_TABLE, json_rows(image_tail="private/passport.png"), 1),
-    "a dynamic mask in a line of JSON": (
-        JSON_TABLE, json_rows(dynamic_masks=MASKS), 1),
-}  # fmt: skip
+    "a dynamic mask in a line of JSON": (JSON_TABLE, json_rows(dynamic_masks=MASKS), 1),
+}
 
 
 def night(desk: Desk, entry: dict[str, Any], **changes: Any) -> None:
@@ -233,8 +241,10 @@ def test_links_inside_of_the_folder_are_followed(desk: Desk) -> None:
     jobs, problems = read(desk, {**FOLDER, "match": "*.png"})
     assert problems == []
     assert {job.id: job.request["prompt"] for job in jobs} == {
-        "cat": "A cat turns its head", "dog": "x", "good": "x",
-    }  # fmt: skip
+        "cat": "A cat turns its head",
+        "dog": "x",
+        "good": "x",
+    }
     for job in jobs:
         assert len(b"".join(body.Body(job.request).pieces())) > len(GOOD)
 
@@ -307,7 +317,7 @@ def test_the_folder_of_a_table_beside_its_manifest_is_told_by_its_path(desk: Des
         ([True], "jobs[0].allow[0]: "),
         ([""], "jobs[0].allow[0]: "),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_allow_is_told_with_its_place(desk: Desk, allow: object, told: str) -> None:
     for entry in (FOLDER, TABLE):
         desk.write("inbox/rows.csv", "id,image,prompt\na,inbox/good.png,x\n")

@@ -49,7 +49,9 @@ REPEATS = {
     "message": answer({"code": 1000, "message": f"wrong key {ODD_KEY}."}, 401),
     "escaped message": answer(b'{"code": 1301, "message": "not with ' + ESCAPED + b'"}', 400),
     "slashed message": answer(b'{"code": 1301, "message": ' + SLASHED + b"}", 400),
-    "gateway's error": answer({"error": {"message": f"Incorrect API key provided: {ODD_KEY}", "code": "x"}}, 401),
+    "gateway's error": answer(
+        {"error": {"message": f"Incorrect API key provided: {ODD_KEY}", "code": "x"}}, 401
+    ),
     "request id": answer({"code": 1201, "message": "no", "request_id": ODD_KEY}, 400),
     "page": answer(b"<html><body>Authorization: Bearer " + RAW + b"</body></html>", 502),
     "text": answer(b"you sent " + RAW, 200),
@@ -62,9 +64,13 @@ REPEATS = {
     "task id": made(ODD_KEY),
     "external id": made("t1", task_info={"external_task_id": ODD_KEY}),
     "status": made("t1", task_status=ODD_KEY),
-    "failure": made("t1", task_status="failed", task_status_msg=f"for {ODD_KEY}", final_unit_deduction=ODD_KEY),
-    "clip": made("t1", task_status="succeed", task_result={"videos": [{"url": f"https://example.com/{PERCENT}"}]}),
-}  # fmt: skip
+    "failure": made(
+        "t1", task_status="failed", task_status_msg=f"for {ODD_KEY}", final_unit_deduction=ODD_KEY
+    ),
+    "clip": made(
+        "t1", task_status="succeed", task_result={"videos": [{"url": f"https://example.com/{PERCENT}"}]}
+    ),
+}
 
 
 def told(error: BaseException) -> str:

@@ -155,8 +155,12 @@ def test_a_life_from_intent_to_clip_is_kept_with_its_times(ledger: Ledger, clock
     assert ledger.durations("pro/5") == [60.0]
     assert ledger.durations("std/5") == []
     assert [one.event for one in ledger.events("hero")] == [
-        "planned", "intent", "accepted", "task_succeeded", "downloaded",
-    ]  # fmt: skip
+        "planned",
+        "intent",
+        "accepted",
+        "task_succeeded",
+        "downloaded",
+    ]
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(State, State)))
@@ -629,8 +633,11 @@ def script(text: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     head = f"import sys, asyncio, os\nsys.path.insert(0, {str(ROOT)!r})\nfrom {__name__} import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + textwrap.dedent(text), *arguments],
-        stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 HOLD = """

@@ -83,8 +83,13 @@ def test_scripts_get_all_of_it(desk: Desk) -> None:
     names = ("prompt", "image", "image_sha256", "mode", "duration", "sound")
     digest = hashlib.sha256(make_png()).hexdigest()
     assert [jobs["file"][name] for name in names] == [
-        LONG, str(desk.folder / "pictures/hero.png"), digest, "pro", "5", "on"
-    ]  # fmt: skip
+        LONG,
+        str(desk.folder / "pictures/hero.png"),
+        digest,
+        "pro",
+        "5",
+        "on",
+    ]
     assert [jobs["shots"][name] for name in names] == ["First\nline\nThen", URL, None, "std", "5", "off"]
     assert [jobs["inline"][name] for name in names[:3]] == ["p", None, digest]
     assert [jobs["bad"][name] for name in names] == [None] * 6

@@ -51,9 +51,12 @@ def forty(desk: Desk) -> None:
         for n in range(10)
     ]
     manifest = {
-        "version": 1, "name": "night", "output_dir": "../clips", "defaults": {"model_name": "kling-v3", "mode": "pro"},
+        "version": 1,
+        "name": "night",
+        "output_dir": "../clips",
+        "defaults": {"model_name": "kling-v3", "mode": "pro"},
         "jobs": [{"folder": "inbox", "prompt": "{stem}: drift"}, {"table": "shots.csv"}, *inline],
-    }  # fmt: skip
+    }
     desk.write("m/night.yaml", json.dumps(manifest))
 
 

@@ -82,8 +82,12 @@ class Stage:
             new.append(job)
         self.jobs[:0] = new
         manifest = {
-            "version": 1, "name": "m", "output_dir": "clips", "defaults": {"model_name": "kling-v3"}, "jobs": self.jobs,
-        }  # fmt: skip
+            "version": 1,
+            "name": "m",
+            "output_dir": "clips",
+            "defaults": {"model_name": "kling-v3"},
+            "jobs": self.jobs,
+        }
         self.desk.write("m.yaml", json.dumps(manifest))
         return str(new[0]["id"])
 

@@ -80,8 +80,12 @@ class Losses:
         ]
         self.rng.shuffle(jobs)
         manifest = {
-            "version": 1, "name": "m", "output_dir": "clips", "defaults": {"model_name": "kling-v3"}, "jobs": jobs,
-        }  # fmt: skip
+            "version": 1,
+            "name": "m",
+            "output_dir": "clips",
+            "defaults": {"model_name": "kling-v3"},
+            "jobs": jobs,
+        }
         self.stage.desk.write("m.yaml", json.dumps(manifest))
 
     @property

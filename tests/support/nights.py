@@ -82,8 +82,13 @@ class Night:
         (self.folder / "m.yaml").write_text(json.dumps(manifest))
 
     async def run(
-        self, *, collect: bool = False, until: float | None = None, deadline: float | None = None, **options: Any
-    ) -> Ran:  # fmt: skip
+        self,
+        *,
+        collect: bool = False,
+        until: float | None = None,
+        deadline: float | None = None,
+        **options: Any,
+    ) -> Ran:
         """One run of the manifest, or a collect. ``until`` and ``deadline`` in seconds from its beginning."""
         loop, begun = self.loop, self.loop.time()
         given = RunOptions(deadline=None if deadline is None else loop.now() + deadline, **options)
@@ -147,9 +152,12 @@ class Night:
 
 
 def play(
-    scene: Callable[[Night], Awaitable[T]], jobs: int | Sequence[dict[str, Any]] = 1, *rules: str,
-    seed: int = 1, **config: Any,
-) -> T:  # fmt: skip
+    scene: Callable[[Night], Awaitable[T]],
+    jobs: int | Sequence[dict[str, Any]] = 1,
+    *rules: str,
+    seed: int = 1,
+    **config: Any,
+) -> T:
     """Play ``scene`` against a sandbox with these faults; ``config`` is its :class:`Config`."""
     # On a disk, a night is as long as its thousands of fsyncs.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -108,9 +108,15 @@ class Desk:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*self.program, *arguments], cwd=self.folder, env=self.env, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="surrogateescape",
-        )  # fmt: skip
+            [*self.program, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            errors="surrogateescape",
+        )
 
     def finish(self, process: subprocess.Popen[str]) -> Result:
         try:

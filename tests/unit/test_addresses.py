@@ -90,11 +90,25 @@ def test_an_address_is_taken_where_it_can_mean_only_one_thing(text: str, expecte
     [
         *("", " ", "\n", "pending", "processing", "null", "N/A", "n/a", "-", "/", "//", "v.mp4", "0"),
         *("file:///etc/passwd", "ftp://h/x", "javascript:1", "data:video/mp4;base64,AAAA", "s3://bucket/key"),
-        *("http://", "https://[::1", "https://[", "http:/x", "http:x", "https:\\\\cdn\\v", "https://exa mple/v"),
-        *("https://cdn:0/v", "https://cdn:99999/v", "https://cdn:x/v", "https://\ud800.example/", "https://c/\ud800"),
+        *(
+            "http://",
+            "https://[::1",
+            "https://[",
+            "http:/x",
+            "http:x",
+            "https:\\\\cdn\\v",
+            "https://exa mple/v",
+        ),
+        *(
+            "https://cdn:0/v",
+            "https://cdn:99999/v",
+            "https://cdn:x/v",
+            "https://\ud800.example/",
+            "https://c/\ud800",
+        ),
         "https://cdn/" + "x" * MAX_LENGTH,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_address_is_none(text: str) -> None:
     assert address(text, API) is None
     assert links({"url": text, "watermark_url": A}) == {"": A}
@@ -116,9 +130,19 @@ SIGNED = [
     "/v.mp4?X-Amz-Credential=AKIA%2F20261128%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-SignedHeaders=host&sig=%2b%2B",
     "/v.mp4?a=%7E&b=%27&c=%40&d=%3A&e=%2C&f=%21&g=%24&h=%3b&i=%20&j=+&k=%2B&l=%c3%bc",
     "/a%27b%2Ec%7ed%28e%21f%2Cg%2Fh%40i%3Aj.mp4",
-    "/x/../y/./z//v.mp4", "/x/%2E%2E/v.mp4", "/v.mp4?", "/v.mp4?&&a=&=b", "/v.mp4?a=1?b=2", "/v.mp4;v=1",
-    "/%", "/%zz?%", "/v.mp4?q=\"<>\\^`{|}'", "/?x", "//v.mp4", "/@v:1/[x]?y=[z]",
-]  # fmt: skip
+    "/x/../y/./z//v.mp4",
+    "/x/%2E%2E/v.mp4",
+    "/v.mp4?",
+    "/v.mp4?&&a=&=b",
+    "/v.mp4?a=1?b=2",
+    "/v.mp4;v=1",
+    "/%",
+    "/%zz?%",
+    "/v.mp4?q=\"<>\\^`{|}'",
+    "/?x",
+    "//v.mp4",
+    "/@v:1/[x]?y=[z]",
+]
 
 
 @pytest.mark.parametrize("target", SIGNED)

@@ -81,40 +81,68 @@ def test_a_known_code_decides_whatever_the_status_and_the_wrapping(
 @pytest.mark.parametrize(
     ("reply", "kind", "says"),
     [
-        pytest.param(answer({"error": {"message": "no money"}}, 402), AccountStop, "no money", id="402 gateway"),
-        pytest.param(answer({"error": {"message": "who?", "code": "bad_key"}}, 401), AccountStop, "who?", id="401"),
+        pytest.param(
+            answer({"error": {"message": "no money"}}, 402), AccountStop, "no money", id="402 gateway"
+        ),
+        pytest.param(
+            answer({"error": {"message": "who?", "code": "bad_key"}}, 401), AccountStop, "who?", id="401"
+        ),
         pytest.param(answer({"error": "slow down"}, 429, retry_after="7"), Throttled, "slow down", id="429"),
-        pytest.param(answer(b"<html><h1>403 Forbidden</h1></html>", 403), AccountStop, "403 Forbidden", id="403 HTML"),
+        pytest.param(
+            answer(b"<html><h1>403 Forbidden</h1></html>", 403), AccountStop, "403 Forbidden", id="403 HTML"
+        ),
         pytest.param(answer(b"<html><h1>Not here</h1></html>", 404), UnknownCode, "Not here", id="404 HTML"),
         pytest.param(answer(b"too large", 413), Refused, "too large", id="413"),
         pytest.param(answer(b"<h1>Bad Gateway</h1>", 502), MaybeAccepted, "Bad Gateway", id="502 HTML"),
         pytest.param(answer(b"", 500), MaybeAccepted, "HTTP 500 with an empty body", id="500 empty"),
         pytest.param(answer(b"", 408), MaybeAccepted, "empty body", id="408"),
         pytest.param(answer({"code": 1399, "message": "odd"}), UnknownCode, "odd", id="unknown code"),
-        pytest.param(answer({"code": 1399, "message": "odd"}, 500), MaybeAccepted, "odd", id="unknown code, 500"),
+        pytest.param(
+            answer({"code": 1399, "message": "odd"}, 500), MaybeAccepted, "odd", id="unknown code, 500"
+        ),
         pytest.param(answer({"code": 7777, "message": "odd"}), MaybeAccepted, "odd", id="code of no family"),
         pytest.param(answer({"code": -1, "message": "odd"}), MaybeAccepted, "odd", id="negative code"),
-        pytest.param(answer({"code": 504, "message": "late"}), MaybeAccepted, "late", id="status 504 as code"),
-        pytest.param(answer({"code": 500, "message": "oops"}), MaybeAccepted, "oops", id="status 500 as code"),
-        pytest.param(answer({"error": {"code": 402, "message": "pay"}}), AccountStop, "pay", id="status 402 as code"),
+        pytest.param(
+            answer({"code": 504, "message": "late"}), MaybeAccepted, "late", id="status 504 as code"
+        ),
+        pytest.param(
+            answer({"code": 500, "message": "oops"}), MaybeAccepted, "oops", id="status 500 as code"
+        ),
+        pytest.param(
+            answer({"error": {"code": 402, "message": "pay"}}), AccountStop, "pay", id="status 402 as code"
+        ),
         pytest.param(answer({"code": 5999}), MaybeAccepted, "5999", id="unknown 5xxx"),
         pytest.param(answer(b"{}"), MaybeAccepted, "can't be read", id="200 without a code"),
         pytest.param(answer(b"\xff\xfe{"), MaybeAccepted, "can't be read", id="not UTF-8"),
         pytest.param(answer(b"[" * 100_000), MaybeAccepted, "can't be read", id="nested without end"),
         pytest.param(answer(accepted(), complete=False), MaybeAccepted, "", id="cut off"),
         pytest.param(answer(accepted(), 500), MaybeAccepted, "ok", id="success with a 500"),
-        pytest.param(answer(accepted(task_id="")), MaybeAccepted, "without a usable task id", id="empty task id"),
-        pytest.param(answer(accepted(task_id=None)), MaybeAccepted, "without a usable task id", id="no task id"),
-        pytest.param(answer(accepted(task_id="../x")), MaybeAccepted, "without a usable task id", id="path as id"),
-        pytest.param(answer(accepted(task_id=["T"])), MaybeAccepted, "without a usable task id", id="list as id"),
         pytest.param(
-            answer(accepted(task_info={"external_task_id": "e2"})), MaybeAccepted, "somebody else's", id="foreign"
+            answer(accepted(task_id="")), MaybeAccepted, "without a usable task id", id="empty task id"
         ),
         pytest.param(
-            answer(b"", 307, location="https://elsewhere/"), MaybeAccepted, "followed; is --base-url right?", id="redirect"
+            answer(accepted(task_id=None)), MaybeAccepted, "without a usable task id", id="no task id"
+        ),
+        pytest.param(
+            answer(accepted(task_id="../x")), MaybeAccepted, "without a usable task id", id="path as id"
+        ),
+        pytest.param(
+            answer(accepted(task_id=["T"])), MaybeAccepted, "without a usable task id", id="list as id"
+        ),
+        pytest.param(
+            answer(accepted(task_info={"external_task_id": "e2"})),
+            MaybeAccepted,
+            "somebody else's",
+            id="foreign",
+        ),
+        pytest.param(
+            answer(b"", 307, location="https://elsewhere/"),
+            MaybeAccepted,
+            "followed; is --base-url right?",
+            id="redirect",
         ),
     ],
-)  # fmt: skip
+)
 def test_every_other_answer_to_a_create_has_its_meaning(
     reply: Answer, kind: type[ApiError], says: str
 ) -> None:
@@ -302,10 +330,25 @@ def test_a_gateways_word_decides_at_any_status(
 @pytest.mark.parametrize(
     ("said", "status", "kind", "cause"),
     [
-        ("No available channel for model kling-v3 under group default (distributor)", 503, UnknownCode, "unavailable"),
-        ("当前分组 default 下对于模型 kling-v3 无可用渠道 (request id: 20251215)", 503, UnknownCode, "unavailable"),
+        (
+            "No available channel for model kling-v3 under group default (distributor)",
+            503,
+            UnknownCode,
+            "unavailable",
+        ),
+        (
+            "当前分组 default 下对于模型 kling-v3 无可用渠道 (request id: 20251215)",
+            503,
+            UnknownCode,
+            "unavailable",
+        ),
         ("user quota is not enough", 403, AccountStop, "balance"),
-        ("User's credit limit is insufficient, remaining credit limit: $0.000000", 403, AccountStop, "balance"),
+        (
+            "User's credit limit is insufficient, remaining credit limit: $0.000000",
+            403,
+            AccountStop,
+            "balance",
+        ),
         ("用户额度不足, 剩余额度: ＄0.00", 403, AccountStop, "balance"),
         ("Account balance not enough", 429, AccountStop, "balance"),
         ("无效的令牌 (request id: 2025)", 401, AccountStop, "key"),
@@ -315,7 +358,7 @@ def test_a_gateways_word_decides_at_any_status(
         ("Invalid URL (POST /kling/v1/videos/image2video)", 404, AccountStop, "endpoint"),
         ("image: Invalid URL (no host)", 400, Refused, "parameters"),
     ],
-)  # fmt: skip
+)
 def test_a_message_decides_where_no_word_does(
     said: str, status: int, kind: type[ApiError], cause: str
 ) -> None:
@@ -326,10 +369,18 @@ def test_a_message_decides_where_no_word_does(
 @pytest.mark.parametrize(
     "word",
     [
-        "do_request_failed", "fail_to_fetch_task", "read_response_body_failed", "bad_response_status_code", "server_error",
-        "upstream_error", "internal_error", "timeout", "unmarshal_response_failed", "task_failed",
+        "do_request_failed",
+        "fail_to_fetch_task",
+        "read_response_body_failed",
+        "bad_response_status_code",
+        "server_error",
+        "upstream_error",
+        "internal_error",
+        "timeout",
+        "unmarshal_response_failed",
+        "task_failed",
     ],
-)  # fmt: skip
+)
 def test_a_word_that_may_come_after_the_task_was_made_leaves_it_open(word: str) -> None:
     for shape in SHAPES.values():
         assert type(create_error(answer(shape(word, "oops"), 500))) is MaybeAccepted
@@ -351,15 +402,23 @@ def test_what_the_vendor_said_counts_where_a_gateway_wraps_it_in_its_message(cod
 @pytest.mark.parametrize(
     ("reply", "says"),
     [
-        (answer(b"<html><head><title>Back soon</title></head><body><h1>We&#39;re fixing it</h1></body></html>"), "Back soon: We're fixing it"),
-        (answer(b"<!doctype html>\n<title>Just a moment...</title>\n<script>x()</script>"), "Just a moment..."),
+        (
+            answer(
+                b"<html><head><title>Back soon</title></head><body><h1>We&#39;re fixing it</h1></body></html>"
+            ),
+            "Back soon: We're fixing it",
+        ),
+        (
+            answer(b"<!doctype html>\n<title>Just a moment...</title>\n<script>x()</script>"),
+            "Just a moment...",
+        ),
         (answer(b"\n\nService paused until 06:00\nbye"), "Service paused until 06:00"),
         (answer({"status": "maintenance", "id": "req-1", "message": "back at six"}), "back at six"),
         (answer({"status": "ok"}), "ok"),
         (answer([]), "[]"),
         (answer({"maintenance": True}), "maintenance"),
     ],
-)  # fmt: skip
+)
 def test_a_page_is_no_answer_of_the_api_and_is_shown(reply: Answer, says: str) -> None:
     error = create_error(reply)
     assert (type(error), error.kind) == (MaybeAccepted, "page")
@@ -393,14 +452,49 @@ def test_a_gateways_good_answer_to_a_create_gives_its_task_id(body: dict[str, An
 
 
 SUCCEEDED: list[dict[str, Any]] = [
-    {"code": "success", "data": {"task_id": "T1", "status": "SUCCESS", "url": "https://c/v.mp4", "error": None}},
-    {"code": "success", "data": {"id": 17, "task_id": "T1", "status": "SUCCESS", "fail_reason": "https://c/v.mp4", "data": {"code": 0, "data": {"task_id": "up", "task_status": "succeed"}}}},
-    {"code": "success", "data": {"task_id": "T1", "status": "SUCCESS", "data": {"code": 0, "data": {"task_id": "up", "task_result": {"videos": [{"url": "https://c/v.mp4"}]}}}}},
+    {
+        "code": "success",
+        "data": {"task_id": "T1", "status": "SUCCESS", "url": "https://c/v.mp4", "error": None},
+    },
+    {
+        "code": "success",
+        "data": {
+            "id": 17,
+            "task_id": "T1",
+            "status": "SUCCESS",
+            "fail_reason": "https://c/v.mp4",
+            "data": {"code": 0, "data": {"task_id": "up", "task_status": "succeed"}},
+        },
+    },
+    {
+        "code": "success",
+        "data": {
+            "task_id": "T1",
+            "status": "SUCCESS",
+            "data": {
+                "code": 0,
+                "data": {"task_id": "up", "task_result": {"videos": [{"url": "https://c/v.mp4"}]}},
+            },
+        },
+    },
     {"task_id": "T1", "status": "succeeded", "metadata": {"url": "https://c/v.mp4"}, "error": None},
-    {"id": "T1", "object": "video", "status": "completed", "progress": 100, "metadata": {"url": "https://c/v.mp4"}},
-    {"code": 0, "data": {"task_id": "T1", "task_status": "Completed", "task_result": {"videos": [{"url": "https://c/v.mp4"}]}}},
+    {
+        "id": "T1",
+        "object": "video",
+        "status": "completed",
+        "progress": 100,
+        "metadata": {"url": "https://c/v.mp4"},
+    },
+    {
+        "code": 0,
+        "data": {
+            "task_id": "T1",
+            "task_status": "Completed",
+            "task_result": {"videos": [{"url": "https://c/v.mp4"}]},
+        },
+    },
     {"code": 0, "data": {"task_id": "T1", "task_status": "Done", "video_url": "https://c/v.mp4"}},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("body", SUCCEEDED)
@@ -514,7 +608,7 @@ NO_DENIALS = [
     (410, {"error": {"message": "task not found"}}),
     (404, {"error": {"message": "task not found: upstream timed out"}}),
     (404, {"error": {"message": "task e10 not found"}}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("status", "body"), NO_DENIALS)
@@ -560,9 +654,11 @@ _NAMES = (
 
 
 @given(
-    st.dictionaries(st.sampled_from(_NAMES), st.one_of(_SPOKEN, st.dictionaries(st.sampled_from(_NAMES), _SPOKEN))),
+    st.dictionaries(
+        st.sampled_from(_NAMES), st.one_of(_SPOKEN, st.dictionaries(st.sampled_from(_NAMES), _SPOKEN))
+    ),
     st.sampled_from([200, 201, 400, 401, 404, 429, 500, 503]),
-)  # fmt: skip
+)
 def test_no_mixture_of_shapes_is_an_acceptance_without_an_id_or_a_denial_of_a_task_it_names(
     body: dict[str, Any], status: int
 ) -> None:

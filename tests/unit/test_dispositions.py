@@ -33,10 +33,17 @@ RULES: list[tuple[ApiError | ImageError, State, Slot, bool, Pause, Stop]] = [
     (MaybeAccepted("lost"), State.UNKNOWN, Slot.HELD, False, Pause.CREATES, Stop.IN_A_ROW),
     (MaybeAccepted("<html>", kind=PAGE), State.UNKNOWN, Slot.HELD, False, Pause.CREATES, Stop.IN_A_ROW),
     (Refused("policy", code=1301, kind="policy"), State.REJECTED, Slot.BACK, False, Pause.NOBODY, Stop.NEVER),
-    (Refused("odd", code=1201, kind="parameters"), State.REJECTED, Slot.BACK, False, Pause.NOBODY, Stop.NEVER),
+    (
+        Refused("odd", code=1201, kind="parameters"),
+        State.REJECTED,
+        Slot.BACK,
+        False,
+        Pause.NOBODY,
+        Stop.NEVER,
+    ),
     (ImageError("a.png: changed"), State.PENDING, Slot.BACK, False, Pause.NOBODY, Stop.NEVER),
     (Unfinished("a.png: not whole"), State.PENDING, Slot.BACK, False, Pause.NOBODY, Stop.NEVER),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("error", "state", "slot", "retry", "pause", "stop"), RULES)

@@ -173,8 +173,12 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         for name, row in self.rows.items():
             one = kept[name]
             assert (one.base_id, one.digest, one.state, one.attempt, one.task_id) == (
-                row.base, row.digest, row.state, row.attempt, row.task,
-            )  # fmt: skip
+                row.base,
+                row.digest,
+                row.state,
+                row.attempt,
+                row.task,
+            )
             history = self.ledger.events(name)
             assert [(event.from_state, event.to_state) for event in history] == row.history
         assert sum(self.ledger.counts().values()) == len(self.rows)

@@ -68,12 +68,16 @@ def test_a_short_key_is_guarded_by_shorter_parts() -> None:
 ORDINARY = {
     "sk-live-2026-9f86d081884c7d65": ["sk-live-2026", "the night of 2026-11-28", "sk-live-account"],
     "batchgen-9f86d081884c7d65": ["batchgen: 4 of 4 jobs done", "batchgen collect", "batchgen-9f"],
-    "kling-v3-powertokens-9f86d081884c7d65": ["kling-v3", "https://api.powertokens.ai/kling/v1/videos", "kling-v3-pro"],
+    "kling-v3-powertokens-9f86d081884c7d65": [
+        "kling-v3",
+        "https://api.powertokens.ai/kling/v1/videos",
+        "kling-v3-pro",
+    ],
     "powertokens-image2video-Zk49xQw7Tb2": ["powertokens image2video", "/kling/v1/videos/image2video"],
     KEY: ["8422509036", "task A7bQ9zKx+Lm", "Cj9hZ2-_x.y:1", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"],
     "sandbox": ["sandbox says no"],
     "": ["anything"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("key", "said"), [(key, text) for key, texts in ORDINARY.items() for text in texts])

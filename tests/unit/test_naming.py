@@ -23,9 +23,14 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
         with Ledger.open(str(folder / "ledger.db"), origin="https://api.example") as ledger:
             rows = [await at_home(ledger, number) for number in range(len(targets))]
             changes = [
-                Change(row.external_task_id, row.state, "renamed", values={"output_path": place(target), "output_dir": row.root})
+                Change(
+                    row.external_task_id,
+                    row.state,
+                    "renamed",
+                    values={"output_path": place(target), "output_dir": row.root},
+                )
                 for row, target in zip(rows, targets, strict=True)
-            ]  # fmt: skip
+            ]
             await ledger.rename(changes)
             roots = Roots()
             await Names(ledger, ClipLog(ledger, roots), roots).finish()
@@ -42,10 +47,17 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
         path.write_bytes(content)
         name = f"clip-{number}"
         row = Record(
-            external_task_id=name, base_id=name, manifest="m", job_id=str(number), take=1, digest="d" * 64,
-            canonical='{"duration":"5","mode":"pro"}', state=State.PENDING, output_path=str(path),
+            external_task_id=name,
+            base_id=name,
+            manifest="m",
+            job_id=str(number),
+            take=1,
+            digest="d" * 64,
+            canonical='{"duration":"5","mode":"pro"}',
+            state=State.PENDING,
+            output_path=str(path),
             output_dir=str(folder / "clips"),
-        )  # fmt: skip
+        )
         values = {
             "task_id": f"t{number}",
             "video_path": str(path),
@@ -57,9 +69,7 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
     return {file.name: file.read_bytes() for file in (folder / "clips/m").glob("*.mp4")}, paths
 
 
-@pytest.mark.parametrize(
-    "targets", [[1, 2, 3], [0, 1, 2], [2, 0, 1], [1, 0, 3, 2], [1, 0, 4, 3]], ids=str
-)  # fmt: skip
+@pytest.mark.parametrize("targets", [[1, 2, 3], [0, 1, 2], [2, 0, 1], [1, 0, 3, 2], [1, 0, 4, 3]], ids=str)
 def test_every_clip_ends_under_its_new_name(targets: list[int], tmp_path: Path) -> None:
     files, paths = moved_on(tmp_path, targets)
     assert files == {f"{target}.mp4": str(number).encode() for number, target in enumerate(targets)}

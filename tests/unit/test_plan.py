@@ -150,10 +150,16 @@ def test_retry_failed_gives_refused_and_failed_jobs_one_more_try() -> None:
 
 
 ROWS = st.lists(
-    st.builds(row, st.sampled_from(State), st.integers(1, 5), st.sampled_from(["new", "old"]), st.sampled_from(["e", "x"])),
+    st.builds(
+        row,
+        st.sampled_from(State),
+        st.integers(1, 5),
+        st.sampled_from(["new", "old"]),
+        st.sampled_from(["e", "x"]),
+    ),
     max_size=8,
     unique_by=lambda brief: brief.external_task_id,
-)  # fmt: skip
+)
 
 
 @given(ROWS, st.booleans(), st.booleans())

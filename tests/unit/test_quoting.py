@@ -40,8 +40,9 @@ SECRETS: dict[str, str | bytes] = {
     "bad values": "id,image,mode,duration\ns3cr3tid99,https://example.com/s3cr3timage.gif,s3cr3tm0de,s3cr3tdur4tion\n",
     "a column twice": f"{KEY},{KEY}\nx,y\n",
     "a JSON key twice": f'{{"{KEY}": 1, "{KEY}": 2}}\n',
-    "bad JSON values": json.dumps({"id": "s3cr3tid99", "image": "a.png", "mode": KEY, "take": "s3cr3tt4ke"}) + "\n",
-}  # fmt: skip
+    "bad JSON values": json.dumps({"id": "s3cr3tid99", "image": "a.png", "mode": KEY, "take": "s3cr3tt4ke"})
+    + "\n",
+}
 PARTS = (
     "51HxQ2e",
     "h4sh0f",

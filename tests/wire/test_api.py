@@ -41,8 +41,11 @@ from tests.support.wire import Heard, Play, answer, flooding, head, made, reques
 
 NAME = "m.a.0123456789"
 FIELDS: dict[str, Any] = {
-    "model_name": "kling-v3", "image": "https://example.com/a.png", "prompt": "x", "external_task_id": NAME,
-}  # fmt: skip
+    "model_name": "kling-v3",
+    "image": "https://example.com/a.png",
+    "prompt": "x",
+    "external_task_id": NAME,
+}
 IMPATIENT = 0.4  # seconds without progress, where a test waits for them to pass
 LARGE = 6_000_000  # bytes: far more than all the buffers between two sockets hold
 
@@ -639,8 +642,10 @@ def test_what_the_api_tells_people_is_one_line_that_no_terminal_obeys() -> None:
 
 
 QUERY_FAULTS = [
-    fault.name for fault in FAULTS.values() if fault.moment in (Moment.ASKED, Moment.FOUND, Moment.MOVED, Moment.DONE)
-]  # fmt: skip
+    fault.name
+    for fault in FAULTS.values()
+    if fault.moment in (Moment.ASKED, Moment.FOUND, Moment.MOVED, Moment.DONE)
+]
 
 
 @pytest.mark.parametrize("name", QUERY_FAULTS)

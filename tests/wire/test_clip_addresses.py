@@ -483,7 +483,7 @@ SAYS = {
     "an unfinished head": b"HTTP/1.1 200 OK\r\nX-Words: canary-words\r\n",
     "a wrong piece": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ncanary-words\r\n",
     "a wrong time": answer(b"canary-words", 503, Retry_After="canary-words"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("said", SAYS.values(), ids=SAYS.keys())

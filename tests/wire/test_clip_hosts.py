@@ -180,9 +180,13 @@ SIGNERS = {
     "a CDN": Signer(_sign_whole, _holds_whole),
 }
 PATHS = [
-    "/files/v.mp4", "/a%27b%2Ec%7ed%28e%21f%2Cg%2Fh.mp4", "/x/../y/./v.mp4", "/kling%20(1)~'a'.mp4", "/%E4%BD%A0%2f@v:1,2.mp4",
+    "/files/v.mp4",
+    "/a%27b%2Ec%7ed%28e%21f%2Cg%2Fh.mp4",
+    "/x/../y/./v.mp4",
+    "/kling%20(1)~'a'.mp4",
+    "/%E4%BD%A0%2f@v:1,2.mp4",
     "//twice//v.mp4",
-]  # fmt: skip
+]
 
 
 def guarded(signer: Signer, first: Callable[[Heard], bytes | None] = lambda heard: None) -> Says:
@@ -368,7 +372,10 @@ WHOLE: Mapping[str, tuple[bytes, bytes]] = {
     "206 of who knows what": (answer(CLIP, 206), CLIP),
     "gzip": (answer(gzip.compress(CLIP), Content_Encoding="gzip"), CLIP),
     "x-gzip": (answer(gzip.compress(CLIP), Content_Encoding="x-gzip"), CLIP),
-    "gzip in two": (answer(gzip.compress(CLIP[:500]) + gzip.compress(CLIP[500:]), Content_Encoding="gzip"), CLIP),
+    "gzip in two": (
+        answer(gzip.compress(CLIP[:500]) + gzip.compress(CLIP[500:]), Content_Encoding="gzip"),
+        CLIP,
+    ),
     "gzip unsaid": (answer(gzip.compress(CLIP)), CLIP),
     "gzip said and not done": (answer(CLIP, Content_Encoding="gzip"), CLIP),
     "deflate": (answer(packed(15), Content_Encoding="deflate"), CLIP),
@@ -379,11 +386,17 @@ WHOLE: Mapping[str, tuple[bytes, bytes]] = {
         f"{name.decode()} first": (answer(box(name, bytes(8)) + CLIP), box(name, bytes(8)) + CLIP)
         for name in (b"free", b"skip", b"wide", b"styp", b"uuid")
     },
-    **{f"{count} stray bytes": (answer(CLIP + b"\r\n\0abcd"[:count]), CLIP + b"\r\n\0abcd"[:count]) for count in range(1, 8)},
+    **{
+        f"{count} stray bytes": (answer(CLIP + b"\r\n\0abcd"[:count]), CLIP + b"\r\n\0abcd"[:count])
+        for count in range(1, 8)
+    },
     "no ftyp": (answer(MOOV + box(b"mdat", b"x")), MOOV + box(b"mdat", b"x")),
-    "a last box without a length": (answer(FTYP + MOOV + struct.pack(">I4s", 0, b"mdat") + b"x"), FTYP + MOOV + struct.pack(">I4s", 0, b"mdat") + b"x"),
+    "a last box without a length": (
+        answer(FTYP + MOOV + struct.pack(">I4s", 0, b"mdat") + b"x"),
+        FTYP + MOOV + struct.pack(">I4s", 0, b"mdat") + b"x",
+    ),
     "zeros at the end": (answer(CLIP + bytes(100)), CLIP + bytes(100)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("said", "content"), WHOLE.values(), ids=map(str, WHOLE))
@@ -458,9 +471,18 @@ def test_a_clip_whose_end_nobody_tells_has_to_come_the_same_more_often(tmp_path:
 
 
 PAGES = [
-    b"<!DOCTYPE html><title>x</title>" + bytes(99), b"\n\n <html>", b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", b'{"code": 1203}',
-    b"Not Found", b"[]", "找不到".encode(), "<html>".encode("utf-16"), gzip.compress(b"<html></html>", mtime=0), b" " * 9000, b"",
-]  # fmt: skip
+    b"<!DOCTYPE html><title>x</title>" + bytes(99),
+    b"\n\n <html>",
+    b"\xef\xbb\xbf<?xml version='1.0'?><Error/>",
+    b'{"code": 1203}',
+    b"Not Found",
+    b"[]",
+    "找不到".encode(),
+    "<html>".encode("utf-16"),
+    gzip.compress(b"<html></html>", mtime=0),
+    b" " * 9000,
+    b"",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -583,26 +605,40 @@ def test_it_goes_on_at_another_address_and_after_one_that_has_expired(tmp_path: 
 
 CHANGED: Mapping[str, Callable[[Heard], bytes]] = {
     "another version": lambda one: serve(FTYP + box(b"mdat", bytes(400_000)) + MOOV, one, tag='"v2"'),
-    "another version without a validator": lambda one: serve(FTYP + box(b"mdat", bytes(300_000)) + MOOV, one, tag='"v1"'),
+    "another version without a validator": lambda one: serve(
+        FTYP + box(b"mdat", bytes(300_000)) + MOOV, one, tag='"v1"'
+    ),
     "another size": lambda one: serve(
         box(b"ftyp", b"mp42") + LARGE[12:] + box(b"free", bytes(9)), one, tag='"v1"'
     ),
     "no ranges": lambda one: answer(LARGE),
     "416": lambda one: answer(b"", 416) if "range" in one.headers else answer(LARGE),
     "another range": lambda one: (
-        answer(LARGE[7:], 206, Content_Range=f"bytes 7-{len(LARGE) - 1}/{len(LARGE)}") if "range" in one.headers else answer(LARGE)
+        answer(LARGE[7:], 206, Content_Range=f"bytes 7-{len(LARGE) - 1}/{len(LARGE)}")
+        if "range" in one.headers
+        else answer(LARGE)
     ),
     "several ranges": lambda one: (
-        answer(b"--x", 206, Content_Type="multipart/byteranges; boundary=x") if "range" in one.headers else answer(LARGE)
+        answer(b"--x", 206, Content_Type="multipart/byteranges; boundary=x")
+        if "range" in one.headers
+        else answer(LARGE)
     ),
     "a range that is packed": lambda one: (
-        answer(gzip.compress(LARGE), 206, Content_Encoding="gzip", Content_Range=one.headers["range"].replace("=", " ")[:-1] + f"-{len(LARGE) - 1}/{len(LARGE)}")
-        if "range" in one.headers else answer(LARGE)
+        answer(
+            gzip.compress(LARGE),
+            206,
+            Content_Encoding="gzip",
+            Content_Range=one.headers["range"].replace("=", " ")[:-1] + f"-{len(LARGE) - 1}/{len(LARGE)}",
+        )
+        if "range" in one.headers
+        else answer(LARGE)
     ),
     "a short range": lambda one: (
-        answer(LARGE[HALF - OVERLAP : HALF - 9], 206, Content_Range=f"bytes {HALF - OVERLAP}-{HALF - 10}/*") if "range" in one.headers else answer(LARGE)
+        answer(LARGE[HALF - OVERLAP : HALF - 9], 206, Content_Range=f"bytes {HALF - OVERLAP}-{HALF - 10}/*")
+        if "range" in one.headers
+        else answer(LARGE)
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("says", CHANGED.values(), ids=CHANGED.keys())

@@ -473,8 +473,9 @@ def test_a_whole_output_folder_may_be_moved_where_the_manifest_says_so(desk: Des
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         assert len(server.entries()) == asked
         assert {row["video_path"] for row in desk.export()} == {
-            str(desk.folder / "archive/m/a.mp4"), str(desk.folder / "archive/m/b/c.mp4"),
-        }  # fmt: skip
+            str(desk.folder / "archive/m/a.mp4"),
+            str(desk.folder / "archive/m/b/c.mp4"),
+        }
 
 
 def test_a_clip_that_the_api_has_deleted_too_is_said_once_and_never_paid_again(desk: Desk) -> None:
@@ -793,11 +794,24 @@ def older_ledger(path: Path, *clips: tuple[str, Path]) -> None:
         connection.execute("INSERT INTO meta VALUES ('origin', 'https://api.powertokens.ai')")
         for number, (name, clip) in enumerate(clips, 1):
             row = {
-                "id": number, "external_task_id": name, "base_id": name, "manifest": "m", "job_id": clip.stem, "take": 1,
-                "digest": "d", "state": "downloaded", "kind": "pro/5", "attempt": 1, "created_at": 1.7e9,
-                "task_id": f"t{number}", "output_path": str(clip), "output_key": str(clip).lower(),
-                "video_path": str(clip), "video_sha256": sha256(clip), "canonical": '{"duration":"5","mode":"pro"}',
-            }  # fmt: skip
+                "id": number,
+                "external_task_id": name,
+                "base_id": name,
+                "manifest": "m",
+                "job_id": clip.stem,
+                "take": 1,
+                "digest": "d",
+                "state": "downloaded",
+                "kind": "pro/5",
+                "attempt": 1,
+                "created_at": 1.7e9,
+                "task_id": f"t{number}",
+                "output_path": str(clip),
+                "output_key": str(clip).lower(),
+                "video_path": str(clip),
+                "video_sha256": sha256(clip),
+                "canonical": '{"duration":"5","mode":"pro"}',
+            }
             marks = ",".join("?" * len(row))
             connection.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({marks})", [*row.values()])
             connection.execute(

@@ -322,10 +322,22 @@ def test_a_fetch_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
 # -- addresses and redirects --------------------------------------------------------------------------------
 
 ADDRESSES = [
-    "file:///etc/passwd", "ftp://example.com/a.mp4", "gopher://example.com", "data:video/mp4,x", "javascript:1",
-    "/etc/passwd", "", "http://", "http://[", "http://example.com:99999999/", "http://example.com:x/",
-    "https://nowhere.invalid/a.mp4", "http://127.0.0.1:1/a.mp4", "http://exa mple.com/", "http://\ud800.example/",
-]  # fmt: skip
+    "file:///etc/passwd",
+    "ftp://example.com/a.mp4",
+    "gopher://example.com",
+    "data:video/mp4,x",
+    "javascript:1",
+    "/etc/passwd",
+    "",
+    "http://",
+    "http://[",
+    "http://example.com:99999999/",
+    "http://example.com:x/",
+    "https://nowhere.invalid/a.mp4",
+    "http://127.0.0.1:1/a.mp4",
+    "http://exa mple.com/",
+    "http://\ud800.example/",
+]
 
 
 @pytest.mark.parametrize("url", ADDRESSES)

@@ -47,7 +47,9 @@ PLACES: Mapping[str, Callable[[str], bytes]] = {
     "code": lambda text: answer({"error": {"message": "no", "code": text, "type": text}}, 403),
     "unclear": lambda text: answer({"code": 5000, "message": f"oops {text}"}, 500),
     "upstream": lambda text: answer({"error": {"message": json.dumps({"code": 1301, "message": text})}}, 400),
-    "page": lambda text: answer(f"<html><title>{text}</title><body>Bearer {text}</body></html>".encode(), 502),
+    "page": lambda text: answer(
+        f"<html><title>{text}</title><body>Bearer {text}</body></html>".encode(), 502
+    ),
     "text": lambda text: answer(f"you sent {text}".encode(), 200),
     "broken off": lambda text: answer(f"you sent {text}".encode())[:-1],
     "UTF-16": lambda text: answer(json.dumps({"code": 1301, "message": text}).encode("utf-16"), 400),
@@ -68,7 +70,7 @@ PLACES: Mapping[str, Callable[[str], bytes]] = {
     "task_status_msg": lambda text: made("t1", task_status="failed", task_status_msg=f"for {text}"),
     "units": lambda text: made("t1", task_status="succeed", final_unit_deduction=text),
     "clip": lambda text: made("t1", **ENDED, task_result={"videos": [{"url": f"https://a.org/{text}"}]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())

@@ -62,11 +62,16 @@ def test_the_row_whose_clip_is_the_jobs_now_is_told(tmp_path: Path) -> None:
     hat, cap = record("m", "hat", "hat"), record("m", "superseded/cap", "cap")
     desk = with_rows(
         tmp_path,
-        (tote, FAILED), (retry(tote, 2), DONE), (record("m", "tote", "take2", take=2), ACCEPTED),
-        (mug, DONE), (record("m", "mug", "new", digest="e"), DONE), (record("m", "mug", "newest", digest="f"), REFUSED),
-        (hat, DONE), (record("m", "hat", "beside", digest="e")._replace(output_path="/clips/m/superseded/hat.mp4"), DONE),
+        (tote, FAILED),
+        (retry(tote, 2), DONE),
+        (record("m", "tote", "take2", take=2), ACCEPTED),
+        (mug, DONE),
+        (record("m", "mug", "new", digest="e"), DONE),
+        (record("m", "mug", "newest", digest="f"), REFUSED),
+        (hat, DONE),
+        (record("m", "hat", "beside", digest="e")._replace(output_path="/clips/m/superseded/hat.mp4"), DONE),
         (cap._replace(output_path="/clips/m/superseded/cap.mp4"), DONE),
-    )  # fmt: skip
+    )
     current = [row["external_task_id"] for row in desk.export() if row["current"]]
     assert current == [f"{tote.external_task_id}~2", "take2", "new", "hat", "cap"]
     for name in ("old", "new"):
@@ -213,8 +218,10 @@ def test_only_text_is_changed_and_no_identifier_is_longer_than_a_formula_can_be(
 
 
 def test_giving_up_what_was_refused_costs_nothing_and_what_is_unknown_may_have(tmp_path: Path) -> None:
-    rows = [(record("m", name)._replace(cost_usd_estimate=0.5), states) for name, states in
-            (("refused", REFUSED), ("unknown", (State.UNKNOWN,)), ("failed", FAILED))]  # fmt: skip
+    rows = [
+        (record("m", name)._replace(cost_usd_estimate=0.5), states)
+        for name, states in (("refused", REFUSED), ("unknown", (State.UNKNOWN,)), ("failed", FAILED))
+    ]
     desk = with_rows(tmp_path, *rows)
     for name in ("refused", "unknown", "failed"):
         assert desk.run("resolve", name, "--abandon").code == 0

@@ -95,8 +95,12 @@ def test_a_refusal_is_heard_also_where_the_connection_breaks_with_it(desk: Desk)
 
 def test_ids_that_are_odd_or_somebody_elses_are_written_nowhere(desk: Desk) -> None:
     names = [
-        "wrong_types_after", "empty_task_id_after", "task_id_traversal_after", "no_task_id", "foreign_external_id_after",
-    ]  # fmt: skip
+        "wrong_types_after",
+        "empty_task_id_after",
+        "task_id_traversal_after",
+        "no_task_id",
+        "foreign_external_id_after",
+    ]
     desk.write("m.yaml", urls(len(names)))
     with sandbox(desk.folder, *FAST, *once_each(names), "--fault", "query_foreign@3,6,9") as server:
         result = desk.against(server).run("run", "-v", *QUICK, "--log-file", "log.jsonl", "m.yaml")

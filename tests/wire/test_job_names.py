@@ -286,13 +286,18 @@ def test_status_lists_what_needs_somebody_and_counts_the_rest(tmp_path: Path) ->
     tote, mug, old = record("m", "tote"), record("m", "mug"), record("m", "cap", "old")
     desk = with_rows(
         tmp_path,
-        (tote, FAILED), (retry(tote, 2), FAILED), (retry(tote, 3), DONE),  # done in the end
-        (mug, FAILED), (retry(mug, 2), FAILED), (retry(mug, 3), FAILED),  # failed as the last word
-        (old, REFUSED), (record("m", "cap", "new", digest="e"), ACCEPTED),  # changed, and runs
+        (tote, FAILED),
+        (retry(tote, 2), FAILED),
+        (retry(tote, 3), DONE),  # done in the end
+        (mug, FAILED),
+        (retry(mug, 2), FAILED),
+        (retry(mug, 3), FAILED),  # failed as the last word
+        (old, REFUSED),
+        (record("m", "cap", "new", digest="e"), ACCEPTED),  # changed, and runs
         (record("m", "hat"), REFUSED),
         (record("m", "bag"), UNKNOWN),
         (record("m", "tie"), (*ACCEPTED, State.SUCCEEDED)),
-    )  # fmt: skip
+    )
     result = desk.run("status")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -301,8 +306,12 @@ def test_status_lists_what_needs_somebody_and_counts_the_rest(tmp_path: Path) ->
     listed = [line.split(",")[0].strip() for line in lines if line.startswith("  m/")]
     assert listed == ["m/bag", "m/mug", "m/hat", "m/tie", "m/cap"]
     assert [line.split(":")[0] for line in lines[1:] if not line.startswith(" ")] == [
-        "unknown", "failed", "refused", "not yet home", "running"
-    ]  # fmt: skip
+        "unknown",
+        "failed",
+        "refused",
+        "not yet home",
+        "running",
+    ]
     assert next(line for line in lines if "m/mug" in line).endswith(" s: failed it is")
     told = desk.run("status", "--json").json
     assert [one["external_task_id"] for one in told["attention"]] == [
@@ -320,13 +329,20 @@ def test_what_failed_is_told_by_whether_the_next_run_pays_for_it_again(tmp_path:
     often, once, blamed = record("m", "often"), record("m", "once"), record("m", "account")
     desk = with_rows(
         tmp_path,
-        (often, FAILED), (retry(often, 2), FAILED), (retry(often, 3), FAILED),
-        (once, FAILED), (record("m", "changed", "old"), FAILED), (blamed, FAILED),
-    )  # fmt: skip
+        (often, FAILED),
+        (retry(often, 2), FAILED),
+        (retry(often, 3), FAILED),
+        (once, FAILED),
+        (record("m", "changed", "old"), FAILED),
+        (blamed, FAILED),
+    )
     told = {one["job_id"]: one for one in desk.run("status", "--json").json["attention"]}
     assert {name: one["kind"] for name, one in told.items()} == {
-        "often": "failed", "once": "retry", "changed": "retry", "account": "retry"
-    }  # fmt: skip
+        "often": "failed",
+        "once": "retry",
+        "changed": "retry",
+        "account": "retry",
+    }
     assert "--retry-failed" in told["often"]["advice"] and "--retry-failed" not in told["once"]["advice"]
     text = desk.run("status").out
     assert "6  failed (2 tried again since, or given up)" in text

@@ -89,8 +89,12 @@ def test_folders_tables_rows_and_sidecars_can_be_skipped_and_taken_back(tmp_path
         {"folder": "gone", "skip": True},
     )
     assert names(read(tmp_path)) == (["c", "z"], ["b", "d", "x", "y"])
-    write(tmp_path, {"id": "i", "image": URL}, {"id": "j", "image": URL, "skip": False},
-          defaults={"model_name": "kling-v3", "skip": True})  # fmt: skip
+    write(
+        tmp_path,
+        {"id": "i", "image": URL},
+        {"id": "j", "image": URL, "skip": False},
+        defaults={"model_name": "kling-v3", "skip": True},
+    )
     assert names(read(tmp_path)) == (["j"], ["i"])
 
 

@@ -45,10 +45,22 @@ def test_the_same_seed_plays_the_same_night_to_the_millisecond() -> None:
 
 
 FAULTY = (
-    "rate_limited=0.04", "internal_before=0.03", "internal_after=0.03", "reset_after=0.03",
-    "html_502_after=0.02", "no_task_id=0.02", "close_before=0.02", "task_fails_outage=0.06", "query_500=0.04",
-    "query_reset=0.02", "query_1302=0.01", "query_html=0.01", "video_500=0.05", "video_reset=0.05", "video_short=0.03",
-)  # fmt: skip
+    "rate_limited=0.04",
+    "internal_before=0.03",
+    "internal_after=0.03",
+    "reset_after=0.03",
+    "html_502_after=0.02",
+    "no_task_id=0.02",
+    "close_before=0.02",
+    "task_fails_outage=0.06",
+    "query_500=0.04",
+    "query_reset=0.02",
+    "query_1302=0.01",
+    "query_html=0.01",
+    "video_500=0.05",
+    "video_reset=0.05",
+    "video_short=0.03",
+)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -36,25 +36,34 @@ PLACES: Mapping[str, Callable[[str], tuple[str, str]]] = {
     "prompt": lambda key: (job(f"prompt: 'a cat {key}'"), "prompt"),
     "negative_prompt": lambda key: (job(f"negative_prompt: '{key}'"), "negative_prompt"),
     "shots": lambda key: (
-        job(f"multi_shot: true, shot_type: customize, multi_prompt: [{{index: 1, duration: 5, prompt: '{key}'}}]"),
+        job(
+            f"multi_shot: true, shot_type: customize, multi_prompt: [{{index: 1, duration: 5, prompt: '{key}'}}]"
+        ),
         "multi_prompt",
     ),
     "voice": lambda key: (
         job(f"sound: on, prompt: 'He<<<voice_1>>> speaks', voice_list: [{{voice_id: '{key}'}}]"),
         "voice_list",
     ),
-    "callback's query": lambda key: (job(f"callback_url: 'https://a.org/?k={quote(key, safe='')}'"), "callback_url"),
+    "callback's query": lambda key: (
+        job(f"callback_url: 'https://a.org/?k={quote(key, safe='')}'"),
+        "callback_url",
+    ),
     "callback's path": lambda key: (job(f"callback_url: 'https://a.org/{key}/x'"), "callback_url"),
-    "callback's user": lambda key: (job(f"callback_url: 'https://u:{quote(key, safe='')}@a.org/'"), "callback_url"),
+    "callback's user": lambda key: (
+        job(f"callback_url: 'https://u:{quote(key, safe='')}@a.org/'"),
+        "callback_url",
+    ),
     "image's URL": lambda key: (f"  - {{id: a, image: 'https://a.org/x.png?k={key}'}}\n", "image"),
     "image_tail's URL": lambda key: (job(f"image_tail: 'https://a.org/{key}.png'"), "image_tail"),
-    "mask's URL": lambda key: (job(f"dynamic_masks: [{{mask: 'https://a.org/{key}.png', {POINTS}}}]"), "dynamic_masks"),
+    "mask's URL": lambda key: (
+        job(f"dynamic_masks: [{{mask: 'https://a.org/{key}.png', {POINTS}}}]"),
+        "dynamic_masks",
+    ),
     "image's path": lambda key: (f"  - {{id: a, image: 'x/{key}.png'}}\n", "image"),
     "id": lambda key: (f"  - {{id: '{key}', image: {URL}}}\n", "id"),
-    "external_task_id": lambda key: (
-        job(f"external_task_id: '{key}'"), "external_task_id"
-    ),
-}  # fmt: skip
+    "external_task_id": lambda key: (job(f"external_task_id: '{key}'"), "external_task_id"),
+}
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())

@@ -29,8 +29,11 @@ from tests.support.program import ENDS, KEY, Desk
 from tests.support.wire import Heard
 
 FIELDS: dict[str, Any] = {
-    "model_name": "kling-v3", "image": "https://example.com/a.png", "prompt": "x", "external_task_id": "e1",
-}  # fmt: skip
+    "model_name": "kling-v3",
+    "image": "https://example.com/a.png",
+    "prompt": "x",
+    "external_task_id": "e1",
+}
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -64,7 +67,11 @@ def trusted(authority: trustme.CA, tmp_path: Path) -> Path:
         ({}, "https://api.example.com/x", None),
         ({"HTTPS_PROXY": "http://p:3128"}, "https://api.example.com/x", "http://p:3128"),
         ({"https_proxy": "http://p:3128"}, "https://api.example.com/x", "http://p:3128"),
-        ({"HTTPS_PROXY": "http://big:1", "https_proxy": "http://small:2"}, "https://a.example/", "http://small:2"),
+        (
+            {"HTTPS_PROXY": "http://big:1", "https_proxy": "http://small:2"},
+            "https://a.example/",
+            "http://small:2",
+        ),
         ({"HTTPS_PROXY": "p:3128"}, "https://api.example.com/x", "http://p:3128"),
         ({"HTTPS_PROXY": "https://p"}, "https://api.example.com/x", "https://p"),
         ({"HTTPS_PROXY": "http://[::1]:3128/"}, "https://api.example.com/x", "http://[::1]:3128"),
@@ -95,7 +102,7 @@ def trusted(authority: trustme.CA, tmp_path: Path) -> Path:
             ]
         ),
     ],
-)  # fmt: skip
+)
 def test_a_request_goes_the_way_that_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], url: str, through: str | None
 ) -> None:
@@ -282,11 +289,14 @@ def gate(answer: bytes, heard: list[Heard]) -> wire.Play:
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "proxy"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",
+            "proxy",
+        ),
         (b"HTTP/1.1 403 my word\r\nContent-Length: 0\r\n\r\n", "proxy"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "unreachable"),
     ],
-)  # fmt: skip
+)
 def test_what_a_proxy_refuses_was_never_sent_and_the_proxy_never_sees_the_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes, kind: str
 ) -> None:

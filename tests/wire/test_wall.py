@@ -113,7 +113,9 @@ BAD: dict[str, str | bytes | Callable[[Desk], object]] = {
     "50 million commas": table("image,prompt\n" + "," * (50 * MiB) + "\n"),
     "50 million commas in the header": table("image,prompt" + "," * (50 * MiB) + "x\n"),
     "a row without an end": table("image,prompt\n" + 50 * ('"' + "x\n" * MiB + '",') + "x\n"),
-    "a bad byte after much text": table(b"image,prompt\n" + (b"a.png," + b"x" * 1000 + b"\n") * 200_000 + b"\xff"),
+    "a bad byte after much text": table(
+        b"image,prompt\n" + (b"a.png," + b"x" * 1000 + b"\n") * 200_000 + b"\xff"
+    ),
     "100,000 keys": "version: 1\n" + "".join(f"k{number}: 1\n" for number in range(100_000)),
     "100,000 keys in a row": table(json.dumps({f"k{number}": 1 for number in range(100_000)}), "t.jsonl"),
     "a key twice of 100,000": table(
@@ -133,7 +135,7 @@ BAD: dict[str, str | bytes | Callable[[Desk], object]] = {
     "a device as a table": at("t.csv", lambda path: path.symlink_to("/dev/zero"), entry(table="t.csv")),
     "a folder that links to itself": at("in", lambda path: path.symlink_to("in"), entry(folder="in")),
     "no UTF-8": b"version: 1\n\xff",
-}  # fmt: skip
+}
 
 
 def lay_out(desk: Desk, bad: str | bytes | Callable[[Desk], object]) -> None:
@@ -304,7 +306,10 @@ FOLDERS: dict[str, tuple[str, Callable[[Desk], object]]] = {
     "below a file": ("../file/below", lambda desk: desk.write("file", "x")),
     "where nothing can be made": ("/proc/batchgen/clips", lambda desk: None),
     "a link to itself": ("../loop", lambda desk: (desk.folder / "loop").symlink_to("loop")),
-    "a link to nowhere below a file": ("../dead", lambda desk: (desk.folder / "dead").symlink_to("m/good.yaml/x")),
+    "a link to nowhere below a file": (
+        "../dead",
+        lambda desk: (desk.folder / "dead").symlink_to("m/good.yaml/x"),
+    ),
     "a device": ("/dev/null", lambda desk: None),
     "a folder in which the clips' place is a file": ("../clips", lambda desk: desk.write("clips/bad", "x")),
     "clips.jsonl is a folder": ("../clips", lambda desk: desk.write("clips/bad/clips.jsonl/x", "x")),
@@ -312,11 +317,17 @@ FOLDERS: dict[str, tuple[str, Callable[[Desk], object]]] = {
         "../clips",
         lambda desk: os.mkfifo(desk.write("clips/bad/x", "").with_name("clips.jsonl")),
     ),
-    "clips.jsonl is no text": ("../clips", lambda desk: desk.write("clips/bad/clips.jsonl", b"\xff\0[[[[" * 1000)),
+    "clips.jsonl is no text": (
+        "../clips",
+        lambda desk: desk.write("clips/bad/clips.jsonl", b"\xff\0[[[[" * 1000),
+    ),
     "clips.jsonl is nested": ("../clips", lambda desk: desk.write("clips/bad/clips.jsonl", "[" * 100_000)),
-    "clips.jsonl holds a number": ("../clips", lambda desk: desk.write("clips/bad/clips.jsonl", "9" * 100_000)),
+    "clips.jsonl holds a number": (
+        "../clips",
+        lambda desk: desk.write("clips/bad/clips.jsonl", "9" * 100_000),
+    ),
     "the clip's place is a folder": ("../clips", lambda desk: desk.write("clips/bad/b.mp4/x", "x")),
-}  # fmt: skip
+}
 
 
 def line_of_another(**values: Any) -> Callable[[Path], None]:
