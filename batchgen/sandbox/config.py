@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from batchgen.sandbox.guard import Address
 class Config:
     """One sandbox's settings. Everything random depends on ``seed`` and the order of requests alone.
 
-    ``slots``: tasks that may run at once; None means no limit. ``task_seconds``: the range of a task's duration, in seconds;
-    with ``scaled`` that of a five-second ``std`` clip, and longer and better clips take longer.
+    ``slots``: tasks that may run at once; None means no limit. ``task_seconds``: the range of a task's duration, in seconds,
+    or the function that makes one of a number from 0 to 1; with ``scaled`` that of a five-second ``std`` clip, and longer
+    and better clips take longer. ``latency``: seconds that a request takes to arrive, and its answer again.
     ``lookup_lag``: seconds until a query finds a new external id; ``lookups=False``: it never does.
     ``unique``: a second create with an external id is refused (1201), else it makes a second task.
     ``key``: the bearer key that is required; None accepts any. ``neighbour``: up to so many slots are held by somebody
@@ -24,7 +26,8 @@ class Config:
     """
 
     slots: int | None = None
-    task_seconds: tuple[float, float] = (0.1, 0.3)
+    task_seconds: tuple[float, float] | Callable[[float], float] = (0.1, 0.3)
+    latency: float = 0.0
     scaled: bool = False
     seed: int = 0
     faults: tuple[Rule, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -39,6 +40,7 @@ def _is_ours(host: str, own: set[str]) -> bool:
     return is_loopback(name) or (name in own and name != "")
 
 
+@functools.lru_cache(maxsize=64)  # the same few with every request
 def canonical(host: str) -> str:
     """A host normalised for comparison: IPv6 without brackets and zone, names in lower case."""
     host = host.strip("[]").partition("%")[0].lower().removesuffix(".")

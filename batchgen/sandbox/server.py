@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -109,6 +111,15 @@ class Sandbox:
         """Continue the requests that a fault keeps waiting; returns how many."""
         return self._api.release()
 
+    @contextlib.asynccontextmanager
+    async def _latency(self) -> AsyncIterator[None]:
+        """Take a request's time to arrive, and its answer's."""
+        if self.config.latency:
+            await asyncio.sleep(self.config.latency)
+        yield
+        if self.config.latency:
+            await asyncio.sleep(self.config.latency)
+
     @web.middleware
     async def _dispatch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Reject foreign requests, pass on those for the other host, and refuse those without a route as the API does."""
@@ -118,7 +129,8 @@ class Sandbox:
         try:
             if link and self.elsewhere.endswith(f":{link[1]}"):
                 return await self._api.other_host(request)
-            return await handler(request)
+            async with self._latency():
+                return await handler(request)
         except web.HTTPMethodNotAllowed:
             return self._api.refuse(request, "other", 1202)
         except web.HTTPNotFound:

@@ -115,8 +115,7 @@ class Account:
     def make(self, order: Order, *, failure: str = "", endless: bool = False, host: str = "") -> Task:
         """A new task, running from now on."""
         number = len(self._tasks) + 1
-        low, high = self._config.task_seconds
-        length = low + (high - low) * draw(self._config.seed, "length", number)
+        length = self._length(draw(self._config.seed, "length", number))
         fields = order.fields
         if self._config.scaled:
             length *= int(fields.get("duration", "5")) / 5 * _SLOWER[fields.get("mode", "std")]
@@ -133,6 +132,10 @@ class Account:
         if task.external_task_id is not None:
             self._named[task.external_task_id] = task
         return task
+
+    def _length(self, chance: float) -> float:
+        told = self._config.task_seconds
+        return told(chance) if callable(told) else told[0] + (told[1] - told[0]) * chance
 
     def task(self, task_id: str) -> Task | None:
         return self._tasks.get(task_id)

@@ -255,11 +255,11 @@ def night(folder: Path, repetitions: int) -> Row:
     row = Row("the night, simulated: makespan over the lower bound, queries and refusals per task")
     one = Contender(
         "nights",
-        [sys.executable, "-m", "tests.bench.nights", str(repetitions)],
+        [sys.executable, "-m", "tests.bench.nights"],
         folder,
         env={"PYTHONUNBUFFERED": "1"},
     )
-    note("about three minutes")
+    note("about ten minutes")
     with open(folder / "nights.jsonl", "w+") as out:
         subprocess.run(one.command, cwd=folder, env=environment(), stdout=out, check=True)
         out.seek(0)

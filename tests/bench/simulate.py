@@ -1,16 +1,15 @@
-"""Nights in virtual time: the program's own pool and pacing against an account that is simulated.
+"""Nights in virtual time: the program's own run against its own sandbox, which has so many slots.
 
-Nothing of the pacing is copied here: ``Pool`` says when a create may go out, ``Slots`` what may run, ``Lengths`` when
-to ask. This file is the rest of the world: a clock that jumps from event to event, an account that runs so many
-tasks and answers 1303 to the next one, tasks that take their time, a neighbour who uses the same account, and a wire
-that takes a moment each way. What the runner does between the pacing's decisions (create, ask, ask again) stands in
-:class:`World` in the order of ``batchgen/run/lifecycle.py`` and ``batchgen/run/following.py``.
+Nothing of the program is copied here. This file is the rest of the world: how long tasks take, a wire that takes a
+moment each way, and a neighbour who uses the same account; and what came of a night, as the account saw it.
 
 ``python -m tests.bench.simulate`` prints the table alone.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import heapq
 import itertools
 import math
@@ -20,37 +19,41 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from batchgen.run.polling import Lengths, align_to_tick
-from batchgen.run.pool import Lane, Limits, Pool, Work
+from batchgen.sandbox.checks import Order
+from batchgen.sandbox.tasks import Task
+from tests.support.nights import Night as Folder
+from tests.support.nights import play
 
-CREATE = 0.4  # seconds from sending a create to its answer; the account decides half way
-QUERY = 0.1  # the same for a question
+LATENCY = 0.1  # seconds each way
 RETRY = 5.0  # seconds after which the neighbour tries again where there was no slot
-KIND = "pro/5"
-SEEN_BEFORE = 200  # lengths that a ledger of earlier nights knows
+SEEN_BEFORE = 50  # tasks of an earlier night, where the ledger knows one
 
-Draw = Callable[[random.Random], float]
+Draw = Callable[[float], float]  # of a chance from 0 to 1
 
 
-def _bimodal(rng: random.Random) -> float:
-    return rng.uniform(54, 66) if rng.random() < 0.7 else rng.uniform(234, 286)
+def _bimodal(chance: float) -> float:
+    return 54 + 12 * chance / 0.7 if chance < 0.7 else 234 + 52 * (chance - 0.7) / 0.3
+
+
+def _heavy_tail(chance: float) -> float:
+    """Of a thousand the longest takes 22 minutes: a run stops waiting for one that takes more than half an hour."""
+    return math.exp(statistics.NormalDist(math.log(120) - 0.405, 0.9).inv_cdf(min(max(chance, 0.001), 0.999)))
 
 
 #: How long tasks take, in seconds; all have a mean of 120.
 LENGTHS: dict[str, Draw] = {
-    "steady": lambda rng: 120.0,
-    "within 20%": lambda rng: rng.uniform(108, 132),
-    "threefold": lambda rng: rng.uniform(60, 180),
+    "steady": lambda chance: 120.0,
+    "within 20%": lambda chance: 108 + 24 * chance,
+    "threefold": lambda chance: 60 + 120 * chance,
     "bimodal": _bimodal,
-    "heavy tail": lambda rng: rng.lognormvariate(math.log(120) - 0.405, 0.9),
+    "heavy tail": _heavy_tail,
 }
 
 
 @dataclass(frozen=True)
 class Night:
-    """What one simulated night is made of. ``rounds`` is the number of tasks per slot: 200 take 6 hours 40."""
+    """What one simulated night is made of. ``rounds`` is the number of tasks per slot: 200 take 6 hours 40, and are whole."""
 
     slots: int
     lengths: str
@@ -89,145 +92,39 @@ class Outcome:
         return self.makespan / self.greedy - 1
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    """A job on its way: what the account and the runner know of it."""
+class Neighbour:
+    """Somebody else who comes, keeps so many tasks of his own running on the account, and goes."""
 
-    work: Work
-    length: float
-    born: float = 0.0  # when its create was answered
-    ends: float = 0.0
-    asked: float = 0.0  # when the last question was sent
-
-
-class World:
-    """The clock, the account, the neighbour and the runner's steps."""
-
-    def __init__(self, night: Night) -> None:
-        self.night = night
-        self.now = 0.0
-        self.running = self.theirs = self.most = 0
-        self.queries = self.refusals = self.seen = 0
-        self.lag = 0.0
-        self.free = [(0.0, night.slots)]  # slots that were not the neighbour's, from when on
+    def __init__(self, night: Night, folder: Folder) -> None:
+        self._night, self._account = night, folder.sandbox.account
         self._rng = random.Random(night.seed)
-        self._draw = LENGTHS[night.lengths]
-        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._order = itertools.count()
-        self._wake = math.inf
         self._wanted = 0
-        limits = Limits(concurrency=night.concurrency, max_running=night.slots if night.told else None)
-        self.pool = Pool(limits, random.Random(night.seed + 1))
-        self._lane = Lane("night")
-        self.pool.lanes.append(self._lane)
-        self._asking = Lengths()
-        if night.known:
-            self._asking.learn(KIND, [self._draw(self._rng) for _ in range(SEEN_BEFORE)])
-        self.lengths = [self._draw(self._rng) for _ in range(night.tasks)]
-        self._tasks = {}
-        for length in self.lengths:
-            work = Work(self._lane)
-            self._tasks[work] = Task(work, length)
-            self._lane.queue.append(work)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self) -> None:
-        """Play until the last end is seen."""
-        if self.night.neighbour:
-            comes = 0.0 if self.night.there else self._rng.random() * 7200
-            self._at(comes, self._neighbour_moves)
-        self._at(0.0, self._feed)
-        while self.seen < len(self.lengths):
-            self.now, _, happens, values = heapq.heappop(self._events)
-            happens(*values)
+    async def live(self) -> None:
+        """Come and go, until cancelled."""
+        if not self._night.there:
+            await asyncio.sleep(self._rng.random() * 7200)
+        try:
+            while True:
+                self._wanted = 0 if self._wanted else self._night.neighbour
+                for number in range(self._wanted):
+                    task = asyncio.create_task(self._create(number))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                stays = self._night.visit * self._rng.uniform(0.5, 1.5)
+                await asyncio.sleep(stays) if stays < math.inf else await asyncio.Event().wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
 
-    def _at(self, when: float, happens: Callable[..., None], *values: Any) -> None:
-        heapq.heappush(self._events, (when, next(self._order), happens, values))
-
-    # -- the runner, as in batchgen/run/runner.py and batchgen/run/lifecycle.py
-
-    def _feed(self) -> None:
-        while (work := self.pool.next(self.now)) is not None:
-            self._at(self.now + CREATE / 2, self._create_arrives, self._tasks[work])
-        delay = self.pool.delay(self.now)
-        if delay is not None and self._lane.waiting and self.now + delay < self._wake:
-            self._wake = self.now + delay
-            self._at(self._wake, self._woken)
-
-    def _woken(self) -> None:
-        self._wake = math.inf
-        self._feed()
-
-    def _created(self, task: Task) -> None:
-        self.pool.started(task.work, self.now)
-        task.born = self.now
-        self._ask_after(task, 0.0)
-        self._feed()
-
-    def _refused(self, task: Task) -> None:
-        self.pool.refused_slot(task.work, self.now)
-        self._lane.again.append(task.work)
-        self._feed()
-
-    def _ask_after(self, task: Task, age: float) -> None:
-        wait = self._asking.next_ask(KIND, age, wanted=self.pool.full)
-        task.asked = self.now + align_to_tick(self.now, wait)
-        self._at(task.asked + QUERY / 2, self._question_arrives, task)
-
-    def _answered(self, task: Task) -> None:
-        self._ask_after(task, task.asked - task.born)
-
-    def _end_seen(self, task: Task) -> None:
-        self._asking.learn(KIND, [task.length])
-        self.lag += self.now - task.ends
-        self.seen += 1
-        self.pool.ended(task.work, task.ends)
-        self._feed()
-
-    # -- the account
-
-    def _create_arrives(self, task: Task) -> None:
-        if self.running + self.theirs < self.night.slots:
-            self.running += 1
-            self.most = max(self.most, self.running)
-            task.ends = self.now + task.length
-            self._at(task.ends, self._task_ends)
-            self._at(self.now + CREATE / 2, self._created, task)
-        else:
-            self.refusals += 1
-            self._at(self.now + CREATE / 2, self._refused, task)
-
-    def _task_ends(self) -> None:
-        self.running -= 1
-
-    def _question_arrives(self, task: Task) -> None:
-        self.queries += 1
-        answer = self._end_seen if self.now >= task.ends else self._answered
-        self._at(self.now + QUERY / 2, answer, task)
-
-    # -- the neighbour: comes, keeps so many tasks running, and goes
-
-    def _neighbour_moves(self) -> None:
-        self._wanted = 0 if self._wanted else self.night.neighbour
-        for _ in range(self._wanted - self.theirs):
-            self._neighbour_creates()
-        self._at(self.now + self.night.visit * self._rng.uniform(0.5, 1.5), self._neighbour_moves)
-
-    def _neighbour_creates(self) -> None:
-        if self.theirs >= self._wanted:
-            return
-        if self.running + self.theirs < self.night.slots:
-            self._neighbour_has(self.theirs + 1)
-            self._at(self.now + self._draw(self._rng), self._neighbour_ends)
-        else:
-            self._at(self.now + RETRY * self._rng.uniform(0.5, 1), self._neighbour_creates)
-
-    def _neighbour_ends(self) -> None:
-        self._neighbour_has(self.theirs - 1)
-        self._neighbour_creates()
-
-    def _neighbour_has(self, slots: int) -> None:
-        self.theirs = slots
-        self.free.append((self.now, self.night.slots - slots))
+    async def _create(self, number: int) -> None:
+        while number < self._wanted:
+            if self._account.full:
+                await asyncio.sleep(RETRY * self._rng.uniform(0.5, 1))
+            else:
+                task = self._account.make(Order())
+                await asyncio.sleep(task.ends - task.started)
 
 
 def bound(lengths: Sequence[float], free: Sequence[tuple[float, int]]) -> float:
@@ -291,65 +188,92 @@ def least_lag(lengths: Sequence[float], queries: float, points: int = 150) -> fl
 
 def simulate(night: Night) -> Outcome:
     """Play one night."""
-    world = World(night)
-    world.run()
-    least = bound(world.lengths, world.free)
-    tasks = len(world.lengths)
-    return Outcome(
-        makespan=world.now,
-        bound=least,
-        greedy=least if night.neighbour else greedy(world.lengths, night.slots),
-        queries=world.queries / tasks,
-        refusals=world.refusals / tasks,
-        lag=world.lag / tasks,
-        most=world.most,
+
+    async def scene(folder: Folder) -> Outcome:
+        if night.known:
+            folder.write(SEEN_BEFORE)
+            await folder.run(max_running=night.slots, concurrency=night.concurrency)
+        before, entries = len(folder.sandbox.account.tasks), len(folder.entries)
+        begun = folder.loop.time()
+        folder.write(night.tasks + (SEEN_BEFORE if night.known else 0))
+        neighbour = asyncio.create_task(Neighbour(night, folder).live()) if night.neighbour else None
+        stated = night.slots if night.told else None
+        ran = await folder.run(concurrency=night.concurrency, max_running=stated)
+        assert (ran.code, ran.kinds) == (0, []), ran.words
+        if neighbour is not None:
+            neighbour.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await neighbour
+        return _outcome(night, folder, folder.sandbox.account.tasks[before:], entries, begun)
+
+    return play(
+        scene,
+        seed=night.seed,
+        slots=night.slots,
+        task_seconds=LENGTHS[night.lengths],
+        latency=LATENCY,
+        journal=None,
     )
 
 
-def median(night: Night, seeds: int) -> Outcome:
-    """The night with different lengths and neighbours, each figure its median."""
-    outcomes = [simulate(replace(night, seed=seed)) for seed in range(1, seeds + 1)]
-    middle = {
-        name: statistics.median(getattr(one, name) for one in outcomes)
-        for name in Outcome.__dataclass_fields__
-    }
-    # Ratios are medians of ratios: the nights differ in length.
-    over = statistics.median(one.over_bound for one in outcomes)
-    over_greedy = statistics.median(one.over_greedy for one in outcomes)
-    makespan = middle["makespan"]
-    middle |= {"bound": makespan / (1 + over), "greedy": makespan / (1 + over_greedy)}
-    return Outcome(**middle)
+def _outcome(night: Night, folder: Folder, tasks: Sequence[Task], entries: int, begun: float) -> Outcome:
+    """The figures of a night: its tasks, and what the journal has from ``entries`` on."""
+    ours = [task for task in tasks if task.external_task_id is not None]
+    theirs = [task for task in tasks if task.external_task_id is None]
+    heard = folder.entries[entries:]
+    clock = folder.sandbox.account.started
+    seen: dict[str | None, float] = {}
+    for entry in heard:
+        if entry.kind == "query" and entry.message == "succeed":
+            seen.setdefault(entry.task_id, clock + entry.at + LATENCY)
+    assert seen.keys() == {task.id for task in ours}
+    steps = sorted([(task.started, -1) for task in theirs] + [(task.ends, 1) for task in theirs])
+    free = [(0.0, night.slots)]
+    for at, change in steps:
+        free.append((max(at - begun, 0.0), free[-1][1] + change))
+    lengths = [task.ends - task.started for task in ours]
+    least = bound(lengths, free)
+    most = itertools.accumulate(
+        change
+        for _, change in sorted([(task.started, 1) for task in ours] + [(task.ends, -1) for task in ours])
+    )
+    return Outcome(
+        makespan=max(seen.values()) - begun,
+        bound=least,
+        greedy=least if night.neighbour else greedy(lengths, night.slots),
+        queries=sum(entry.kind == "query" for entry in heard) / len(ours),
+        refusals=sum(entry.code == 1303 for entry in heard) / len(ours),
+        lag=statistics.fmean(seen[task.id] - task.ends for task in ours),
+        most=max(most),
+    )
 
 
 def goal(night: Night) -> float | None:
-    """By how much a makespan may exceed the bound; None where nothing was asked for."""
+    """By how much a makespan of a whole night may exceed the bound; None where nothing was asked for."""
     least = {"steady": 0.03, "within 20%": 0.03, "threefold": 0.06}.get(night.lengths)
     return None if least is None else least + (0.0 if night.told else 0.03)
 
 
 def nights() -> Iterator[tuple[str, Night]]:
     """All that is simulated, with its group's name."""
-    for slots, lengths, told in itertools.product((5, 20, 100), LENGTHS, (True, False)):
-        yield "alone", Night(slots, lengths, told)
-    for slots, lengths, told in itertools.product((5, 20, 100), ("within 20%", "threefold"), (True, False)):
-        yield "a neighbour comes and goes", Night(slots, lengths, told, known=True, neighbour=slots * 2 // 5)
-    for slots in (5, 20, 100):
-        there = Night(slots, "threefold", told=False, known=True, neighbour=slots * 2 // 5, there=True)
-        yield "a neighbour was there first", there
-        yield "a neighbour came to stay", replace(there, there=False, visit=math.inf)
-    for slots, told in itertools.product((1, 2, 1000), (True, False)):
-        yield "other sizes", Night(slots, "threefold", told, rounds=50 if slots == 1000 else 200)
-    yield "a million tasks", Night(1000, "threefold", told=False, rounds=1000)
-
-
-def seeds(night: Night, wanted: int) -> int:
-    """How often a night is worth playing: small ones differ much, large ones hardly."""
-    return max(1, min(wanted, 200_000 // night.tasks), min(5 * wanted, 25_000 // night.tasks))
+    for lengths, told in itertools.product(LENGTHS, (True, False)):
+        yield "alone", Night(5, lengths, told)
+    for lengths, told in itertools.product(("within 20%", "threefold"), (True, False)):
+        yield "alone", Night(20, lengths, told)
+    for lengths, told in itertools.product(("within 20%", "threefold"), (True, False)):
+        yield "a neighbour comes and goes", Night(5, lengths, told, known=True, neighbour=2)
+    yield "a neighbour comes and goes", Night(20, "threefold", told=False, known=True, neighbour=8)
+    there = Night(5, "threefold", told=False, known=True, neighbour=2, there=True)
+    yield "a neighbour was there first", there
+    yield "a neighbour came to stay", replace(there, there=False, visit=math.inf)
+    for slots, told in itertools.product((1, 2), (True, False)):
+        yield "other sizes", Night(slots, "threefold", told)
+    yield "other sizes", Night(1000, "threefold", told=False, rounds=5)
 
 
 def main() -> None:
     for group, night in nights():
-        one = median(night, seeds(night, 5))
+        one = simulate(night)
         limit = goal(night)
         sys.stdout.write(
             f"{group:28} {night.slots:5} {night.lengths:11} {'told' if night.told else 'learned':8}"

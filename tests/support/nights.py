@@ -72,7 +72,7 @@ class Night:
         self.rng = random.Random(seed)
         self.ledger = folder / "ledger.db"
         self._evidence = Evidence(self.ledger, folder / "clips")
-        self._evidence.journal = folder / "journal"
+        self._evidence.journal = Path(sandbox.config.journal) if sandbox.config.journal else None
 
     def write(self, jobs: int | Sequence[dict[str, Any]]) -> None:
         """The manifest: so many jobs, or these."""
@@ -104,7 +104,8 @@ class Night:
             await session.conclude()
             if timer is not None:
                 timer.cancel()
-        self._evidence.look("after a run")
+        if self._evidence.journal is not None:
+            self._evidence.look("after a run")
         stops = [*session.stops, *session.pool.stops]
         code = report.exit_code(session.tally, session.stops, refused=False, submit_only=given.submit_only)
         return Ran(session.tally, stops, code, begun, loop.time())
@@ -165,9 +166,8 @@ def play(
         folder = Path(name)
 
         async def main(loop: Loop) -> T:
-            told = Config(
-                seed=seed, faults=tuple(map(faults.parse, rules)), journal=folder / "journal", **config
-            )
+            given: dict[str, Any] = {"journal": folder / "journal", **config}
+            told = Config(seed=seed, faults=tuple(map(faults.parse, rules)), **given)
             async with Sandbox(told, loop.time, loop.now) as sandbox:
                 night = Night(loop, sandbox, folder, seed)
                 night.write(jobs)
