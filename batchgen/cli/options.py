@@ -115,6 +115,27 @@ def _add_work(command: Command, groups: _Groups) -> None:
         groups.ledger,
         groups.choice,
     )
+    _add_run(command, groups)
+    command(
+        "collect",
+        "follow and download what the ledger has open; never creates",
+        "  batchgen collect\n  batchgen collect --until 2h",
+        groups.ledger,
+        groups.api,
+        groups.following,
+    )
+    command(
+        "recover",
+        "rebuild a lost ledger from the clips' folders and the API; creates nothing",
+        "  batchgen recover manifests/",
+        groups.paths,
+        groups.ledger,
+        groups.api,
+    )
+
+
+def _add_run(command: Command, groups: _Groups) -> None:
+    """``run``, with the options that no other command has."""
     run = command(
         "run",
         "create, follow and collect what is missing",
@@ -163,22 +184,6 @@ def _add_work(command: Command, groups: _Groups) -> None:
         help="start the local API and use it, with a ledger and clips of its own",
     )
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
-    command(
-        "collect",
-        "follow and download what the ledger has open; never creates",
-        "  batchgen collect\n  batchgen collect --until 2h",
-        groups.ledger,
-        groups.api,
-        groups.following,
-    )
-    command(
-        "recover",
-        "rebuild a lost ledger from the clips' folders and the API; creates nothing",
-        "  batchgen recover manifests/",
-        groups.paths,
-        groups.ledger,
-        groups.api,
-    )
 
 
 def _add_ledger_commands(command: Command, groups: _Groups) -> None:

@@ -93,11 +93,6 @@ def load(data: bytes) -> Any:
     return _read(data, None)
 
 
-def locate(data: bytes, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
-    """Line and column of one node; for more than one, make a :class:`Positions` once and ask it."""
-    return Positions(data).find(path, key=key)
-
-
 class Positions:
     """The positions of all nodes in a document that :func:`load` accepts.
 

@@ -147,67 +147,71 @@ def _lines(folder: Folder) -> Iterator[bytes]:
 
 
 def _entry(line: bytes, folder: str, output_dir: str) -> Entry | None:
+    """The clip that a line describes; None for an invalid line."""
     try:
         fields = json.loads(line)
-        if (
-            not isinstance(fields, dict)
-            or fields["version"] != VERSION
-            or isinstance(fields["version"], bool)
-        ):
+        if not isinstance(fields, dict) or not _is_sound(fields):
             return None
-        text = canonical_text(fields["request"])
-        if digest(text) != fields["digest"]:
-            return None
-        if not is_request(fields["request"]):
-            return None
-        sound = all(type(fields[name]) is kind and fields[name] != "" for name, kind in _NEEDED.items())
-        sound = sound and all(
-            fields.get(name) is None or type(fields[name]) in kinds for name, kinds in _OPTIONAL.items()
-        )
-        if not sound or not 1 <= fields["take"] < 1 << 31 or not TASK_ID.match(fields["task_id"]):
-            return None
-        base, name = fields["base_id"], fields["external_task_id"]
-        if not is_try_of(name, base):
-            return None
-        plain = (
-            f"{fields['manifest']}/{fields['job_id']}"  # a path below the output folder, as validation has it
-        )
-        if "\0" in plain + name or not {"", ".", ".."}.isdisjoint(plain.split("/")):
-            return None
-        (plain + name).encode()  # half of a surrogate pair is in no name
-        path = _below(output_dir, folder, fields["file"])
-        belongs = _below(output_dir, folder, fields["belongs"])
-        if type(fields["size"]) is not int or not 0 <= fields["size"] < 1 << 63:
-            return None
-        if not abs(fields.get("cost_usd_estimate") or 0.0) < MAX_COST:
-            return None
-        parts = [
-            {**one, "path": one["path"] and _below(output_dir, folder, one["path"])}
-            for one in fields["parts"]
-        ]
-        if not all(type(one["url"]) is str and _PART.fullmatch(one["part"]) for one in parts):
-            return None
-        if not all(type(one["sha256"]) is str for one in parts if one["path"]):
-            return None
-        columns: dict[str, Any] = {name: fields[name] for name in _NEEDED}
-        columns |= {name: fields.get(name) for name in _OPTIONAL}
-        columns |= {name: _seconds(fields.get(name)) for name in _TIMES}
-        columns["created_at"] = columns["created_at"] or 0.0
-        row = Record(
-            **columns,
-            canonical=text,
-            state=State.DOWNLOADED,
-            output_path=belongs,
-            output_dir=output_dir,
-            attempt=1,
-            video_path=path,
-            video_sha256=str(fields["sha256"]),
-            video_size=fields["size"],
-            parts=json.dumps(parts) if parts else None,
-        )
-        return Entry(row, str(fields["api"]))
+        return Entry(_row(fields, folder, output_dir), str(fields["api"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _is_sound(fields: dict[str, Any]) -> bool:
+    """Whether a line's values have their types and ranges, and its digest is that of its request.
+
+    Raises KeyError, TypeError and ValueError for some that haven't.
+    """
+    if fields["version"] != VERSION or isinstance(fields["version"], bool):
+        return False
+    if digest(canonical_text(fields["request"])) != fields["digest"] or not is_request(fields["request"]):
+        return False
+    if not all(type(fields[name]) is kind and fields[name] != "" for name, kind in _NEEDED.items()):
+        return False
+    given = {name: fields[name] for name in _OPTIONAL if fields.get(name) is not None}
+    if not all(type(value) in _OPTIONAL[name] for name, value in given.items()):
+        return False
+    base, name = fields["base_id"], fields["external_task_id"]
+    path = f"{fields['manifest']}/{fields['job_id']}"  # below the output folder, as in a manifest
+    (path + name).encode()  # a lone surrogate is in no name
+    return (
+        1 <= fields["take"] < 1 << 31
+        and TASK_ID.match(fields["task_id"]) is not None
+        and is_try_of(name, base)
+        and "\0" not in path + name
+        and {"", ".", ".."}.isdisjoint(path.split("/"))
+        and type(fields["size"]) is int
+        and 0 <= fields["size"] < 1 << 63
+        and abs(given.get("cost_usd_estimate", 0.0)) < MAX_COST
+    )
+
+
+def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
+    """The row of a sound line, with absolute paths. Raises ValueError and others for paths that are no clips'."""
+    columns: dict[str, Any] = {name: fields[name] for name in _NEEDED}
+    columns |= {name: fields.get(name) for name in _OPTIONAL}
+    columns |= {name: _seconds(fields.get(name)) for name in _TIMES}
+    columns["created_at"] = columns["created_at"] or 0.0
+    parts = [
+        {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in fields["parts"]
+    ]
+    for one in parts:
+        if type(one["url"]) is not str or not _PART.fullmatch(one["part"]):
+            raise ValueError(one["part"])
+        if one["path"] and type(one["sha256"]) is not str:
+            raise ValueError(one["part"])
+    return Record(
+        **columns,
+        canonical=canonical_text(fields["request"]),
+        state=State.DOWNLOADED,
+        output_path=_below(output_dir, folder, fields["belongs"]),
+        output_dir=output_dir,
+        attempt=1,
+        video_path=_below(output_dir, folder, fields["file"]),
+        video_sha256=str(fields["sha256"]),
+        video_size=fields["size"],
+        parts=json.dumps(parts) if parts else None,
+    )
 
 
 def _below(output_dir: str, folder: str, name: str) -> str:

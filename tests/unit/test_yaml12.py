@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchgen import limits
-from batchgen.manifest.yaml12 import Positions, YamlError, load, locate
+from batchgen.manifest.yaml12 import Positions, YamlError, load
 
 # -- what JSON writes -----------------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ double: "\ud83d\ude00 \\ud83d\\ude00 \\\ud83d\ude00 \uD83D\uDE00"
 
 def test_places_behind_an_escaped_pair_are_those_of_the_text() -> None:
     text = rb'{"a": "\ud83d\ude00", "b": 2, "a": 3}'
-    assert locate(text[:-8] + b"}", ["b"]) == (1, text.index(b"2") + 1)
+    assert Positions(text[:-8] + b"}").find(["b"]) == (1, text.index(b"2") + 1)
     with pytest.raises(YamlError) as caught:
         load(text)
     assert (caught.value.line, caught.value.column) == (1, text.rindex(b'"a"') + 1)
@@ -117,7 +117,7 @@ def test_old_line_separators_are_ordinary_characters() -> None:
             f"a{separator}b": f"x{separator}y",
             "c": "d",
         }
-        assert locate(f'{separator}: "{separator}"\nkey: 1'.encode(), ["key"]) == (2, 6)
+        assert Positions(f'{separator}: "{separator}"\nkey: 1'.encode()).find(["key"]) == (2, 6)
 
 
 # -- what is refused, and where --------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_an_empty_document_is_none(data: bytes) -> None:
 
 def test_a_byte_order_mark_and_windows_lines_are_taken() -> None:
     assert load(b"\xef\xbb\xbfa: 1\r\nb: on\r\n") == {"a": 1, "b": "on"}
-    assert locate(b"\xef\xbb\xbfa: 1\r\nb: on\r\n", ["a"], key=True) == (1, 1)
+    assert Positions(b"\xef\xbb\xbfa: 1\r\nb: on\r\n").find(["a"], key=True) == (1, 1)
 
 
 @pytest.mark.parametrize("opening", [b"[", b"- ", b"{a: ", b"[{a: "])
@@ -282,13 +282,13 @@ jobs:
     ],
 )
 def test_positions(path: list[str | int], value: tuple[int, int], key: tuple[int, int]) -> None:
-    assert locate(DOCUMENT, path) == value
-    assert locate(DOCUMENT, path, key=True) == key
+    assert Positions(DOCUMENT).find(path) == value
+    assert Positions(DOCUMENT).find(path, key=True) == key
 
 
 def test_positions_of_documents_that_are_no_collection() -> None:
-    assert locate(b"\n  text", ["a"]) == (2, 3)
-    assert locate(b"", ["a"]) == (1, 1)
+    assert Positions(b"\n  text").find(["a"]) == (2, 3)
+    assert Positions(b"").find(["a"]) == (1, 1)
 
 
 # -- properties ------------------------------------------------------------------------------------------------------
