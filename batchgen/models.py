@@ -252,6 +252,7 @@ class Shelved(NamedTuple):
     """The part of a downloaded row that says where its clip should be."""
 
     external_task_id: str
+    manifest: str
     job_id: str
     take: int
     output_path: str

@@ -34,7 +34,7 @@ def plan(args: argparse.Namespace, out: Output) -> int:
         )
         if not manifests:
             raise ManifestError(problems)
-        on_disk = survey(ledger, [one.name for one in manifests], roots) if ledger is not None else Survey()
+        on_disk = survey(ledger, manifests, roots) if ledger is not None else Survey()
         api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
         beside = unrecorded(ledger, manifests, api, roots)
         choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}

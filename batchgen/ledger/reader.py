@@ -11,16 +11,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
+from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
-from batchgen.ledger.lock import Lock
+from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.rows import (
     COLUMNS,
-    IMAGE_COLUMNS,
     path_key,
     to_brief,
     to_event,
-    to_image,
     to_key,
     to_number,
     to_record,
@@ -30,12 +28,14 @@ from batchgen.ledger.rows import (
     to_unusable,
 )
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
-from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Twin, Unusable
+from batchgen.ledger.upkeep import bring_up_to_date
+from batchgen.models import Brief, Event, Manifest, Record, Shelved, State, Twin, Unusable
 from batchgen.names import spellings
 
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
+_SHELVED = ", ".join(Shelved._fields)
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
 # Rows whose external_task_id or base_id is in a JSON array.
 _NAMED = (
@@ -75,7 +75,7 @@ class Records:
         try:
             return Records(path, database.open_to_read(path, origin))
         except LedgerOutdated as outdated:
-            _migrate(path, outdated)
+            bring_up_to_date(path, outdated)
             return Records(path, database.open_to_read(path, origin))
 
     def close(self) -> None:
@@ -109,22 +109,19 @@ class Records:
         )
         return [to_record(row) for row in rows]
 
-    def history_of(self, manifests: Iterable[str]) -> dict[tuple[str, str, int], list[Brief]]:
-        """The rows of whole manifests, by manifest name, job id and take, in the order they were made.
+    def history_of(self, manifests: Iterable[Manifest]) -> dict[tuple[str, str, int], list[Brief]]:
+        """The rows of these manifests' jobs, by manifest name, job id and take, in the order they were made.
 
         Names are composed, however the accents of their rows are spelt.
         """
         history: dict[tuple[str, str, int], list[Brief]] = {}
-        for manifest in dict.fromkeys(manifests):
-            for spelling in spellings(manifest):
-                rows = self._each(
-                    f"SELECT job_id, take, {_BRIEF} FROM tasks INDEXED BY tasks_job"
-                    " WHERE manifest = ? ORDER BY job_id, take, id",
-                    (spelling,),
-                )
-                for job_id, take, *rest in rows:
-                    key = to_key((manifest, job_id, take), compose=True)
-                    history.setdefault(key, []).append(to_brief(*rest))
+        for one in manifests:
+            for job_id, take, *rest in self._of_jobs(
+                one.name, (job.id for job in one.jobs), f"job_id, take, {_BRIEF}"
+            ):
+                rows = history.setdefault(to_key((one.name, job_id, take), compose=True), [])
+                if (brief := to_brief(*rest)) not in rows:  # takes of one job may stand apart
+                    rows.append(brief)
         return history
 
     def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
@@ -275,18 +272,29 @@ class Records:
         """The names of all manifests that have rows."""
         return [str(name) for (name,) in self._rows("SELECT DISTINCT manifest FROM tasks ORDER BY manifest")]
 
-    def shelved(self, manifest: str) -> Iterator[Shelved]:
-        """Where the clips of a manifest's downloaded rows should be. Consume it at once, as a read is open."""
-        for row in self._each(
-            f"SELECT {', '.join(Shelved._fields)} FROM tasks INDEXED BY tasks_job"
-            " WHERE manifest = ? AND state = 'downloaded'",
-            (manifest,),
-        ):
-            yield to_shelved(row)
+    def shelved(self, manifest: str, job_ids: Iterable[str] | None = None) -> Iterator[Shelved]:
+        """Where the clips of a manifest's downloaded rows should be, or of some jobs' of it. Consume it at once, as a read is open."""
+        downloaded = "state = 'downloaded'"
+        if job_ids is not None:
+            return map(to_shelved, self._of_jobs(manifest, job_ids, _SHELVED, f" AND {downloaded}"))
+        sql = f"SELECT {_SHELVED} FROM tasks INDEXED BY tasks_job WHERE manifest = ? AND {downloaded}"
+        return map(to_shelved, self._each(sql, (manifest,)))
+
+    def shelved_as(self, manifest: str, digests: Iterable[str], paths: Iterable[str]) -> Iterator[Shelved]:
+        """The same of the rows whose clips have these contents or belong at these paths, whatever job they are of."""
+        keys = map(path_key, paths)
+        for column, values in (("digest", digests), ("output_key", keys)):
+            for some in _chunks(values):
+                where = f"{column} IN ({_marks(some)}) AND +manifest = ? AND +state = 'downloaded'"
+                yield from map(
+                    to_shelved, self._each(f"SELECT {_SHELVED} FROM tasks WHERE {where}", (*some, manifest))
+                )
 
     def moves(self) -> list[tuple[Record, str]]:
         """The recorded moves that aren't done yet: rows whose clip is to be moved from ``video_path``, with the target."""
-        found = self._rows("SELECT external_task_id, target FROM moves JOIN tasks ON id = task ORDER BY id")
+        found = self._rows(
+            "SELECT external_task_id, target FROM moves CROSS JOIN tasks ON id = task ORDER BY task"
+        )
         rows = [(self.record(str(name)), target) for name, target in found]
         return [(row, to_target(target, row)) for row, target in rows if row is not None]
 
@@ -339,19 +347,24 @@ class Records:
         )
         return list(filter(None, (to_number(seconds, "length", kind) for (seconds,) in rows)))
 
-    def images(self, paths: Collection[str] | None = None) -> dict[str, ImageFile]:
-        """The inspected image files that are recorded, by path; all of them where ``paths`` is None."""
-        sql = f"SELECT {', '.join(IMAGE_COLUMNS)} FROM images"
-        if paths is None:
-            return dict(map(to_image, self._each(sql)))
-        found: dict[str, ImageFile] = {}
-        for some in _chunks(dict.fromkeys(paths)):
-            found.update(map(to_image, self._rows(f"{sql} WHERE path IN ({_marks(some)})", some)))
-        return found
+    def images(self) -> RememberedImages:
+        """The inspected image files that are recorded, by path."""
+        return RememberedImages(self._each)
 
     def note(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM notes WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
+
+    def _of_jobs(
+        self, manifest: str, job_ids: Iterable[str], columns: str, condition: str = ""
+    ) -> Iterator[Sequence[Any]]:
+        """These columns of the rows of some jobs, however the accents of their names are spelt."""
+        for some in _chunks(name for job_id, _ in itertools.groupby(job_ids) for name in spellings(job_id)):
+            where = f"manifest = ? AND job_id IN ({_marks(some)}){condition} ORDER BY job_id, take, id"
+            for spelling in spellings(manifest):
+                yield from self._each(
+                    f"SELECT {columns} FROM tasks INDEXED BY tasks_job WHERE {where}", (spelling, *some)
+                )
 
     def _numbers(self, conditions: Sequence[str], values: Sequence[Any]) -> Iterator[int]:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -364,22 +377,6 @@ class Records:
         """Rows one by one. Consume them at once: until then a read is open, which keeps the WAL from being reset."""
         with database.translated(self.path):
             yield from map(database.restored, database.execute(self._reader, sql, values))
-
-
-def _migrate(path: str, outdated: LedgerOutdated) -> None:
-    try:
-        lock = Lock.acquire(f"{path}.lock")
-        try:
-            database.open_to_write(path, None).close()
-        finally:
-            lock.release()
-    except LedgerBusy as error:
-        raise LedgerBusy(f"{outdated} It is brought up to date once it is free, and {error}") from error
-    except LedgerError as error:
-        raise LedgerError(
-            f"{outdated} It can't be brought up to date where it is: {error} Where it can't be written, copy it to"
-            " where it can, and name the copy with --ledger."
-        ) from error
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

@@ -206,15 +206,15 @@ class Inventory:
 
     # -- clips that aren't where they were ----------------------------------------------------------------------
 
-    async def look(self, manifests: Iterable[str], output_dirs: Iterable[str]) -> None:
-        """Finish moves that were begun, see which of these manifests' clips are there, and find those that were moved.
+    async def look(self, manifests: Sequence[Manifest] | None, output_dirs: Iterable[str]) -> None:
+        """Finish moves that were begun, see which clips of these manifests' jobs are there, and find those that were moved.
 
-        ``output_dirs`` are the output folders that the manifests name now.
+        ``output_dirs`` are the output folders that the manifests name now. Without manifests, all clips of the ledger.
         """
         unreachable = {row.root for row, _ in self.ledger.moves() if unmounted(self.ledger, row.root)}
         await self.names.finish(unreachable)
         folders = sorted(set(output_dirs))
-        found = self.found = await asyncio.to_thread(survey, self.ledger, list(manifests), self.roots)
+        found = self.found = await asyncio.to_thread(survey, self.ledger, manifests, self.roots)
         for folder in folders:
             root = self.roots[folder]
             if any(clips.size(root, one) for one in clips.folders(root)):

@@ -31,7 +31,7 @@ def planned(
         for step in plan(manifests, history, {}, twins):
             yield _taken_in(step, beside)
         return
-    history = ledger.history_of([one.name for one in manifests])
+    history = ledger.history_of(manifests)
     unpaid, foreign = [], []
     for job in (job for one in manifests for job in one.jobs):
         paid = own = False
@@ -67,7 +67,8 @@ def _find_renamed(
     present = {job.key: job.digest for one in manifests for job in one.jobs} if held else {}
     skipped = {key for one in manifests for key in one.skipped}
     for path, holder in held.items():
-        if present.get(holder.key) != holder.row.digest and holder.key not in skipped:
+        own = holder.key == new[path].key  # by a name whose accents are spelt in both ways at once
+        if own or (present.get(holder.key) != holder.row.digest and holder.key not in skipped):
             history[new[path].key] = [holder.row]
 
 

@@ -65,16 +65,16 @@ class Session:
         """Look at the disk, and plan. Returns whether anything is left to do. Without manifests, only what is open."""
         ledger, inventory, options = self._ledger, self._inventory, self._options
         breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
-        limits, names = Limits(), ledger.manifests()
+        limits = Limits()
         if loaded is not None:
             await loading.remember(ledger, loaded)
             self._manifests = loaded.manifests
-            limits, names = self._limits(), [one.name for one in loaded.manifests]
+            limits = self._limits()
         self.pool = Pool(limits, self._clock.rng, breaker)
         recovers = bool(self._manifests) and options.recover
         doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
-        await inventory.look(names, folders)
+        await inventory.look(None if loaded is None else loaded.manifests, folders)
         for one in self._manifests:
             lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
             lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE

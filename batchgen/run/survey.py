@@ -1,22 +1,24 @@
-"""Which clips of downloaded rows are on disk: each folder is listed once. Nothing here writes."""
+"""Which clips of downloaded rows are on disk. Nothing here writes."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import CLIP_GONE, MAY_BE_PAID
 from batchgen.models import Manifest, Record, Shelved
-from batchgen.run.plan import Action, Step
+from batchgen.names import composed
+from batchgen.run.plan import Action, Step, output_path
 from batchgen.storage import clips
-from batchgen.storage.roots import Root, Roots
+from batchgen.storage.roots import Folder, Root, Roots
 
-_CLAIMED = -1  # in the place of a file's size
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -59,42 +61,36 @@ class Survey:
         return None
 
 
-def survey(ledger: Records, manifests: Collection[str], roots: Roots) -> Survey:
-    """Look for the clips of these manifests' downloaded rows: each folder is listed once."""
+def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) -> Survey:
+    """Look for the clips that jobs of these manifests may be done by; for those of the whole ledger where that is None."""
     found, absent = Survey(), list[Shelved]()
-    folders: dict[str, dict[str, int] | None] = {}
-    claimed: set[str] = (
-        set()
-    )  # files that two rows take for theirs: one's was deleted, and another's came there
-    for name in manifests:
-        for row in ledger.shelved(name):
-            folder, file = os.path.split(row.video_path)
-            if folder not in folders:
-                folders[folder] = _listed(roots[row.root], folder, found)
-            files = folders[folder]
-            if files is None:
+    seen = set[str]()
+    claimed = set[str]()  # by two rows: the clip of one was deleted, and that of the other came there
+    with contextlib.closing(_Files(roots)) as files:
+        for row in _wanted(ledger, manifests):
+            try:
+                there = files.has(row)
+            except OSError as error:
+                folder = os.path.dirname(row.video_path)
+                found.offline[row.root] = f"{folder} can't be read: {error.strerror or error}"
                 found.away[row.external_task_id] = row
-            elif (size := files.get(file)) == _CLAIMED:
-                claimed.add(row.video_path)
-            elif size is None or size != (row.video_size or size) or row.parts:
-                if _is_there(row, roots[row.root], files):
-                    found.here.add(row.root)
-                else:
-                    absent.append(row)
             else:
-                files[file] = _CLAIMED
-                found.here.add(row.root)
-            plain = (
-                f"/{name}/{row.job_id}.mp4" if row.take == 1 else f"/{name}/{row.job_id}.take{row.take}.mp4"
-            )
-            if not row.output_path.endswith(plain):
+                if not there:
+                    absent.append(row)
+                elif row.video_path in seen:
+                    claimed.add(row.video_path)
+                else:
+                    seen.add(row.video_path)
+                    found.here.add(row.root)
+            name = row.job_id if row.take == 1 else f"{row.job_id}.take{row.take}"
+            if not row.output_path.endswith(f"/{row.manifest}/{name}.mp4"):
                 found.odd.add(row.external_task_id)
-    for name in manifests if claimed else ():
-        rows = [row for row in ledger.shelved(name) if row.video_path in claimed]
+    if claimed:
         absent += [
             row
-            for row in rows
-            if not clips.is_clip(roots[row.root], row.video_path, row.video_sha256, row.video_size)
+            for row in _wanted(ledger, manifests)
+            if row.video_path in claimed
+            and not clips.is_clip(roots[row.root], row.video_path, row.video_sha256, row.video_size)
         ]
     for row in absent:
         if row.root not in found.here and row.root not in found.offline:
@@ -109,31 +105,65 @@ def survey(ledger: Records, manifests: Collection[str], roots: Roots) -> Survey:
     return found
 
 
-def _listed(root: Root, folder: str, found: Survey) -> dict[str, int] | None:
-    """The files of a folder; None where it can't be looked into."""
-    try:
-        return clips.listing(root, folder)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return {}
-        found.offline[root.path] = f"{folder} can't be read: {error.strerror or error}"
-        return None
+def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[Shelved]:
+    """The downloaded rows whose clips are looked for: what a manifest no longer has costs it nothing."""
+    if manifests is None:
+        for name in ledger.manifests():
+            yield from ledger.shelved(name)
+        return
+    for one in manifests:
+        own = set[tuple[str, int]]()
+        others = (key[1] for key in (*one.skipped, *(bad.key for bad in one.unusable)))
+        for row in ledger.shelved(one.name, itertools.chain((job.id for job in one.jobs), others)):
+            own.add((composed(row.job_id), row.take))
+            yield row
+        # A job without a clip of its own may be done by one that was made under another id.
+        rest = [job for job in one.jobs if (job.id, job.take) not in own]
+        alike = ledger.shelved_as(one.name, (job.digest for job in rest), map(output_path, rest))
+        yield from {
+            row.external_task_id: row for row in alike if (composed(row.job_id), row.take) not in own
+        }.values()
 
 
-def _is_there(row: Shelved, root: Root, listed: Mapping[str, int]) -> bool:
-    """Whether a clip and all its parts are there: in the listing of its folder, or, spelt in another way, on the disk."""
-    parts = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
-    folder = os.path.join(os.path.dirname(row.video_path), "")
+class _Files:
+    """The files of clips, as they lie in their folders. Rows come folder by folder, so one is open at a time."""
 
-    def size(path: str) -> int:
-        known = listed.get(path.removeprefix(folder))
-        return root.stat(path).st_size if known is None else known
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._path: str | None = None
+        self._folder: Folder | None = None  # None where there is none
+        self._why: OSError | None = None
+        self._open = contextlib.ExitStack()
 
-    try:
-        there, *_ = map(size, (row.video_path, *parts))
-    except (OSError, ValueError):
-        return False
-    return row.video_size in (None, there)
+    def close(self) -> None:
+        self._open.close()
+
+    def has(self, row: Shelved) -> bool:
+        """Whether a clip and all its parts are there. Raises OSError where its folder can't be looked into."""
+        folder, name = os.path.split(row.video_path)
+        if folder != self._path:
+            self._enter(self._roots[row.root], folder)
+        if self._why is not None:
+            raise self._why
+        if self._folder is None:
+            return False
+        parts = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
+        try:
+            about = os.stat(name, dir_fd=self._folder.descriptor)
+            for path in parts:
+                self._roots[row.root].stat(path)
+        except (OSError, ValueError):
+            return False
+        return stat.S_ISREG(about.st_mode) and row.video_size in (None, about.st_size)
+
+    def _enter(self, root: Root, path: str) -> None:
+        self._open.close()
+        self._path, self._folder, self._why = path, None, None
+        try:
+            self._folder = self._open.enter_context(root.folder(path))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self._why = error
 
 
 def unmounted(ledger: Records, output_dir: str) -> str | None:

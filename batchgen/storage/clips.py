@@ -226,20 +226,6 @@ def _below(output_dir: str, folder: str, name: str) -> str:
 # -- what lies in folders -------------------------------------------------------------------------------------
 
 
-def listing(root: Root, folder: str) -> dict[str, int]:
-    """The regular files in a folder, links to files among them: name -> size in bytes. Raises OSError."""
-    found = {}
-    with root.folder(folder) as there, os.scandir(there.descriptor) as several:
-        for one in several:
-            try:
-                about = one.stat()
-            except OSError:  # a link that leads nowhere, or it has just gone
-                continue
-            if stat.S_ISREG(about.st_mode):
-                found[one.name] = about.st_size
-    return found
-
-
 def folders(root: Root) -> list[str]:
     """The manifests' folders in an output folder; none where it can't be read. Hidden ones are skipped."""
     try:

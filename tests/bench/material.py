@@ -6,16 +6,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
+import hashlib
 import json
 import os
 import random
+import re
+import shutil
+import sqlite3
 import struct
 import sys
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from batchgen.images.inspection import inspect as inspect_image
 from batchgen.ledger.writer import Ledger
@@ -138,6 +144,48 @@ def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:
     asyncio.run(_fill(file, origin, list(rows(manifest_file)), finish, images))
 
 
+def grown(file: str, small: str, count: str) -> None:
+    """A ledger like ``small`` with ``count`` older rows of its first row's manifest besides, and as many images."""
+    shutil.copy(small, file)
+    number = int(count)
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
+        columns = [row[1] for row in connection.execute("PRAGMA table_info (tasks)")]
+        (template,) = connection.execute(f"SELECT {', '.join(columns)} FROM tasks ORDER BY id LIMIT 1")
+        names = (
+            "external_task_id",
+            "base_id",
+            "job_id",
+            "task_id",
+            "output_path",
+            "output_key",
+            "video_path",
+            "digest",
+        )
+        changing = [columns.index(name) for name in names]
+        first = connection.execute("SELECT max(id) FROM tasks").fetchone()[0] + 1
+
+        def rows() -> Iterator[list[Any]]:
+            for one in range(first, first + number):
+                row = list(template)
+                row[0] = one
+                for column in changing[:-1]:
+                    row[column] = re.sub(r"shot0*", f"old{one:07}x", str(row[column]), count=1)
+                row[changing[-1]] = hashlib.sha256(str(one).encode()).hexdigest()
+                yield row
+
+        connection.executemany(f"INSERT INTO tasks VALUES ({','.join('?' * len(columns))})", rows())
+        connection.execute(
+            "INSERT INTO events (task, at, event, from_state, to_state, request_id, detail) SELECT old.id, at, event,"
+            " from_state, to_state, events.request_id, detail FROM tasks AS old CROSS JOIN events"
+            " WHERE old.id >= ? AND events.task = ?", (first, template[0]),
+        )  # fmt: skip
+        images = ((f"/old/{one:07}.png",) for one in range(number))
+        connection.executemany("INSERT INTO images VALUES (?, 1, '1', '1', '', 'png', 300, 300, 1)", images)
+        connection.execute("COMMIT")
+
+
 def followed(file: str, manifest_file: str, origin: str, mean: str) -> None:
     """A ledger of running tasks of all ages, with ``mean`` seconds as their average length, and of ended ones."""
     everything = list(rows(manifest_file))
@@ -188,7 +236,7 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
 
 
 MAKERS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (large_images, small_images, table, inline, done, followed)
+    one.__name__: one for one in (large_images, small_images, table, inline, done, grown, followed)
 }
 
 if __name__ == "__main__":

@@ -411,6 +411,27 @@ def start(folder: Path, repetitions: int) -> Row:
     return row
 
 
+def history(folder: Path, repetitions: int) -> Row:
+    """1,000 jobs that are all done, where the ledger has nothing else, and where it has a million rows and images."""
+    row = Row("1,000 jobs, all done, beside a million older rows of the same manifest and a million images")
+    make("table", folder / "table.csv", 1000, cwd=folder)
+    make("done", folder / "small.db", folder / "table.yaml", cwd=folder)
+    run = ("run", "--ledger", "small.db", "table.yaml")
+    _batchgen(folder, *run).go()  # looks at the clips' folder for the first time
+    note("making a ledger of a million rows")
+    make("grown", folder / "large.db", folder / "small.db", 1_000_000, cwd=folder)
+    small = _batchgen(folder, *run, expect="")
+    large = _batchgen(folder, "run", "--ledger", "large.db", "table.yaml", expect="")
+    small.name, large.name = "1,000 rows", "1,001,000 rows"
+    in_turn([small, large], repetitions)
+    row.tell(small, large)
+    row.goals += [
+        Goal("time over a ledger of 1,000 rows", large.seconds / small.seconds, 1.3),
+        Goal("memory over a ledger of 1,000 rows", (large.peak - small.peak) / MB, 10, "MB"),
+    ]
+    return row
+
+
 def ledger(folder: Path, repetitions: int) -> Row:
     """Transitions per second, each group with its fsync, from 1,000 to 1,000,000 rows."""
     row = Row("the ledger alone, 512 jobs writing at once")
@@ -479,14 +500,6 @@ def _ticks(pid: int) -> int:
 
 
 ROWS: dict[str, Callable[[Path, int], Row]] = {
-    "server": the_server,
-    "uploads": uploads,
-    "creates": creates,
-    "night": night,
-    "manifests": manifests,
-    "nothing": nothing_to_do,
-    "million": million,
-    "start": start,
-    "ledger": ledger,
-    "following": following,
-}
+    "server": the_server, "uploads": uploads, "creates": creates, "night": night, "manifests": manifests,
+    "nothing": nothing_to_do, "million": million, "history": history, "start": start, "ledger": ledger, "following": following,
+}  # fmt: skip

@@ -28,7 +28,7 @@ from batchgen.ledger import database
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import ALLOWED, MAY_BE_PAID
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Brief, Change, ImageFile, Record, State
+from batchgen.models import Brief, Change, ImageFile, Job, Manifest, Place, Record, State
 
 ORIGIN = "https://api.example"
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,11 @@ def job(name: str = "hero", *, base: str | None = None, output: str | None = Non
         "output_path": output or f"/clips/night/{base or name}.mp4",
     }
     return Record(**(given | fields))
+
+
+def manifest(name: str, *job_ids: str) -> Manifest:
+    jobs = [Job(name, one, 1, one, "d" * 64, {}, "/clips", Place("m.yaml")) for one in job_ids]
+    return Manifest("m.yaml", name, jobs=jobs)
 
 
 def change(name: str, to: State, event: str = "happened", **fields: Any) -> Change:
@@ -406,8 +411,10 @@ def test_planning_reads_rows_by_job(ledger: Ledger) -> None:
     first = Brief("a", "a", State.FAILED, "d" * 64, number=1)
     second = Brief("a~2", "a", State.SUBMITTED, "d" * 64, number=2)
     other = Brief("b", "b", State.REJECTED, "d" * 64, number=3)
-    assert ledger.history_of(["night", "night"]) == {("night", "a", 1): [first, second]}
-    assert ledger.history_of(["day", "dusk"]) == {("day", "b", 2): [other]}
+    night, day = manifest("night", "a", "a", "c"), manifest("day", "b")
+    assert ledger.history_of([night]) == {("night", "a", 1): [first, second]}
+    assert ledger.history_of([day, manifest("dusk", "a")]) == {("day", "b", 2): [other]}
+    assert ledger.history_of([manifest("night", "c")]) == {}
     assert ledger.briefs(["a", "b", "c", "a"]) == {"a": [first, second], "b": [other]}
     assert ledger.briefs(["a~2"]) == {"a~2": [second]}  # the id is taken
     assert [row.external_task_id for row in ledger.series("a")] == ["a", "a~2"]
@@ -454,7 +461,7 @@ def test_image_digests_are_remembered(ledger: Ledger) -> None:
     run(ledger.remember_images([one, two]), ledger.remember_images([newer]))
 
     assert ledger.images() == {one.path: newer, two.path: two}
-    assert ledger.images([two.path, "/in/none.png"]) == {two.path: two}
+    assert [ledger.images().get(path) for path in (two.path, "/in/none.png")] == [two, None]
 
 
 def test_notes_are_kept_across_runs(path: str) -> None:
@@ -933,7 +940,7 @@ def test_damage_in_the_middle_is_told_when_it_is_met(path: str) -> None:
     for opening in both(path):
         with pytest.raises(LedgerError, match="batchgen recover"), opening() as opened:
             list(opened.records())
-            opened.history_of(["night"])
+            opened.history_of([manifest("night", "a")])
 
 
 def test_a_wal_without_its_ledger_is_never_written_over(path: str) -> None:

@@ -447,6 +447,33 @@ def test_a_clip_that_is_no_longer_there_is_fetched_again_and_not_created(
         assert desk.run("run", *QUICK, "m.yaml").err == ""
 
 
+def test_a_run_looks_for_the_clips_of_its_jobs_and_collect_for_all(desk: Desk) -> None:
+    desk.write("m.yaml", manifest("a", "b"))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        for name in "ab":
+            (desk.folder / f"clips/m/{name}.mp4").unlink()
+        desk.write("m.yaml", manifest("a"))
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert files(desk) == {"m/a.mp4"}
+        assert desk.run("collect", *QUICK).code == 0
+        assert files(desk) == {"m/a.mp4", "m/b.mp4"}
+        assert creates(server) == 2
+
+
+def test_the_clip_of_a_job_that_was_renamed_is_looked_for_as_well(desk: Desk) -> None:
+    desk.write("m.yaml", manifest("a1"))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+        (desk.folder / "clips/m/a1.mp4").unlink()
+        desk.write("m.yaml", manifest("a2"))
+        for _ in range(2):  # before its clip has the new name, and with it
+            assert desk.run("run", *QUICK, "m.yaml").code == 0
+            assert files(desk) == {"m/a2.mp4"}
+            (desk.folder / "clips/m/a2.mp4").unlink()
+        assert (creates(server), videos(server)) == (1, 3)
+
+
 def test_a_clip_that_was_moved_is_found_by_its_bytes_and_stays_where_it_was_put(desk: Desk) -> None:
     desk.write("m.yaml", manifest("a", "b"))
     with sandbox(desk.folder, *FAST) as server:
