@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import sys
 
-from batchgen.cli import report
+from batchgen.cli import logs, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
+from batchgen.cli.progress import Bar
 from batchgen.cli.shared import Wanted, load_manifests
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
+from batchgen.run.events import Began, Event, Events
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account, Session
+from batchgen.run.tally import first_of
 
 USUAL_GC = (700, 10, 10)  # Python's own thresholds
 
@@ -28,19 +31,17 @@ async def execute(
     """
     end.watch()
     loaded = load_manifests(wanted, out, ledger) if wanted is not None else None
-    session = Session(ledger, account, options, Clock())
+    clock, bar = Clock(), Bar(out)
+    session = Session(ledger, account, options, clock, Events(clock.now, logs.write, bar.hear, _tune))
     if await session.prepare(loaded):
-        with end.graceful(session.end), out.progress(session):
-            await session.work(_plan_stands)
+        with end.graceful(session.end), bar.shown():
+            await session.work()
     end.over()
-    await session.conclude()
+    ended = await session.conclude()
     loaded = loaded or Loaded([])
-    tally, budget = session.tally, session.pool.budget
-    refused = bool(loaded.problems)
-    code = report.exit_code(tally, session.stops, refused=refused, submit_only=options.submit_only)
-    why_not = list({id(reason): reason for reason in (*session.stops, *session.pool.stops)}.values())
+    code = first_of([ended.exit_code, 2 if loaded.problems else 0])
     if out.json:
-        summary = report.run_object(tally, why_not, code, budget, verbose=out.verbose)
+        summary = report.run_object(ended, code, verbose=out.verbose)
         summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
         summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
         out.document({**summary, "skipped": loaded.skipped})
@@ -48,14 +49,14 @@ async def execute(
     if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
     if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
-        problems = len(loaded.problems)
-        out.say(*report.run_text(tally, why_not, budget, problems=problems, verbose=out.verbose))
+        out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
         if loaded.skipped and out.verbose:
             out.say(f"{report.counted(loaded.skipped, 'job')} skipped")
     return code
 
 
-def _plan_stands() -> None:
-    """It stays to the end and is looked through for cycles no more; what a night leaves behind is."""
-    gc.freeze()
-    gc.set_threshold(*USUAL_GC)
+def _tune(event: Event) -> None:
+    """The plan stays to the end and is looked through for cycles no more; what a night leaves behind is."""
+    if isinstance(event, Began):
+        gc.freeze()
+        gc.set_threshold(*USUAL_GC)

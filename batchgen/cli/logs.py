@@ -9,14 +9,20 @@ import logging
 import os
 from collections.abc import Iterator
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from batchgen import files
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
 from batchgen.masking import Mask
-from batchgen.run.reach import NOTICE
+
+if TYPE_CHECKING:
+    from batchgen.run.events import Event
 
 log = logging.getLogger("batchgen")
+NOTICE = logging.INFO + 5  # what is said on a terminal and in log files, and is no reason for a mail
+LEVELS = {"info": logging.INFO, "notice": NOTICE, "warning": logging.WARNING}
+logging.addLevelName(NOTICE, "NOTICE")
 
 
 class _Lines(logging.Formatter):
@@ -84,3 +90,12 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
+
+
+def write(event: Event) -> None:
+    """Write the line of what happened in a run, where it has one; programs find it by its ``action``."""
+    level = LEVELS[event.level]
+    if event.text is not None and log.isEnabledFor(level):
+        names = {name: getattr(event, name, None) for name in ("action", "external_task_id")}
+        extra = {name: value for name, value in names.items() if value}
+        log.log(level, "%s", event.message, extra=extra)

@@ -24,7 +24,6 @@ from batchgen.masking import Mask
 
 if TYPE_CHECKING:
     from batchgen.cli.export_rows import Writable
-    from batchgen.run.session import Session
 
 SCHEMA_VERSION = 1  # of every object that --json prints; fields are only ever added
 
@@ -95,32 +94,10 @@ class Output:
         except OSError:
             _discard(sys.stderr)
 
-    @contextlib.contextmanager
-    def progress(self, session: Session) -> Iterator[None]:
-        """A bar on a terminal: jobs done, tasks running, money so far."""
-        if self.quiet or self._args.no_progress or self.json or not sys.stderr.isatty():
-            yield
-            return
-        import asyncio
-
-        from tqdm import tqdm
-
-        form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"
-
-        async def show() -> None:
-            while True:
-                if session.runner is not None:
-                    bar.total, bar.n = session.runner.total, session.runner.finished
-                pool = session.pool
-                bar.set_postfix_str(f"{pool.slots.running} running, ${pool.budget.spent:,.2f}", refresh=True)
-                await asyncio.sleep(0.2)
-
-        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):
-            task = asyncio.create_task(show())
-            try:
-                yield
-            finally:
-                task.cancel()
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a bar is wanted, and there is a terminal for it."""
+        return not (self.quiet or self._args.no_progress or self.json) and sys.stderr.isatty()
 
     def _coloured(self, stream: TextIO) -> bool:
         if self._args.color == "auto":
@@ -139,31 +116,6 @@ class _Written:
         if self._terminal:
             text = "\n".join(map(visible, text.replace("\r\n", "\n").split("\n")))
         return self._stream.write(text)
-
-
-@contextlib.contextmanager
-def _above(bar: Any) -> Iterator[None]:
-    """Log lines are written above the bar, which stays whole; what is shown of them doesn't change."""
-    stderr = [
-        handler
-        for handler in logging.getLogger("batchgen").handlers
-        if type(handler) is logging.StreamHandler
-    ]
-
-    class Above:
-        def write(self, text: str) -> None:
-            bar.write(text, file=sys.stderr, end="")
-
-        def flush(self) -> None:
-            sys.stderr.flush()
-
-    for handler in stderr:
-        handler.setStream(Above())
-    try:
-        yield
-    finally:
-        for handler in stderr:
-            handler.setStream(sys.stderr)
 
 
 class _Unmanaged(logging.Formatter):

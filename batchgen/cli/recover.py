@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from batchgen.cli import report
+from batchgen.cli import logs, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, load_manifests, open_ledger, wanted
@@ -13,6 +13,7 @@ from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
 from batchgen.run import recovery
 from batchgen.run.clock import Clock
+from batchgen.run.events import Events
 from batchgen.run.inventory import Inventory
 from batchgen.run.loading import remember
 from batchgen.run.queries import Queries
@@ -36,7 +37,9 @@ async def _recover(
         raise ManifestError(problems)
     from batchgen.api.client import Api
 
-    inventory = Inventory(ledger)
+    clock = Clock()
+    events = Events(clock.now, logs.write)
+    inventory = Inventory(ledger, events)
     await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
     ended: list[BatchgenError] = []
 
@@ -44,7 +47,6 @@ async def _recover(
         ended.append(reason)
         work.cancel()
 
-    clock = Clock()
     async with Api(account.base_url, account.key, timeout=args.timeout, now=clock.now) as api:
         queries = Queries(
             ledger,
@@ -52,7 +54,7 @@ async def _recover(
             timeout=args.timeout,
             pause=lambda seconds: max(seconds, 1.0),
             give_up=end,
-            clock=clock,
+            events=events,
         )
         work = asyncio.create_task(recovery.recover(queries, inventory, loaded.jobs, clock.rng))
         with ending.graceful(end):

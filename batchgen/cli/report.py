@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen import limits
 from batchgen.cli.job_names import Name
 from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.models import Problem
-from batchgen.run.budget import Budget
-from batchgen.run.tally import Ending, Tally
+from batchgen.run.events import Ended
+from batchgen.run.tally import Ending
 
 SHOWN = 20  # endings of one kind that a summary spells out
 
@@ -98,48 +98,29 @@ _LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "deadline", "u
 _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
 
 
-def exit_code(
-    tally: Tally, stops: Iterable[BatchgenError], *, refused: bool, submit_only: bool = False
-) -> int:
-    """The process's exit code, the first of 75, 3, 130 or 143, 2, 4, 5, 1 that holds."""
-    buckets = tally.buckets + tally.others
-    left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
-    held = [reason.exit_code for reason in stops]
-    held += [2] * refused
-    held += [4] * (left > 0)
-    held += [5] * (sum(buckets[name] for name in ("unknown", "changed", "unrecorded", "vanished")) > 0)
-    not_home = 0 if submit_only else buckets["succeeded"]
-    held += [1] * (not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable")) > 0)
-    order = (75, 3, 130, 143, 2, 4, 5, 1)
-    return min(held, key=order.index, default=0)
-
-
-def run_text(
-    tally: Tally, stops: Sequence[BatchgenError], budget: Budget, *, problems: int = 0, verbose: bool = False
-) -> Iterator[str]:
+def run_text(ended: Ended, *, problems: int = 0, verbose: bool = False) -> Iterator[str]:
     """The summary of a run for people: the counts, then every job that needs one, with what to do.
 
     ``problems`` is how many were found in manifests, which were shown before.
     """
-    total = tally.buckets.total()
-    made = _created(tally.created, budget)
-    yield f"batchgen: {tally.buckets['downloaded']} of {counted(total, 'job')} done{made}"
-    if tally.failed_tasks:
-        yield f"  {counted(tally.failed_tasks, 'task')} failed, which may be charged"
+    jobs, stops = Counter(ended.jobs), ended.stops
+    yield f"batchgen: {jobs['downloaded']} of {counted(jobs.total(), 'job')} done{_created(ended)}"
+    if ended.failed_tasks:
+        yield f"  {counted(ended.failed_tasks, 'task')} failed, which may be charged"
     for bucket, (word, _) in ADVICE.items():
-        if tally.buckets[bucket] and bucket != "downloaded":
-            yield f"  {tally.buckets[bucket]:>7,}  {word}"
+        if jobs[bucket] and bucket != "downloaded":
+            yield f"  {jobs[bucket]:>7,}  {word}"
     if problems:
         yield f"  without the manifests that have problems, of which nothing was created: {counted(problems, 'problem')} above"
-    if tally.others.total():
-        parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(tally.others.items()))
+    if any(ended.others.values()):
+        parts = ", ".join(f"{count:,} {ADVICE[bucket][0]}" for bucket, count in sorted(ended.others.items()))
         yield f"  of earlier runs, not among these jobs: {parts}"
-    present = tally.buckets + tally.others
+    present = jobs + Counter(ended.others)
     for stop in stops:
         still = _still(present) if stop.kind == "until" else ""
         yield f"stopped: {_cause(stop)}{still}" + (f". {stop.advice}" if stop.advice else "")
     by_bucket: dict[str, list[Ending]] = {}
-    for ending in tally.endings:
+    for ending in ended.endings:
         by_bucket.setdefault(ending.bucket, []).append(ending)
     for bucket, (word, advice) in ADVICE.items():
         endings = by_bucket.get(bucket, [])
@@ -158,29 +139,28 @@ def run_text(
             yield f"  ... and {len(endings) - SHOWN:,} more; -v shows them all"
 
 
-def run_object(
-    tally: Tally, stops: Sequence[BatchgenError], code: int, budget: Budget, *, verbose: bool = False
-) -> dict[str, Any]:
+def run_object(ended: Ended, code: int, *, verbose: bool = False) -> dict[str, Any]:
     """The summary of a run for scripts; of each kind of endings the first, and where there are more, how many."""
+    jobs, tasks = Counter(ended.jobs), Counter(ended.tasks)
     counts: Counter[str] = Counter()
     endings = []
-    for ending in tally.endings:
+    for ending in ended.endings:
         counts[ending.bucket] += 1
         if verbose or counts[ending.bucket] <= limits.JOBS_SHOWN:
             endings.append(ending)
-    more = len(tally.endings) - len(endings)
+    more = len(ended.endings) - len(endings)
     return {
         "exit_code": code,
-        "jobs": tally.buckets.total(),
-        "buckets": {bucket: tally.buckets[bucket] for bucket in ADVICE},
-        "others": dict(tally.others),
-        "created": budget.creates,
-        "tasks": {state: tally.created[state] for state in _FATES},
-        "failed_tasks": tally.failed_tasks,
-        "cost_usd_estimate": round(budget.spent, 4),
-        "unknown_cost_usd_estimate": round(budget.unsure_cost, 4),
-        "stopped": "; ".join(map(str, stops)) or None,
-        "stops": [stop_object(stop) for stop in stops],
+        "jobs": jobs.total(),
+        "buckets": {bucket: jobs[bucket] for bucket in ADVICE},
+        "others": dict(ended.others),
+        "created": ended.created,
+        "tasks": {state: tasks[state] for state in _FATES},
+        "failed_tasks": ended.failed_tasks,
+        "cost_usd_estimate": round(ended.cost_usd, 4),
+        "unknown_cost_usd_estimate": round(ended.unsure_cost_usd, 4),
+        "stopped": "; ".join(map(str, ended.stops)) or None,
+        "stops": [stop_object(stop) for stop in ended.stops],
         "endings": [
             {
                 "bucket": ending.bucket,
@@ -276,14 +256,14 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _created(fates: Mapping[str, int], budget: Budget) -> str:
+def _created(ended: Ended) -> str:
     """What this run created and what became of it; what it may have created is told apart. The numbers sum up."""
-    sure = budget.creates - budget.unsure
-    parts = [f"{sure:,} created for about ${budget.spent - budget.unsure_cost:,.2f}"] if sure else []
-    if budget.unsure:
-        parts.append(f"{budget.unsure:,} may have been created (up to ${budget.unsure_cost:,.2f})")
+    sure = ended.created - ended.unsure
+    parts = [f"{sure:,} created for about ${ended.cost_usd - ended.unsure_cost_usd:,.2f}"] if sure else []
+    if ended.unsure:
+        parts.append(f"{ended.unsure:,} may have been created (up to ${ended.unsure_cost_usd:,.2f})")
     text = f"; {', '.join(parts) or 'none created'}"
-    known = {state: count for state, count in fates.items() if count and state != "unknown"}
+    known = {state: count for state, count in ended.tasks.items() if count and state != "unknown"}
     if known and known != {"downloaded": sure}:
         text += ": " + ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in known.items())
     return text

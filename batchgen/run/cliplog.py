@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Record
+from batchgen.run.events import Events
 from batchgen.storage import clips
 from batchgen.storage.roots import Roots
-
-log = logging.getLogger("batchgen")
 
 
 class ClipLog:
     """Writes the ``clips.jsonl`` of all folders of one run."""
 
-    def __init__(self, ledger: Ledger, roots: Roots) -> None:
+    def __init__(self, ledger: Ledger, roots: Roots, events: Events) -> None:
         self.api = ledger.origin
-        self._ledger, self._roots = ledger, roots
+        self._ledger, self._roots, self._events = ledger, roots, events
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._told: set[str] = set()
         self._writing = asyncio.Lock()
@@ -39,11 +37,11 @@ class ClipLog:
             except OSError as error:
                 if folder not in self._told:
                     self._told.add(folder)
-                    log.warning(
-                        "%s/%s can't be written: %s. The clips are home and in the ledger; but were the ledger lost, it"
-                        " could not be rebuilt from that folder.",
-                        folder, clips.NAME, error.strerror or error, extra={"action": "clips_not_written"},
-                    )  # fmt: skip
+                    self._events.notice(
+                        f"{folder}/{clips.NAME} can't be written: {error.strerror or error}. The clips are home and in the"
+                        " ledger; but were the ledger lost, it could not be rebuilt from that folder.",
+                        "clips_not_written",
+                    )
                 return
         if before == self._sizes.get(folder, 0):  # else somebody else has written there: it is read again
             self._sizes[folder] = after

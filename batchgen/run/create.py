@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.run.clock import Clock
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
+from batchgen.run.events import Created, Events, Found, NotCreated, Stopped
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
 from batchgen.run.pool import Pool, Work
@@ -32,8 +32,6 @@ from batchgen.run.waits import backoff
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api
-
-log = logging.getLogger("batchgen")
 
 ASKS = 3  # questions about one id, right before its create, before it is left for another time
 TRIES = 2  # such times before it is left to the next run
@@ -44,7 +42,7 @@ class Creator:
 
     def __init__(
         self, ledger: Ledger, api: Api, queries: Queries, pool: Pool, changed: asyncio.Event,
-        line_of: Callable[[Job], Record | None], clock: Clock,
+        line_of: Callable[[Job], Record | None], clock: Clock, events: Events,
     ) -> None:  # fmt: skip
         self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
         self.asking: set[Work] = set()  # the API is asked before their creates
@@ -56,7 +54,7 @@ class Creator:
             changed,
         )
         self._line_of = line_of  # what is told beside the clips of a clip that is lost
-        self._clock = clock
+        self._clock, self._events = clock, events
         self._unclear = 0  # in a row
         self._alone = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
@@ -113,7 +111,10 @@ class Creator:
                         land = self._pool.refused_slot
                 change = disposition.change(record.external_task_id, error)
                 work.record = await self._ledger.apply(change)
-                tell(logging.INFO, "not_created", record, change.message or "")
+                self._events.tell(
+                    NotCreated, work.record, change.message or "", state=disposition.state,
+                    code=work.record.error_code, request_id=change.request_id,
+                )  # fmt: skip
                 self._affects_all(disposition, error)
                 return CreateOutcome(_end(disposition, error), disposition.taken)
             land = self._pool.started
@@ -122,7 +123,7 @@ class Creator:
             )  # fmt: skip
             self._unclear = 0
             self._queries.reached()
-            tell(logging.INFO, "accepted", record, f"task {made.task_id}")
+            self._events.tell(Created, work.record, f"task {made.task_id}")
             return CreateOutcome()
         finally:
             self.asking.discard(work)
@@ -185,7 +186,8 @@ class Creator:
             row.external_task_id, State.SUBMITTED, "recovered", None, None, view.request_id, values
         )
         work.record = await self._ledger.adopt(row, change)
-        tell(logging.WARNING, "recovered", row, f"the API had task {view.task_id}, which the ledger had not")
+        text = f"the API had task {view.task_id}, which the ledger had not"
+        self._events.tell(Found, work.record, text, action="recovered", level="warning")
         if work.lane.asks == math.inf:  # what the API has forgotten by now may have been paid as well
             work.lane.unrecorded = True
             text = f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
@@ -210,7 +212,8 @@ class Creator:
         """Nothing more is created; following and downloading go on."""
         if self.verdict is None:
             self.verdict = reason
-            log.info("no more creates: %s", reason, extra={"action": "creates_stopped"})
+            text = f"no more creates: {reason}"
+            self._events.emit(Stopped(at=self._events.now, reason=reason, text=text))
         self._pool.close(reason)
         self._changed.set()
 
@@ -220,7 +223,7 @@ class Creator:
         work.record = await write(self._ledger, record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
             submitted_at=record.submitted_at or record.created_at,
         )  # fmt: skip
-        tell(logging.INFO, "adopted", record, f"task {view.task_id}")
+        self._events.tell(Found, work.record, f"task {view.task_id}")
 
 
 def _end(disposition: Disposition, error: ApiError | ImageError) -> Outcome | None:
@@ -243,11 +246,3 @@ async def write(
     return await ledger.apply(
         Change(record.external_task_id, to, event, code, message, request_id, values, detail or {})
     )
-
-
-def tell(level: int, action: str, record: Record, text: str) -> None:
-    """Log what happened to a job."""
-    log.log(
-        level, "%s/%s %s: %s", record.manifest, record.job_id, action.replace("_", " "), text,
-        extra={"action": action, "external_task_id": record.external_task_id},
-    )  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +18,9 @@ from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, No
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State, TaskView
 from batchgen.run.clock import Clock
-from batchgen.run.create import tell, write
+from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.events import Events, Failed, JobNoticed, Progressed, Succeeded
 from batchgen.run.failures import Cause, cause_of
 from batchgen.run.outcomes import Outcome
 from batchgen.run.polling import Lengths, align_to_tick
@@ -42,10 +42,11 @@ class Follower:
 
     def __init__(
         self, ledger: Ledger, queries: Queries, pool: Pool, waits: Waits, changed: asyncio.Event,
-        stop: Callable[[BatchgenError], None], clock: Clock,
+        stop: Callable[[BatchgenError], None], clock: Clock, events: Events,
     ) -> None:  # fmt: skip
         self._ledger, self._queries, self._pool, self._waits = ledger, queries, pool, waits
         self._changed, self._stop, self._now, self._rng = changed, stop, clock.now, clock.rng
+        self._events = events
         self._lengths = Lengths(first=waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
@@ -109,6 +110,8 @@ class Follower:
                     return Outcome(text)
                 wait = backoff(empty, self._rng, first=self._first, cap=30.0)
                 continue
+            if view.raw_status != watch.status:
+                self._events.tell(Progressed, record, status=view.raw_status, seconds=age)
             watch.status = view.raw_status
             watch.answers += not unclear
             if watch.answers >= ASKS:
@@ -150,11 +153,11 @@ class Follower:
         if view.status == "failed":
             cause = cause_of(view.message, view.raw_status)
             text = view.message or "the API gave no reason"
-            tell(logging.INFO, "task_failed", record, text)
             record = await write(
                 self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
                 error_code=cause.value, error_message=text, **ended,
             )  # fmt: skip
+            self._events.tell(Failed, record, text, reason=text, request_id=view.request_id)
             if at < self._began:
                 breaker.failed_before(cause)
             elif (many := breaker.failed(cause)) is not None:
@@ -164,11 +167,12 @@ class Follower:
         if self._tasks_fail and at >= self._began:
             self._tasks_fail = False
             await self._ledger.set_note(TASKS_FAIL, "no")
-        tell(logging.INFO, "task_succeeded", record, f"after {length:.0f} s")
-        return await write(
+        record = await write(
             self._ledger, record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id,
             **addresses(record, view), **ended,
         )  # fmt: skip
+        self._events.tell(Succeeded, record, f"after {length:.0f} s", seconds=length)
+        return record
 
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
         if self._pool.closed is None:
@@ -231,7 +235,8 @@ class Follower:
         odd = view.raw_status if view.status is None else "succeed without a usable video URL"
         if (view.status is None or view.status == "succeed") and odd not in self._warned:
             self._warned.add(odd)
-            tell(logging.WARNING, "odd_status", record, f"status {odd!r}; asking on")
+            text = f"status {odd!r}; asking on"
+            self._events.tell(JobNoticed, record, text, action="odd_status", level="warning")
 
 
 class Strange:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
@@ -22,13 +21,11 @@ from batchgen.ledger.writer import Ledger
 from batchgen.manifest.wall import wall
 from batchgen.models import Change, Job, Manifest, Record, Shelved, State
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.create import tell
+from batchgen.run.events import Events, JobNoticed
 from batchgen.run.naming import Names
 from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
-
-log = logging.getLogger("batchgen")
 
 _Row = TypeVar("_Row", Record, Shelved)
 _OF_A_CLIP = (
@@ -39,8 +36,9 @@ _OF_A_CLIP = (
 class Inventory:
     """The clips of one run's ledger on disk."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, events: Events) -> None:
         self.ledger = ledger
+        self.events = events
         self.found = Survey()
         self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
         self._lost: dict[
@@ -49,8 +47,8 @@ class Inventory:
         self._left_out: dict[str, str] = {}  # manifests whose clips' folder batchgen failed over, and how
         self._present: dict[tuple[str, str, int], str] = {}  # the digests of the manifests' jobs
         self.roots = Roots()
-        self.log = ClipLog(ledger, self.roots)
-        self.names = Names(ledger, self.log, self.roots)
+        self.log = ClipLog(ledger, self.roots, events)
+        self.names = Names(ledger, self.log, self.roots, events)
 
     async def keep(self, record: Record, job: Job | None, note: str = "", **columns: Any) -> Record:
         """Record a clip that is complete on disk: beside it first, so that no crash leaves one that nothing tells of.
@@ -112,7 +110,7 @@ class Inventory:
         try:
             told = await asyncio.to_thread(clips.entries, root, folder)
         except OSError as error:
-            log.warning("%s/%s can't be read: %s", folder, clips.NAME, error.strerror or error)
+            self.events.notice(f"{folder}/{clips.NAME} can't be read: {error.strerror or error}")
             return []
         wanted = [
             one.row
@@ -124,7 +122,10 @@ class Inventory:
         moved = [change for one in told.values() if (change := await self._caught_up(one.row)) is not None]
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
-        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root)))
+        said: list[str] = []
+        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root, said)))
+        for text in said:
+            self.events.notice(text)
         here = {row.external_task_id for row in verified}
         for row in wanted:
             if row.external_task_id not in here:
@@ -132,10 +133,8 @@ class Inventory:
         adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
         if adopted:
             plural = "" if len(adopted) == 1 else "s"
-            log.warning(
-                "%s clip%s in %s that the ledger had not: recorded, and not paid again",
-                f"{len(adopted):,}", plural, folder, extra={"action": "clips_found"},
-            )  # fmt: skip
+            found = f"{len(adopted):,} clip{plural} in {folder} that the ledger had not"
+            self.events.notice(f"{found}: recorded, and not paid again", "clips_found")
         if digests is None:
             self.log.seen(folder, size)
             rows = self.ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
@@ -196,7 +195,7 @@ class Inventory:
         except LedgerLost:
             raise
         except LedgerError as error:  # of this clip alone
-            log.info("%s", error)
+            self.events.notice(str(error), level="info")
             return None
         if kept.output_path != row.output_path == row.video_path:  # another row's clip belongs there
             belongs = {"output_path": row.output_path, "output_dir": row.root}
@@ -222,7 +221,7 @@ class Inventory:
         await self._find(found, folders)
         await self.note_mounts(found.here)
         for why in dict.fromkeys(found.offline.values()):
-            log.warning("%s: the clips there are left as they are", why, extra={"action": "offline"})
+            self.events.notice(f"{why}: the clips there are left as they are", "offline")
 
     async def _find(self, found: Survey, output_dirs: Iterable[str]) -> None:
         """Look below the output folders for clips that aren't where they were, by size and digest."""
@@ -231,7 +230,10 @@ class Inventory:
             return
         roots = {row.root for row in absent.values()} | set(output_dirs)
         where = [self.roots[path] for path in sorted(roots - found.offline.keys())]
-        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set())))
+        said: list[str] = []
+        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set(), said)))
+        for text in said:
+            self.events.notice(text)
         for row, there in places:
             if not there.whole:
                 continue
@@ -251,7 +253,8 @@ class Inventory:
                 one.path: other.path
                 for one, other in zip(clips.files(row), clips.files(record), strict=False)
             }
-            tell(logging.INFO, "found_on_disk", record, f"{was} is at {now.get(was, path)} now")
+            text = f"{was} is at {now.get(was, path)} now"
+            self.events.tell(JobNoticed, record, text, action="found_on_disk")
 
     async def place(self) -> None:
         """Give the clips of renamed jobs, and of those that were replaced and are wanted again, their plain names."""
@@ -320,7 +323,7 @@ class _Found(NamedTuple):
     whole: bool
 
 
-def _verified(rows: Sequence[Record], root: Root) -> Iterator[Record]:
+def _verified(rows: Sequence[Record], root: Root, said: list[str]) -> Iterator[Record]:
     """The rows whose clips are on disk, with where they are: under their names, or found by their digests.
 
     A further file that isn't there is named all the same: it was paid, and is fetched again.
@@ -333,18 +336,21 @@ def _verified(rows: Sequence[Record], root: Root) -> Iterator[Record]:
             yield row
         else:
             astray.append(row)
-    for row, found in _match(astray, [root], taken) if astray else ():
+    for row, found in _match(astray, [root], taken, said) if astray else ():
         yield row._replace(video_path=found.path, parts=found.parts)
 
 
 def _match(
-    rows: Sequence[_Row], roots: Sequence[Root], taken: Container[str]
+    rows: Sequence[_Row], roots: Sequence[Root], taken: Container[str], said: list[str]
 ) -> Iterator[tuple[_Row, _Found]]:
-    """Files below ``roots`` with the bytes of these rows' clips, each once; of some rows there is none."""
+    """Files below ``roots`` with the bytes of these rows' clips, each once; of some rows there is none.
+
+    ``said`` gets what a person has to know of folders that were left out.
+    """
     sizes = {one.size for row in rows for one in clips.files(row)}
     by_size: dict[int | None, list[tuple[str, Root]]] = {}
     for root in roots:
-        with wall(functools.partial(log.warning, "%s %s", root.path)):
+        with wall(functools.partial(_note, said, root.path)):
             for path, size in clips.below(root):
                 if path not in taken:
                     for key in {size, None} & sizes:
@@ -375,3 +381,7 @@ def _match(
                 row,
                 _Found(path, root.path, json.dumps(parts) if parts else None, None not in there.values()),
             )
+
+
+def _note(said: list[str], folder: str, why: str) -> None:
+    said.append(f"{folder} {why}")

@@ -16,6 +16,7 @@ from batchgen.models import Brief, Job, Record, State, TaskView
 from batchgen.run.clock import Clock
 from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.events import Paused
 from batchgen.run.failures import EXCUSED, retry_wait
 from batchgen.run.following import Follower
 from batchgen.run.inventory import Inventory
@@ -48,15 +49,25 @@ class Lifecycle:
         self.ledger, self.pool, self.waits = ledger, pool, waits
         self.changed = asyncio.Event()  # something happened that the pool may decide differently on
 
-        def pause(seconds: float) -> float:
-            return pool.pause(asyncio.get_running_loop().time(), at_least=seconds)
+        events = inventory.events
 
-        self.queries = Queries(ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, clock=clock)
-        self.creator = Creator(ledger, api, self.queries, pool, self.changed, inventory.line_of, clock)
+        def pause(at_least: float) -> float:
+            seconds = pool.pause(asyncio.get_running_loop().time(), at_least=at_least)
+            events.emit(Paused(at=events.now, seconds=seconds))
+            return seconds
+
+        self.queries = Queries(
+            ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, events=events
+        )
+        self.creator = Creator(
+            ledger, api, self.queries, pool, self.changed, inventory.line_of, clock, events
+        )
         self._retrieval = Retrieval(
             ledger, self.queries, downloads, inventory, clock, patience=waits.settle, most=waits.clip
         )
-        self.follower = Follower(ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock)
+        self.follower = Follower(
+            ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock, events
+        )
         self.following: set[Work] = set()
         self._rng = clock.rng
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.create import tell
+from batchgen.run.events import Events, JobNoticed
 from batchgen.run.plan import clip_path, output_path, part_path, superseded_path
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
@@ -27,8 +26,8 @@ from batchgen.storage.roots import Root, Roots
 class Names:
     """Gives the clips of one run's ledger their names."""
 
-    def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots) -> None:
-        self._ledger, self._log, self._roots = ledger, log, roots
+    def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots, events: Events) -> None:
+        self._ledger, self._log, self._roots, self._events = ledger, log, roots, events
         self._one_at_a_time = asyncio.Lock()  # what is moved by one must not be taken for another's
         self._current: set[str] = set()  # rows that a job has under a name that they weren't made with
 
@@ -149,7 +148,8 @@ class Names:
                 values["parts"] = await asyncio.to_thread(_move_parts, root, row, path)
         except OSError as error:
             text = f"its clip stays at {source}: {error.filename or target}: {error.strerror or error}"
-            tell(logging.WARNING, "not_moved", row, f"{text}; the next run tries again")
+            text = f"{text}; the next run tries again"
+            self._events.tell(JobNoticed, row, text, action="not_moved", level="warning")
             return False
         change = Change(
             row.external_task_id, row.state, "moved" if path is not None else "not_found", row.error_code,
@@ -159,7 +159,7 @@ class Names:
         row = await (self._ledger.moved(change) if done else self._ledger.apply(change))
         if path is not None and row.state is State.DOWNLOADED:
             await self._log.add(row)
-            tell(logging.INFO, "moved", row, f"{source} -> {path}")
+            self._events.tell(JobNoticed, row, f"{source} -> {path}", action="moved")
         return True
 
 

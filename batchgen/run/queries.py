@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, NeverSent, NotFound, Throttled, cited
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Job, Record, TaskView
-from batchgen.run.clock import Clock
+from batchgen.run.events import Events
 from batchgen.run.reach import Reach
 from batchgen.run.waits import lasting
 
@@ -39,7 +39,7 @@ class Queries:
         timeout: float,
         pause: Callable[[float], float],
         give_up: Callable[[BatchgenError], object],
-        clock: Clock,
+        events: Events,
     ) -> None:
         self.lookups_proven = ledger.note(PROOF) is not None
         self.pause = pause
@@ -47,7 +47,7 @@ class Queries:
             False  # a page came in place of the API's answer to a create, and the API hasn't spoken since
         )
         self._ledger, self._api = ledger, api
-        self._reach = Reach(timeout=timeout, give_up=give_up, now=clock.now)
+        self._reach = Reach(timeout=timeout, give_up=give_up, events=events)
         self._flying = asyncio.Semaphore(QUERIES)
         self._quiet_until = 0.0
         self._give_up = give_up

@@ -6,16 +6,13 @@ A page in the API's place is not the API. What has gone on for long, or can't ge
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
+from batchgen.run.events import Events, Reachable, Unreachable
 
-NOTICE = (
-    logging.INFO + 5
-)  # the level of what is said on a terminal and in log files, and is no reason for a mail
 TOLD_AFTER = 1.2  # seconds without an answer before that is said
 UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended
 HOPELESS = {
@@ -24,17 +21,12 @@ HOPELESS = {
     "certificate_expired",
 }  # causes that end the run at once where nothing worked before
 
-log = logging.getLogger("batchgen")
-logging.addLevelName(NOTICE, "NOTICE")
-
 
 class Reach:
-    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run; ``now`` gives Unix seconds."""
+    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run."""
 
-    def __init__(
-        self, *, timeout: float, give_up: Callable[[BatchgenError], object], now: Callable[[], float]
-    ) -> None:
-        self._timeout, self._give_up, self._now = timeout, give_up, now
+    def __init__(self, *, timeout: float, give_up: Callable[[BatchgenError], object], events: Events) -> None:
+        self._timeout, self._give_up, self._events = timeout, give_up, events
         self._since: float | None = None  # loop time; None: it answers
         self._known = False  # it has answered before
         self._reason = ""
@@ -63,7 +55,8 @@ class Reach:
             self._timer = None
         if self._said and self._since is not None:
             silent = asyncio.get_running_loop().time() - self._since
-            log.log(NOTICE, "the API answers again, after %.0f s", silent, extra={"action": "reachable"})
+            text = f"the API answers again, after {silent:.0f} s"
+            self._events.emit(Reachable(at=self._events.now, text=text, seconds=silent))
         self._since, self._known, self._reason = None, True, ""
         self._said.clear()
 
@@ -101,7 +94,7 @@ class Reach:
             return
         self._said.add(self._reason)
         ago = asyncio.get_running_loop().time() - self._since
-        since = time.strftime("%H:%M:%S", time.localtime(self._now() - ago))
-        log.log(
-            NOTICE, "the API can't be reached since %s, trying on: %s", since, self._reason, extra={"action": "unreachable"}
-        )  # fmt: skip
+        now = self._events.now
+        since = time.strftime("%H:%M:%S", time.localtime(now - ago))
+        text = f"the API can't be reached since {since}, trying on: {self._reason}"
+        self._events.emit(Unreachable(at=now, text=text, since=now - ago))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.run.clock import Clock
-from batchgen.run.create import tell, write
+from batchgen.run.create import write
+from batchgen.run.events import Downloaded, JobNoticed
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import output_path, part_path
@@ -55,7 +55,7 @@ class Retrieval:
         self._ledger, self._queries, self._downloads, self._inventory = ledger, queries, downloads, inventory
         self._patience, self._most = patience, most
         self._late = 0  # clips that took too long
-        self._clock = clock
+        self._clock, self._events = clock, inventory.events
         self._places = asyncio.Semaphore(DOWNLOADS)
 
     async def bring_home(self, work: Work, record: Record) -> Outcome | None:
@@ -193,12 +193,12 @@ class Retrieval:
         }
         work.record = await self._inventory.keep(record, job, notes, **columns)
         if notes:
-            tell(logging.WARNING, "odd_clip", record, notes)
+            self._events.tell(JobNoticed, record, notes, action="odd_clip", level="warning")
         for one in (
             work.record.video_path,
             *(part["path"] for part in json.loads(work.record.parts or "[]")),
         ):
-            tell(logging.INFO, "downloaded", record, str(one))
+            self._events.tell(Downloaded, work.record, str(one), path=str(one))
 
     async def _placed(self, work: Work, record: Record) -> tuple[Record, str]:
         """The row with the path that its clip belongs to now, and the output folder that the path lies in."""
@@ -231,7 +231,8 @@ class Retrieval:
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
         )
-        tell(logging.INFO, "clip_missing", record, f"{where}: fetched again, at no cost")
+        text = f"{where}: fetched again, at no cost"
+        self._events.tell(JobNoticed, record, text, action="clip_missing")
         return None
 
     def _age(self, record: Record) -> float:

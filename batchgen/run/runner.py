@@ -11,6 +11,7 @@ from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, Transit
 from batchgen.manifest.wall import to_report
 from batchgen.models import Record, State
 from batchgen.run.clock import Clock
+from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
 from batchgen.run.inventory import Inventory
 from batchgen.run.lifecycle import Lifecycle
 from batchgen.run.outcomes import Outcome
@@ -38,9 +39,11 @@ class Runner:
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
         self._api = api
-        self._ledger = inventory.ledger
+        self._ledger, self._events = inventory.ledger, inventory.events
         self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock)
         self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # that were told last
+        self._closed = False  # that creating has stopped was told
         self._leaving = False  # nothing is left but tasks that are not waited for
 
     @property
@@ -86,6 +89,7 @@ class Runner:
                 lane.queue.append(Work(lane, step))
             else:
                 planned[step.external_task_id] = step
+            self._events.tell_of_step(Planned, step, doing=step.action, reason=step.reason)
         for lane in lanes.values():  # those that fail every night must not stop a run before the others' turn
             lane.queue = deque(sorted(lane.queue, key=lambda work: tries(work.step)))
         for record in open_records:
@@ -97,8 +101,14 @@ class Runner:
             self._spawn(work)
         for step in planned.values():  # the ledger has gone on since the plan was made
             self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
-        await self._feed(submit_only)
-        await self._wind_up()
+        try:
+            await self._feed(submit_only)
+            await self._wind_up()
+        finally:  # who is cancelled leaves nobody behind
+            for task in list(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(list(self._tasks))
 
     async def _feed(self, submit_only: bool) -> None:
         """Start lives as the pool permits, until nothing is left to start or to wait for."""
@@ -109,6 +119,7 @@ class Runner:
             if (work := pool.next(now())) is not None:
                 self._spawn(work)
                 continue
+            self._tell()
             if self._only_overdue(now()):
                 if (work := pool.next(now(), overdue=True)) is not None:
                     self._spawn(work)
@@ -138,6 +149,20 @@ class Runner:
             work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
         )
 
+    def _tell(self) -> None:
+        """Say how far the run is, and why it creates nothing more, where that is new."""
+        counts = (self.total, self.finished, self._pool.slots.running, self._pool.budget.spent)
+        if counts != self._counts:
+            self._counts = counts
+            jobs, finished, running, spent = counts
+            event = Totals(at=self._events.now, jobs=jobs, finished=finished, running=running, cost_usd=spent)
+            self._events.emit(event)
+        closed = self._pool.closed
+        if closed is not None and not self._closed:
+            self._closed = True
+            if closed is not self._lifecycle.creator.verdict:  # which was told when it was found
+                self._events.emit(Stopped(at=self._events.now, reason=closed))
+
     def _unsettled(self) -> bool:
         """Whether a life goes on that has no task id yet."""
         return any(work.record is None or work.record.task_id is None for work in self._tasks.values())
@@ -153,6 +178,7 @@ class Runner:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tell()
         for lane in self._pool.lanes:
             for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.resting)):
                 work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)
@@ -189,7 +215,10 @@ class Runner:
             self._pool.ended(work)  # else its task goes on, and holds its slot
         if not work.outcome.again:
             self._count(work)
-        elif work.outcome.rest:
+            return
+        if work.step is not None:
+            self._events.tell_of_step(Waiting, work.step, seconds=work.outcome.rest)
+        if work.outcome.rest:
             self._pool.rest(work, asyncio.get_running_loop().time())
         else:
             work.lane.again.append(work)
@@ -217,11 +246,16 @@ class Runner:
             self.tally.buckets[bucket] += 1
         elif text or bucket != State.FAILED:  # else a later try has taken its place
             self.tally.others[bucket] += 1
+        name = step.job.key if step is not None else record.key if record is not None else ("", "", 1)
+        task = record.external_task_id if record is not None else work.outcome.about
+        task = task or (step.external_task_id if step is not None else "")
         if text:
-            name = (step.job.manifest, step.job.id, step.job.take) if step is not None else None
-            name = name or (
-                (record.manifest, record.job_id, record.take) if record is not None else ("", "", 1)
-            )
-            task = record.external_task_id if record is not None else work.outcome.about
-            task = task or (step.external_task_id if step is not None else "")
             self.tally.endings.append(Ending(bucket, *name, task, text))
+        manifest, job_id, take = name
+        self._events.emit(
+            Finished(
+                at=self._events.now, manifest=manifest, job_id=job_id, take=take, external_task_id=task,
+                task_id=record.task_id if record is not None else None,
+                cost_usd=record.cost_usd_estimate if record is not None else None, bucket=bucket, reason=text,
+            )
+        )  # fmt: skip

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, EndedEarly
@@ -19,6 +20,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest
 from batchgen.run import loading, recovery
 from batchgen.run.clock import Clock
+from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import Breaker
 from batchgen.run.following import TASKS_FAIL
 from batchgen.run.inventory import Inventory
@@ -46,20 +48,18 @@ class Account:
 class Session:
     """One run. The ledger stays the caller's, who closes it when the run has ended."""
 
-    def __init__(self, ledger: Ledger, account: Account, options: RunOptions, clock: Clock) -> None:
-        self.tally = Tally()
-        self.pool = Pool(Limits(), clock.rng)
-        self.runner: Runner | None = None  # once it works
-        self._ledger, self._account, self._options, self._clock = ledger, account, options, clock
-        self._inventory = Inventory(ledger)
+    def __init__(
+        self, ledger: Ledger, account: Account, options: RunOptions, clock: Clock, events: Events
+    ) -> None:
+        self._tally = Tally()
+        self._pool = Pool(Limits(), clock.rng)
+        self._runner: Runner | None = None  # once it works
+        self._ledger, self._account, self._options = ledger, account, options
+        self._clock, self._events = clock, events
+        self._inventory = Inventory(ledger, events)
         self._manifests: Sequence[Manifest] = ()
         self._steps: Sequence[Step] | None = None  # None: the ledger is recovered first
         self._recovery: asyncio.Task[None] | None = None
-
-    @property
-    def stops(self) -> list[BatchgenError]:
-        """What went wrong so that creates, or the run, stopped before all was done."""
-        return self.runner.stops if self.runner is not None else []
 
     async def prepare(self, loaded: Loaded | None) -> bool:
         """Look at the disk, and plan. Returns whether anything is left to do. Without manifests, only what is open."""
@@ -70,7 +70,7 @@ class Session:
             await loading.remember(ledger, loaded)
             self._manifests = loaded.manifests
             limits = self._limits()
-        self.pool = Pool(limits, self._clock.rng, breaker)
+        self._pool = Pool(limits, self._clock.rng, breaker)
         recovers = bool(self._manifests) and options.recover
         doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
@@ -79,15 +79,15 @@ class Session:
             lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
             lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE
             lane.closed = inventory.unwritable(one)
-            self.pool.lanes.append(lane)
+            self._pool.lanes.append(lane)
         await inventory.note_mounts(folders)
         self._steps = None if recovers else await self._plan()
         if self._steps is None or self._steps or inventory.found.missing:
             return True
         return next(ledger.open_records(), None) is not None
 
-    async def work(self, begin: Callable[[], object] = lambda: None) -> None:
-        """Do what is left to do. ``begin`` is called when the plan stands, and the first job is about to start."""
+    async def work(self) -> None:
+        """Do what is left to do."""
         from batchgen.api.client import Api
         from batchgen.storage.clip_hosts import ClipHosts
         from batchgen.storage.download import Downloads
@@ -104,37 +104,44 @@ class Session:
             now=self._clock.now,
         )
         async with api, downloads:
-            await self._work(api, downloads, begin)
+            await self._work(api, downloads)
 
-    async def _work(self, api: Api, downloads: Downloads, begin: Callable[[], object]) -> None:
+    async def _work(self, api: Api, downloads: Downloads) -> None:
         inventory, waits = self._inventory, self._options.waits
-        runner = self.runner = Runner(inventory, api, downloads, self.pool, waits, self.tally, self._clock)
+        runner = self._runner = Runner(inventory, api, downloads, self._pool, waits, self._tally, self._clock)
         if self._steps is None:
             self._recovery = asyncio.create_task(self._recover(runner))
             with contextlib.suppress(asyncio.CancelledError):  # then they are counted, and that is all
                 await self._recovery
             self._steps = await self._plan()
-        begin()
         records = inventory.begin(itertools.chain(self._ledger.open_records(), inventory.missing()))
         await runner.run(self._steps, records, submit_only=self._options.submit_only)
 
-    def end(self, reason: BatchgenError) -> None:
-        """End early, while it works: no new creates, a few seconds for those in flight, all else stops where it is safe.
+    def end(self, reason: BatchgenError) -> bool:
+        """End early: no new creates, a few seconds for those in flight, all else stops where it is safe.
 
-        At the moment that was set for the end, creates in flight may take as long as a request may.
+        At the moment that was set for the end, creates in flight may take as long as a request may. Returns whether it
+        works; before that there is nothing to be ended in order, and cancelling it is safe.
         """
-        if self.runner is not None:
-            self.runner.end(reason, answers=self._options.timeout if reason.kind == "until" else 0.0)
+        if self._runner is not None:
+            self._runner.end(reason, answers=self._options.timeout if reason.kind == "until" else 0.0)
         if self._recovery is not None:
             self._recovery.cancel()
+        return self._runner is not None
 
-    async def conclude(self) -> None:
-        """Write down what the next run begins with."""
+    async def conclude(self) -> Ended:
+        """Write down what the next run begins with, and say how it went."""
         await self._inventory.log.remember()
-        ended = self.runner is not None and self.runner.ended is not None
-        for lane in self.pool.lanes:
+        ended = self._runner is not None and self._runner.ended is not None
+        for lane in self._pool.lanes:
             if not lane.left and not ended:
                 await recovery.trusted(self._ledger, lane.name)
+        ended_by = self._runner.stops if self._runner is not None else []
+        event = summary(
+            self._events.now, self._tally, self._pool, ended_by, submit_only=self._options.submit_only
+        )
+        self._events.emit(event)
+        return event
 
     async def _plan(self) -> list[Step]:
         steps = planned(
@@ -143,8 +150,18 @@ class Session:
             retry_failed=self._options.retry_failed,
             accept_changes=self._options.accept_changes,
         )
-        left = self.tally.settle(self._inventory.found.applied(steps))
+        tally = self._tally
+        left = tally.settle(self._inventory.found.applied(steps))
         await self._inventory.place()
+        settled = tally.buckets.total()
+        self._events.emit(Began(at=self._events.now, jobs=settled + len(left), settled=settled))
+        for ending in tally.endings:
+            self._events.emit(
+                Finished(
+                    at=self._events.now, manifest=ending.manifest, job_id=ending.job_id, take=ending.take,
+                    external_task_id=ending.external_task_id, bucket=ending.bucket, reason=ending.text,
+                )
+            )  # fmt: skip
         return left
 
     async def _recover(self, runner: Runner) -> None:
@@ -152,7 +169,7 @@ class Session:
         jobs = loading.jobs_of(self._manifests)
         found = await recovery.recover(runner.queries, self._inventory, jobs, self._clock.rng)
         if found.missing and not runner.queries.lookups_proven:
-            for lane in self.pool.lanes:
+            for lane in self._pool.lanes:
                 if lane.asks == math.inf:
                     lane.unrecorded = True
                     text = f"{lane.name}: nothing was found, which proves nothing at this API"
@@ -163,3 +180,18 @@ class Session:
         if deadline is not None:
             deadline += asyncio.get_running_loop().time() - self._clock.now()
         return self._options.limits(self._manifests, deadline)
+
+
+def summary(
+    at: float, tally: Tally, pool: Pool, ended_by: Sequence[BatchgenError], *, submit_only: bool = False
+) -> Ended:
+    """How a run went that ``ended_by`` these stopped, if anything did."""
+    stops = {id(reason): reason for reason in (*ended_by, *pool.stops)}
+    budget = pool.budget
+    return Ended(
+        at=at, jobs=MappingProxyType(tally.buckets), others=MappingProxyType(tally.others),
+        tasks=MappingProxyType(tally.created), failed_tasks=tally.failed_tasks, created=budget.creates,
+        cost_usd=budget.spent, unsure=budget.unsure, unsure_cost_usd=budget.unsure_cost,
+        endings=tuple(tally.endings), stops=tuple(stops.values()),
+        exit_code=tally.exit_code(ended_by, submit_only=submit_only),
+    )  # fmt: skip

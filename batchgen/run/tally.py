@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from batchgen.errors import BatchgenError
 from batchgen.run.plan import Action, Step
 
 
@@ -33,6 +34,15 @@ _SETTLED = {
 }
 
 
+#: Exit codes, the first that holds.
+_ORDER = (75, 3, 130, 143, 2, 4, 5, 1)
+
+
+def first_of(codes: Iterable[int]) -> int:
+    """The exit code of a process in which all of these hold; 0 where none does."""
+    return min(filter(None, codes), key=_ORDER.index, default=0)
+
+
 @dataclass(slots=True)
 class Tally:
     """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
@@ -55,6 +65,16 @@ class Tally:
         """How many have ended for this run; a job whose image can't be sent was none for it to begin with."""
         ended = self.buckets.total() + self.others.total()
         return ended - self.buckets["unusable"] - self.buckets["waiting"]
+
+    def exit_code(self, stops: Iterable[BatchgenError], *, submit_only: bool = False) -> int:
+        """The exit code of the run: 3, 130 or 143, 2, 4, 5, 1, the first that holds."""
+        buckets = self.buckets + self.others
+        left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
+        undecided = sum(buckets[name] for name in ("unknown", "changed", "unrecorded", "vanished"))
+        not_home = 0 if submit_only else buckets["succeeded"]
+        failed = not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable"))
+        held = [4 * (left > 0), 5 * (undecided > 0), 1 * (failed > 0)]
+        return first_of([*(reason.exit_code for reason in stops), *held])
 
     def settle(self, steps: Iterable[Step]) -> list[Step]:
         """Count the steps that nothing is done about, and return the others."""

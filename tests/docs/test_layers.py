@@ -103,6 +103,7 @@ PRINTERS = {
     "cli.execute",
     "cli.main",
     "cli.output",
+    "cli.progress",
     "sandbox.__main__",
     "sandbox.command",
 }

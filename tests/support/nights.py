@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchgen.cli import report
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Event, Record, State
-from batchgen.run import loading
+from batchgen.run import events, loading
 from batchgen.run.clock import Clock
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account, Session
@@ -70,6 +69,7 @@ class Night:
     def __init__(self, loop: Loop, sandbox: Sandbox, folder: Path, seed: int) -> None:
         self.loop, self.sandbox, self.folder = loop, sandbox, folder
         self.rng = random.Random(seed)
+        self.heard: list[events.Event] = []  # of all runs
         self.ledger = folder / "ledger.db"
         self._evidence = Evidence(self.ledger, folder / "clips")
         self._evidence.journal = Path(sandbox.config.journal) if sandbox.config.journal else None
@@ -94,21 +94,22 @@ class Night:
         given = RunOptions(deadline=None if deadline is None else loop.now() + deadline, **options)
         origin = self.sandbox.base_url
         with Ledger.open(str(self.ledger), origin=origin, clock=loop.now) as ledger:
-            session = Session(ledger, Account(origin, KEY), given, Clock(loop.now, self.rng))
+            told = events.Events(loop.now, self.heard.append)
+            session = Session(ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told)
             ends = EndedEarly("its end has come", kind="until")
             timer = None if until is None else loop.call_later(until, session.end, ends)
             loaded = None if collect else loading.load([str(self.folder / "m.yaml")], now=loop.now())
             assert loaded is None or not loaded.problems, loaded.problems
             if await session.prepare(loaded):
                 await session.work()
-            await session.conclude()
+            ended = await session.conclude()
             if timer is not None:
                 timer.cancel()
         if self._evidence.journal is not None:
             self._evidence.look("after a run")
-        stops = [*session.stops, *session.pool.stops]
-        code = report.exit_code(session.tally, session.stops, refused=False, submit_only=given.submit_only)
-        return Ran(session.tally, stops, code, begun, loop.time())
+        jobs, others, tasks = (Counter(found) for found in (ended.jobs, ended.others, ended.tasks))
+        tally = Tally(jobs, others, list(ended.endings), tasks, ended.failed_tasks)
+        return Ran(tally, ended.stops, ended.exit_code, begun, loop.time())
 
     # -- what came of it
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
 from batchgen.run.cliplog import ClipLog
+from batchgen.run.events import Events
 from batchgen.run.naming import Names
 from batchgen.storage.roots import Roots
 
@@ -32,8 +34,8 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
                 for row, target in zip(rows, targets, strict=True)
             ]
             await ledger.rename(changes)
-            roots = Roots()
-            await Names(ledger, ClipLog(ledger, roots), roots).finish()
+            roots, events = Roots(), Events(time.time)
+            await Names(ledger, ClipLog(ledger, roots, events), roots, events).finish()
             assert ledger.moves() == []
             return {row.external_task_id: str(row.video_path) for row in ledger.records()}
 

@@ -18,10 +18,12 @@ from batchgen.cli.report import run_text
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
 from batchgen.run.clock import Clock
+from batchgen.run.events import Events
 from batchgen.run.inventory import Inventory
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
 from batchgen.run.runner import Runner
+from batchgen.run.session import summary
 from batchgen.run.tally import Tally
 from batchgen.run.waits import Waits
 from batchgen.sandbox.config import Config
@@ -49,14 +51,14 @@ def test_a_run_ends_with_its_summary_and_the_job_is_paid_once(tmp_path: Path) ->
         url = await sandbox.start()
         try:
             with Ledger.open(str(tmp_path / "ledger.db"), origin=url) as ledger:
-                inventory, tally = Inventory(ledger), Tally()
+                inventory, tally = Inventory(ledger, Events(time.time)), Tally()
                 pool = Pool(Limits(), random.Random(1))
                 pool.lanes.append(Lane("m"))
                 async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
                     runner = Runner(inventory, api, downloads, pool, Waits(), tally, Clock(broken))
                     async with asyncio.timeout(ENDS):
                         await runner.run(list(planned(manifests, ledger)), ())
-                return "\n".join(run_text(tally, runner.stops, pool.budget))
+                return "\n".join(run_text(summary(0.0, tally, pool, runner.stops)))
         finally:
             await sandbox.stop()
 

@@ -23,6 +23,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
 from batchgen.models import ClipLink, State, TaskView
 from batchgen.run.clock import Clock
+from batchgen.run.events import Events
 from batchgen.run.following import Strange
 from batchgen.run.inventory import Inventory
 from batchgen.run.planning import planned
@@ -442,7 +443,9 @@ def test_a_run_that_is_ended_once_a_clip_has_its_name_records_it_first(tmp_path:
             tally = Tally()
             async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
                 waits = Waits(ENDS, first_ask=0.05)
-                runner = Runner(Inventory(ledger), api, downloads, pool, waits, tally, clock=Clock())
+                runner = Runner(
+                    Inventory(ledger, Events(time.time)), api, downloads, pool, waits, tally, clock=Clock()
+                )
                 ending = asyncio.create_task(end_then(runner))
                 async with asyncio.timeout(ENDS):
                     await runner.run(list(planned(manifests, ledger)), ())

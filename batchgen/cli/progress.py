@@ -1,0 +1,75 @@
+"""The bar that a terminal shows while a run works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from batchgen.cli.output import Output
+from batchgen.run.events import Event, Totals
+
+
+class Bar:
+    """A bar on a terminal: jobs done, tasks running, money so far."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._totals = Totals(at=0.0, jobs=0, finished=0, running=0, cost_usd=0.0)
+
+    def hear(self, event: Event) -> None:
+        """Keep how far the run is."""
+        if isinstance(event, Totals):
+            self._totals = event
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it until the end, where one is wanted."""
+        if not self._out.shows_progress:
+            yield
+            return
+        from tqdm import tqdm
+
+        form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"
+
+        async def show() -> None:
+            while True:
+                now = self._totals
+                bar.total, bar.n = now.jobs, now.finished
+                bar.set_postfix_str(f"{now.running} running, ${now.cost_usd:,.2f}", refresh=True)
+                await asyncio.sleep(0.2)
+
+        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):
+            task = asyncio.create_task(show())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+
+@contextlib.contextmanager
+def _above(bar: Any) -> Iterator[None]:
+    """Log lines are written above the bar, which stays whole; what is shown of them doesn't change."""
+    stderr = [
+        handler
+        for handler in logging.getLogger("batchgen").handlers
+        if type(handler) is logging.StreamHandler
+    ]
+
+    class Above:
+        def write(self, text: str) -> None:
+            bar.write(text, file=sys.stderr, end="")
+
+        def flush(self) -> None:
+            sys.stderr.flush()
+
+    for handler in stderr:
+        handler.setStream(Above())
+    try:
+        yield
+    finally:
+        for handler in stderr:
+            handler.setStream(sys.stderr)
