@@ -101,15 +101,26 @@ def announce(url: str, seed: int) -> None:
 
 def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = announce) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises UsageError."""
-    from batchgen.sandbox.config import Config
-    from batchgen.sandbox.faults import FAULTS, parse
-    from batchgen.sandbox.guard import address
+    from batchgen.sandbox.faults import FAULTS
 
     if arguments.list_faults:
         width = max(map(len, FAULTS))
         for fault in FAULTS.values():
             print(f"{fault.name:{width}}  {fault.text}")
         return 0
+    try:
+        asyncio.run(_serve(configuration(arguments), arguments.host, arguments.port, announce))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"it can't start: {error}") from None
+    return 0
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """How the sandbox of these options is to behave. Raises UsageError."""
+    from batchgen.sandbox.config import Config
+    from batchgen.sandbox.faults import parse
+    from batchgen.sandbox.guard import address
+
     seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
     try:
         faults = tuple(map(parse, arguments.fault))
@@ -119,7 +130,7 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
         receivers = frozenset(map(address, arguments.callbacks))
     except ValueError as error:
         raise UsageError(f"--callbacks: {error}") from None
-    config = Config(
+    return Config(
         slots=arguments.slots,
         task_seconds=arguments.task_seconds,
         scaled=arguments.scaled,
@@ -133,11 +144,6 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
         journal=arguments.journal,
         dialect=arguments.dialect,
     )
-    try:
-        asyncio.run(_serve(config, arguments.host, arguments.port, announce))
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"it can't start: {error}") from None
-    return 0
 
 
 async def _serve(config: Config, host: str, port: int, announce: Callable[[str, int], None]) -> None:

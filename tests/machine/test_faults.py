@@ -390,11 +390,8 @@ def test_a_network_that_dies_ends_the_run_and_what_was_open_is_taken_up_later(de
         desk.against(server)
         process = desk.start("run", "--timeout", "0.3", "--poll-interval", "0.05", "m.yaml")
         until(lambda: len(server.accepted()) == 3)
-        server.process.send_signal(signal.SIGSTOP)
-        try:
+        with server.frozen():
             result = desk.finish(process)
-        finally:
-            server.process.send_signal(signal.SIGCONT)
         assert result.code == 4
         assert run(desk).code == 0
         assert accepts(server) == [1, 1, 1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -155,15 +154,6 @@ class Stage:
             connection.execute("BEGIN IMMEDIATE")
             yield
 
-    @contextlib.contextmanager
-    def frozen_server(self) -> Iterator[None]:
-        """The server is not scheduled: what is sent to it lies in the kernel, and is read afterwards."""
-        os.kill(self.server.process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.server.process.pid, signal.SIGCONT)
-
 
 class Running:
     """A program that is watched; ``news`` is what reached the server since it was started."""
@@ -234,7 +224,7 @@ def body_out_and_not_read(stage: Stage) -> None:
     stage.fault("slots_full@1")  # the second try asks the server for nothing before it
     with stage.running() as run:
         run.until(lambda: run.struck("slots_full") and stage.state_of(job) is State.PENDING)
-        with stage.frozen_server():
+        with stage.server.frozen():
             run.until(lambda: stage.state_of(job) is State.SUBMITTING)
             run.watch(stage.rng.uniform(0.05, 0.3), lambda: False)
             stage.kill(run.program)

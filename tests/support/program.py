@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from batchgen.sandbox import command
 from batchgen.sandbox.journal import Entry, load, summarize
+from batchgen.sandbox.server import Sandbox
+from tests.support import in_process
 
+T = TypeVar("T")
 KEY = "canary-5f0e1d-key"  # planted; tests look for it where it must not be
+PROGRAM = (sys.executable, "-m", "batchgen")
 ENDS = 60.0  # seconds in which any program of the tests ends; far beyond what one needs
 
 
 class Server:
-    """A sandbox in a process of its own; its journal is the witness."""
+    """A sandbox in a thread of this process, started as ``batchgen sandbox OPTION...`` would; its journal is the witness."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         self.journal = folder / f"journal-{time.monotonic_ns()}.jsonl"
-        command = [
-            sys.executable,
-            "-m",
-            "batchgen.sandbox",
-            "--journal",
-            str(self.journal),
-            "--seed",
-            "1",
-            *options,
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), "the sandbox did not start"
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        arguments = parser.parse_args(["--journal", str(self.journal), "--seed", "1", *options])
+        sandbox = Sandbox(command.configuration(arguments))
+        with ExitStack() as stack:
+            self._loop = stack.enter_context(loop_in_thread())
+            stack.callback(lambda: self._wait(sandbox.stop()))
+            self.url = self._wait(sandbox.start(arguments.host, arguments.port))
+            self._stack = stack.pop_all()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(ENDS)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The server does nothing: what is sent to it lies in the kernel, and is read afterwards."""
+        thaw = threading.Event()
+        self._loop.call_soon_threadsafe(thaw.wait)
+        try:
+            yield
+        finally:
+            thaw.set()
 
     def entries(self) -> list[Entry]:
         """Everything that reached the server so far."""
@@ -63,11 +79,8 @@ class Server:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(ENDS)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+    def close(self) -> None:
+        self._stack.close()
 
 
 @dataclass
@@ -89,7 +102,7 @@ class Desk:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
-    program: tuple[str, ...] = (sys.executable, "-m", "batchgen")
+    program: tuple[str, ...] = PROGRAM
 
     def __post_init__(self) -> None:
         home = self.folder / "home"
@@ -125,16 +138,24 @@ class Desk:
             process.send_signal(signal.SIGABRT)
             out, err = process.communicate()
             raise AssertionError(f"it did not end: {err[-3000:]}") from None
-        assert "Traceback" not in err and "please report" not in err, err
-        assert KEY not in out + err
-        return Result(process.returncode, out, err)
+        return _checked((process.returncode, out, err))
 
     def run(self, *arguments: str) -> Result:
-        """Run the program to its end, wherever that is."""
+        """Run the program to its end, wherever that is: within this process, where that shows the same."""
+        if self.program == PROGRAM and in_process.possible(arguments, self.env):
+            return _checked(in_process.call(arguments, cwd=self.folder, env=self.env, ends=ENDS))
         return self.finish(self.start(*arguments))
 
     def export(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run("export").out.splitlines()]
+
+
+def _checked(came: tuple[int, str, str]) -> Result:
+    """What holds however a program ends."""
+    result = Result(*came)
+    assert "Traceback" not in result.err and "please report" not in result.err, result.err
+    assert KEY not in result.out + result.err
+    return result
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -146,9 +167,21 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def sandbox(folder: Path, *options: str) -> Iterator[Server]:
-    server = Server(folder, options)
+def loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs beside the test."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
     try:
-        yield server
+        yield loop
     finally:
-        server.stop()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(ENDS)
+        loop.close()
+
+
+@contextmanager
+def sandbox(folder: Path, *options: str) -> Iterator[Server]:
+    """A sandbox beside the test, in its process."""
+    with closing(Server(folder, options)) as server:
+        yield server

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.support.program import ENDS
+from tests.support.program import ENDS, loop_in_thread
 
 PATH = "/kling/v1/videos/image2video"
 
@@ -116,18 +115,13 @@ async def wire(play: Play) -> AsyncIterator[str]:
 @contextlib.contextmanager
 def served(play: Play) -> Iterator[str]:
     """The same beside a program that runs as a process."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
 
     async def enter(stack: contextlib.AsyncExitStack) -> str:
         return await stack.enter_async_context(wire(play))
 
-    stack = contextlib.AsyncExitStack()
-    try:
-        yield asyncio.run_coroutine_threadsafe(enter(stack), loop).result(ENDS)
-    finally:
-        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(ENDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(ENDS)
-        loop.close()
+    with loop_in_thread() as loop:
+        stack = contextlib.AsyncExitStack()
+        try:
+            yield asyncio.run_coroutine_threadsafe(enter(stack), loop).result(ENDS)
+        finally:
+            asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(ENDS)
