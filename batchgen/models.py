@@ -26,9 +26,9 @@ class State(enum.StrEnum):
 
     PENDING = "pending"  # known, and nothing of it can be at the API
     SUBMITTING = "submitting"  # the intent is on disk; the create may be out
-    UNKNOWN = "unknown"  # a create went out and nobody knows what became of it
+    UNKNOWN = "unknown"  # a create was sent and its outcome isn't known
     SUBMITTED = "submitted"  # has a task id; the task holds a slot until it ends
-    SUCCEEDED = "succeeded"  # the task ended well; the clip has a URL
+    SUCCEEDED = "succeeded"  # the task ended with a clip, which has a URL
     DOWNLOADED = "downloaded"  # the clip is on disk, complete and checked
     FAILED = "failed"  # the task ended without a clip
     REJECTED = "rejected"  # the create was refused; nothing was made

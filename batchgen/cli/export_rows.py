@@ -1,4 +1,4 @@
-"""Rows of the ledger as other programs read them. The fields are a contract: the manual lists them, and they only grow."""
+"""Rows of the ledger as other programs read them. The manual lists the fields; fields are only ever added."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _SEPARATORS = frozenset(";\t\r\n|")
 
 
 class Writable(Protocol):
-    """What text is written to."""
+    """Anything that text can be written to."""
 
     def write(self, text: str, /) -> object: ...
 
@@ -81,7 +81,7 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
 
 
 def _may_be_charged(record: Record) -> bool:
-    """Whether the row can have cost anything: not what was refused or never sent; a failed task may be charged."""
+    """Whether the row can have cost anything: a refused create and one that was never sent can't; a failed task can."""
     if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
         return record.error_code == ABANDONED and record.attempt > 0
     return record.state is not State.PENDING
@@ -106,7 +106,7 @@ def write_csv(file: Writable, rows: Iterable[Mapping[str, Any]], *, excel: bool 
 
 
 def _no_formula(found: re.Match[str]) -> str:
-    """What may stand between two cells, with a ``'`` behind it where the second would be a formula."""
+    """Insert a ``'`` after whatever a spreadsheet may take for a separator, where a formula would follow."""
     between, start = found.groups()
     return f"{between}'{start}" if start and not _SEPARATORS.isdisjoint(between) else found[0]
 

@@ -39,7 +39,7 @@ LEGEND: Mapping[Action, str] = {
 
 
 def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool = False) -> Iterator[str]:
-    """A line per job, one more for what is bought, what the words mean, and what it comes to.
+    """The plan as text: a line per job and one for what is paid, the meaning of the actions, and the sums.
 
     ``width`` is the terminal's, in columns: what is bought is cut to it; None leaves it whole, as ``verbose`` does,
     which shows the same of all jobs. Of each action the first jobs are shown, and with ``verbose`` all.

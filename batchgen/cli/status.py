@@ -1,4 +1,4 @@
-"""``batchgen status``: the ledger for people. What needs somebody is listed by what to do; the rest is counted."""
+"""``batchgen status``: the ledger for people. Jobs that need a person or a run are listed by what to do, all are counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchgen.run.plan import may_retry
 from batchgen.run.waits import lasting
 from batchgen.storage.clips import iso
 
-#: The lists of what needs somebody, in this order.
+#: The lists of jobs that need a person or a run, in this order.
 _KINDS = (
     *("unknown", "failed", "rejected", "unusable"),  # these wait for a person
     *("retry", "pending", "succeeded", "submitting", "submitted"),  # and these for a run
@@ -32,7 +32,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "By a run that is on; what a run left that was killed, the next one asks the API for.",
     ),
 }
-#: What became of rows that are in no list, where their state doesn't tell.
+#: What became of rows that are in no list, where their state doesn't say it.
 _PAST = {
     State.PENDING: "changed since, or sent under another id",
     State.FAILED: "tried again since, or given up",
@@ -41,7 +41,7 @@ _PAST = {
 
 
 class Waiting(NamedTuple):
-    """A task or a job that needs somebody. ``since`` is Unix seconds; ``row`` is None where an image was refused."""
+    """A task or job that needs a person or a run. ``since`` is in Unix seconds; ``row`` is None for a refused image."""
 
     kind: str
     name: Name
@@ -51,7 +51,7 @@ class Waiting(NamedTuple):
 
 
 def waiting(ledger: Records) -> Iterator[Waiting]:
-    """What needs somebody, tasks before images that were refused."""
+    """Everything that needs a person or a run: tasks, then refused images."""
     refused = {one.key: one for one in ledger.unusable()}
     for row, since in ledger.waiting():
         name = Name(row.manifest, row.job_id, row.take)
@@ -64,13 +64,13 @@ def waiting(ledger: Records) -> Iterator[Waiting]:
 
 
 def _may_retry(ledger: Records, row: Record) -> bool:
-    """Whether a run pays for another task of a job whose last one failed."""
+    """Whether the next run pays for another task of a job whose last task failed."""
     series = [one for one in ledger.series(row.base_id) if one.digest == row.digest]
     return may_retry([one.error_code for one in series if one.state is State.FAILED])
 
 
 def status(args: argparse.Namespace, out: Output) -> int:
-    """The command."""
+    """Show the ledger, or everything about some jobs. Returns the exit code. Raises UsageError and LedgerError."""
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         if args.jobs:
@@ -112,7 +112,7 @@ def _exported(ledger: Records, row: Record) -> dict[str, Any]:
 
 
 class Shown(NamedTuple):
-    """How a text is shown: at which time (Unix seconds), how many columns wide (None: a line for each), all of it or not."""
+    """How a text is shown: the present time (Unix seconds), its width in columns (None: unfolded), and whether all of it."""
 
     now: float
     width: int | None = None
@@ -122,7 +122,7 @@ class Shown(NamedTuple):
 def status_text(
     counts: Mapping[State, int], waiting: Iterable[Waiting], path: str, shown: Shown
 ) -> Iterator[str]:
-    """The ledger in a screen: how many rows stand where, and those that somebody should look at."""
+    """The ledger in a screen: the number of rows in each state, and the lists of those that need a person or a run."""
     lists: dict[str, list[Waiting]] = {}
     for one in waiting:
         lists.setdefault(one.kind, []).append(one)
@@ -148,7 +148,7 @@ def status_text(
 
 
 def attention_object(one: Waiting) -> dict[str, Any]:
-    """What needs somebody, for scripts."""
+    """An entry of ``attention`` for scripts."""
     names = ("external_task_id", "task_id", "error_code", "request_id")
     row = {name: getattr(one.row, name, None) for name in names}
     return {

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _STARTS = "it starts with version: 1 and jobs:"
 _KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a meaning
 
-# What is no manifest at all is somebody's file that was named by mistake: nothing of it is quoted.
+# A file that doesn't look like this isn't a manifest, and was probably named by mistake: nothing of it is quoted.
 _LIKE_A_MANIFEST = re.compile(rb"""(?m)^[ \t{,]*["']?(?:version|jobs|defaults)["']?[ \t]*:""")
 
 

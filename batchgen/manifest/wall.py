@@ -1,4 +1,4 @@
-"""A wall between manifests: what nobody foresaw while one is read is that one's problem, and the others go on."""
+"""Keeps manifests apart: an unforeseen error while one is read becomes its problem, and the others are read on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE)  # no descriptors left: the next 
 
 @contextmanager
 def wall(report: Callable[[str], object]) -> Iterator[None]:
-    """Hand what goes wrong inside, in words for a person, to ``report``; nothing is raised but what concerns all.
+    """Pass an exception inside of this to ``report``, as text for a person, unless it concerns all manifests.
 
-    That is Ctrl-C and the like, a signal that ended the run, a ledger that can't be used, an installation that isn't
-    complete, and a machine without descriptors. A lack of memory is the manifest's that asked for it: what it held is free afterwards.
+    These are raised: Ctrl-C and the like, a signal that ended the run, a ledger that can't be used, an incomplete
+    installation, and a machine without descriptors. A lack of memory is the manifest's own problem: its memory is free
+    afterwards.
     """
     try:
         yield
@@ -35,12 +36,12 @@ def wall(report: Callable[[str], object]) -> Iterator[None]:
 
 
 def to_report(error: BaseException) -> str:
-    """What a person is asked to report of a mistake in batchgen: its kind and place, nothing of what was read."""
+    """The line that a person is asked to report about a bug in batchgen: its type and place, and nothing that was read."""
     return f"please report this line: batchgen {__version__}, {type(error).__name__} at {place(error.__traceback__)}"
 
 
 def place(traceback: TracebackType | None) -> str:
-    """Where in batchgen's own code an exception came from: files, lines and functions, nothing of what was read."""
+    """The places in batchgen's code that an exception came from: files, lines and functions, and nothing that was read."""
     found: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code

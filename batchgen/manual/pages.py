@@ -28,7 +28,7 @@ def page(topic: str) -> Page:
 
 
 def nearest(word: str) -> Sequence[str]:
-    """At most three topics that a word may mean: those spelt like it, else those whose pages have it most often."""
+    """At most three topics that a word may mean: those with a similar name, else those whose pages have it most often."""
     import difflib
 
     if alike := difflib.get_close_matches(word.casefold(), TOPICS, 3):

@@ -26,7 +26,7 @@ _LARGE = 2**20  # bytes; larger bodies are read on another thread than the event
 
 
 class Api:
-    """One account of the API and its handlers. ``base_url`` and ``elsewhere`` are set by whoever serves it."""
+    """One account of the API and its handlers. The server sets ``base_url`` and ``elsewhere``."""
 
     def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], float]) -> None:
         self.config = config

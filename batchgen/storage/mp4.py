@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-START = 512  # bytes that tell a page from a video
+START = 512  # bytes at the start by which a page is distinguished from a video
 MOST_BOXES = 100_000  # at the top of a file; a clip has a handful, one in fragments has hundreds
 STRAY = 7  # bytes after the last box that are tolerated: too few for a box
 

@@ -45,7 +45,7 @@ class Transfer:
     ) -> None:
         self.part = part
         self._largest, self._believe_after = largest, believe_after
-        self._total = kept.total if kept else None  # bytes of the whole, where told
+        self._total = kept.total if kept else None  # bytes of the whole, where known
         self._validator: str | None = None
         self._place: tuple[str, ...] = ()  # the address that the validator is of
         self._ranges = True  # whether the host takes range requests
@@ -53,7 +53,7 @@ class Transfer:
         self._overlap = b""  # what has to come again before anything new
         self._held: bytes | None = (
             None if kept else b""
-        )  # the first bytes, until they tell how the body is packed
+        )  # the first bytes, until they show how the body is packed
         self._unpacker: Unpacker | None = None
         self._headers: Mapping[str, str] = {}
         self._bounded = True  # whether the headers say where the body ends
