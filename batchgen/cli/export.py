@@ -20,12 +20,11 @@ def export(args: argparse.Namespace, out: Output) -> int:
     if args.json and args.format == "csv":
         raise UsageError("--json prints one JSON object: leave it out for --format csv")
     with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
-        current = ledger.current()
-        rows = (export_row(row, current=row.external_task_id in current) for row in ledger.records())
+        rows = (export_row(row, current=current) for row, current in ledger.exported())
         if args.json:
-            out.document({"tasks": list(rows)})
+            out.document({"tasks": rows})
         elif args.excel or args.format == "csv":
             write_csv(out.text, rows, excel=args.excel)
         else:
-            out.lines(json.dumps(row, ensure_ascii=False) for row in rows)
+            out.lines(map(json.JSONEncoder(ensure_ascii=False).encode, rows))
     return 0

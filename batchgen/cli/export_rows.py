@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
+
+import orjson
 
 from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import ABANDONED
@@ -68,16 +71,45 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
 
     ``current``: whether the row's clip is its job's now.
     """
-    request = asked(json.loads(record.canonical))
-    row = {name: request[name] if name in request else getattr(record, name, None) for name in EXPORT_FIELDS}
-    row |= {"state": record.state.value, "image": record.image or request["image"], "current": current}
-    if not _may_be_charged(record):
-        row["cost_usd_estimate"] = 0.0
-    if "@" in (url := record.video_url or ""):
-        row["video_url"] = spelt(url) or url  # an older version may have kept a user and a password
-    for name in ("created_at", "submitted_at", "finished_at"):
-        row[name] = iso(row[name])
-    return {name: None if value == "" else value for name, value in row.items()}
+    request = asked(_parsed(record.canonical))
+    url = record.video_url
+    if url and "@" in url:
+        url = spelt(url) or url  # an older version may have kept a user and a password
+    return {
+        "external_task_id": record.external_task_id or None,
+        "task_id": record.task_id or None,
+        "state": record.state.value,
+        "manifest": record.manifest or None,
+        "job_id": record.job_id or None,
+        "take": record.take,
+        "attempt": record.attempt,
+        "error_code": record.error_code or None,
+        "error_message": record.error_message or None,
+        "request_id": record.request_id or None,
+        "created_at": iso(record.created_at),
+        "submitted_at": iso(record.submitted_at),
+        "finished_at": iso(record.finished_at),
+        "video_url": url or None,
+        "video_path": record.video_path or None,
+        "video_sha256": record.video_sha256 or None,
+        "cost_usd_estimate": record.cost_usd_estimate if _may_be_charged(record) else 0.0,
+        "units_charged": record.units_charged or None,
+        "prompt": request["prompt"],
+        "image": record.image or request["image"],
+        "image_sha256": request["image_sha256"] or None,
+        "mode": request["mode"] or None,
+        "duration": request["duration"] or None,
+        "sound": request["sound"] or None,
+        "current": current,
+    }
+
+
+def _parsed(canonical: str) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = orjson.loads(canonical)
+    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
+        fields = json.loads(canonical)
+    return fields
 
 
 def _may_be_charged(record: Record) -> bool:
@@ -128,13 +160,16 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
     return value
 
 
+_defaults = functools.cache(defaults)
+
+
 def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a request, or its canonical form, asks for in a person's words.
 
     ``prompt`` is the shots' texts, a line each, where there are shots; ``image`` is the URL, if it is one, and
     ``image_sha256`` the digest of the picture's bytes otherwise.
     """
-    fields = {**defaults(), **fields}
+    fields = {**_defaults(), **fields}
     shots = fields.get("multi_prompt") or ()
     image = fields.get("image", fields.get("image_tail"))
     return {

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -76,13 +76,25 @@ class Output:
         if not _through_pager(text):
             sys.stdout.write(text)
 
-    def document(self, value: dict[str, Any]) -> None:
-        """The one object of ``--json``."""
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False, default=str)
-        text = self.clean(text)
+    def document(self, value: Mapping[str, Any]) -> None:
+        """The one object of ``--json``. What an iterator in it gives is a list, and never all in memory."""
         with quiet_pipe():
-            sys.stdout.write(f"{text}\n")
+            before = "{"
+            for name, one in {"schema_version": SCHEMA_VERSION, **value}.items():
+                sys.stdout.write(f"{before}{json.dumps(name)}: ")
+                if isinstance(one, Iterator):
+                    sys.stdout.write("[")
+                    for number, item in enumerate(one):
+                        sys.stdout.write(f"{', ' if number else ''}{self._json(item)}")
+                    sys.stdout.write("]")
+                else:
+                    sys.stdout.write(self._json(one))
+                before = ", "
+            sys.stdout.write("}\n")
             sys.stdout.flush()
+
+    def _json(self, value: Any) -> str:
+        return self.clean(json.dumps(value, ensure_ascii=False, default=str))
 
     def say(self, *lines: object) -> None:
         """Write to stderr; that nobody listens there is no reason to fail."""

@@ -212,9 +212,14 @@ class Records:
         sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_CURRENT}"
         return bool(self._rows(sql, (external_task_id,)))
 
-    def current(self) -> set[str]:
-        """The ids of the rows that have their jobs' current clips."""
-        return {name for (name,) in self._each(f"SELECT external_task_id FROM tasks WHERE {_CURRENT}")}
+    def exported(self) -> Iterator[tuple[Record, bool]]:
+        """All rows in the order they were made, each with whether its clip is its job's now; never all in memory."""
+        last = self._rows("SELECT max(id) FROM tasks")[0][0]
+        sql = f"SELECT id, {_CURRENT}, {', '.join(COLUMNS)} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
+        number = -1
+        while rows := self._rows(sql, (number, last)):
+            number = rows[-1][0]
+            yield from ((to_record(row), bool(current)) for _, current, *row in rows)
 
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take has changed after this one."""

@@ -328,7 +328,7 @@ def iso(seconds: float | None) -> str | None:
         time = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return None
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{time.isoformat('T', 'milliseconds')[:-6]}Z"
 
 
 def _seconds(text: Any) -> float | None:

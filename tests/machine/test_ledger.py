@@ -728,6 +728,24 @@ def test_a_reader_in_the_middle_of_a_row_does_not_hold_the_writer_up(ledger: Led
         assert ledger.counts()[State.REJECTED] == 1
 
 
+def test_an_export_holds_no_read_open_and_ends_while_rows_are_added(ledger: Ledger, path: str) -> None:
+    names = [f"{number:04}" for number in range(1200)]
+
+    async def begin(*names: str) -> None:
+        await asyncio.gather(*(ledger.begin(job(name)) for name in names))
+
+    run(begin(*names))
+    seen = []
+    with Records.read(path) as reader:
+        for row, _ in reader.exported():
+            seen.append(row.external_task_id)
+            if len(seen) == 700:  # in the middle of a piece
+                run(begin("new"))
+                busy, *_ = ledger._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                assert (busy, os.path.getsize(f"{path}-wal")) == (0, 0)
+    assert seen == names
+
+
 def test_a_reader_works_without_a_run(path: str) -> None:
     make(path, job())
     with Records.read(path, origin=ORIGIN) as reader:
