@@ -1,10 +1,9 @@
-"""Nothing that an API does, or lacks, holds a run for ever: hours pass in seconds here (:mod:`tests.support.jumping`)."""
+"""Nothing that an API does, or lacks, holds a run for ever: hours pass at once here (:mod:`tests.support.ahead`)."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.sandbox.video import clip
-from tests.support.program import KEY, Desk, Result
-from tests.support.wire import PATH, answer, made, request, served
+from tests.support.ahead import Ahead
+from tests.support.program import Result
+from tests.support.wire import PATH, answer, made, request
 
 SLOW_DOWN = answer({"code": 1302, "message": "too fast"}, 429)
 WAIT_AN_HOUR = answer({"code": 1302, "message": "too fast"}, 429, Retry_After="3600")
@@ -26,8 +26,8 @@ Says = Callable[[str, int], bytes]
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
+def desk(tmp_path: Path) -> Ahead:
+    return Ahead(tmp_path)
 
 
 class Host:
@@ -72,14 +72,13 @@ def ended(name: str, times: int) -> bytes:
     return told(name, "succeed", task_result=VIDEO)
 
 
-def night(desk: Desk, host: Host, *options: str, count: int = 2) -> Result:
+def night(desk: Ahead, host: Host, *options: str, count: int = 2) -> Result:
     listed = [
         {"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)
     ]
     manifest = {"version": 1, "name": "m", "defaults": {"model_name": "kling-v3"}, "jobs": listed}
     desk.write("m.yaml", json.dumps(manifest))
-    with served(host.play) as url:
-        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
+    with desk.against_api(host.play):
         return desk.run("run", *options, "--json", "m.yaml")
 
 
@@ -87,7 +86,7 @@ def kinds(result: Result) -> list[str]:
     return [stop["kind"] for stop in result.json["stops"]]
 
 
-def test_the_jumping_clock_brings_an_honest_night_home(desk: Desk) -> None:
+def test_an_honest_night_comes_home_in_virtual_time(desk: Ahead) -> None:
     host = Host(queries=lambda name, times: told(name, "processing") if times < 5 else ended(name, times))
     result = night(desk, host)
     assert (result.code, result.json["buckets"]["downloaded"]) == (0, 2), result.err
@@ -116,7 +115,7 @@ def test_the_jumping_clock_brings_an_honest_night_home(desk: Desk) -> None:
         "errors in turns",
     ],
 )
-def test_a_task_that_never_ends_in_whatever_way_holds_no_run(desk: Desk, queries: Says) -> None:
+def test_a_task_that_never_ends_in_whatever_way_holds_no_run(desk: Ahead, queries: Says) -> None:
     host = Host(queries=queries)
     result = night(desk, host)
     assert result.code == 4, result.err
@@ -125,7 +124,7 @@ def test_a_task_that_never_ends_in_whatever_way_holds_no_run(desk: Desk, queries
 
 
 @pytest.mark.parametrize("said", [SLOW_DOWN, WAIT_AN_HOUR], ids=["too fast", "in an hour"])
-def test_an_api_that_only_says_too_fast_to_creates_ends_the_run(desk: Desk, said: bytes) -> None:
+def test_an_api_that_only_says_too_fast_to_creates_ends_the_run(desk: Ahead, said: bytes) -> None:
     host = Host(creates=lambda name, times: said, queries=ended)
     result = night(desk, host)
     assert (result.code, kinds(result)) == (4, ["throttled"]), result.err
@@ -135,21 +134,21 @@ def test_an_api_that_only_says_too_fast_to_creates_ends_the_run(desk: Desk, said
 
 
 @pytest.mark.parametrize("said", [SLOW_DOWN, WAIT_AN_HOUR], ids=["too fast", "in an hour"])
-def test_an_api_that_only_says_too_fast_to_queries_ends_the_run(desk: Desk, said: bytes) -> None:
+def test_an_api_that_only_says_too_fast_to_queries_ends_the_run(desk: Ahead, said: bytes) -> None:
     host = Host(queries=lambda name, times: said)
     result = night(desk, host, count=40 if said is WAIT_AN_HOUR else 3)
     assert result.code == 4, result.err
     assert {row["state"] for row in desk.export()} == {"submitted"}
 
 
-def test_an_account_whose_slots_somebody_else_has_for_hours_ends_the_run(desk: Desk) -> None:
+def test_an_account_whose_slots_somebody_else_has_for_hours_ends_the_run(desk: Ahead) -> None:
     host = Host(creates=lambda name, times: NO_SLOT, queries=ended)
     result = night(desk, host)
     assert (result.code, kinds(result)) == (4, ["full"]), result.err
     assert "no free slot for 2 h, though no task of this ledger runs" in result.err
 
 
-def test_an_account_that_is_full_for_an_hour_is_waited_for(desk: Desk) -> None:
+def test_an_account_that_is_full_for_an_hour_is_waited_for(desk: Ahead) -> None:
     host = Host(
         creates=lambda name, times: NO_SLOT if times < 80 else accepted(name, times),
         queries=ended,
@@ -158,7 +157,7 @@ def test_an_account_that_is_full_for_an_hour_is_waited_for(desk: Desk) -> None:
     assert (result.code, result.json["created"]) == (0, 1), result.err
 
 
-def test_an_api_that_finds_a_task_for_any_id_is_not_asked_for_ever(desk: Desk) -> None:
+def test_an_api_that_finds_a_task_for_any_id_is_not_asked_for_ever(desk: Ahead) -> None:
     host = Host(queries=ended, finds_all=True)
     result = night(desk, host, "--recover", count=1)
     assert result.code == 4, result.err

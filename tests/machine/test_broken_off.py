@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.recovery import TRIES
 from batchgen.run.runner import GRACE
 from tests.machine.test_bounds import UNKNOWN, Host, accepted, ended, kinds, night, told
+from tests.support.ahead import Ahead
 from tests.support.program import ENDS, KEY, Desk, until
 from tests.support.wire import PATH, answer, request, served
 
@@ -33,9 +33,9 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def ahead(tmp_path: Path) -> Desk:
-    """The program on a clock that jumps."""
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
+def ahead(tmp_path: Path) -> Ahead:
+    """The program in virtual time."""
+    return Ahead(tmp_path)
 
 
 def creates(host: Host) -> int:
@@ -51,7 +51,7 @@ def creates(host: Host) -> int:
     ids=["nobody knows", "unheard of"],
 )
 def test_after_eight_unclear_answers_in_a_row_nothing_more_is_created(
-    ahead: Desk, said: bytes, code: int, left: dict[str, int]
+    ahead: Ahead, said: bytes, code: int, left: dict[str, int]
 ) -> None:
     host = Host(creates=lambda name, times: said, queries=ended)
     result = night(ahead, host, "--concurrency", "1", "--settle", "1", count=10)
@@ -60,7 +60,7 @@ def test_after_eight_unclear_answers_in_a_row_nothing_more_is_created(
     assert "the API gave unclear answers 8 times in a row, the last: " in result.err
 
 
-def test_an_accepted_create_between_them_begins_the_row_anew(ahead: Desk) -> None:
+def test_an_accepted_create_between_them_begins_the_row_anew(ahead: Ahead) -> None:
     turns = list[str]()
 
     def create(name: str, times: int) -> bytes:
@@ -73,7 +73,7 @@ def test_an_accepted_create_between_them_begins_the_row_anew(ahead: Desk) -> Non
     assert len(turns) == 3 * UNCLEAR
 
 
-def test_a_burst_of_unclear_answers_counts_once(ahead: Desk) -> None:
+def test_a_burst_of_unclear_answers_counts_once(ahead: Ahead) -> None:
     host = Host(
         creates=lambda name, times: accepted(name, times) if times else UNHEARD_OF,
         queries=ended,
@@ -112,6 +112,10 @@ class Holding:
 
 @contextmanager
 def against(desk: Desk, host: Holding | Host) -> Iterator[None]:
+    if isinstance(desk, Ahead):
+        with desk.against_api(host.play):
+            yield
+        return
     with served(host.play) as url:
         desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
         yield
@@ -153,7 +157,7 @@ def test_a_second_signal_ends_a_run_at_once_and_the_next_one_pays_nothing_twice(
     "command", [("recover",), ("run", "--recover", "--submit-only")], ids=["recover", "run"]
 )
 def test_a_recovery_gives_up_where_an_id_gets_no_answer_and_keeps_what_it_found(
-    ahead: Desk, command: tuple[str, ...]
+    ahead: Ahead, command: tuple[str, ...]
 ) -> None:
     def says(name: str, times: int) -> bytes:
         if ".j1." in name:
@@ -211,7 +215,7 @@ def test_a_recovery_that_is_interrupted_says_so_creates_nothing_and_is_done_agai
     ids=["never seen", "a minute", "two hours"],
 )
 def test_a_task_that_does_not_end_is_followed_for_as_long_as_its_kind_suggests_and_six_hours_at_most(
-    ahead: Desk, known: float | None, says: str
+    ahead: Ahead, known: float | None, says: str
 ) -> None:
     stuck = ".j0." if known is None else ".j1."
     host = Host(queries=lambda name, times: told(name, "processing") if stuck in name else ended(name, times))

@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.machine.test_bounds import UNKNOWN, Host, accepted, ended, night
+from tests.support.ahead import Ahead
 from tests.support.pictures import make_png
 from tests.support.program import Desk, sandbox, until
 from tests.support.wire import answer
@@ -146,7 +146,7 @@ def test_a_second_create_that_is_refused_as_taken_is_no_refusal(
         return UNKNOWN if lags or ("POST", name) not in host.asked else ended(name, times)
 
     host = Host(creates=create, queries=query, finds_all=True)
-    desk = Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
+    desk = Ahead(tmp_path)
     result = night(desk, host, "--concurrency", "1")
     (taken,) = (name for method, name in host.asked if method == "POST" and ".j1." in name)
     assert host.asked["POST", taken] == 1, "it was sent twice"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.machine.test_bounds import UNKNOWN, VIDEO, Host, accepted, ended, night, told
+from tests.support.ahead import Ahead
 from tests.support.program import KEY, Desk
 from tests.support.wire import answer, served
 
@@ -27,13 +27,17 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def ahead(tmp_path: Path) -> Desk:
-    """The program on a clock that jumps."""
-    return Desk(tmp_path, program=(sys.executable, "-m", "tests.support.jumping"))
+def ahead(tmp_path: Path) -> Ahead:
+    """The program in virtual time."""
+    return Ahead(tmp_path)
 
 
 @contextmanager
 def against(desk: Desk, host: Host) -> Iterator[None]:
+    if isinstance(desk, Ahead):
+        with desk.against_api(host.play):
+            yield
+        return
     with served(host.play) as url:
         desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
         yield
@@ -70,14 +74,16 @@ def test_a_task_that_failed_is_told_where_no_manifest_asks_for_its_job_any_more(
     assert "failed: no such style" in result.err
 
 
-def test_an_uncertain_create_that_the_api_says_nothing_clear_about_is_left_unknown(ahead: Desk) -> None:
+def test_an_uncertain_create_that_the_api_says_nothing_clear_about_is_left_unknown(ahead: Ahead) -> None:
     host = Host(creates=lambda name, times: b"", queries=lambda name, times: OVERLOADED, finds_all=True)
     result = night(ahead, host, count=1)
     assert (result.code, states(ahead), creates(host)) == (5, ["unknown"], 1), result.err
     assert "asked for its task, the API gave no clear answer either: " in result.err
 
 
-def test_a_job_that_was_uncertain_once_is_asked_for_in_the_next_run_before_it_is_created(ahead: Desk) -> None:
+def test_a_job_that_was_uncertain_once_is_asked_for_in_the_next_run_before_it_is_created(
+    ahead: Ahead,
+) -> None:
     """Its id was refused as taken, and its task not found: it is there now."""
     hidden = True
 
@@ -158,7 +164,7 @@ def test_a_recovery_that_finds_two_tasks_of_a_job_brings_both_clips_home(desk: D
     assert Path(second["video_path"]) == desk.folder / "clips/m/j0.mp4"
 
 
-def test_a_job_that_is_still_asked_for_when_creating_stops_is_asked_for_no_more(ahead: Desk) -> None:
+def test_a_job_that_is_still_asked_for_when_creating_stops_is_asked_for_no_more(ahead: Ahead) -> None:
     host = Host(
         creates=lambda name, times: answer({"code": 1101, "message": "account in arrears"}, 429),
         queries=lambda name, times: OVERLOADED if ".j1." in name else UNKNOWN,

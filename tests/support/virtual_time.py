@@ -169,10 +169,9 @@ def _opened(descriptor: int) -> Iterator[socket.socket]:
 class Loop(asyncio.SelectorEventLoop):
     """An event loop in virtual time, which begins at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._virtual = 0.0
-        self.threads = Threads()
-        super().__init__(Selector(self.threads, self._jump))
+        super().__init__(Selector(threads, self._jump))
 
     def time(self) -> float:
         return self._virtual
@@ -187,6 +186,8 @@ class Loop(asyncio.SelectorEventLoop):
 
 def run(main: Callable[[Loop], Coroutine[Any, Any, T]]) -> T:
     """Run ``main(loop)`` to its end in virtual time."""
-    loop = Loop()
-    with loop.threads.watched(), asyncio.Runner(loop_factory=lambda: loop) as runner:
+    threads = Threads()
+    with threads.watched(), asyncio.Runner(loop_factory=lambda: Loop(threads)) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, Loop)
         return runner.run(main(loop))

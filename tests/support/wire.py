@@ -83,8 +83,8 @@ def flooding(start: bytes, piece: bytes) -> Play:
 
 
 @contextlib.asynccontextmanager
-async def wire(play: Play) -> AsyncIterator[str]:
-    """Serve; ``play`` gets every connection. Yields the base URL."""
+async def wire(play: Play, link: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve, on ``link`` where it is given; ``play`` gets every connection. Yields the base URL."""
     talks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +99,8 @@ async def wire(play: Play) -> AsyncIterator[str]:
         task.add_done_callback(talks.discard)
         task.add_done_callback(lambda _: writer.transport.abort())
 
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    link = link or socket.create_server(("127.0.0.1", 0))
+    server = await asyncio.start_server(begin, sock=link)
     # A body that isn't read must not vanish in the kernel, which takes many megabytes where it is let.
     server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
     try:
