@@ -21,7 +21,7 @@ SHORTEST_KEY: Final = 12  # characters; what is shorter can't be told from a wor
 LONGEST_PART: Final = 12  # characters of a long key that are a part of it
 SHORTEST_PART: Final = 8
 LEVELS: Final = 8  # times that a text is unescaped
-SEED: Final = 4  # characters that are looked for first
+SEED: Final = 4  # characters that are looked for first, at least
 MASK: Final = "[key]"
 
 # Each begins with one of three characters, which are found quickly.
@@ -41,7 +41,6 @@ _WIDE: Final = re.compile("[\uff01-\uff5e]+")
 _SMALL: Final = {
     **{wide: chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)},
     **{wide: chr(wide - 0xFEE0 + 32) for wide in range(0xFF21, 0xFF3B)},
-    **{letter: chr(letter + 32) for letter in range(0x41, 0x5B)},
 }
 
 
@@ -133,9 +132,12 @@ class Mask:
 
 
 def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
-    """Put in as few seeds as it takes for each part to hold one of them whole."""
-    for at in range(spelling.part - SEED, len(spelling.text) - SEED + 1, spelling.part - SEED + 1):
-        seeds.setdefault(spelling.text[at : at + SEED], []).append((spelling, at))
+    """Put in as few seeds as it takes for each part to hold one of them whole, as long as that number allows."""
+    text, part = spelling.text, spelling.part
+    others = (len(text) - part) // (part - SEED + 1)
+    length = max(n for n in range(SEED, part + 1) if (len(text) - part) // (part - n + 1) == others)
+    for at in range(part - length, len(text) - length + 1, part - length + 1):
+        seeds.setdefault(text[at : at + length], []).append((spelling, at))
 
 
 def _is_in(text: str, seeds: _Seeds) -> bool:
@@ -163,8 +165,8 @@ def _runs(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:
 def _small(text: str) -> str:
     """The text in small letters, each in its place."""
     small = text.lower()
-    if len(small) > len(text):  # of a letter with an accent became two
-        return text.translate(_SMALL)
+    if len(small) > len(text):  # one capital letter becomes two small ones
+        small = text.replace("\u0130", "i").lower()
     return small if small.isascii() else _WIDE.sub(lambda wide: wide[0].translate(_SMALL), small)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -15,11 +13,11 @@ from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.manifest import trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
+from batchgen.manifest.key_search import KeySearch, text_of
 from batchgen.manifest.locations import Draft, beside
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.models import ImageFile, Job, Within
 from batchgen.request import rules, schema
-from batchgen.request.body import LONG
 from batchgen.request.identity import canonical, digest, external_task_id
 from batchgen.request.image_fields import image_values
 from batchgen.request.schema import Finding
@@ -29,7 +27,6 @@ UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
-HOLDS_KEY: Final = "holds the API key: take it out; nothing of this manifest is sent until then"
 # No problem: an id that was paid for is for ever, and every command that names one is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
 TURNED: Final = (
@@ -85,9 +82,9 @@ class JobBuilder:
         base: str,
         output_dir: str,
         sources: Sources,
-        holds_key: Callable[[str], bool] | None,
+        keys: KeySearch | None,
     ) -> None:
-        self._holds_key = holds_key
+        self._keys = keys
         self.manifest = manifest
         self.base = base
         self.output_dir = output_dir
@@ -131,8 +128,7 @@ class JobBuilder:
                 findings.append(Finding(error.path, error.text))
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
-        if self._holds_key is not None:
-            findings += self._fields_with_key(draft, request, self._holds_key)
+        asked = "" if self._keys is None else text_of(draft, request)
         job_id, take = request.pop("id", None), request.pop("take", None)
         job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
         take = 1 if take is None else take
@@ -164,20 +160,27 @@ class JobBuilder:
         good_take = take if type(take) is int else 1
         if good_id is not None and (why := self._unwritable(good_id, good_take)):
             (failures if file else findings).append(Finding(("id",), why))
-        if (
-            findings or failures or good_id is None or reported
-        ):  # nothing is made of what is wrong for many jobs
+        nothing_wrong = not (findings or failures or good_id is None or reported)
+        if nothing_wrong and images:
+            failures += rules.check_images(with_values(request, images))
+        if good_id is None or not nothing_wrong or failures:  # nothing is made of what is wrong for many jobs
+            if self._keys is not None and (
+                held := self._keys.look(draft, {**shared.fields, **own, **request})
+            ):
+                tops = _tops(held)
+                good_id = None if "id" in tops else good_id
+                findings, failures = [*held, *_beside(tops, findings)], _beside(tops, failures)
             return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 
         if images:
-            if mismatches := rules.check_images(with_values(request, images)):
-                return BuildResult(good_id, take, None, [], mismatches)
             files = {path: image for path, image in images.items() if image.path}
             request = with_values(request, files)
         sha256 = digest(canonical(request))
         given, external = external, external or external_task_id(self.manifest, good_id, take, sha256)
         place = draft.origin.place
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
+        if self._keys is not None:
+            self._keys.add(asked, draft, shared.fields, job)
         warnings = rules.warnings(request)
         if not names.is_portable(good_id):
             warnings.append(Finding(("id",), UNPORTABLE))
@@ -188,25 +191,6 @@ class JobBuilder:
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return BuildResult(good_id, take, job, [], [], warnings)
-
-    @staticmethod
-    def _fields_with_key(
-        draft: Draft, request: Mapping[str, Any], holds_key: Callable[[str], bool]
-    ) -> list[Finding]:
-        """The fields that hold the API's key, which belongs in no request and would be in the ledger."""
-        with suppress(TypeError):  # of a list among them
-            text = " ".join([*request.values(), draft.id or "", draft.file or ""])
-            if len(text) < LONG and not holds_key(text):
-                return []
-        fields = {**request, "id": request.get("id", draft.id), "image": draft.file or request.get("image")}
-        texts = {
-            name: value if isinstance(value, str) else json.dumps(value, default=str)
-            for name, value in fields.items()
-            if value and (not isinstance(value, str) or len(value) < LONG)
-        }
-        if not holds_key(" ".join(texts.values())):
-            return []
-        return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if holds_key(text)]
 
     def _unwritable(self, job_id: str, take: int) -> str | None:
         """Why a job's clip could not be written under its name."""

@@ -12,10 +12,11 @@ from typing import Any
 from batchgen import limits, names
 from batchgen.files import open_regular
 from batchgen.manifest import folders, trust, warnings
-from batchgen.manifest.builder import HOLDS_KEY, BuildResult, JobBuilder, Shared
+from batchgen.manifest.builder import BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
 from batchgen.manifest.image_refs import Sources
+from batchgen.manifest.key_search import HOLDS_KEY, KeySearch
 from batchgen.manifest.listing import MORE, STRICT, Gathered, Listing, and_more, bounded
 from batchgen.manifest.locations import Document, Draft, InFolder, Inline, beside, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
@@ -41,7 +42,7 @@ class Reading:
         self, file: str, output_dir: str | None, sources: Sources, holds_key: Callable[[str], bool] | None
     ) -> None:
         self.file = file
-        self.holds_key = holds_key
+        self.keys = None if holds_key is None else KeySearch(holds_key)
         self.base = os.path.dirname(os.path.abspath(file))
         self.output_dir = output_dir
         self.sources = sources
@@ -118,7 +119,7 @@ class Reading:
         if ("jobs",) in broken or not isinstance(jobs, list):
             jobs = []
         name = "" if ("name",) in broken else names.composed(top["name"])
-        if self.holds_key is not None and self.holds_key(name):
+        if self.keys is not None and self.keys.holds_key(name):
             self.report(("name",), HOLDS_KEY)
         self.manifest = Manifest(
             self.file, name, top.get("concurrency"), top.get("max_running"), top.get("max_cost_usd")
@@ -133,7 +134,7 @@ class Reading:
             return
         if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
             self.report(("name",), f"{why}; give the manifest a shorter name")
-        self.builder = JobBuilder(name, self.base, self.output_dir, self.sources, self.holds_key)
+        self.builder = JobBuilder(name, self.base, self.output_dir, self.sources, self.keys)
         fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
         findings = schema.check_entry("defaults", fields)
         for finding in findings:
@@ -144,6 +145,7 @@ class Reading:
                 return
             jobs[number] = None  # what was read is let go of job by job
             self._read_entry(Inline(self.document, number), entry, defaults)
+        self._refuse_with_key(self._report_inline)
 
     def report(self, path: Sequence[str | int], text: str) -> None:
         self.problems.append(Problem(self.document.place(path), subject("", None, path), text))
@@ -161,6 +163,8 @@ class Reading:
             made = self._make(Draft(at, own), "inline", defaults)
             self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
             self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
+            if self.keys is not None and self.keys.is_due:
+                self._refuse_with_key(self._report_inline)
             return
         own, defaults = defaults.without_nulls(own)
         findings = schema.check_entry(kind, own)
@@ -231,6 +235,7 @@ class Reading:
         closed = frozenset(shared.closed.values())
         problems, warnings = Gathered(self.problems, closed), Gathered(self.warnings)
         skip = shared.fields.get("skip") is True
+        self._refuse_with_key(self._report_inline)
         for draft in drafts:
             if self.problems.is_full:
                 break
@@ -247,8 +252,25 @@ class Reading:
                 problems.add(draft, made.id, finding)
             for finding in made.warnings:
                 warnings.add(draft, made.id, finding)
+            if self.keys is not None and self.keys.is_due:
+                self._refuse_with_key(problems.add)
+        self._refuse_with_key(problems.add)
         problems.finish()
         warnings.finish()
+
+    def _refuse_with_key(self, report: Callable[[Draft, str | None, Finding], object]) -> None:
+        """Take back the jobs that hold the key, of those that wait to be looked through."""
+        held = [*self.keys.found()] if self.keys is not None else []
+        if held:
+            gone = {id(job) for _, job, _ in held}
+            self.manifest.jobs[:] = [job for job in self.manifest.jobs if id(job) not in gone]
+        for draft, job, findings in held:
+            unnamed = any(finding.path[:1] == ("id",) for finding in findings)
+            for finding in findings:
+                report(draft, None if unnamed else job.id, finding)
+
+    def _report_inline(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
+        self.problems.append(draft.origin.problem(job_id, *finding))
 
     def _make(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
         """Keep the job that a draft makes, or the reason why it can't run; its findings are left to the caller."""

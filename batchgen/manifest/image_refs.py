@@ -134,7 +134,7 @@ class Sources:
         Raises SourceError and ImageError.
         """
         if is_url(text):
-            if why := urls.problem(text) or urls.unreachable(text):
+            if why := urls.refusal(text):
                 raise SourceError(why)
             return None
         if "\0" in text:

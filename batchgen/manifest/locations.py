@@ -41,6 +41,11 @@ class Inline(NamedTuple):
     number: int
 
     @property
+    def weight(self) -> int:
+        """How much text is kept for the sake of this one's messages."""
+        return 0
+
+    @property
     def place(self) -> Place:
         return Place(self.document.file)
 
@@ -58,6 +63,10 @@ class InFolder(NamedTuple):
     image: str
     sidecar: Document | None
     prompt_file: str | None
+
+    @property
+    def weight(self) -> int:
+        return len(self.sidecar.data) if self.sidecar is not None else 0
 
     @property
     def place(self) -> Place:
@@ -84,6 +93,10 @@ class InTable(NamedTuple):
     text: str
     columns: Sequence[str] | None
     separator: str = ","
+
+    @property
+    def weight(self) -> int:
+        return len(self.text)
 
     @property
     def place(self) -> Place:

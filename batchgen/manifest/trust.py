@@ -36,7 +36,9 @@ def closed(kind: str, allowed: Collection[str]) -> Mapping[str, str]:
 
 def check(own: Mapping[str, Any], closed: Mapping[str, str]) -> list[Finding]:
     """What of a sidecar's or row's ``own`` fields is closed to it."""
-    found = [Finding((name,), text) for name, text in closed.items() if name in own]
+    found: list[Finding] = []
+    if not closed.keys().isdisjoint(own):
+        found += [Finding((name,), text) for name, text in closed.items() if name in own]
     if text := closed.get(IMAGE_URLS):
         values = image_values(own)
         found += [Finding(path, text) for path, value in values if isinstance(value, str) and is_url(value)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -84,7 +85,12 @@ def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     """
     manifest, job_id = composed(manifest), composed(job_id)
     identity = json_bytes([manifest, job_id, take, digest])
-    return f"{_slug(manifest, 24)}.{_slug(job_id, 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
+    return f"{_manifest_slug(manifest)}.{_slug(job_id, 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
+
+
+@lru_cache(maxsize=64)  # many jobs have one manifest
+def _manifest_slug(manifest: str) -> str:
+    return _slug(manifest, 24)
 
 
 def _slug(name: str, longest: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
+_PATHS: tuple[tuple[str, tuple[str | int, ...]], ...] = tuple((name, (name,)) for name in IMAGE_FIELDS)
 
 
 def is_url(text: str) -> bool:
@@ -14,12 +15,13 @@ def is_url(text: str) -> bool:
     return start == "https://" or start.lower().startswith(("http://", "https://"))
 
 
-def image_values(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def image_values(request: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], Any]]:
     """Every value where the API takes an image, with its path. The request may be unchecked."""
-    for name in IMAGE_FIELDS:
-        if name in request:
-            yield (name,), request[name]
-    masks = request.get("dynamic_masks")
-    for index, mask in enumerate(masks if isinstance(masks, list) else ()):
-        if isinstance(mask, Mapping) and "mask" in mask:
-            yield ("dynamic_masks", index, "mask"), mask["mask"]
+    found = [(path, request[name]) for name, path in _PATHS if name in request]
+    if "dynamic_masks" in request and isinstance(masks := request["dynamic_masks"], list):
+        found += [
+            (("dynamic_masks", index, "mask"), mask["mask"])
+            for index, mask in enumerate(masks)
+            if isinstance(mask, Mapping) and "mask" in mask
+        ]
+    return found

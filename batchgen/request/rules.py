@@ -28,13 +28,10 @@ _MOST_ELEMENTS = 3  # by the platform's own pages
 def check(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with the shots, the references and the addresses of ``request``; images are not opened."""
     if (
-        references.surely_none(request)
-        and "multi_prompt" not in request
-        and "callback_url" not in request
-        and _is_plain(request.get("prompt", ""))
-        and _is_plain(request.get("negative_prompt", ""))
-    ):
-        return []  # nearly every request, so asked first
+        references.surely_none(request) and "multi_prompt" not in request and "callback_url" not in request
+    ):  # nearly every request, so asked first
+        plain = _is_plain(request.get("prompt", "")) and _is_plain(request.get("negative_prompt", ""))
+        return [] if plain else [*_untyped(request)]
     found = [*_untyped(request), *references.check(request)]
     if "multi_prompt" in request:
         found = [*_shots(request), *found]

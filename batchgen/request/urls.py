@@ -33,6 +33,13 @@ _PAGES: Final = (
 )
 
 
+def refusal(url: str) -> str | None:
+    """Why the API can't fetch what is at an http(s) address, or None."""
+    if plain := _PLAIN.fullmatch(url):
+        return _unreachable(plain[1])
+    return problem(url) or unreachable(url)
+
+
 def problem(url: str) -> str | None:
     """Why an http(s) address can't be used; None where it can. Its host is checked by :func:`unreachable`."""
     if _PLAIN.fullmatch(url):

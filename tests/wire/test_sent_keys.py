@@ -93,6 +93,49 @@ def test_a_prompt_may_spell_the_key_as_it_likes(tmp_path: Path, spelt: Callable[
     assert any("(a).prompt: holds the API key" in str(one) for one in problems)
 
 
+@pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_the_key_is_found_in_each_of_many_rows_that_hold_it(
+    tmp_path: Path, spelt: Callable[[str], str]
+) -> None:
+    if len(spelt(LONG)) <= 20:  # a beginning of it
+        return
+    rows = [
+        {"id": f"r{number}", "image": URL, "prompt": "a cat, 50% of it \\ " * 20} for number in range(600)
+    ]
+    bad = (0, 1, 333, 599)
+    for number in bad:
+        rows[number]["prompt"] = spelt(LONG)
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inline = "".join(f"  - {{id: i{number}, image: {URL}}}\n" for number in range(3))
+    (tmp_path / "m.yaml").write_text(f"{HEAD}{inline}  - table: t.jsonl\n")
+    found, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    assert found == []
+    assert [one.place.line for one in problems] == [number + 1 for number in bad]
+
+
+def test_parts_of_a_key_in_two_jobs_are_no_key(tmp_path: Path) -> None:
+    third, rest = LONG[:15], LONG[15:30]
+    (tmp_path / "t.csv").write_text(f"image,id,prompt\n{URL},a,x {third}\n{URL},b,{rest} x\n")
+    (tmp_path / "m.yaml").write_text(f"{HEAD}  - table: t.csv\n")
+    _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    assert problems == []
+
+
+def test_a_key_that_a_whole_entry_holds_is_one_mistake_and_none_of_its_jobs_is_made(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,id\n" + "".join(f"{URL},{n}a\n" for n in range(3000)))
+    (tmp_path / "m.yaml").write_text(f"{HEAD}{job('prompt: x')}  - {{table: t.csv, prompt: '{LONG}'}}\n")
+    found, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    assert found == []
+    assert len(problems) == 1
+    assert "(and 2,999 more like it)" in problems[0].text
+
+
+def test_an_image_that_is_named_after_the_key_is_that_mistake_alone(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(f"{HEAD}  - {{id: a, image: {LONG}.png}}\n")
+    _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    assert [str(one).partition("(a).")[2][:22] for one in problems] == ["image: holds the API k"]
+
+
 def test_a_folder_with_the_key_in_its_names_or_texts_makes_no_job(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
