@@ -65,8 +65,6 @@ class Shared(NamedTuple):
 
     def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
         """``own`` without its nulls that take one of these fields away, and what is left of these."""
-        if None not in own.values():
-            return own, self
         gone = {name for name, value in own.items() if value is None and name in self.fields}
         kept = {name: value for name, value in self.fields.items() if name not in gone}
         left = self._replace(fields=kept, reported=self.reported - gone)
@@ -96,7 +94,9 @@ class JobBuilder:
 
     def build(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
         """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
-        own, shared = shared.without_nulls(draft.fields)
+        own = draft.fields
+        if None in own.values():
+            own, shared = shared.without_nulls(own)
         file = draft.file
         if own.get("skip", shared.fields.get("skip")) is True:
             return self._skipped(draft, {**shared.fields, **own})
@@ -115,7 +115,7 @@ class JobBuilder:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
         findings = trust.check(draft.fields, shared.closed) if shared.closed else []
-        if kind != "inline" and any(map(_has_braces, map(request.get, PROMPTS))):
+        if kind != "inline" and any(_has_braces(request[name]) for name in PROMPTS if name in request):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {
                 name: request[name]

@@ -15,7 +15,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 from batchgen import limits
@@ -35,6 +35,8 @@ _SEP_LINE: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 _QUOTES: Final = re.compile("[\u201c-\u201f\u00ab\u00bb]")
 
 _TOO_MANY_ROWS: Final = f"a table has at most {limits.TABLE_ROWS:,} rows; split it"
+
+_SHORT: Final = 32  # characters of a cell that is remembered
 
 Reader = Callable[[str], Any]
 Opener = Callable[[str, int], int]
@@ -219,9 +221,24 @@ def _separator(head: str, path: str) -> str:
 
 
 def _readers(columns: list[str]) -> list[tuple[str, Reader]]:
-    """The columns whose cells aren't plain text, each with the function that reads them."""
-    found = [(name, form) for name in columns if (form := dialects.reader(name))]
-    return [*found, *schema.cell_readers(columns)]
+    """The columns whose cells aren't plain text, each with the function that reads them; the same cell is read once."""
+    forms = dict(schema.cell_readers(columns))
+    found: list[tuple[str, Reader]] = []
+    for name in columns:
+        spelling, form = dialects.reader(name), forms.get(name)
+        if spelling is not None:
+            found.append((name, _reading_once(spelling, form)))
+        elif form is not None:
+            found.append((name, form))
+    return found
+
+
+def _reading_once(spelling: Callable[[str], str], form: Reader | None) -> Reader:
+    def read(cell: str) -> Any:
+        return spelling(cell) if form is None else form(spelling(cell))
+
+    known = lru_cache(maxsize=256)(read)
+    return lambda cell: known(cell) if len(cell) < _SHORT else read(cell)
 
 
 @cache

@@ -7,12 +7,12 @@ from typing import Any
 
 IMAGE_FIELDS = ("image", "image_tail", "static_mask")  # and dynamic_masks[].mask
 _PATHS: tuple[tuple[str, tuple[str | int, ...]], ...] = tuple((name, (name,)) for name in IMAGE_FIELDS)
+_SCHEMES = ("https://", "http://")
 
 
 def is_url(text: str) -> bool:
     """Whether an image's text is sent as a URL (else it is Base64)."""
-    start = text[:8]
-    return start == "https://" or start.lower().startswith(("http://", "https://"))
+    return text.startswith(_SCHEMES) or text[:8].lower().startswith(_SCHEMES)
 
 
 def image_values(request: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], Any]]:

@@ -35,7 +35,7 @@ _MEANT = re.compile(
 _BRACKETED = re.compile(
     rf"(?P<open>[{_OPEN}]{{2,}})(?P<inside>[^{_OPEN}{_CLOSE}\n]*)(?P<close>[{_CLOSE}]{{2,}})"
 )
-_MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{@]|&(?:lt|gt|#)", re.IGNORECASE)
+_MAY_HOLD = re.compile(rf"[{_OPEN}{_CLOSE}{_QUOTES_OPEN}{_QUOTES_CLOSE}\[{{@&]")
 _LONG_ID = 1000  # no list has so many entries: a number like this is an id that was pasted
 # A longer text is refused for its length.
 _LONGEST: Final = load("request")["$defs"]["text"]["maxLength"]

@@ -22,7 +22,7 @@ _NOT_TAKEN: Final = (
     *(".psd", ".ai", ".eps", ".pdf", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".zip", ".html", ".htm"),
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mp3", ".wav", ".txt", ".json"),
 )
-_DOUBTFUL = re.compile("@|goo|1drv|icloud|github|dropbox")
+_DOUBTFUL = re.compile("goo|1drv|icloud|github|dropbox")
 _TAKEN = re.compile(r"png|jpe?g", re.IGNORECASE)
 # Sites whose share buttons give the address of a page that shows the picture: host, path.
 _PAGES: Final = (
@@ -79,13 +79,14 @@ def _unreachable(host: str) -> str | None:
 
 def warning(url: str) -> str | None:
     """Why there may be no image for the API at a valid address; None where nothing speaks against it."""
-    if url.endswith((".png", ".jpg", ".jpeg")) and not _DOUBTFUL.search(url):
+    doubtful = _is_doubtful(url.partition("//")[2].partition("/")[0])
+    if url.endswith((".png", ".jpg", ".jpeg")) and "@" not in url and not doubtful:
         return None  # nearly all
     start, _, query = url.partition("?")
     path = unquote(start.partition("#")[0]).lower()
     if path.endswith(_NOT_TAKEN) and path.count("/") > 2 and not _TAKEN.search(query):
         return f"ends in .{path.rpartition('.')[2]}; the API takes .jpg, .jpeg and .png alone"
-    if _DOUBTFUL.search(url):
+    if doubtful:
         parts = urlsplit(url)
         direct = {"raw": "1", "dl": "1"}.items() & dict(parse_qsl(parts.query)).items()
         for host, page in _PAGES:
@@ -94,3 +95,9 @@ def warning(url: str) -> str | None:
     if "@" in path and urlsplit(url).username is not None:
         return "holds a user's name, which the API may not send on"
     return None
+
+
+@lru_cache(maxsize=4096)
+def _is_doubtful(host: str) -> bool:
+    """Whether a host, as an address has it, may be one of the sites in ``_PAGES``."""
+    return _DOUBTFUL.search(host) is not None
