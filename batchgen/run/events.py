@@ -7,6 +7,7 @@ one that fails is not told so, and hears the next.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -289,3 +290,16 @@ class Events:
                 external_task_id=step.external_task_id, cost_usd=step.cost or None, **values,
             )
         )  # fmt: skip
+
+
+def masked(event: Event, mask: Callable[[str], str]) -> Event:
+    """The event as it may be shown: without the key, wherever what others say has it."""
+    values: dict[str, Any] = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    clean: dict[str, Any] = {
+        name: mask(value) if type(value) is str else value for name, value in values.items()
+    }
+    if isinstance(event, Ended):
+        clean["endings"] = tuple(
+            dataclasses.replace(ending, text=mask(ending.text)) for ending in event.endings
+        )
+    return event if clean == values else dataclasses.replace(event, **clean)

@@ -1,0 +1,231 @@
+"""batchgen for programs: manifests loaded, planned, run and followed, the ledger read. The manual's page says how.
+
+Nothing here prints, exits, hears signals or sets anything of the process; two runs share nothing. The key comes in as
+an argument, and is shown nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator
+from contextlib import nullcontext
+
+from batchgen.errors import (
+    BatchgenError,
+    EndedEarly,
+    LedgerBusy,
+    LedgerError,
+    ManifestError,
+    UsageError,
+)
+from batchgen.http.endpoint import origin
+from batchgen.ledger.reader import Records
+from batchgen.ledger.writer import Ledger
+from batchgen.masking import Mask
+from batchgen.models import Job, Manifest, Place, Problem, Record, State, UnusableJob
+from batchgen.request.body import Body
+from batchgen.run import loading
+from batchgen.run.clock import Clock
+from batchgen.run.events import (
+    Began,
+    Created,
+    Downloaded,
+    Ended,
+    Event,
+    Events,
+    Failed,
+    Finished,
+    Found,
+    JobEvent,
+    JobNoticed,
+    NotCreated,
+    Noticed,
+    Paused,
+    Planned,
+    Progressed,
+    Reachable,
+    Stopped,
+    Succeeded,
+    Totals,
+    Unreachable,
+    Waiting,
+    masked,
+)
+from batchgen.run.loading import Loaded
+from batchgen.run.options import RunOptions
+from batchgen.run.plan import Action, Step
+from batchgen.run.planning import planned
+from batchgen.run.session import Account, Session
+from batchgen.run.stream import Stream
+from batchgen.run.survey import Survey, survey, unrecorded
+from batchgen.run.tally import Ending
+from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
+from batchgen.storage.roots import Roots
+
+#: What ``batchgen`` hands out.
+__all__ = [
+    "Account", "Action", "AllowedHost", "BatchgenError", "Began", "Created", "Downloaded", "Ended", "EndedEarly",
+    "Ending", "Event", "Failed", "Finished", "Found", "Job", "JobEvent", "JobNoticed", "LedgerBusy", "LedgerError",
+    "Loaded", "Manifest", "ManifestError", "NotCreated", "Noticed", "Paused", "Place", "Planned", "Problem",
+    "Progressed", "Reachable", "Record", "Records", "RunOptions", "State", "Step", "Stopped", "Succeeded", "Totals",
+    "Unreachable", "UnusableJob", "UsageError", "Waiting", "allowed_hosts", "collect", "load", "plan", "read_ledger",
+    "run",
+]  # fmt: skip
+
+Path = str | os.PathLike[str]
+
+LOCK_POLL = 0.1  # seconds between looks at a lock that another run holds
+
+logging.getLogger("batchgen").addHandler(
+    logging.NullHandler()
+)  # else Python itself would print what it is told
+
+
+def load(
+    *paths: Path, output_dir: Path | None = None, strict: bool = False, ledger: Path | None = None
+) -> Loaded:
+    """Read manifests: files, or folders with them. No network.
+
+    ``output_dir`` beats the manifests' own; with ``strict``, warnings refuse a manifest. With the ``ledger``, images that
+    it knows are not read again. A manifest with problems is left out, and they are all in ``problems``.
+
+    Raises UsageError for a path that is neither a manifest nor a folder with one, and LedgerError.
+    """
+    with _reader(ledger) as records:
+        return loading.load(
+            [os.fspath(path) for path in paths],
+            output_dir=None if output_dir is None else os.fspath(output_dir),
+            strict=strict,
+            known=records.images() if records is not None else {},
+            now=Clock().now(),
+        )
+
+
+def plan(
+    loaded: Loaded, ledger: Path, *, base_url: str = "", options: RunOptions | None = None
+) -> list[Step]:
+    """What a run would do about each job, with the reason and the estimated cost in US dollars. Writes nothing.
+
+    ``base_url`` is the API's, where the ledger isn't there yet. Raises LedgerError.
+    """
+    options, roots = options or RunOptions(), Roots()
+    with _reader(ledger) as records:
+        found = survey(records, loaded.manifests, roots) if records is not None else Survey()
+        api = records.origin if records is not None else origin(base_url) if base_url else ""
+        beside = unrecorded(records, list(loaded.manifests), api, roots)
+        steps = planned(
+            loaded.manifests, records, beside,
+            retry_failed=options.retry_failed, accept_changes=options.accept_changes,
+        )  # fmt: skip
+        return list(found.applied(steps))
+
+
+def run(
+    loaded: Loaded,
+    ledger: Path,
+    account: Account,
+    options: RunOptions | None = None,
+    *,
+    lock_wait: float = 0.0,
+) -> AsyncGenerator[Event, None]:
+    """Create, follow and collect what is missing, and what the ledger has open; an iterator over what happens.
+
+    The last event is :class:`batchgen.Ended`. A ``break``, an exception or a cancelled task ends the run: nothing more is
+    created, creates in flight have five seconds, and the ledger has where each job stands. ``contextlib.aclosing``
+    waits for that. ``lock_wait``: seconds to wait for another run that holds the ledger.
+
+    Raises UsageError, LedgerError (LedgerBusy for another run), or a Bug.
+    """
+    return _night(loaded, ledger, account, options or RunOptions(), lock_wait)
+
+
+def collect(
+    ledger: Path, account: Account, options: RunOptions | None = None, *, lock_wait: float = 0.0
+) -> AsyncGenerator[Event, None]:
+    """Follow and download what the ledger has open; an iterator as :func:`run` gives it. Never creates.
+
+    Raises as :func:`run`, and LedgerError where there is no such ledger.
+    """
+    return _night(None, ledger, account, options or RunOptions(), lock_wait)
+
+
+def read_ledger(path: Path) -> Records:
+    """The ledger, to be read; a context manager. It holds up no run, and sees what one has written by then.
+
+    Raises LedgerError where there is none, or it can't be read.
+    """
+    return Records.read(os.fspath(path))
+
+
+def _reader(path: Path | None) -> Records | nullcontext[None]:
+    return read_ledger(path) if path is not None and os.path.lexists(path) else nullcontext()
+
+
+async def _night(
+    loaded: Loaded | None, path: Path, account: Account, options: RunOptions, lock_wait: float
+) -> AsyncGenerator[Event, None]:
+    """The events of one run, which goes on beside its reader."""
+    stream, clock, mask = Stream(), Clock(), Mask(account.key)
+    if loaded is None:
+        read_ledger(path).close()  # collecting makes no ledger
+    else:
+        _refuse_key(loaded, mask)
+    ledger = await _opened(os.path.abspath(path), origin(account.base_url), mask, lock_wait)
+    events = Events(clock.now, lambda event: stream.take(masked(event, mask)))
+    session = Session(ledger, account, options, clock, events)
+    work = asyncio.create_task(_work(session, ledger, loaded))
+    work.add_done_callback(lambda _: stream.close())
+    try:
+        while (event := await stream.next()) is not None:
+            yield event
+        await work
+    finally:
+        if not session.end(EndedEarly("ended by the program that had begun it", kind="program")):
+            work.cancel()
+        await _over(work)
+
+
+async def _work(session: Session, ledger: Ledger, loaded: Loaded | None) -> None:
+    with ledger:
+        if await session.prepare(loaded):
+            await session.work()
+        await session.conclude()
+
+
+async def _over(work: asyncio.Task[None]) -> None:
+    """Wait until the run has let go of everything; who is cancelled meanwhile waits only for what can't be hurried."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            work.cancel()
+    if cancelled is not None:
+        raise cancelled
+    if not work.cancelled():
+        work.exception()  # has been raised, or nobody is there to hear it
+
+
+def _refuse_key(loaded: Loaded, mask: Mask) -> None:
+    """Let no job in that holds the key. Raises UsageError."""
+    if mask.holds_key is not None:
+        for job in loaded.jobs:
+            if any(map(mask.holds, Body(job.request).texts())):
+                raise UsageError(
+                    f"{job.place}: ({job.id}) holds the API key; take it out, and give it as the account's"
+                )
+
+
+async def _opened(path: str, api: str, mask: Mask, lock_wait: float) -> Ledger:
+    """The ledger, to be written; another run is waited for without holding up the loop."""
+    gives_up = asyncio.get_running_loop().time() + lock_wait
+    while True:
+        try:
+            return Ledger.open(path, origin=api, masked=mask)
+        except LedgerBusy:
+            if asyncio.get_running_loop().time() >= gives_up:
+                raise
+        await asyncio.sleep(LOCK_POLL)
