@@ -144,24 +144,28 @@ def test_a_create_whose_answer_can_not_be_written_down_is_told_as_unknown_and_fo
     assert (again.code, states(desk), creates(host)) == (0, ["downloaded"], 1), again.err
 
 
-def test_a_recovery_that_finds_two_tasks_of_a_job_brings_both_clips_home(desk: Desk) -> None:
-    """One was paid for after the other by a run whose ledger is lost; the later one is the job's clip."""
+@pytest.mark.parametrize("paid", [2, 3])
+def test_a_recovery_that_finds_several_tasks_of_a_job_brings_all_their_clips_home(
+    ahead: Ahead, paid: int
+) -> None:
+    """Each was paid for after the other by a run whose ledger is lost; the latest is the job's clip."""
 
     def query(name: str, times: int) -> bytes:
-        return UNKNOWN if name.endswith("~3") else told(name, "succeed", task_result=VIDEO)
+        return UNKNOWN if name.endswith(f"~{paid + 1}") else told(name, "succeed", task_result=VIDEO)
 
     host = Host(queries=query, finds_all=True)
-    write_jobs(desk, 1)
-    with against(desk, host):
-        assert desk.run("recover", *PACE, "m.yaml").code == 0
-        assert desk.run("collect", *PACE).code == 0
-        assert desk.run("run", *PACE, "m.yaml").err == ""
-    first, second = desk.export()
-    assert (first["state"], second["state"], creates(host)) == ("downloaded", "downloaded", 0)
-    assert first["external_task_id"] + "~2" == second["external_task_id"]
-    made = {path.relative_to(desk.folder / "clips/m").as_posix() for path in desk.folder.rglob("*.mp4")}
-    assert made == {"superseded/j0.mp4", "j0.mp4"}
-    assert Path(second["video_path"]) == desk.folder / "clips/m/j0.mp4"
+    write_jobs(ahead, 1)
+    with against(ahead, host):
+        assert ahead.run("recover", *PACE, "m.yaml").code == 0
+        assert ahead.run("collect", *PACE).code == 0
+        assert ahead.run("run", *PACE, "m.yaml").err == ""
+    rows = ahead.export()
+    assert ([row["state"] for row in rows], creates(host)) == (["downloaded"] * paid, 0)
+    assert rows[0]["external_task_id"] + f"~{paid}" == rows[-1]["external_task_id"]
+    clips = ahead.folder / "clips/m"
+    assert Path(rows[-1]["video_path"]) == clips / "j0.mp4"
+    assert {Path(row["video_path"]).parent for row in rows[:-1]} == {clips / "superseded"}
+    assert len(list(ahead.folder.rglob("*.mp4"))) == paid
 
 
 def test_a_job_that_is_still_asked_for_when_creating_stops_is_asked_for_no_more(ahead: Ahead) -> None:
