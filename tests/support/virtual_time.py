@@ -70,7 +70,8 @@ class Threads:
             if not self._changed.wait_for(lambda: not self._jobs, ENDS):
                 raise RuntimeError("a job of a thread pool doesn't end")
         for thread in threading.enumerate():
-            if thread not in self._ours and thread not in pools._threads_queues:
+            waits = isinstance(thread, threading.Timer) or thread in pools._threads_queues
+            if not waits and thread not in self._ours:
                 thread.join(ENDS)
                 if thread.is_alive():
                     raise RuntimeError(f"the thread {thread.name} doesn't end")
