@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 from batchgen.errors import (
     BatchgenError,
@@ -78,9 +78,7 @@ Path = str | os.PathLike[str]
 
 LOCK_POLL = 0.1  # seconds between looks at a lock that another run holds
 
-logging.getLogger("batchgen").addHandler(
-    logging.NullHandler()
-)  # else Python itself would print what it is told
+logging.getLogger("batchgen").addHandler(logging.NullHandler())  # without one, Python prints warnings itself
 
 
 def load(
@@ -175,28 +173,32 @@ async def _night(
     ledger = await _opened(os.path.abspath(path), origin(account.base_url), mask, lock_wait)
     events = Events(clock.now, lambda event: stream.take(masked(event, mask)))
     session = Session(ledger, account, options, clock, events)
-    work = asyncio.create_task(_work(session, ledger, loaded))
+    held = ExitStack()
+    held.enter_context(ledger)
+    work = asyncio.create_task(_work(session, held, loaded))
     work.add_done_callback(lambda _: stream.close())
     try:
         while (event := await stream.next()) is not None:
             yield event
         await work
     finally:
-        if not session.end(EndedEarly("ended by the program that had begun it", kind="program")):
-            work.cancel()
-        await _over(work)
+        with held:  # still, where it was cancelled before its first step
+            await _over(work, session)
 
 
-async def _work(session: Session, ledger: Ledger, loaded: Loaded | None) -> None:
-    with ledger:
+async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> None:
+    """The run itself. The ledger is free as soon as it is over, however late its reader is."""
+    with held:
         if await session.prepare(loaded):
             await session.work()
         await session.conclude()
 
 
-async def _over(work: asyncio.Task[None]) -> None:
-    """Wait until the run has let go of everything; who is cancelled meanwhile waits only for what can't be hurried."""
+async def _over(work: asyncio.Task[None], session: Session) -> None:
+    """End the run, and wait until it has let go of everything; who is cancelled meanwhile waits for no answers."""
     cancelled: asyncio.CancelledError | None = None
+    if not work.done() and not session.end(EndedEarly("its program ended it", kind="program")):
+        work.cancel()
     while not work.done():
         try:
             await asyncio.wait([work])

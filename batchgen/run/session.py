@@ -7,7 +7,6 @@ client isn't even loaded where there is nothing to do.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -111,8 +110,11 @@ class Session:
         runner = self._runner = Runner(inventory, api, downloads, self._pool, waits, self._tally, self._clock)
         if self._steps is None:
             self._recovery = asyncio.create_task(self._recover(runner))
-            with contextlib.suppress(asyncio.CancelledError):  # then they are counted, and that is all
+            try:
                 await self._recovery
+            except asyncio.CancelledError:
+                if runner.ended is None:  # it wasn't ended, but cancelled as a whole
+                    raise
             self._steps = await self._plan()
         records = inventory.begin(itertools.chain(self._ledger.open_records(), inventory.missing()))
         await runner.run(self._steps, records, submit_only=self._options.submit_only)
