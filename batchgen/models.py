@@ -277,7 +277,7 @@ class Twin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class HistoryEntry:
     """One line of a row's history. ``from_state`` is None where the row begins; ``at`` is Unix seconds."""
 
     external_task_id: str

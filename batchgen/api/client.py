@@ -169,7 +169,7 @@ class Api:
             if session:
                 await session.close()
 
-    def hurry(self, seconds: float, *, answers: float = 0.0) -> None:
+    def set_deadline(self, seconds: float, *, answers: float = 0.0) -> None:
         """Wait at most so long for the creates in flight, and ``answers`` more for those that are sent whole by then.
 
         They end as NeverSent or MaybeAccepted. Of several calls, the one that ends first holds.
@@ -185,7 +185,7 @@ class Api:
         return asyncio.get_running_loop().time() >= self._send_until
 
     def _renew(self, progress: ProgressTimeout) -> None:
-        """Start a create's timeout anew, because some of it was sent; never beyond the deadline of :meth:`hurry`."""
+        """Start a create's timeout anew, because some of it was sent; never beyond the deadline of :meth:`set_deadline`."""
         sent = self._in_flight[progress].complete
         progress.renew(self._send_until + (self._answer_seconds if sent else 0.0))
 

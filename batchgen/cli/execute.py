@@ -22,9 +22,15 @@ USUAL_GC = (700, 10, 10)  # Python's own thresholds
 
 
 async def execute(
-    options: RunOptions, wanted: Wanted | None, out: Output, ledger: Ledger, account: Account, end: End,
-    *, rehearsal: bool = False,
-) -> int:  # fmt: skip
+    options: RunOptions,
+    wanted: Wanted | None,
+    out: Output,
+    ledger: Ledger,
+    account: Account,
+    end: End,
+    *,
+    rehearsal: bool = False,
+) -> int:
     """Do what the manifests ask for and what the ledger has open, then say how it went.
 
     Without ``wanted`` manifests, only what is open. A ``rehearsal`` is told of even where it went well.

@@ -201,9 +201,13 @@ def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
         return [text]
     first = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(
-        text.lstrip(), max(width, 20), initial_indent=first, subsequent_indent=" " * indent, break_long_words=False,
+        text.lstrip(),
+        max(width, 20),
+        initial_indent=first,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ async def _recover(
             {
                 "exit_code": code,
                 "tasks": found.tasks,
-                "clips": {row.external_task_id: row.video_path for row in inventory.adopted},
+                "clips": {row.external_task_id: row.video_path for row in inventory.imported},
                 "missing": found.missing,
                 "lookups_proven": proven,
                 **report.problem_fields(problems, verbose=args.verbose),
@@ -80,6 +80,6 @@ async def _recover(
     out.say(*report.problem_lines(problems, verbose=args.verbose))
     if not args.quiet and not args.json:
         out.say(
-            *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.adopted))
+            *report.recovery_text(found.tasks, found.missing, proven=proven, clips=len(inventory.imported))
         )
     return code

@@ -20,7 +20,7 @@ from batchgen.errors import UsageError
 from batchgen.ledger.reader import OPEN, Records
 from batchgen.ledger.transitions import ABANDONED
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Change, Event, Record, State, Unusable
+from batchgen.models import Change, HistoryEntry, Record, State, Unusable
 
 _MADE = "--task-id T      a task was made, and this is its id: it is followed"
 _NOT_MADE = "--not-created    no task was made: the next run creates it, and pays"
@@ -176,8 +176,8 @@ def who() -> str:
 
 def _decide(
     path: str, origin: str, record: Record, change: Change, lock_wait: float
-) -> tuple[Record, list[Event]]:
-    async def decide() -> tuple[Record, list[Event]]:
+) -> tuple[Record, list[HistoryEntry]]:
+    async def decide() -> tuple[Record, list[HistoryEntry]]:
         with Ledger.open(path, origin=origin, lock_wait=lock_wait) as ledger:
             present = ledger.record(record.external_task_id)
             if present is not None and present.state is State.SUBMITTING:

@@ -15,9 +15,9 @@ from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output, folded
 from batchgen.errors import cited
 from batchgen.ledger.reader import OPEN, Records
-from batchgen.models import Event, Record, State, Unusable
+from batchgen.models import HistoryEntry, Record, State, Unusable
 from batchgen.run.plan import may_retry
-from batchgen.run.waits import lasting
+from batchgen.run.waits import shown_duration
 from batchgen.storage.clips import iso
 
 #: The lists of jobs that need a person or a run, in this order.
@@ -141,7 +141,7 @@ def status_text(
             code = one.row.error_code if one.row is not None else None
             why = f": {cited(one.message, code, None)}" if one.message else ""
             yield from folded(
-                f"  {one.name}, for {lasting(shown.now - one.since)}{why}", shown.width, indent=4
+                f"  {one.name}, for {shown_duration(shown.now - one.since)}{why}", shown.width, indent=4
             )
         if len(listed) > report.SHOWN and not shown.verbose:
             yield f"  ... and {len(listed) - report.SHOWN:,} more; -v shows them all"
@@ -184,7 +184,7 @@ def unusable_text(one: Unusable) -> str:
     return f"{Name(*one.key)}: image refused since {iso(one.since)}: {one.text}{by}"
 
 
-def event_object(event: Event) -> dict[str, Any]:
+def event_object(event: HistoryEntry) -> dict[str, Any]:
     """A line of history for scripts."""
     row = {
         name: getattr(event, name)
@@ -193,7 +193,7 @@ def event_object(event: Event) -> dict[str, Any]:
     return {"at": iso(event.at), **row, "detail": dict(event.detail)}
 
 
-def record_text(row: Mapping[str, Any], history: Iterable[Event]) -> Iterator[str]:
+def record_text(row: Mapping[str, Any], history: Iterable[HistoryEntry]) -> Iterator[str]:
     """Everything the ledger knows of one row: its fields, then its history."""
     width = max(map(len, row))
     for name, value in row.items():

@@ -29,7 +29,7 @@ from batchgen.ledger.rows import (
 )
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.ledger.upkeep import bring_up_to_date
-from batchgen.models import Brief, Event, Manifest, Record, Shelved, State, Twin, Unusable
+from batchgen.models import Brief, HistoryEntry, Manifest, Record, Shelved, State, Twin, Unusable
 from batchgen.names import spellings
 
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
@@ -330,7 +330,7 @@ class Records:
         events = self.events(external_task_id)
         return record if any(event.to_state is State.UNKNOWN for event in events) else None
 
-    def events(self, external_task_id: str) -> list[Event]:
+    def events(self, external_task_id: str) -> list[HistoryEntry]:
         """The history of a row, oldest first."""
         rows = self._rows(
             "SELECT at, event, from_state, to_state, code, message, request_id, detail FROM events"

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
-from batchgen.models import Brief, Event, ImageFile, Record, Shelved, State, Unusable, is_try_of
+from batchgen.models import Brief, HistoryEntry, ImageFile, Record, Shelved, State, Unusable, is_try_of
 from batchgen.names import composed
 from batchgen.request.identity import is_request
 
@@ -26,7 +26,9 @@ _RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
 )
 _KEY = CellTypes(Record, ("manifest", "job_id", "take"))
 _IMAGE = CellTypes(ImageFile, IMAGE_COLUMNS)
-_EVENT = CellTypes(Event, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id"))
+_EVENT = CellTypes(
+    HistoryEntry, ("external_task_id", "at", "event", "from_state", "code", "message", "request_id")
+)
 
 
 def to_record(row: Sequence[Any]) -> Record:
@@ -154,11 +156,11 @@ def to_unusable(row: Sequence[Any]) -> Unusable:
     return Unusable(*row)
 
 
-def to_event(external_task_id: str, row: Sequence[Any]) -> Event:
+def to_event(external_task_id: str, row: Sequence[Any]) -> HistoryEntry:
     """``row``: at, event, from_state, to_state, code, message, request_id, detail."""
     at, event, before, after, code, message, request_id, detail = row
     _EVENT.check((external_task_id, at, event, before, code, message, request_id))
-    return Event(
+    return HistoryEntry(
         external_task_id,
         at,
         event,

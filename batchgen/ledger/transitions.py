@@ -42,7 +42,7 @@ MAY_BE_PAID = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.SUCCEEDED, 
 
 # States in which a task may be found, at the API or beside a clip on disk, that the ledger doesn't have; and the states
 # of rows without a task, which it may be recorded in.
-ADOPTED = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED})
+IMPORTABLE = frozenset({_S.SUBMITTED, _S.SUCCEEDED, _S.FAILED, _S.DOWNLOADED})
 WITHOUT_TASK = frozenset({_S.PENDING, _S.REJECTED, _S.SUBMITTING, _S.UNKNOWN})
 
 CLIP_GONE = "clip_gone"  # the error code of a downloaded row whose clip is neither on disk nor at the API

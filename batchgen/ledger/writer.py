@@ -22,7 +22,7 @@ from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
 from batchgen.ledger.transitions import (
-    ADOPTED,
+    IMPORTABLE,
     MAY_BE_PAID,
     WITHOUT_TASK,
     advance,
@@ -146,13 +146,13 @@ class Ledger(Records):
         detail_json, at = self._json(change.detail), self._clock()
         return await self._commits.write(lambda: self._apply(change, detail_json, at))
 
-    async def adopt(self, record: Record, change: Change) -> Record:
+    async def import_row(self, record: Record, change: Change) -> Record:
         """Record a task found at the API: as a new row, or in one that has no task yet.
 
         ``change.to`` is submitted, succeeded or failed. Raises TransitionError, also where the row has a task.
         """
         kind, detail_json, at = record.kind, self._json(change.detail), self._clock()
-        return await self._commits.write(lambda: self._adopt(record, kind, change, detail_json, at))
+        return await self._commits.write(lambda: self._import_row(record, kind, change, detail_json, at))
 
     async def rename(self, changes: Sequence[Change]) -> list[Record]:
         """Change the ``output_path`` of these rows, all at once, so that they may swap their paths.
@@ -280,8 +280,10 @@ class Ledger(Records):
         )
         return row
 
-    def _adopt(self, record: Record, kind: str, change: Change, detail_json: str | None, at: float) -> Record:
-        if change.to not in ADOPTED or change.external_task_id != record.external_task_id:
+    def _import_row(
+        self, record: Record, kind: str, change: Change, detail_json: str | None, at: float
+    ) -> Record:
+        if change.to not in IMPORTABLE or change.external_task_id != record.external_task_id:
             raise TransitionError(f"{record.external_task_id}: can't be adopted as {change.to}.")
         change = masked_change(change, self._masked)
         number, mine, _ = self._family(record)

@@ -1,4 +1,4 @@
-"""What creates may cost: how many there may be, for how much, and how many there are."""
+"""Budgets for creates: how many are allowed and for how much, and how many there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Room(enum.Enum):
-    """Whether a budget has room for one more create."""
+    """Whether a budget allows one more create."""
 
     NOW = enum.auto()
     LATER = enum.auto()  # if one in flight comes back without a task
@@ -16,10 +16,10 @@ class Room(enum.Enum):
 
 @dataclass(slots=True)
 class Budget:
-    """How many creates are allowed, for how much (US dollars), and how many there are; those in flight apart.
+    """The creates that are allowed and those that there are: their number and cost (US dollars).
 
-    ``creates`` and ``spent`` count all that may have been accepted, ``unsure`` and ``unsure_cost`` those of them that
-    nobody knows of.
+    ``reserved`` counts creates in flight, ``creates`` and ``spent`` those that may have been accepted, ``unsure`` and
+    ``unsure_cost`` those of the latter whose outcome is unknown.
     """
 
     max_creates: int | None = None
@@ -32,24 +32,24 @@ class Budget:
     reserved_cost: float = 0.0
 
     def room(self, cost: float) -> Room:
-        """Whether one more create of this cost may go out."""
+        """Whether one more create of this cost may be sent."""
         if not self._holds(self.creates, self.spent, cost):
             return Room.NEVER
         fits = self._holds(self.creates + self.reserved, self.spent + self.reserved_cost, cost)
         return Room.NOW if fits else Room.LATER
 
     def reserve(self, creates: int, cost: float) -> None:
-        """A create goes out (1), or has come back (-1)."""
+        """Count a create that is sent (1), or whose answer has come (-1)."""
         self.reserved += creates
         self.reserved_cost += creates * cost
 
     def pay(self, creates: int, cost: float) -> None:
-        """A create was accepted, or may have been (1); or turned out not to have been (-1)."""
+        """Count a create that was or may have been accepted (1), or was found not to have been (-1)."""
         self.creates += creates
         self.spent += creates * cost
 
     def doubt(self, creates: int, cost: float) -> None:
-        """Nobody knows whether a create that is paid for was accepted (1); or that is known now (-1)."""
+        """Count a create whose outcome is unknown (1), or is known now (-1)."""
         self.unsure += creates
         self.unsure_cost += creates * cost
 

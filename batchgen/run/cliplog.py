@@ -1,4 +1,4 @@
-"""What is written beside the clips: the lines of ``clips.jsonl``, and how much of each file the ledger knows."""
+"""Writes ``clips.jsonl`` beside the clips, and remembers how much of each file the ledger knows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ClipLog:
         self.api = ledger.origin
         self._ledger, self._roots, self._events = ledger, roots, events
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._writing = asyncio.Lock()
 
     async def add(self, *rows: Record) -> None:
-        """Append the lines of clips that are on disk, synced. That it can't be is said once for each folder."""
+        """Append the lines of clips that are on disk, synced. A failure is logged once for each folder."""
         for root, folder in dict.fromkeys((row.root, clips.folder_of(row)) for row in rows):
             lines = [
                 clips.entry_line(row, folder, self.api) for row in rows if clips.folder_of(row) == folder
@@ -35,8 +35,8 @@ class ClipLog:
             try:
                 before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, lines)
             except OSError as error:
-                if folder not in self._told:
-                    self._told.add(folder)
+                if folder not in self._warned:
+                    self._warned.add(folder)
                     self._events.notice(
                         f"{folder}/{clips.NAME} can't be written: {error.strerror or error}. The clips are home and in the"
                         " ledger; but were the ledger lost, it could not be rebuilt from that folder.",
@@ -47,7 +47,7 @@ class ClipLog:
             self._sizes[folder] = after
 
     def is_known(self, root: str, folder: str) -> bool:
-        """Whether the ledger has seen all that the folder's file holds."""
+        """Whether the ledger knows every line of the folder's file."""
         size = clips.size(self._roots[root], folder)
         known = self._ledger.note(f"clips:{folder}") == str(size)
         if known:
@@ -55,11 +55,11 @@ class ClipLog:
         return known
 
     def seen(self, folder: str, size: int) -> None:
-        """The file was read while it had so many bytes."""
+        """Record that the folder's file was read up to ``size`` bytes."""
         self._sizes[folder] = size
 
     async def remember(self) -> None:
-        """Note how much of each file the ledger knows."""
+        """Write to the ledger how many bytes of each file it knows."""
         for folder, size in self._sizes.items():
             if self._ledger.note(f"clips:{folder}") != str(size):
                 await self._ledger.set_note(f"clips:{folder}", str(size))

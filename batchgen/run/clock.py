@@ -1,4 +1,4 @@
-"""The wall clock and the chance of one run, which come in from outside."""
+"""The wall clock and the random numbers of one run; tests pass in their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Without arguments: this machine's time, and chance that nobody foresees.
+    """By default this machine's time and unpredictable random numbers.
 
-    ``now`` gives Unix seconds, for what is written down and compared with what others wrote; it may jump. How long
-    something lasts is measured and slept by the event loop's own clock, which may not. ``rng`` jitters the waits.
+    ``now`` returns Unix seconds, for times that are recorded or compared with recorded ones; it may jump. Durations are
+    measured and slept by the event loop's own clock, which never jumps. ``rng`` jitters the waits.
     """
 
     now: Callable[[], float] = time.time

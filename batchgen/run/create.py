@@ -1,4 +1,4 @@
-"""One create, from the last question before it to what its answer means for this job and for all others."""
+"""One create: the lookup before it, the request, and what its answer means for this job and for the run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,28 @@ from batchgen.run.waits import backoff
 if TYPE_CHECKING:
     from batchgen.api.client import Api
 
-ASKS = 3  # questions about one id, right before its create, before it is left for another time
-TRIES = 2  # such times before it is left to the next run
+MAX_LOOKUPS = 3  # questions about one id, right before its create, before it is left for another time
+MAX_DEFERRALS = 2  # such times before it is left to the next run
 
 
 class Creator:
-    """Creates tasks, one at a time each, and stops creating where that is what an answer means."""
+    """Creates the tasks of one run, and stops creating where an answer means that."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, queries: Queries, pool: Pool, changed: asyncio.Event,
-        line_of: Callable[[Job], Record | None], clock: Clock, events: Events,
-    ) -> None:  # fmt: skip
-        self.verdict: BatchgenError | None = None  # why creates were stopped, where it decides the exit code
-        self.asking: set[Work] = set()  # the API is asked before their creates
+        self,
+        ledger: Ledger,
+        api: Api,
+        queries: Queries,
+        pool: Pool,
+        changed: asyncio.Event,
+        lost_line: Callable[[Job], Record | None],
+        clock: Clock,
+        events: Events,
+    ) -> None:
+        self.stop_reason: BatchgenError | None = (
+            None  # why creates were stopped, where it decides the exit code
+        )
+        self.looking_up: set[Work] = set()  # the API is asked before their creates
         self._ledger, self._api, self._queries, self._pool, self._changed = (
             ledger,
             api,
@@ -53,20 +62,20 @@ class Creator:
             pool,
             changed,
         )
-        self._line_of = line_of  # what is told beside the clips of a clip that is lost
+        self._lost_line = lost_line  # what is told beside the clips of a clip that is lost
         self._clock, self._events = clock, events
         self._unclear = 0  # in a row
-        self._alone = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
 
     async def create(self, work: Work) -> CreateOutcome:
-        """Send one create. The pool has taken a slot for it, and is told here what became of it.
+        """Send one create. The pool has taken a slot for it, and gets the outcome here.
 
-        After an unclear answer one create at a time goes out, until one is accepted: what it meets is met once.
+        After an unclear answer, creates are sent one at a time until one is accepted: each may be paid without a task.
         """
         if not self._unclear:
             return await self._create(work)
-        async with self._alone:
+        async with self._one_at_a_time:
             return await self._create(work)
 
     async def _create(self, work: Work) -> CreateOutcome:
@@ -77,24 +86,26 @@ class Creator:
             if self._waits(work):
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
-            self.asking.add(work)
-            if self._queries.astray and not await self._queries.itself(work.step.external_task_id):
+            self.looking_up.add(work)
+            if self._queries.misdirected and not await self._queries.answers_itself(
+                work.step.external_task_id
+            ):
                 self._queries.pause(0.0)
                 work.record = before
                 return CreateOutcome(Outcome(again=True))
             uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
-            line = self._line_of(job)
-            if uncertain or (before is None and (self._asked_for_first(work) or line is not None)):
-                view = await self._ask_before(work, line)
-                self.asking.discard(work)
+            line = self._lost_line(job)
+            if uncertain or (before is None and (self._is_looked_up_first(work) or line is not None)):
+                view = await self._look_up(work, line)
+                self.looking_up.discard(work)
                 if isinstance(view, TaskView):
-                    land = self._pool.adopted
-                    await self._take_over(work, job, before, view)
+                    land = self._pool.occupied
+                    await self._use_existing_task(work, job, before, view)
                     return CreateOutcome()
                 if view is not None or self._pool.closed or work.lane.closed:
                     work.record = before
-                    return CreateOutcome(self._put_off(work, view))
-            self.asking.discard(work)
+                    return CreateOutcome(self._deferred(work, view))
+            self.looking_up.discard(work)
             record = work.record = await self._ledger.begin(new_row(job, work.step.external_task_id))
             try:
                 made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
@@ -111,47 +122,57 @@ class Creator:
                         land = self._pool.refused_slot
                 change = disposition.change(record.external_task_id, error)
                 work.record = await self._ledger.apply(change)
-                self._events.tell(
-                    NotCreated, work.record, change.message or "", state=disposition.state,
-                    code=work.record.error_code, request_id=change.request_id,
-                )  # fmt: skip
-                self._affects_all(disposition, error)
+                self._events.emit_job(
+                    NotCreated,
+                    work.record,
+                    change.message or "",
+                    state=disposition.state,
+                    code=work.record.error_code,
+                    request_id=change.request_id,
+                )
+                self._apply_to_run(disposition, error)
                 return CreateOutcome(_end(disposition, error), disposition.taken)
             land = self._pool.started
-            work.record = await write(self._ledger, record, State.SUBMITTED, "accepted", request_id=made.request_id, task_id=made.task_id,
+            work.record = await write(
+                self._ledger,
+                record,
+                State.SUBMITTED,
+                "accepted",
+                request_id=made.request_id,
+                task_id=made.task_id,
                 submitted_at=self._clock.now(),
-            )  # fmt: skip
+            )
             self._unclear = 0
             self._queries.reached()
-            self._events.tell(Created, work.record, f"task {made.task_id}")
+            self._events.emit_job(Created, work.record, f"task {made.task_id}")
             return CreateOutcome()
         finally:
-            self.asking.discard(work)
+            self.looking_up.discard(work)
             land(work, asyncio.get_running_loop().time())
             self._changed.set()
 
     def _waits(self, work: Work) -> bool:
-        """Whether no create goes out any more since this one's turn came: another met something, or the run ends."""
+        """Whether creates were paused or stopped after this one got its turn."""
         now = asyncio.get_running_loop().time()
         return self._pool.paused(now) or self._pool.closed is not None or work.lane.closed is not None
 
-    def _asked_for_first(self, work: Work) -> bool:
-        """Whether the ledger may have lost this job: then the API is asked before it is created."""
-        work.lane.asks -= 1
-        return self._queries.lookups_proven or work.lane.asks >= 0
+    def _is_looked_up_first(self, work: Work) -> bool:
+        """Whether the API is asked for this new job before it is created: the ledger may have lost it."""
+        work.lane.lookups_left -= 1
+        return self._queries.lookups_proven or work.lane.lookups_left >= 0
 
-    async def _ask_before(self, work: Work, line: Record | None) -> TaskView | ApiError | None:
-        """The task that this job has already; None: it may be created; an error: nobody can tell now.
+    async def _look_up(self, work: Work, line: Record | None) -> TaskView | ApiError | None:
+        """The task that this job has already; None where it may be created; an error where that can't be known now.
 
-        ``line`` is what is told beside the clips of a task that it had.
+        ``line`` is the job's line in ``clips.jsonl``, where it had a clip that is lost.
         """
         assert work.step is not None and isinstance(work.step.job, Job)
         view: TaskView | ApiError | None = None
         named: TaskView | ApiError | None = None
-        for turn in range(ASKS):
+        for turn in range(MAX_LOOKUPS):
             view = await self._queries.look_up(work.step.external_task_id)
             if line is not None and not isinstance(view, TaskView | AccountStop | NeverSent):
-                named = await self._queries.named(line, work.step.job)
+                named = await self._queries.named_task(line, work.step.job)
                 view = named or view
             if isinstance(view, TaskView | AccountStop | NeverSent):
                 return view
@@ -160,24 +181,24 @@ class Creator:
             if self._pool.closed:
                 return view
             await asyncio.sleep(backoff(turn, self._clock.rng))
-        # Where lookups don't work and no task is named, nothing can tell.
+        # Where lookups don't work and no line names a task, nothing more can be found out.
         return view if named or self._queries.lookups_proven else None
 
-    def _put_off(self, work: Work, error: ApiError | None) -> Outcome:
-        """A job whose id could not be asked for comes again, a few times."""
+    def _deferred(self, work: Work, error: ApiError | None) -> Outcome:
+        """The outcome for a job that could not be looked up: it is tried again a few times."""
         if isinstance(error, AccountStop):
             self.stop(error)
         elif error is not None and not self._pool.closed:
             self._queries.pause(0.0)
-            work.tries += not (isinstance(error, NeverSent) or error.kind == PAGE)
-            if work.tries >= TRIES:
+            work.deferrals += not (isinstance(error, NeverSent) or error.kind == PAGE)
+            if work.deferrals >= MAX_DEFERRALS:
                 return Outcome(f"not created: whether it has a task already could not be asked: {error}")
         return Outcome(again=True)
 
-    async def _take_over(self, work: Work, job: Job, before: Record | None, view: TaskView) -> None:
-        """The job has a task that the ledger didn't know: follow it, and don't trust the ledger for its manifest."""
+    async def _use_existing_task(self, work: Work, job: Job, before: Record | None, view: TaskView) -> None:
+        """Record a task that the ledger didn't know, to follow it. The ledger isn't trusted for its manifest any more."""
         if before is not None:
-            await self.adopt(work, before, view)
+            await self.attach(work, before, view)
             return
         assert work.step is not None
         row = new_row(job, work.step.external_task_id)
@@ -185,19 +206,19 @@ class Creator:
         change = Change(
             row.external_task_id, State.SUBMITTED, "recovered", None, None, view.request_id, values
         )
-        work.record = await self._ledger.adopt(row, change)
+        work.record = await self._ledger.import_row(row, change)
         text = f"the API had task {view.task_id}, which the ledger had not"
-        self._events.tell(Found, work.record, text, action="recovered", level="warning")
-        if work.lane.asks == math.inf:  # what the API has forgotten by now may have been paid as well
+        self._events.emit_job(Found, work.record, text, action="recovered", level="warning")
+        if work.lane.lookups_left == math.inf:  # what the API has forgotten by now may have been paid as well
             work.lane.unrecorded = True
             text = f"{job.manifest}: the API has tasks of it that the ledger has not; see `batchgen recover`"
             work.lane.closed = EndedEarly(text, kind="unrecorded")
 
-    def _affects_all(self, disposition: Disposition, error: ApiError | ImageError) -> None:
-        """Do what a create that made no task, or maybe none, means for all other jobs."""
+    def _apply_to_run(self, disposition: Disposition, error: ApiError | ImageError) -> None:
+        """Apply what a failed or uncertain create means for all other jobs: pauses, stops, the API's reach."""
         if isinstance(error, ApiError):
-            if disposition.speaks:
-                self._queries.judge(error, create=True)
+            if disposition.shows_reach:
+                self._queries.note_error(error, create=True)
             if disposition.unclear:  # a burst counts once
                 self._unclear += not self._pool.paused(asyncio.get_running_loop().time())
             match disposition.pause:
@@ -209,38 +230,52 @@ class Creator:
             self.stop(reason)
 
     def stop(self, reason: BatchgenError) -> None:
-        """Nothing more is created; following and downloading go on."""
-        if self.verdict is None:
-            self.verdict = reason
+        """Stop creating for ``reason``; following and downloading go on."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
             text = f"no more creates: {reason}"
             self._events.emit(Stopped(at=self._events.now, reason=reason, text=text))
         self._pool.close(reason)
         self._changed.set()
 
-    async def adopt(self, work: Work, record: Record, view: TaskView) -> None:
-        """The row's create had made this task."""
+    async def attach(self, work: Work, record: Record, view: TaskView) -> None:
+        """Record the task that an uncertain create turned out to have made."""
         self._pool.confirmed(work)
-        work.record = await write(self._ledger, record, State.SUBMITTED, "adopted", request_id=view.request_id, task_id=view.task_id,
+        work.record = await write(
+            self._ledger,
+            record,
+            State.SUBMITTED,
+            "adopted",
+            request_id=view.request_id,
+            task_id=view.task_id,
             submitted_at=record.submitted_at or record.created_at,
-        )  # fmt: skip
-        self._events.tell(Found, work.record, f"task {view.task_id}")
+        )
+        self._events.emit_job(Found, work.record, f"task {view.task_id}")
 
 
 def _end(disposition: Disposition, error: ApiError | ImageError) -> Outcome | None:
-    """Where a job's way ends whose create failed; None: its row says how it goes on."""
+    """The outcome of a job whose create failed; None where its row's state says how it goes on."""
     if disposition.retry:
         return Outcome(again=True)
-    if not disposition.told:
+    if not disposition.reported:
         return None
     text = str(error) if isinstance(error, ImageError) else cited(str(error), error.code, error.request_id)
     return Outcome(text, disposition.bucket)
 
 
 async def write(
-    ledger: Ledger, record: Record, to: State, event: str, *, code: int | str | None = None, message: str | None = None,
-    request_id: str | None = None, detail: Mapping[str, Any] | None = None, **values: Any,
-) -> Record:  # fmt: skip
-    """Take a row one step on, durably; ``values`` are columns to set. Returns the row as it is then."""
+    ledger: Ledger,
+    record: Record,
+    to: State,
+    event: str,
+    *,
+    code: int | str | None = None,
+    message: str | None = None,
+    request_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Record:
+    """Change a row's state in the ledger; ``values`` are columns to set. Returns the row after the change."""
     if request_id is not None:
         values["request_id"] = request_id
     return await ledger.apply(

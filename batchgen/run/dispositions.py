@@ -1,6 +1,6 @@
-"""What a create that made no task, or maybe none, means: for its row, its slot, its job and for all others. One table.
+"""The one table of what a failed or uncertain create means: for its row, its slot, its job and all other jobs. Pure.
 
-:mod:`batchgen.api.responses` says what went wrong, :func:`dispose` what follows from it, and nothing else decides that. Pure.
+:mod:`batchgen.api.responses` says what went wrong, :func:`dispose` what follows from it. Nothing else decides that.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ UNCLEAR: Final = 8  # unclear answers in a row before creating is stopped
 
 
 class Slot(enum.Enum):
-    """What becomes of the slot that was taken for a create."""
+    """What happens to the slot that was taken for a create."""
 
-    BACK = enum.auto()  # free again: there is no task
-    FULL = enum.auto()  # the account had none to give
-    HELD = enum.auto()  # there may be a task
+    BACK = enum.auto()  # given back: there is no task
+    FULL = enum.auto()  # given back, and the account has no free slot
+    HELD = enum.auto()  # kept: there may be a task
 
 
 class Pause(enum.Enum):
-    """Who waits before the API is asked for more."""
+    """Which requests wait before the next one is sent."""
 
     NOBODY = enum.auto()
     CREATES = enum.auto()
@@ -47,7 +47,7 @@ class Pause(enum.Enum):
 
 
 class Stop(enum.Enum):
-    """When a run creates nothing more."""
+    """When the run stops creating."""
 
     NEVER = enum.auto()
     NOW = enum.auto()  # exit 3
@@ -59,9 +59,9 @@ class Stop(enum.Enum):
 class Disposition:
     """What follows from one failed create.
 
-    ``state`` and ``event`` go into its row. ``retry``: the job goes back into its queue. ``speaks``: it tells whether
-    the API can be reached. ``bucket``: where the job is counted, if not by its state. ``told``: a person has to know of
-    it at once. ``taken``: it was refused as if its id were taken.
+    ``state`` and ``event`` go into its row. ``retry``: the job goes back into its queue. ``shows_reach``: the error says
+    whether the API can be reached. ``bucket``: where the job is counted, if not by its state. ``reported``: the job ends
+    here for this run, and a person has to know why. ``taken``: the create was refused as if its id were taken.
     """
 
     state: State
@@ -70,9 +70,9 @@ class Disposition:
     retry: bool = False
     pause: Pause = Pause.NOBODY
     stop: Stop = Stop.NEVER
-    speaks: bool = True
+    shows_reach: bool = True
     bucket: str | None = None
-    told: bool = False
+    reported: bool = False
     taken: bool = False
 
     @property
@@ -81,14 +81,14 @@ class Disposition:
         return self.stop in (Stop.IN_A_ROW, Stop.IN_A_ROW_ACCOUNT)
 
     def change(self, external_task_id: str, error: ApiError | ImageError) -> Change:
-        """What is written down of the create."""
+        """The change of the row that records the create."""
         if isinstance(error, ImageError):
             return Change(external_task_id, self.state, self.event, message=str(error))
         text = f"its id may be taken: {error}" if self.taken else str(error)
         return Change(external_task_id, self.state, self.event, error.code, text, error.request_id)
 
     def stopped_by(self, error: ApiError | ImageError, unclear: int) -> BatchgenError | None:
-        """Why nothing more is created, after so many ``unclear`` answers in a row; None: creating goes on."""
+        """Why the run stops creating, after ``unclear`` unclear answers in a row; None where it goes on."""
         if self.stop is Stop.NOW:
             return error
         if not self.unclear or unclear < UNCLEAR or not isinstance(error, ApiError):
@@ -99,11 +99,11 @@ class Disposition:
         return AccountStop(text, code=error.code, request_id=error.request_id, kind=error.kind)
 
 
-_UNUSABLE: Final = Disposition(State.PENDING, "not_sent", speaks=False, bucket="unusable", told=True)
+_UNUSABLE: Final = Disposition(State.PENDING, "not_sent", shows_reach=False, bucket="unusable", reported=True)
 _MAYBE: Final = Disposition(
-    State.UNKNOWN, "unclear", Slot.HELD, pause=Pause.CREATES, stop=Stop.IN_A_ROW, speaks=False
+    State.UNKNOWN, "unclear", Slot.HELD, pause=Pause.CREATES, stop=Stop.IN_A_ROW, shows_reach=False
 )
-_REFUSED: Final = Disposition(State.REJECTED, "refused", told=True)
+_REFUSED: Final = Disposition(State.REJECTED, "refused", reported=True)
 _UNKNOWN_CODE: Final = Disposition(
     State.PENDING, "unknown_code", retry=True, pause=Pause.CREATES, stop=Stop.IN_A_ROW_ACCOUNT
 )
@@ -119,7 +119,7 @@ TABLE: Final[Mapping[tuple[type[BatchgenError], str | None], Disposition]] = Map
         (UnknownCode, None): _UNKNOWN_CODE,
         (UnknownCode, "unavailable"): replace(_UNKNOWN_CODE, stop=Stop.IN_A_ROW),
         (MaybeAccepted, None): _MAYBE,
-        (MaybeAccepted, PAGE): replace(_MAYBE, speaks=True),
+        (MaybeAccepted, PAGE): replace(_MAYBE, shows_reach=True),
         (Refused, None): _REFUSED,
     }
 )
@@ -129,8 +129,8 @@ _TAKEN: Final = replace(_MAYBE, taken=True)
 def dispose(error: ApiError | ImageError, *, uncertain: bool = False) -> Disposition:
     """What follows from a create that failed with ``error``.
 
-    ``uncertain``: an earlier create of the same id got no clear answer. Where the id itself may be what is refused, a
-    task may have it.
+    ``uncertain``: an earlier create of the same id got no clear answer. Then a refusal of the parameters may be one of
+    the id, which its task may have.
     """
     if isinstance(error, ImageError):
         return TABLE[ImageError, None]

@@ -1,7 +1,7 @@
-"""What happens in a run, as frozen values, and how those who listen hear of it.
+"""The events of a run, as frozen values, and how listeners get them.
 
-All that a person is told while a run works is made of these. A listener hears an event when what it tells of is durable;
-one that fails is not told so, and hears the next.
+Everything that a person sees while a run works is made of these. An event is emitted once what it reports is durable.
+An exception of a listener is ignored, and the listener gets the next event all the same.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-if TYPE_CHECKING:  # what is told of is at hand by then: a command line that begins needs none of it
+if TYPE_CHECKING:  # for types alone: importing them would slow down the start of the command line
     from batchgen.errors import BatchgenError
     from batchgen.models import Record, State
     from batchgen.run.plan import Action, Step
     from batchgen.run.tally import Ending
 
-#: How much an event matters to a person who isn't looking: a notice is no reason for a mail.
+#: How much an event matters to a person. A notice is for a terminal and for log files, but not for cron's mail.
 Level = Literal["info", "notice", "warning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, at a moment in Unix seconds.
+    """Something that happened in a run, at ``at`` (Unix seconds).
 
-    ``text`` says it to a person; it is None where a log has no line of it. ``action`` is the word for it in logs, and
+    ``text`` describes it for a person; it is None where a log has no line for it. ``action`` is its name in logs, and
     ``level`` how much it matters.
     """
 
@@ -45,8 +45,8 @@ class Event:
 class JobEvent(Event):
     """Something that happened to a job.
 
-    ``external_task_id`` is empty for a job that can have none: its image can't be sent. ``cost_usd`` is the estimate of
-    one task of it, in US dollars, None where nothing would be or was created.
+    ``external_task_id`` is empty for a job whose image can't be sent. ``cost_usd`` is the estimate for one of its tasks in
+    US dollars, None where nothing is created.
     """
 
     manifest: str
@@ -67,7 +67,7 @@ class JobEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Began(Event):
-    """The plan stands: so many jobs in all, and so many of them that are done or that nothing is done about."""
+    """The plan is made: the number of jobs, and how many of them are settled because nothing is to be done about them."""
 
     jobs: int
     settled: int
@@ -75,7 +75,7 @@ class Began(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals(Event):
-    """How far the run is. ``jobs`` counts open rows of earlier runs, too; ``cost_usd`` may have been spent by this one."""
+    """The progress of the run. ``jobs`` includes open rows of earlier runs; ``cost_usd`` is what this run may have spent."""
 
     jobs: int
     finished: int
@@ -85,14 +85,14 @@ class Totals(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused(Event):
-    """Nothing is created for so many seconds, because of what the API said, or because it can't be reached."""
+    """Creating pauses for so many seconds, because of an answer of the API, or because it can't be reached."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreachable(Event):
-    """The API can't be reached since a moment (Unix seconds)."""
+    """The API can't be reached, since ``since`` (Unix seconds)."""
 
     since: float
     action: str = "unreachable"
@@ -110,9 +110,9 @@ class Reachable(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """Nothing more is created; following and downloading go on, unless the run was ended as a whole.
+    """Creating has stopped; following and downloading go on, unless the run was ended as a whole.
 
-    ``reason`` has ``kind`` and ``advice``, and for the API's words ``code`` and ``request_id``.
+    ``reason`` has ``kind`` and ``advice``, and for an answer of the API ``code`` and ``request_id``.
     """
 
     reason: BatchgenError
@@ -121,7 +121,7 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noticed(Event):
-    """Something about clips' folders, or anything else that is no single job's."""
+    """Something that isn't about a single job, such as a clips' folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class Ended(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(JobEvent):
-    """What the run is about to do for a job, and why. Of jobs that nothing is done about, only ``Finished`` tells."""
+    """What the run is going to do about a job, and why. Jobs without anything to do have only ``Finished``."""
 
     doing: Action
     reason: str
@@ -163,8 +163,7 @@ class Planned(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(JobEvent):
-    """A job goes back into its queue: it wasn't created after all, or its task failed and it gets another, at the
-    earliest after so many seconds."""
+    """A job goes back into its queue for at least so many seconds: it wasn't created, or its task failed."""
 
     seconds: float
 
@@ -178,14 +177,14 @@ class Created(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found(JobEvent):
-    """A job has a task already, which is followed instead of creating another."""
+    """A job turned out to have a task already, which is followed instead of creating another."""
 
     action: str = "adopted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCreated(JobEvent):
-    """A create made no task, or nobody knows: ``state`` is ``pending`` (it comes again), ``rejected`` or ``unknown``.
+    """A create made no task, or its outcome is unknown: ``state`` is ``pending`` (to be sent again), ``rejected`` or ``unknown``.
 
     ``code`` and ``request_id`` are the API's.
     """
@@ -198,7 +197,7 @@ class NotCreated(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed(JobEvent):
-    """A task has another status, in the API's own word, after so many seconds."""
+    """A task has another status, as the API words it, after so many seconds."""
 
     status: str
     seconds: float
@@ -236,7 +235,7 @@ class JobNoticed(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(JobEvent):
-    """Where a job ended in this run: its last event, and the only one of its kind.
+    """How a job ended in this run: its last event, and the only one of its kind.
 
     ``bucket`` is as in :class:`Ended`; ``reason`` is what a person has to know, or empty.
     """
@@ -250,7 +249,7 @@ _J = TypeVar("_J", bound=JobEvent)
 
 
 class Events:
-    """Tells the listeners of one run what happens, in its order. ``now`` gives Unix seconds."""
+    """Emits the events of one run to its listeners, in order. ``now`` returns Unix seconds."""
 
     def __init__(self, now: Callable[[], float], *listeners: Listener) -> None:
         self._now = now
@@ -258,38 +257,48 @@ class Events:
 
     @property
     def now(self) -> float:
-        """The moment, in Unix seconds."""
+        """The present time, in Unix seconds."""
         return self._now()
 
     def emit(self, event: Event) -> None:
-        """Tell everybody. What a listener raises is its own."""
+        """Give an event to all listeners. Their exceptions are ignored."""
         for listener in self._listeners:
             with contextlib.suppress(Exception):
                 listener(event)
 
     def notice(self, text: str, action: str = "", level: Level = "warning") -> None:
-        """Tell of something that is no single job's."""
+        """Emit a :class:`Noticed`."""
         self.emit(Noticed(at=self._now(), action=action, text=text, level=level))
 
-    def tell(self, kind: type[_J], row: Record, text: str | None = None, **values: Any) -> None:
-        """Tell of what happened to the job of a row."""
+    def emit_job(self, kind: type[_J], row: Record, text: str | None = None, **values: Any) -> None:
+        """Emit an event about the job of a row."""
         self.emit(
             kind(
-                at=self._now(), manifest=row.manifest, job_id=row.job_id, take=row.take, text=text,
-                external_task_id=row.external_task_id, cost_usd=row.cost_usd_estimate,
+                at=self._now(),
+                manifest=row.manifest,
+                job_id=row.job_id,
+                take=row.take,
+                text=text,
+                external_task_id=row.external_task_id,
+                cost_usd=row.cost_usd_estimate,
                 **{"task_id": row.task_id, **values},
             )
-        )  # fmt: skip
+        )
 
-    def tell_of_step(self, kind: type[_J], step: Step, **values: Any) -> None:
-        """Tell of what happened to a job that may have no row."""
+    def emit_step(self, kind: type[_J], step: Step, **values: Any) -> None:
+        """Emit an event about the job of a step, which may have no row."""
         job = step.job
         self.emit(
             kind(
-                at=self._now(), manifest=job.manifest, job_id=job.id, take=job.take,
-                external_task_id=step.external_task_id, cost_usd=step.cost or None, **values,
+                at=self._now(),
+                manifest=job.manifest,
+                job_id=job.id,
+                take=job.take,
+                external_task_id=step.external_task_id,
+                cost_usd=step.cost or None,
+                **values,
             )
-        )  # fmt: skip
+        )
 
 
 def masked(event: Event, mask: Callable[[str], str]) -> Event:

@@ -1,17 +1,17 @@
-"""What it means that a task failed: for its own job by the API's words, and for all others by how many fail. Pure.
+"""What a failed task means: for its own job, by the API's message; for all other jobs, by how many fail. Pure.
 
 **Words.** :data:`WORDS` is the one table. A balance, an account's risk control, an outage or an overload are no fault
 of the job: such a failure doesn't count among the few tasks that it may have. The API's usual "Failure to pass the risk
-control system" is about the picture or the words, and counts; so does what nobody can tell. A task that was cancelled
-was ended on purpose, in the vendor's console or by its operator: its job waits for ``--retry-failed``.
+control system" is about the picture or the prompt, and counts; so does a message that says nothing. A task that was
+cancelled was ended on purpose, in the vendor's console or by its operator: its job waits for ``--retry-failed``.
 
 **Numbers.** A failed task costs money at many gateways, so :class:`Breaker` stops all creating where tasks fail in a
 row. Failures are weighed in points; a task that succeeds takes them all back.
 
 - A failure blamed on the content is half a point: a folder of pictures that are refused is no fault of the account,
-  but nobody wants to pay for fifty of them. Of a night in which three tasks in ten fail so, one in 200 is stopped.
-- One for the account is three points: the next create meets the same balance, but words can be misread, so it takes
-  two. What else one job can do with its three tasks stops nothing.
+  but nobody wants to pay for fifty of them. Of nights in which three tasks in ten fail so, one in 200 is stopped.
+- One blamed on the account is three points: the next create meets the same balance, but a message can be misread, so
+  it takes two. The three tasks of one job never stop creating otherwise.
 - From ``WARY`` points on nothing is created while a task runs: three jobs that all fail cost five tasks then, not nine.
 - At ``TRIPS`` points creating stops. Where every tenth task fails for its own reasons, five come in a row once in
   100,000 tasks.
@@ -40,13 +40,13 @@ LONGEST_WAIT = 1800.0  # seconds before a retry
 
 
 class Cause(enum.StrEnum):
-    """Whose fault a failure is. The value is the ledger's ``error_code`` of a task that failed so."""
+    """Who is to blame for a failed task. The value is the ``error_code`` of its row."""
 
     ACCOUNT = "failed_account"  # its balance, its pack, its risk control
     SERVICE = "failed_service"  # an outage, an overload, an internal error, a timeout
     CONTENT = "failed_content"  # the picture or the words were refused
-    CANCELLED = "failed_cancelled"  # somebody ended it: nobody pays for another one without being asked
-    UNKNOWN = "failed"  # the words say nothing
+    CANCELLED = "failed_cancelled"  # somebody ended it: another one is paid for only with --retry-failed
+    UNKNOWN = "failed"  # the message doesn't say
 
 
 #: Causes that are no fault of the job.
@@ -127,7 +127,7 @@ _WORDS = tuple((cause, re.compile("|".join(words), re.IGNORECASE)) for cause, wo
 
 
 def cause_of(message: str, status: str = "") -> Cause:
-    """Whose fault it is that a task failed with this ``task_status_msg``; without one, its ``task_status`` says it."""
+    """The cause of a failed task by its ``task_status_msg``, or by its ``task_status`` where it has none."""
     text = " ".join(re.sub(r"[_\-]", " ", message or status).split())
     found = next((cause for cause, words in _WORDS if words.search(text)), Cause.UNKNOWN)
     ended = found is Cause.UNKNOWN and _ENDED_BY_SOMEBODY.match(status)
@@ -135,12 +135,15 @@ def cause_of(message: str, status: str = "") -> Cause:
 
 
 def retry_wait(failures: int, rng: random.Random, first: float) -> float:
-    """Seconds before the task after the ``failures``-th failed one: ``first``, doubled up to half an hour, and up to half as long again by chance."""
+    """Seconds before a job's next task, after ``failures`` failed ones.
+
+    ``first``, doubling up to half an hour (or ``first``, if that is longer), and jittered by up to half.
+    """
     return backoff(failures - 1, rng, first=first, cap=max(first, LONGEST_WAIT))
 
 
 class Breaker:
-    """Says when so many tasks fail that no more should be created. ``wary``: an earlier run was stopped by it."""
+    """Decides when so many tasks fail that creating has to stop. ``wary``: it stopped the run before."""
 
     def __init__(self, *, wary: bool = False) -> None:
         self.points = WARY if wary else 0.0
@@ -149,20 +152,20 @@ class Breaker:
 
     @property
     def wary(self) -> bool:
-        """Whether one task at a time is tried."""
+        """Whether creates are sent one at a time."""
         return self.points >= WARY
 
     def succeeded(self) -> None:
-        """A task ended well."""
+        """Count a task that succeeded."""
         self.points, self.row = 0.0, 0
         self._last.append(0.0)
 
     def failed_before(self, cause: Cause) -> None:
-        """A task had failed before the run began: a reason to be wary, and none to stop."""
+        """Count a task that failed before the run began: it may make the run wary, but never stops it."""
         self.points = max(self.points, min(self.points + POINTS[cause], WARY))
 
     def failed(self, cause: Cause) -> str | None:
-        """A task failed. Returns how many did, where no more should be created."""
+        """Count a failed task. Returns why creating has to stop, in words; None where it goes on."""
         points = POINTS[cause]
         self.points += points
         self.row += 1

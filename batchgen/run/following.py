@@ -1,7 +1,7 @@
-"""Following a task until it ends, or until the run has waited for it long enough.
+"""Follows a task until it ends, or until the run has waited for it long enough.
 
-A task that never ends holds up nobody: it is asked for as long as others give the run something to do, and a few
-times in each run after that. How often it answered, and since when the API has not known it, stands in the ledger.
+A task that never ends doesn't hold up a run: it is queried as long as other jobs keep the run going, and a few times
+in each later run. How often it was found running, and since when the API hasn't known it, is in the ledger.
 """
 
 from __future__ import annotations
@@ -28,22 +28,29 @@ from batchgen.run.pool import Pool, Watch, Work
 from batchgen.run.queries import Queries
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
-from batchgen.run.waits import Waits, backoff, lasting
+from batchgen.run.waits import Waits, backoff, shown_duration
 
-ASKS = 3  # answers in one run before a task that is overdue is left to the next
+OVERDUE_ANSWERS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
-ABSENT = 5  # answers of "no such task" in one run before it is left to the next
+MAX_NOT_FOUND = 5  # answers of "no such task" in one run before it is left to the next
 GONE_AFTER = 3 * 86400.0  # seconds of nothing else, in more than one run, before a task is taken to be gone
 TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
 
 
 class Follower:
-    """Follows the tasks of one run. ``stop`` ends all creating."""
+    """Follows the tasks of one run. ``stop`` stops all creating."""
 
     def __init__(
-        self, ledger: Ledger, queries: Queries, pool: Pool, waits: Waits, changed: asyncio.Event,
-        stop: Callable[[BatchgenError], None], clock: Clock, events: Events,
-    ) -> None:  # fmt: skip
+        self,
+        ledger: Ledger,
+        queries: Queries,
+        pool: Pool,
+        waits: Waits,
+        changed: asyncio.Event,
+        stop: Callable[[BatchgenError], None],
+        clock: Clock,
+        events: Events,
+    ) -> None:
         self._ledger, self._queries, self._pool, self._waits = ledger, queries, pool, waits
         self._changed, self._stop, self._now, self._rng = changed, stop, clock.now, clock.rng
         self._events = events
@@ -54,7 +61,10 @@ class Follower:
         self._tasks_fail = ledger.note(TASKS_FAIL) == "yes"
 
     async def follow(self, work: Work, record: Record) -> Outcome | None:
-        """Ask for the task until it has ended; give its slot back then. Returns its end for this run; None: its row has it."""
+        """Query the task until it has ended, and give its slot back.
+
+        Returns the job's outcome for this run; None where its row's state says how it goes on.
+        """
         assert record.task_id is not None
         now, kind = asyncio.get_running_loop().time, record.kind
         if kind not in self._kinds:
@@ -64,7 +74,7 @@ class Follower:
         watch = work.watch = Watch(now() - age)
         absent, seen, failures, empty = 0, now(), 0, 0
         no_url_since: float | None = None  # since when it has succeeded without a clip
-        strange = Strange()
+        unknown_status = UnknownStatus()
         wait = self._wait(watch, kind, 0.0) if age < 1 else 0.0
         while True:
             await asyncio.sleep(wait)
@@ -73,8 +83,8 @@ class Follower:
                 view = await self._queries.ask(record.task_id)
             except NotFound as error:
                 absent += 1
-                if absent >= ABSENT and now() - seen > self._waits.timeout:
-                    return await self._absent(work, record, error, absent, age)
+                if absent >= MAX_NOT_FOUND and now() - seen > self._waits.timeout:
+                    return await self._not_found(work, record, error, absent, age)
                 wait = backoff(absent, self._rng, first=self._first, cap=30.0)
                 continue
             except AccountStop as error:
@@ -88,7 +98,7 @@ class Follower:
                 wait = max(again, error.retry_after or 0.0)
                 continue
             absent, seen, failures = 0, now(), 0
-            view, unclear = strange.settled(view, now(), self._waits.settle)
+            view, unclear = unknown_status.interpreted(view, now(), self._waits.settle)
             if view.status == "failed" or (view.status == "succeed" and view.video_url):
                 length = _length(view, age)
                 work.record = await self._ended(record, view, length, watch.born + length)
@@ -111,12 +121,14 @@ class Follower:
                 wait = backoff(empty, self._rng, first=self._first, cap=30.0)
                 continue
             if view.raw_status != watch.status:
-                self._events.tell(Progressed, record, status=view.raw_status, seconds=age)
+                self._events.emit_job(Progressed, record, status=view.raw_status, seconds=age)
             watch.status = view.raw_status
             watch.answers += not unclear
-            if watch.answers >= ASKS:
+            if watch.answers >= OVERDUE_ANSWERS:
                 watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
-                watch.hurried_at = watch.born + self._lengths.hurried_at(kind, self._waits.timeout)
+                watch.overdue_after_deadline = watch.born + self._lengths.overdue_after_deadline(
+                    kind, self._waits.timeout
+                )
                 self._changed.set()
             wait = self._wait(watch, kind, age)
             if unclear:
@@ -124,20 +136,20 @@ class Follower:
 
     @property
     def _first(self) -> float:
-        """Seconds before something is asked for again, the first time."""
+        """Seconds before the first repetition of a query."""
         return min(1.0, self._waits.first_ask or 1.0)
 
     def _wait(self, watch: Watch, kind: str, age: float) -> float:
-        """Seconds before a task of this age is asked for again."""
+        """Seconds before a task of this age (seconds) is queried again."""
         now = asyncio.get_running_loop().time()
         wait = self._lengths.next_ask(kind, age, wanted=self._pool.full)
         marks = [self._lengths.overdue_at(kind)]
         if self._pool.limits.deadline is not None:
-            marks.append(self._lengths.hurried_at(kind, self._waits.timeout))
+            marks.append(self._lengths.overdue_after_deadline(kind, self._waits.timeout))
         for mark in marks:
             if age < mark:  # be there when it becomes overdue
                 wait = min(wait, max(mark - age, self._first))
-            elif watch.answers < ASKS:
+            elif watch.answers < OVERDUE_ANSWERS:
                 wait = min(wait, backoff(watch.answers, self._rng, first=self._first))
             else:
                 wait = min(wait, OVERDUE_STEP)
@@ -154,10 +166,17 @@ class Follower:
             cause = cause_of(view.message, view.raw_status)
             text = view.message or "the API gave no reason"
             record = await write(
-                self._ledger, record, State.FAILED, "task_failed", message=text, request_id=view.request_id,
-                error_code=cause.value, error_message=text, **ended,
-            )  # fmt: skip
-            self._events.tell(Failed, record, text, reason=text, request_id=view.request_id)
+                self._ledger,
+                record,
+                State.FAILED,
+                "task_failed",
+                message=text,
+                request_id=view.request_id,
+                error_code=cause.value,
+                error_message=text,
+                **ended,
+            )
+            self._events.emit_job(Failed, record, text, reason=text, request_id=view.request_id)
             if at < self._began:
                 breaker.failed_before(cause)
             elif (many := breaker.failed(cause)) is not None:
@@ -168,10 +187,15 @@ class Follower:
             self._tasks_fail = False
             await self._ledger.set_note(TASKS_FAIL, "no")
         record = await write(
-            self._ledger, record, State.SUCCEEDED, "task_succeeded", request_id=view.request_id,
-            **addresses(record, view), **ended,
-        )  # fmt: skip
-        self._events.tell(Succeeded, record, f"after {length:.0f} s", seconds=length)
+            self._ledger,
+            record,
+            State.SUCCEEDED,
+            "task_succeeded",
+            request_id=view.request_id,
+            **addresses(record, view),
+            **ended,
+        )
+        self._events.emit_job(Succeeded, record, f"after {length:.0f} s", seconds=length)
         return record
 
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
@@ -185,8 +209,8 @@ class Follower:
 
     # -- tasks that are left to the next run ------------------------------------------------------------
 
-    async def leave(self, work: Work) -> Outcome:
-        """Write down how often an overdue task has answered."""
+    async def leave_overdue(self, work: Work) -> Outcome:
+        """Record how often an overdue task was found running, and leave it to the next run."""
         record, watch = work.record, work.watch
         if record is None or watch is None:
             return Outcome()
@@ -202,26 +226,34 @@ class Follower:
         usual = (
             ""
             if longest is None
-            else f" (of its kind, {record.kind}, none took longer than {lasting(longest)})"
+            else f" (of its kind, {record.kind}, none took longer than {shown_duration(longest)})"
         )
         return Outcome(
-            f"its task {record.task_id} has run for {lasting(age)}{usual} and answered {before + watch.answers} times that it"
+            f"its task {record.task_id} has run for {shown_duration(age)}{usual} and answered {before + watch.answers} times that it"
             f" hasn't ended, the last time {watch.status!r}; the next run asks again and doesn't wait for it"
         )
 
-    async def _absent(self, work: Work, record: Record, error: NotFound, asked: int, age: float) -> Outcome:
-        """The API doesn't know the task. That it is gone is believed after days, or once results are deleted anyway."""
+    async def _not_found(
+        self, work: Work, record: Record, error: NotFound, asked: int, age: float
+    ) -> Outcome:
+        """Record that the API doesn't know the task. It counts as gone after days, or once results are deleted anyway."""
         text = f"{error}"
         self._pool.ended(work)
         work.record = record = await write(
-            self._ledger, record, State.SUBMITTED, "not_found", code=error.code, message=text, request_id=error.request_id,
+            self._ledger,
+            record,
+            State.SUBMITTED,
+            "not_found",
+            code=error.code,
+            message=text,
+            request_id=error.request_id,
             detail={"answers": asked},
-        )  # fmt: skip
+        )
         history = reversed(self._ledger.events(record.external_task_id))
         denials = list(itertools.takewhile(lambda event: event.event == "not_found", history))
         since = denials[-1].at
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
-        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {lasting(self._now() - since)}"
+        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {shown_duration(self._now() - since)}"
         if age < KEPT and (len(denials) < 2 or self._now() - since < GONE_AFTER):
             return Outcome(f"{said}; the next run asks again")
         return Outcome(
@@ -231,27 +263,27 @@ class Follower:
         )
 
     def _warn_of_odd(self, record: Record, view: TaskView) -> None:
-        """Warn once about a status nobody knows, and about success without a clip."""
+        """Warn once about each unknown status, and about success without a clip."""
         odd = view.raw_status if view.status is None else "succeed without a usable video URL"
         if (view.status is None or view.status == "succeed") and odd not in self._warned:
             self._warned.add(odd)
             text = f"status {odd!r}; asking on"
-            self._events.tell(JobNoticed, record, text, action="odd_status", level="warning")
+            self._events.emit_job(JobNoticed, record, text, action="odd_status", level="warning")
 
 
-class Strange:
-    """A task whose word for where it stands nobody knows, with a clip: it has ended, or this is a preview.
+class UnknownStatus:
+    """Interprets a task with an unknown status word and a clip: it has ended, or the clip is a preview.
 
-    It is believed to have ended once the same answer has stood for a while.
+    It counts as ended once the same answer has come for a while.
     """
 
     def __init__(self) -> None:
         self._said: tuple[str, ...] = ()
-        self._since = math.inf  # the same answer has come since then
-        self._first = math.inf  # and any such answer since then
+        self._since = math.inf  # when the present answer first came
+        self._first = math.inf  # when the first such answer came
 
-    def settled(self, view: TaskView, now: float, patience: float) -> tuple[TaskView, bool]:
-        """The answer as it is to be taken, and whether it is waited for that it stands, ``patience`` seconds at most."""
+    def interpreted(self, view: TaskView, now: float, patience: float) -> tuple[TaskView, bool]:
+        """The answer, as succeeded once it has been the same for ``patience`` seconds; and whether it is being waited for."""
         if view.status is not None or not view.raw_status or not view.clips:
             self._said, self._since = (), math.inf
             return view, False
@@ -265,7 +297,7 @@ class Strange:
 
 
 def _length(view: TaskView, age: float) -> float:
-    """Seconds that an ended task took: by the API's clock where it tells, else until its end was seen."""
+    """Seconds that an ended task took: by the API's times where it gives them, else until its end was seen."""
     if view.created_at is None or view.updated_at is None:
         return age
     return min(max(view.updated_at - view.created_at, 0.0), age) or age

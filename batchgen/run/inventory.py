@@ -1,7 +1,7 @@
-"""What the ledger says of clips, brought together with what lies in their folders. Nothing here creates or downloads.
+"""Compares the ledger with the clips on disk, and records what differs. Nothing here creates or downloads.
 
-Clips that the ledger hasn't are taken in from ``clips.jsonl``, those that were moved are found by their digests, and
-one that comes home is recorded beside it and in the ledger, and gets its name.
+Clips that the ledger hasn't are imported from ``clips.jsonl``; moved clips are found by their digests; a clip that was
+downloaded is recorded beside it and in the ledger, and gets its name.
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ from batchgen.storage.roots import Root, Roots
 
 _Row = TypeVar("_Row", Record, Shelved)
 _OF_A_CLIP = (
-    "task_id", "submitted_at", "finished_at", "video_path", "video_sha256", "video_size", "parts", "units_charged",
-)  # fmt: skip
+    "task_id",
+    "submitted_at",
+    "finished_at",
+    "video_path",
+    "video_sha256",
+    "video_size",
+    "parts",
+    "units_charged",
+)
 
 
 class Inventory:
@@ -40,7 +47,7 @@ class Inventory:
         self.ledger = ledger
         self.events = events
         self.found = Survey()
-        self.adopted: list[Record] = []  # rows of clips that the ledger hadn't
+        self.imported: list[Record] = []  # rows of clips that the ledger hadn't
         self._lost: dict[
             tuple[str, str, int], list[Record]
         ] = {}  # lines without a clip: manifest, digest, take
@@ -51,11 +58,11 @@ class Inventory:
         self.names = Names(ledger, self.log, self.roots, events)
 
     async def keep(self, record: Record, job: Job | None, note: str = "", **columns: Any) -> Record:
-        """Record a clip that is complete on disk: beside it first, so that no crash leaves one that nothing tells of.
+        """Record a clip that is complete on disk, in ``clips.jsonl`` first, so that a crash leaves no unrecorded clip.
 
-        ``columns`` are where it is and what it is: ``video_path``, ``video_sha256``, ``video_size``, ``parts``, ...;
-        ``note`` is what is odd about it. Then it takes its job's plain name, and what had that is set aside. ``job``
-        None: the manifest isn't at hand.
+        ``columns`` are ``video_path``, ``video_sha256``, ``video_size``, ``parts``, ...; ``note`` is what is odd about it.
+        Then it gets its job's plain name, and the clip that had that is set aside. ``job`` is None where the manifest
+        isn't at hand.
         """
         row = record._replace(state=State.DOWNLOADED, error_code=None, error_message=None, **columns)
         await self.log.add(row)
@@ -63,20 +70,20 @@ class Inventory:
         values = {**columns, "error_message": None}  # the note is history
         name, message = record.external_task_id, note or None
         change = Change(name, State.DOWNLOADED, "downloaded", None, message, values=values, detail=detail)
-        return await self.names.take(await self.ledger.apply(change), job)
+        return await self.names.rename_one(await self.ledger.apply(change), job)
 
     # -- clips that the ledger hasn't ---------------------------------------------------------------------------
 
-    async def take_in(
+    async def import_clips(
         self, manifests: Sequence[Manifest], doubtful: Collection[str], *, thoroughly: bool = False
     ) -> list[Record]:
-        """Adopt the clips that lie in the manifests' folders and that the ledger hasn't; returns their rows.
+        """Record the clips in the manifests' folders that the ledger hasn't; returns their rows.
 
         A ``clips.jsonl`` that the ledger knows is read only ``thoroughly``. ``doubtful`` manifests may have had another
-        name when their clips were made: what their jobs ask for is looked for in the folders beside theirs, too.
-        Nothing is believed but a file's digest.
+        name when their clips were made: their jobs' clips are looked for in the folders beside theirs, too. A line is
+        believed only where a file has its digest.
         """
-        adopted: list[Record] = []
+        imported: list[Record] = []
         own: set[str] = set()
         self._present = {job.key: job.digest for one in manifests for job in one.jobs}
         for one in manifests:
@@ -85,41 +92,41 @@ class Inventory:
                 own.add(folder)
                 if os.path.isdir(folder) and (thoroughly or not self.log.is_known(output_dir, folder)):
                     with wall(functools.partial(self._leave_out, one.name, folder)):
-                        adopted += await self._take_in(folder, output_dir)
+                        imported += await self._import_folder(folder, output_dir)
         for one in manifests:
             if one.name in doubtful or thoroughly:
                 digests = {job.digest for job in one.jobs}
                 for output_dir in sorted({job.output_dir for job in one.jobs}):
                     for folder in set(clips.folders(self.roots[output_dir])) - own:
                         with wall(functools.partial(self._leave_out, one.name, folder)):
-                            adopted += await self._take_in(folder, output_dir, digests)
+                            imported += await self._import_folder(folder, output_dir, digests)
         await self.log.remember()
-        self.adopted += adopted
-        return adopted
+        self.imported += imported
+        return imported
 
     def _leave_out(self, manifest: str, folder: str, why: str) -> None:
-        """Create nothing of a manifest in this run: what its clips' folder has can't be told, and may be paid."""
+        """Create nothing of a manifest in this run: its clips' folder can't be read, and may have paid clips."""
         self._left_out.setdefault(manifest, f"{folder} {why}")
 
-    async def _take_in(
+    async def _import_folder(
         self, folder: str, output_dir: str, digests: Container[str] | None = None
     ) -> list[Record]:
-        """Adopt what a folder has; only clips of these contents, where ``digests`` is given."""
+        """Record a folder's clips that the ledger hasn't; where ``digests`` are given, only clips of these contents."""
         root = self.roots[output_dir]
         size = clips.size(root, folder)
         try:
-            told = await asyncio.to_thread(clips.entries, root, folder)
+            lines = await asyncio.to_thread(clips.entries, root, folder)
         except OSError as error:
             self.events.notice(f"{folder}/{clips.NAME} can't be read: {error.strerror or error}")
             return []
         wanted = [
             one.row
-            for one in told.values()
+            for one in lines.values()
             if one.api == self.log.api
             and (digests is None or one.row.digest in digests)
             and self._lacks(one.row)
         ]
-        moved = [change for one in told.values() if (change := await self._caught_up(one.row)) is not None]
+        moved = [change for one in lines.values() if (change := await self._caught_up(one.row)) is not None]
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
         said: list[str] = []
@@ -130,10 +137,10 @@ class Inventory:
         for row in wanted:
             if row.external_task_id not in here:
                 self._lost.setdefault((row.manifest, row.digest, row.take), []).append(row)
-        adopted = [kept for row in verified if (kept := await self._adopt(row)) is not None]
-        if adopted:
-            plural = "" if len(adopted) == 1 else "s"
-            found = f"{len(adopted):,} clip{plural} in {folder} that the ledger had not"
+        imported = [kept for row in verified if (kept := await self._import(row)) is not None]
+        if imported:
+            plural = "" if len(imported) == 1 else "s"
+            found = f"{len(imported):,} clip{plural} in {folder} that the ledger had not"
             self.events.notice(f"{found}: recorded, and not paid again", "clips_found")
         if digests is None:
             self.log.seen(folder, size)
@@ -141,17 +148,17 @@ class Inventory:
             missing = [  # they came home before lines were written
                 row
                 for row in rows
-                if row.external_task_id not in told
+                if row.external_task_id not in lines
                 and row.error_code != CLIP_GONE
                 and clips.folder_of(row) == folder
             ]
             await self.log.add(*missing)
-        return adopted
+        return imported
 
-    def line_of(self, job: Job) -> Record | None:
-        """What ``clips.jsonl`` tells of a clip of this job that neither the ledger nor the disk has: its task was paid.
+    def lost_line(self, job: Job) -> Record | None:
+        """The line in ``clips.jsonl`` of this job's clip, where neither ledger nor disk has the clip: its task was paid.
 
-        A job that was renamed since is known by what it asks for, where no other job of these manifests is meant.
+        A job that was renamed since is recognised by its content, where the line isn't another job's of these manifests.
         """
         lines = self._lost.get((job.manifest, job.digest, job.take), ())
         return next((row for row in lines if row.key == job.key), None) or next(
@@ -159,7 +166,7 @@ class Inventory:
         )
 
     def _lacks(self, row: Record) -> bool:
-        """Whether the ledger doesn't have this clip, and nothing in it speaks against it."""
+        """Whether the ledger lacks this clip, and has nothing that contradicts it."""
         known = self.ledger.record(row.external_task_id)
         if known is None:
             return not self.ledger.with_task(row.task_id or "")
@@ -167,7 +174,7 @@ class Inventory:
         return not ended and known.task_id in (None, row.task_id)
 
     async def _caught_up(self, row: Record) -> Change | None:
-        """What an older ledger has to learn about where a clip was moved since."""
+        """The change that tells an older ledger where a clip was moved since; None where there is none."""
         known = self.ledger.record(row.external_task_id)
         if known is None or known.state is not State.DOWNLOADED or known.video_sha256 != row.video_sha256:
             return None
@@ -184,14 +191,14 @@ class Inventory:
         values = {name: getattr(row, name) for name in ("video_path", "output_path", "output_dir", "parts")}
         return Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values)
 
-    async def _adopt(self, row: Record) -> Record | None:
+    async def _import(self, row: Record) -> Record | None:
         values = {name: getattr(row, name) for name in _OF_A_CLIP}
         change = Change(row.external_task_id, State.DOWNLOADED, "found_on_disk", values=values)
         known = self.ledger.record(row.external_task_id)
         try:
             if known is not None and known.task_id is not None:
                 return await self.ledger.apply(change)
-            kept = await self.ledger.adopt(row, change)
+            kept = await self.ledger.import_row(row, change)
         except LedgerLost:
             raise
         except LedgerError as error:  # of this clip alone
@@ -206,9 +213,10 @@ class Inventory:
     # -- clips that aren't where they were ----------------------------------------------------------------------
 
     async def look(self, manifests: Sequence[Manifest] | None, output_dirs: Iterable[str]) -> None:
-        """Finish moves that were begun, see which clips of these manifests' jobs are there, and find those that were moved.
+        """Finish moves that were begun, check which clips are on disk, and find those that were moved.
 
-        ``output_dirs`` are the output folders that the manifests name now. Without manifests, all clips of the ledger.
+        Only clips of these manifests' jobs are checked; with None, all clips of the ledger. ``output_dirs`` are the output
+        folders that the manifests name now.
         """
         unreachable = {row.root for row, _ in self.ledger.moves() if unmounted(self.ledger, row.root)}
         await self.names.finish(unreachable)
@@ -224,7 +232,7 @@ class Inventory:
             self.events.notice(f"{why}: the clips there are left as they are", "offline")
 
     async def _find(self, found: Survey, output_dirs: Iterable[str]) -> None:
-        """Look below the output folders for clips that aren't where they were, by size and digest."""
+        """Search the output folders, by size and digest, for clips that aren't where they were."""
         absent = {**found.missing, **found.away}
         if not absent:
             return
@@ -254,10 +262,10 @@ class Inventory:
                 for one, other in zip(clips.files(row), clips.files(record), strict=False)
             }
             text = f"{was} is at {now.get(was, path)} now"
-            self.events.tell(JobNoticed, record, text, action="found_on_disk")
+            self.events.emit_job(JobNoticed, record, text, action="found_on_disk")
 
     async def place(self) -> None:
-        """Give the clips of renamed jobs, and of those that were replaced and are wanted again, their plain names."""
+        """Give clips their jobs' plain names where the job was renamed, or a replaced clip is current again."""
         found = self.found
         wanted: list[tuple[Record, Job | None]] = []
         for step in found.misnamed:
@@ -267,10 +275,10 @@ class Inventory:
             if isinstance(step.job, Job):
                 wanted.append((record, step.job))
         if wanted:
-            await self.names.give(wanted, found.offline)
+            await self.names.rename_all(wanted, found.offline)
 
     def unwritable(self, one: Manifest) -> EndedEarly | None:
-        """Why clips of this manifest could not be written; found out before they are paid for."""
+        """Why clips of this manifest can't be written, found out before they are paid for; None where they can."""
         if (why := self._left_out.get(one.name)) is not None:
             return EndedEarly(f"{one.name}: {why}", kind="bug")
         for folder in sorted({job.output_dir for job in one.jobs}):
@@ -292,7 +300,7 @@ class Inventory:
         return None
 
     async def note_mounts(self, output_dirs: Iterable[str]) -> None:
-        """Remember on which mounted disks the output folders lie that are there."""
+        """Record the mount points of the output folders that are there."""
         for folder in output_dirs:
             there = folder in self.found.here or unmounted(self.ledger, folder) is None
             if there and os.path.isdir(folder):
@@ -301,13 +309,13 @@ class Inventory:
                     await self.ledger.set_note(f"mount:{folder}", mount)
 
     def begin(self, records: Iterable[Record]) -> Iterator[Record]:
-        """These rows; their output folders are from here on what they are now, however long their tasks still run."""
+        """The same rows; which folders their output folders are is fixed from here on, however long their tasks run."""
         for record in records:
             self.roots.begin(record.root)
             yield record
 
     def missing(self) -> Iterator[Record]:
-        """The rows whose clips have to be fetched again."""
+        """The rows whose clips have to be downloaded again."""
         for name in self.found.missing:
             record = self.ledger.record(name)
             if record is not None and record.state is State.DOWNLOADED:
@@ -324,9 +332,9 @@ class _Found(NamedTuple):
 
 
 def _verified(rows: Sequence[Record], root: Root, said: list[str]) -> Iterator[Record]:
-    """The rows whose clips are on disk, with where they are: under their names, or found by their digests.
+    """The rows whose clips are on disk, with their present paths: under their names, or found by digest.
 
-    A further file that isn't there is named all the same: it was paid, and is fetched again.
+    A further file that is missing keeps its entry: it was paid for, and is downloaded again.
     """
     astray, taken = [], set[str]()
     for row in rows:

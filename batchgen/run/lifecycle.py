@@ -1,7 +1,7 @@
-"""One job's life, from the intent to the clip: :meth:`Lifecycle.run` reads like the state diagram in ARCHITECTURE.md.
+"""One job from the intent to the clip: :meth:`Lifecycle.run` follows the state diagram in ARCHITECTURE.md.
 
-Every step asks or tells the API once, writes what came of it to the ledger, and only then goes on. What a failure
-means for the other jobs is told to the pool; what a person must know is returned as text.
+Every step sends one request, writes its outcome to the ledger, and only then goes on. What a failure means for the
+other jobs goes to the pool; what a person must know is returned as text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Lifecycle:
-    """What the lives of one run share, and the steps of a life."""
+    """The steps of a job, and what the jobs of one run share."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Lifecycle:
             ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, events=events
         )
         self.creator = Creator(
-            ledger, api, self.queries, pool, self.changed, inventory.line_of, clock, events
+            ledger, api, self.queries, pool, self.changed, inventory.lost_line, clock, events
         )
         self._retrieval = Retrieval(
             ledger, self.queries, downloads, inventory, clock, patience=waits.settle, most=waits.clip
@@ -72,16 +72,16 @@ class Lifecycle:
         self._rng = clock.rng
 
     async def run(self, work: Work) -> Outcome:
-        """Take a job as far as it goes now.
+        """Take a job as far as it goes in this run. Cancelling is safe except during a create.
 
-        Cancelling is safe except during a create. Raises LedgerError; then nothing may be sent any more.
+        Raises LedgerError; then nothing may be sent any more.
         """
         end: Outcome | None = None
         taken = False
         if work.record is None or work.record.state in (State.PENDING, State.REJECTED):
             end, taken = await self.creator.create(work)
         elif work.record.state is State.DOWNLOADED:  # and its clip isn't there
-            end = await self._retrieval.fetch_again(work, work.record)
+            end = await self._retrieval.refetch(work, work.record)
         while end is None and work.record is not None:
             match work.record.state:
                 case State.SUBMITTING | State.UNKNOWN:
@@ -89,7 +89,7 @@ class Lifecycle:
                 case State.SUBMITTED:
                     end = await self._follow(work, work.record)
                 case State.SUCCEEDED:
-                    end = await self._retrieval.bring_home(work, work.record)
+                    end = await self._retrieval.download(work, work.record)
                 case State.FAILED:
                     return self._failed(work, work.record)
                 case State.PENDING | State.REJECTED | State.DOWNLOADED:
@@ -99,9 +99,10 @@ class Lifecycle:
     # -- settle ---------------------------------------------------------------------------------------
 
     async def _settle(self, work: Work, record: Record, *, taken: bool) -> Outcome | None:
-        """Find out whether an uncertain create made a task: ask for its ``external_task_id``.
+        """Find out whether an uncertain create made a task, by looking up its ``external_task_id``.
 
-        ``taken``: it was refused as if that were taken.
+        ``taken``: the create was refused as if that id were taken. Returns the job's outcome for this run; None where its
+        row's state says how it goes on.
         """
         if record.state is State.SUBMITTING:
             text = "the run that sent this create stopped before its answer came"
@@ -113,13 +114,13 @@ class Lifecycle:
                 old_enough = now() >= believable  # when it is asked: the answer may be slow
                 view = await self.queries.look_up(record.external_task_id)
                 if isinstance(view, TaskView):
-                    await self.creator.adopt(work, record, view)
+                    await self.creator.attach(work, record, view)
                     return None
                 if isinstance(view, NotFound) and old_enough and await self.queries.would_find(record):
                     work.record = await write(
                         self.ledger, record, State.PENDING, "not_created", code=view.code, message=str(view)
                     )
-                    self.pool.not_made(work)
+                    self.pool.disproved(work)
                     if taken:
                         return Outcome("refused as if its id were taken, and no task of that id can be found")
                     self._replan(work, work.record)
@@ -135,7 +136,7 @@ class Lifecycle:
         return Outcome(_unsettled(record, said, proven=self.queries.lookups_proven))
 
     def _others(self) -> bool:
-        """Whether jobs go on that may yet show that lookups work."""
+        """Whether other jobs may still prove in this run that lookups work."""
         now = asyncio.get_running_loop().time()
         late = self.pool.late(now)
         starting = self.pool.slots.creating > 0 or (self.pool.has_pending and not self.pool.full)
@@ -155,7 +156,7 @@ class Lifecycle:
     # -- fail --------------------------------------------------------------------------------------------
 
     def _failed(self, work: Work, record: Record) -> Outcome:
-        """A task that failed is tried again under the next id, after a while and up to the limit."""
+        """The outcome of a job whose task failed: it gets another task after a wait, up to the limit."""
         work.failed += 1
         work.failed_paid += work.paid
         work.paid = False
@@ -169,12 +170,12 @@ class Lifecycle:
         later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)
         if record.error_code in EXCUSED and len(failures) >= MAX_TASKS:  # once a night from here on
             return later._replace(bucket=State.PENDING.value)
-        return later._replace(again=True, rest=retry_wait(len(failures), self._rng, self.waits.retry))
+        return later._replace(again=True, retry_in=retry_wait(len(failures), self._rng, self.waits.retry))
 
     def _replan(self, work: Work, record: Record) -> list[Brief]:
-        """Decide anew about a job whose create or task came to nothing: it has no row where it is created again.
+        """Plan a job again whose create or task came to nothing; ``work.record`` is None where it is created again.
 
-        Returns its tasks that failed.
+        Returns the rows of its failed tasks.
         """
         if work.step is None or not isinstance(work.step.job, Job):
             return []
@@ -188,7 +189,7 @@ class Lifecycle:
 
 
 def _unsettled(record: Record, said: BatchgenError, *, proven: bool) -> str:
-    """Why nobody can tell whether a create was accepted: what came of it, and what the API says of its task."""
+    """The message for a create whose outcome stays unknown: its error, and the API's answer about its task."""
     sent = cited(record.error_message or "no answer", record.error_code, record.request_id)
     text = f"nobody can tell whether its create was accepted: {sent}"
     if not isinstance(said, NotFound):

@@ -1,4 +1,4 @@
-"""Manifests as a run takes them: what the paths led to, and what the ledger remembers of it."""
+"""Loads manifests for a run, and records in the ledger which images were read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What paths led to: the manifests without problems, and all problems of the others.
+    """Loaded manifests: those without problems, and all problems of the others.
 
     ``images`` are the files that were read for it; those that the ledger knew are not among them.
     """
@@ -33,12 +33,12 @@ class Loaded:
 
     @property
     def warnings(self) -> list[Problem]:
-        """What may be a mistake, and refuses nothing."""
+        """The warnings of the manifests, which refuse nothing."""
         return [warning for one in self.manifests for warning in one.warnings]
 
     @property
     def skipped(self) -> int:
-        """How many jobs are left out by their manifests."""
+        """How many jobs their manifests skip."""
         return sum(len(one.skipped) for one in self.manifests)
 
 
@@ -72,7 +72,7 @@ def load(
 
 
 async def remember(ledger: Ledger, loaded: Loaded) -> None:
-    """Keep which images were read, and which jobs have some that fail their checks."""
+    """Record which images were read, and which jobs have images that failed their checks."""
     await ledger.remember_images(loaded.images)
     await ledger.note_unusable(loaded.manifests)
 

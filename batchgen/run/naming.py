@@ -1,7 +1,7 @@
-"""Which clip has a job's plain name: that of the job as the manifest says it now; what it replaces is set aside.
+"""Gives clips their names: a job's current clip has its plain name, and the clip that it replaces is set aside.
 
-Names are changed in the ledger first, with the moves that they mean, and then on disk: after a crash at any moment
-the moves are finished by the next run.
+Names change in the ledger first, together with the moves that they mean, and then on disk. After a crash at any moment
+the next run finishes the moves.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ class Names:
 
     def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots, events: Events) -> None:
         self._ledger, self._log, self._roots, self._events = ledger, log, roots, events
-        self._one_at_a_time = asyncio.Lock()  # what is moved by one must not be taken for another's
-        self._current: set[str] = set()  # rows that a job has under a name that they weren't made with
+        self._one_at_a_time = asyncio.Lock()  # two renamings at once would mistake each other's files
+        self._current: set[str] = set()  # rows of renamed jobs, which keep their clips
 
-    async def give(self, wanted: Sequence[tuple[Record, Job | None]], offline: Iterable[str] = ()) -> None:
-        """Let these rows' clips have the plain names of the jobs that they are of; all at once, so that they may swap.
+    async def rename_all(
+        self, wanted: Sequence[tuple[Record, Job | None]], offline: Iterable[str] = ()
+    ) -> None:
+        """Give these rows' clips the plain names of their jobs, all at once, so that they may swap names.
 
-        ``job`` None: the manifest isn't at hand, and a job's newest row has its name. Folders in ``offline`` are left
-        alone.
+        Where ``job`` is None the manifest isn't at hand, and a job's newest row has its name. Folders in ``offline`` are
+        left alone.
         """
         self._current |= {record.external_task_id for record, job in wanted if job is not None}
         async with self._one_at_a_time:
             await self._write_down(wanted)
             await self._finish(offline)
 
-    async def take(self, record: Record, job: Job | None) -> Record:
-        """The same for a clip that has just come home; returns its row."""
+    async def rename_one(self, record: Record, job: Job | None) -> Record:
+        """Give the plain name to a clip that has just been downloaded; returns its row."""
         async with self._one_at_a_time:
             if not await self._write_down([(record, job)]):
                 return record
@@ -51,7 +53,7 @@ class Names:
             return self._ledger.record(record.external_task_id) or record
 
     async def _write_down(self, wanted: Sequence[tuple[Record, Job | None]]) -> bool:
-        """Change the names in the ledger where they can be had. Returns whether there are any such."""
+        """Change the names in the ledger where they are free. Returns whether any changed."""
         targets: dict[str, tuple[Record, str]] = {}
         for record, job in wanted:
             target = output_path(job) if job is not None else clip_path(record.root, *record.key)
@@ -71,7 +73,7 @@ class Names:
                 waits.setdefault(holder.external_task_id, []).append(name)
             elif record.state is State.DOWNLOADED and self._is_replaced(holder, target):
                 replaced[holder.external_task_id] = holder
-            else:  # it keeps its name, so that nobody gets that
+            else:  # the holder keeps its name, so this row and those that wait for its name keep theirs
                 del targets[name]
                 unsettled += waits.pop(name, [])
         changes = [
@@ -89,23 +91,23 @@ class Names:
         return bool(changes)
 
     def _is_newest(self, record: Record) -> bool:
-        """Whether no later row of the same job may have a clip."""
+        """Whether this is the last row of its job that may have a clip."""
         paid = [row.external_task_id for row in self._ledger.rows_of(*record.key) if row.state in MAY_BE_PAID]
         return paid[-1:] == [record.external_task_id]
 
     def _is_replaced(self, holder: Record, target: str) -> bool:
-        """Whether the row that has the name must give it up; names that differ in case alone are two jobs'."""
+        """Whether the row that has the name must give it up. Names that differ in case alone are those of two jobs."""
         return holder.output_path == target and holder.external_task_id not in self._current
 
     # -- moves ------------------------------------------------------------------------------------------------
 
     async def finish(self, offline: Iterable[str] = ()) -> None:
-        """Make the moves that a run before was killed in, or couldn't make."""
+        """Make the moves that an earlier run recorded and didn't finish."""
         async with self._one_at_a_time:
             await self._finish(offline)
 
     async def _finish(self, offline: Iterable[str] = ()) -> None:
-        """Move the files whose new names are written down, each after the one that has the name it is to get."""
+        """Make the recorded moves, each after the move of the file that has its new name."""
         unreachable = set(offline)
         pending = {
             row.external_task_id: (row, target)
@@ -113,22 +115,24 @@ class Names:
             if row.root not in unreachable
         }
         holders = {str(row.video_path): name for name, (row, _) in pending.items()}
-        stuck: set[str] = set()  # paths of files that can't be moved: who is to have their names waits, too
+        stuck: set[str] = set()  # paths of files that can't be moved, so no other file can get their names
         while pending:
-            way = {next(iter(pending)): None}  # rows, each before the one that has to be moved first
-            while way:
-                name = next(reversed(way))
+            chain = {next(iter(pending)): None}  # rows, each before the one that has to be moved first
+            while chain:
+                name = next(reversed(chain))
                 row, target = pending[name]
                 holder = holders.get(target, name)
                 held = holder != name and holder in pending and pending[holder][0].video_path == target
                 if held and os.path.lexists(target):
-                    if holder not in way:
-                        way[holder] = None
+                    if holder not in chain:
+                        chain[holder] = None
                         continue
-                    path = list(names_beside(target, row.video_sha256 or ""))[-1]  # a circle: it steps aside
+                    path = list(names_beside(target, row.video_sha256 or ""))[
+                        -1
+                    ]  # a circle: use another name first
                 else:
                     path = target
-                del way[name]
+                del chain[name]
                 if path in stuck or not await self._move(row, path, last=path == target):
                     stuck.add(str(row.video_path))
                 elif path != target and (aside := self._ledger.record(name)) is not None:
@@ -138,7 +142,7 @@ class Names:
                 del pending[name]
 
     async def _move(self, row: Record, target: str, *, last: bool = True) -> bool:
-        """Move one clip; False where it can't be. ``last``: it is where it was meant to go then."""
+        """Move one clip; returns whether that worked. ``last``: ``target`` is its final name."""
         source = str(row.video_path)
         try:
             root = self._roots[row.root]
@@ -149,17 +153,22 @@ class Names:
         except OSError as error:
             text = f"its clip stays at {source}: {error.filename or target}: {error.strerror or error}"
             text = f"{text}; the next run tries again"
-            self._events.tell(JobNoticed, row, text, action="not_moved", level="warning")
+            self._events.emit_job(JobNoticed, row, text, action="not_moved", level="warning")
             return False
         change = Change(
-            row.external_task_id, row.state, "moved" if path is not None else "not_found", row.error_code,
-            row.error_message, values=values, detail={"from": source, "to": path},
-        )  # fmt: skip
+            row.external_task_id,
+            row.state,
+            "moved" if path is not None else "not_found",
+            row.error_code,
+            row.error_message,
+            values=values,
+            detail={"from": source, "to": path},
+        )
         done = last or path is None
         row = await (self._ledger.moved(change) if done else self._ledger.apply(change))
         if path is not None and row.state is State.DOWNLOADED:
             await self._log.add(row)
-            self._events.tell(JobNoticed, row, f"{source} -> {path}", action="moved")
+            self._events.emit_job(JobNoticed, row, f"{source} -> {path}", action="moved")
         return True
 
 
@@ -168,7 +177,7 @@ def _belongs(path: str, record: Record) -> dict[str, str]:
 
 
 def _move_parts(root: Root, row: Record, path: str) -> str:
-    """Move a clip's further files to beside it; returns the row's ``parts`` as they are then."""
+    """Move a clip's further files beside it; returns the row's new ``parts``."""
     parts = json.loads(row.parts or "[]")
     for one in parts:
         if one.get("path") and os.path.dirname(one["path"]) == os.path.dirname(row.video_path or ""):

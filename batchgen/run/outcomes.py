@@ -1,4 +1,4 @@
-"""How far a job got: what a step returns of it, and what the run counts."""
+"""The outcomes that the steps of a job return, and that the run counts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """Where a job's way through a run ends, or begins again.
+    """How a job ended for this run, or that it goes back into its queue.
 
-    ``text`` is what a person has to know, or empty; ``about`` the ``external_task_id`` that it is about, if not its
-    row's. ``bucket`` is where the job is counted, if not by the state of its row. ``again``: it belongs back into its
-    queue, after ``rest`` seconds; then ``text`` counts only where the run ends before its turn.
+    ``text`` is what a person has to know, or empty; ``about`` is the ``external_task_id`` that it is about, if not its
+    row's. ``bucket`` is where the job is counted, if not by the state of its row. ``again``: it goes back into its queue
+    after ``retry_in`` seconds; then ``text`` counts only where the run ends before its turn.
     """
 
     text: str = ""
     bucket: str | None = None
     again: bool = False
-    rest: float = 0.0
+    retry_in: float = 0.0
     about: str = ""
 
 
 class CreateOutcome(NamedTuple):
-    """What came of one create. ``end`` is None where the job's row says how it goes on.
+    """The outcome of one create. ``end`` is None where the job's row says how it goes on.
 
-    ``taken``: it was refused as if its id were taken.
+    ``taken``: the create was refused as if its id were taken.
     """
 
     end: Outcome | None = None

@@ -1,4 +1,4 @@
-"""What a run would do about each job, and why. Pure: a job and what the ledger says of it go in, a step comes out."""
+"""Decides what a run does about each job, and why. Pure: a job and its rows in the ledger go in, a step comes out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
 from batchgen.run.failures import EXCUSED, Cause
 
-MAX_TASKS = 3  # tasks a job may have in all, where they end failed by its own fault, or by nobody knows whose
-MAX_REFUSED = 2  # the same where the API blames what was sent: nobody pays for the same words three times
+MAX_TASKS = 3  # tasks of a job in all, where they fail by the job's fault or for an unknown reason
+MAX_REFUSED = 2  # the same where the API blames the picture or the prompt
 MAX_ANY = (
-    8  # the same for whatever reason: the words that blame a service may be wrong, and every task is paid
+    8  # the same for any reason: a message that blames the service may be wrong, and every task may be paid
 )
-SUPERSEDED = "superseded"  # the folder beside the clips for those that others have replaced
+SUPERSEDED = "superseded"  # the folder beside the clips for clips that were replaced
 
 
 class Action(enum.StrEnum):
@@ -66,7 +66,7 @@ class Step(NamedTuple):
 def decide(
     job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False
 ) -> Step:
-    """What to do about ``job``. ``known`` are the ledger's rows of this job, and of its ``external_task_id``."""
+    """Decide about one job. ``known`` are the ledger's rows of this job, and those with its ``external_task_id``."""
     mine = [row for row in known if row.digest == job.digest]
     if len(mine) > 1:
         mine.sort(key=lambda row: (row.state in MAY_BE_PAID, *_order(row)))
@@ -112,9 +112,9 @@ def decide(
 
 
 def may_retry(failed: Sequence[str | None]) -> bool:
-    """Whether a job whose tasks failed with these causes, the newest last, gets another one by itself.
+    """Whether a job whose tasks failed with these causes, the newest last, gets another task without being asked for.
 
-    Not after one that somebody cancelled: that was meant.
+    It doesn't after a task that somebody cancelled.
     """
     if failed and failed[-1] == Cause.CANCELLED:
         return False
@@ -135,8 +135,8 @@ def plan(
     """The steps of all jobs, in the manifests' order.
 
     ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
-    ``twins`` by digest: a job without rows may be one that had another name when it was paid. ``given_up`` has the
-    keys and the evidence of unusable jobs that a person gave up.
+    ``twins`` by digest: a job without rows may have had another name when it was paid. ``given_up`` has the key and the
+    evidence of each unusable job that a person gave up.
     """
     names = {manifest.name for manifest in manifests}
     present = {job.key: job.digest for manifest in manifests for job in manifest.jobs} if twins else {}
@@ -174,9 +174,9 @@ def _was(
     present: Mapping[tuple[str, str, int], str],
     skipped: Container[tuple[str, str, int]],
 ) -> bool:
-    """Whether ``job`` may be the one that ``twin`` was paid for: that one is gone, or asks for something else now.
+    """Whether ``twin`` may have been paid for ``job`` under another name: that name's job is gone, or has changed.
 
-    ``present`` has the digests of the manifests' jobs. So all of a list are found whose names moved on by one.
+    ``present`` has the digests of the manifests' jobs. This also finds all jobs of a list whose names moved on by one.
     """
     if twin.key == job.key:  # its own, by a name whose accents are spelt in both ways at once
         return True
@@ -184,7 +184,7 @@ def _was(
 
 
 def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step:
-    """The clip was paid under another name. Where that name's manifest isn't here, a person has to say."""
+    """The step for a job whose clip was paid under another name. If that manifest isn't here, a person has to decide."""
     manifest, job_id, _ = twin.key
     action, reason = _ACTIONS[twin.row.state]
     if moved:
@@ -200,13 +200,13 @@ def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step
 
 
 def _yaml(name: str) -> str:
-    """A name as it is written into a manifest, so that it is read as the same text."""
+    """A name as YAML, quoted where it would be read as something else."""
     plain = re.fullmatch(r"(?!(?i:null|true|false)$)[A-Za-z_][\w.-]*", name, re.ASCII)
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def differences(before: str, after: str) -> str:
-    """What changed between two canonical requests, field by field; images by the first digits of their digests."""
+    """The differences between two canonical requests, field by field; images as the first digits of their digests."""
     old, new = json.loads(before), json.loads(after)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return "; ".join(f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}" for name in names)
@@ -220,7 +220,7 @@ def _shown(value: object) -> str:
 
 
 def new_row(job: Job, external_task_id: str) -> Record:
-    """The ledger's row for one of a job's tasks, before anything is known of it."""
+    """The ledger's row for a new task of a job."""
     return Record(
         external_task_id=external_task_id,
         base_id=job.external_task_id,
@@ -238,7 +238,7 @@ def new_row(job: Job, external_task_id: str) -> Record:
 
 
 def image_name(request: Mapping[str, Any]) -> str | None:
-    """The path or URL of the picture that a checked request begins with (or ends with); None for Base64."""
+    """The path or URL of a checked request's ``image`` (or ``image_tail``); None for Base64."""
     image = request.get("image", request.get("image_tail"))
     if isinstance(image, ImageFile):
         return image.path
@@ -269,12 +269,12 @@ def part_path(path: str, part: str) -> str:
 
 
 def next_id(base_id: str, external_task_id: str) -> str:
-    """The id of the try after ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
+    """The id of a job's task after that of ``external_task_id``: ``ID``, ``ID~2``, ``ID~3``, ..."""
     return f"{base_id}~{_number(base_id, external_task_id) + 1}"
 
 
-def tries(step: Step | None) -> int:
-    """Which of its job's tasks a step is about: 1, 2, ..."""
+def task_number(step: Step | None) -> int:
+    """The number of a step's task among those of its job: 1, 2, ..."""
     if step is None or not isinstance(step.job, Job):
         return 1
     return _number(step.job.external_task_id, step.external_task_id)

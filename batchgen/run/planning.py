@@ -1,4 +1,4 @@
-"""From manifests and the ledger to the steps of a plan."""
+"""Makes the steps of a plan from manifests and the ledger."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def planned(
     retry_failed: bool = False,
     accept_changes: bool = False,
 ) -> Iterator[Step]:
-    """The steps of all jobs, changes told field by field. ``ledger`` is None where there is none yet.
+    """The steps of all jobs; a changed job's reason lists its changes. ``ledger`` is None where there is none yet.
 
-    ``beside`` are rows that the ledger will have once a run has seen the clips.
+    ``beside`` are rows that a run will import from the clips' folders, by external_task_id.
     """
     if ledger is None or not manifests:
         history, twins = _with({}, {}, beside)
@@ -61,7 +61,7 @@ def planned(
 def _find_renamed(
     manifests: Sequence[Manifest], ledger: Records, history: dict[tuple[str, str, int], list[Brief]]
 ) -> None:
-    """Give jobs without rows the one whose clip has taken their name since: of a job that was renamed, and paid."""
+    """Give a job without rows the row whose clip has its name: that of a job that was renamed to it after it was paid."""
     new = {output_path(job): job for one in manifests for job in one.jobs if job.key not in history}
     held = ledger.holders(new)
     present = {job.key: job.digest for one in manifests for job in one.jobs} if held else {}
@@ -77,7 +77,7 @@ def _with(
     twins: dict[str, list[Twin]],
     beside: Mapping[str, Record],
 ) -> tuple[dict[tuple[str, str, int], list[Brief]], dict[str, list[Twin]]]:
-    """The same with rows that the ledger hasn't yet."""
+    """``history`` and ``twins`` with the rows in ``beside`` added."""
     for number, row in enumerate(beside.values(), 1 << 40):
         brief = Brief(row.external_task_id, row.base_id, row.state, row.digest, number=number)
         history.setdefault(row.key, []).append(brief)
@@ -92,7 +92,7 @@ def _taken_in(step: Step, beside: Mapping[str, Record]) -> Step:
 
 
 def _respelt(job: Job, rows: Sequence[Brief], ledger: Records) -> list[Brief]:
-    """The rows of a job, with its digest where they asked for the same, but for how accents were spelt."""
+    """A job's rows, with its digest where their requests differ from its own only in the spelling of accents."""
     text = canonical(job.request)
     if text.isascii():
         return [*rows]
@@ -106,13 +106,13 @@ def _respelt(job: Job, rows: Sequence[Brief], ledger: Records) -> list[Brief]:
 
 
 def _explained(step: Step, job: Job, record: Record | None) -> Step:
-    """The step with what the ledger knows of its row: what changed, or why the API or the task refused."""
+    """The step with more of its reason: what changed, or why the create was refused or the task failed."""
     if record is None:
         return step
     if step.action is not Action.CHANGED:
-        told = cited(record.error_message or "", record.error_code, record.request_id)
+        detail = cited(record.error_message or "", record.error_code, record.request_id)
     elif record.digest != job.digest:
-        told = differences(record.canonical, canonical(job.request))
+        detail = differences(record.canonical, canonical(job.request))
     else:
         return step
-    return Step(job, step.action, step.external_task_id, f"{step.reason}: {told}")
+    return Step(job, step.action, step.external_task_id, f"{step.reason}: {detail}")

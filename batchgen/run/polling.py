@@ -1,13 +1,13 @@
-"""When a task is asked for, and when it is overdue. Pure decisions: no clock, no sleep, no I/O of their own.
+"""Decides when a task is queried, and when it is overdue. Pure: no clock, no sleep, no I/O of its own.
 
-A task's end is seen when it is asked for. Tasks of one kind (mode and duration) take similar times, so each question
-waits until a tenth of the tasks that ran as long as this one had ended. The chance to be the last one is the same for
-every question then, whatever the lengths look like: about ten questions a task, spent where tasks end.
+A task's end is seen when it is queried. Tasks of one kind (mode and duration) take similar times, so each query waits
+until a tenth of the known tasks that ran as long as this one had ended. Then every query has the same chance to be the
+last one, whatever the lengths look like: about ten queries a task, made when tasks end.
 
-**Overdue.** A task that runs far beyond what its kind takes may never end. A run doesn't wait for it once nothing else
-is left: ``OVERDUE`` times the longest of its kind's latest lengths, but half an hour at least, for queues grow; six
-hours at most, for a night has no more; three where none of its kind is known. After ``--deadline`` it is half of that
-and no floor but the time that a request may take: who states a deadline wants to be done.
+**Overdue.** A task that runs far longer than others of its kind may never end. Once nothing else is left, a run doesn't
+wait for one that is older than ``OVERDUE`` times the longest of its kind's latest lengths; but at least half an hour,
+because queues grow, and at most six hours, because a night isn't longer; three hours where none of its kind is known.
+After ``--deadline`` it is half of that, without the half hour: a deadline means that the run should end.
 
 ``tests/bench/README.md`` has the figures that these rules and numbers were chosen by.
 """
@@ -24,25 +24,25 @@ UNKNOWN_FIRST = 10.0  # seconds before the first question about a kind never see
 UNKNOWN_STEP = 0.2  # of its age: the next questions about it
 SHORTEST_STEP = 0.01  # of its age: no task is asked for more often
 SHORTEST_ASK = 1.0  # seconds
-TICK = 0.5  # seconds; questions that fall due in the same one are asked together
-LAZY = 3.0  # times rarer are questions that no create waits for
+TICK = 0.5  # seconds; queries that are due in the same tick are made together
+UNWANTED = 3.0  # times rarer are questions that no create waits for
 OVERDUE = 4.0  # times the longest length known of a kind
-OVERDUE_HURRIED = 2.0  # the same after the deadline
-OVERDUE_LEAST = 1800.0  # seconds
-OVERDUE_MOST = 6 * 3600.0  # seconds
-OVERDUE_UNKNOWN = 3 * 3600.0  # seconds; a kind never seen
+OVERDUE_AFTER_DEADLINE = 2.0  # the same after the deadline
+MIN_OVERDUE = 1800.0  # seconds
+MAX_OVERDUE = 6 * 3600.0  # seconds
+UNKNOWN_OVERDUE = 3 * 3600.0  # seconds; a kind never seen
 
 
 def align_to_tick(now: float, wait: float) -> float:
-    """``wait``, drawn out to the next of the moments that all questions are asked at, unless it is short.
+    """``wait``, rounded up to the next tick at which queries are made, unless it is shorter than a tick.
 
-    Of thousands of tasks, some are due at each: a process that wakes for every one takes three times the CPU.
+    With thousands of tasks, a process that wakes up for each one takes three times the CPU.
     """
     return wait if wait < TICK else math.ceil((now + wait) / TICK) * TICK - now
 
 
 class Lengths:
-    """How long tasks of each kind have taken, in seconds, and what that says about when to ask."""
+    """How long tasks of each kind have taken, in seconds, and when to query one because of that."""
 
     def __init__(self, *, first: float | None = None, keep: int = 200) -> None:
         self._first = first
@@ -51,7 +51,7 @@ class Lengths:
         self._sorted: dict[str, list[float]] = {}
 
     def learn(self, kind: str, seconds: Iterable[float]) -> None:
-        """Tasks of ``kind`` took so long."""
+        """Add lengths of ended tasks of ``kind``, in seconds."""
         recent = self._recent.setdefault(kind, deque())
         ordered = self._sorted.setdefault(kind, [])
         for length in seconds:
@@ -61,11 +61,11 @@ class Lengths:
                 ordered.pop(bisect.bisect_left(ordered, recent.popleft()))
 
     def next_ask(self, kind: str, age: float, *, wanted: bool) -> float:
-        """Seconds to wait before asking for a task that is ``age`` seconds old.
+        """Seconds to wait before querying a task that is ``age`` seconds old.
 
-        ``wanted`` says that a create waits for its slot; otherwise questions are three times rarer.
+        ``wanted``: a create waits for its slot. Otherwise queries are three times rarer.
         """
-        ease = 1.0 if wanted else LAZY
+        ease = 1.0 if wanted else UNWANTED
         shortest = max(min(SHORTEST_ASK, self._first or SHORTEST_ASK), age * SHORTEST_STEP * ease)
         seen = self._sorted.get(kind)
         if not seen:
@@ -81,24 +81,24 @@ class Lengths:
         return seen[-1] if seen else None
 
     def overdue_at(self, kind: str) -> float:
-        """The age from which a run waits for a task of this kind no longer than for others."""
+        """The age, in seconds, from which a run doesn't wait for a task of this kind alone."""
         longest = self.longest(kind)
         if longest is None:
-            return OVERDUE_UNKNOWN
-        return min(max(OVERDUE * longest, OVERDUE_LEAST), OVERDUE_MOST)
+            return UNKNOWN_OVERDUE
+        return min(max(OVERDUE * longest, MIN_OVERDUE), MAX_OVERDUE)
 
-    def hurried_at(self, kind: str, least: float) -> float:
-        """The same after the deadline; ``least`` is how long a request may take."""
+    def overdue_after_deadline(self, kind: str, least: float) -> float:
+        """The age at which a task of this kind is overdue after the deadline; ``least`` is how long a request may take."""
         longest = self.longest(kind)
         if longest is None:
-            return OVERDUE_LEAST
-        return min(max(OVERDUE_HURRIED * longest, least), OVERDUE_MOST / 2)
+            return MIN_OVERDUE
+        return min(max(OVERDUE_AFTER_DEADLINE * longest, least), MAX_OVERDUE / 2)
 
 
 def _next_end(seen: list[float], age: float, share: float) -> float:
-    """The age by which ``share`` of those of the sorted ``seen`` that are above ``age`` have ended.
+    """The age by which ``share`` of those lengths in the sorted ``seen`` that exceed ``age`` have been reached.
 
-    Between two of them it is interpolated; one more than was seen is taken to be above all.
+    It is interpolated between two lengths; one more length, beyond all that were seen, is assumed.
     """
     first = bisect.bisect_right(seen, age)
     whole, part = divmod(share * (len(seen) - first + 1), 1)

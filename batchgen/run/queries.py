@@ -1,7 +1,7 @@
-"""Questions to the API, which cost nothing: asked few at a time, and known to be believable or not.
+"""Task queries, at most 32 in flight, and whether lookups by ``external_task_id`` can be believed.
 
-"No such task" for an ``external_task_id`` means something only where the API has been seen to find one. The proof is
-sought when it is needed, by asking for a task that the ledger knows, and kept with the ledger.
+"No such task" for an ``external_task_id`` proves something only where the API has been seen to find one. That is tested
+when it is needed, by looking up a task that the ledger knows, and recorded in the ledger.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Job, Record, TaskView
 from batchgen.run.events import Events
 from batchgen.run.reach import Reach
-from batchgen.run.waits import lasting
+from batchgen.run.waits import shown_duration
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api
 
 QUERIES = 32  # in flight at once
-SLOWEST = (
+MAX_THROTTLED = (
     2 * 3600.0
 )  # seconds of nothing but "too fast" before the run ends; an answer may ask for half of it
 PROOF = "lookups"  # the ledger's note that they work
 
 
 class Queries:
-    """Asks for tasks. ``pause`` makes creates wait, at least so long, and says for how many seconds."""
+    """Queries tasks. ``pause`` pauses creates for at least so many seconds and returns the seconds; ``give_up`` ends the run."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class Queries:
     ) -> None:
         self.lookups_proven = ledger.note(PROOF) is not None
         self.pause = pause
-        self.astray = (
+        self.misdirected = (
             False  # a page came in place of the API's answer to a create, and the API hasn't spoken since
         )
         self._ledger, self._api = ledger, api
         self._reach = Reach(timeout=timeout, give_up=give_up, events=events)
-        self._flying = asyncio.Semaphore(QUERIES)
+        self._in_flight = asyncio.Semaphore(QUERIES)
         self._quiet_until = 0.0
         self._give_up = give_up
         self._slowed: float | None = None  # since when nothing was answered but that it was too fast
@@ -56,7 +56,7 @@ class Queries:
         self._found: set[str] = set()  # known tasks that a lookup of this run has found
 
     async def ask(self, task_id: str) -> TaskView:
-        """What the API says of the task. Raises what :meth:`Api.query` does, and where the answer is of another."""
+        """Query a task by its task id. Raises what :meth:`Api.query` does, and ApiError where another task comes back."""
         view = await self._ask(task_id)
         if view.task_id != task_id:
             raise ApiError(
@@ -65,32 +65,32 @@ class Queries:
         return view
 
     async def _ask(self, asked: str) -> TaskView:
-        """What the API says of a task id or ``external_task_id``, which the answer need not repeat."""
+        """Query a task by its task id or ``external_task_id``, which the answer need not repeat."""
         try:
-            async with self._flying:
+            async with self._in_flight:
                 if (quiet := self._quiet_until - asyncio.get_running_loop().time()) > 0:
                     await asyncio.sleep(quiet)
                 with self._reach.waiting():
                     view = await self._api.query(asked)
         except ApiError as error:
-            self.judge(error)
+            self.note_error(error)
             if isinstance(error, Throttled):
                 self.slow_down(error)
             raise
         self.reached()
         return view
 
-    async def itself(self, external_task_id: str) -> bool:
-        """Whether the API answers as itself: asked for a task that it knows, else for this one."""
+    async def answers_itself(self, external_task_id: str) -> bool:
+        """Whether the API itself answers, and not a page in its place: query a task that it knows, else this one."""
         known = self._ledger.known_tasks(limit=1)
         with contextlib.suppress(ApiError):
             await self._ask(known[0].task_id or "" if known else external_task_id)
-        return not self.astray
+        return not self.misdirected
 
     async def look_up(self, external_task_id: str) -> TaskView | ApiError:
-        """The task of that id, or why there is no answer that can be believed.
+        """The task with this ``external_task_id``, or the error that there is instead.
 
-        A task that says whose it is proves that lookups work; one that doesn't is believed only where they do.
+        A task that comes with that id proves that lookups work; one that comes without is believed only where they do.
         """
         try:
             view = await self._ask(external_task_id)
@@ -105,8 +105,8 @@ class Queries:
             return ApiError(f"task {view.task_id} came back, which belongs to {owner.external_task_id}")
         return view
 
-    async def named(self, line: Record, job: Job) -> TaskView | ApiError | None:
-        """The task that a line beside the clips names; None where another job has it, or the API has it no more."""
+    async def named_task(self, line: Record, job: Job) -> TaskView | ApiError | None:
+        """The task that a line in ``clips.jsonl`` names; None where another job has it, or the API doesn't know it."""
         task_id = line.task_id or ""
         if self._ledger.with_task(task_id) or self._claims.setdefault(task_id, job.key) != job.key:
             return None
@@ -119,7 +119,7 @@ class Queries:
         return view if view.external_task_id in (None, line.external_task_id) else None
 
     async def lookups_work(self) -> bool:
-        """Whether the API finds tasks by their ``external_task_id``; sought out where that isn't known yet."""
+        """Whether the API finds tasks by their ``external_task_id``; tested where that isn't known yet."""
         for known in () if self.lookups_proven else self._ledger.known_tasks(limit=3):
             try:
                 view = await self._ask(known.external_task_id)
@@ -131,9 +131,9 @@ class Queries:
         return self.lookups_proven
 
     async def would_find(self, record: Record) -> bool:
-        """Whether the API finds, with this key and still, what was made at about the time of an uncertain create.
+        """Whether the API finds tasks, with this key, that were made at about the time of an uncertain create.
 
-        With another account's key it finds nothing of this one's, and after a month nothing at all.
+        With another account's key it finds none of these, and after a month none at all.
         """
         for known in self._ledger.known_beside(record.external_task_id, limit=3):
             name = known.external_task_id
@@ -147,27 +147,27 @@ class Queries:
         return False
 
     def slow_down(self, error: ApiError) -> None:
-        """Ask and create nothing for a while; end the run where the API has said nothing else for hours."""
+        """Pause queries and creates; end the run where the API has answered nothing else for hours."""
         now = asyncio.get_running_loop().time()
         self._quiet_until = max(self._quiet_until, now + self.pause(error.retry_after or 0.0))
         self._slowed = now if self._slowed is None else self._slowed
-        if self._quiet_until - self._slowed > SLOWEST:
+        if self._quiet_until - self._slowed > MAX_THROTTLED:
             said = "the API says nothing but that it is asked too fast"
-            text = f"{said}, for {lasting(SLOWEST)} by when it may be asked again: {error}"
+            text = f"{said}, for {shown_duration(MAX_THROTTLED)} by when it may be asked again: {error}"
             self._give_up(EndedEarly(cited(text, error.code, error.request_id), kind="throttled"))
 
     def reached(self) -> None:
-        """The API answered something of its own."""
-        self.astray, self._slowed = False, None
+        """Record that the API itself answered."""
+        self.misdirected, self._slowed = False, None
         self._reach.answered()
 
-    def judge(self, error: ApiError, *, create: bool = False) -> None:
-        """Take an error of a query, or of a ``create``, for what it says of the API's reach."""
+    def note_error(self, error: ApiError, *, create: bool = False) -> None:
+        """Record what an error of a query, or of a ``create``, says about whether the API can be reached."""
         if isinstance(error, NeverSent) or error.kind == PAGE:
-            self.astray = self.astray or (create and error.kind == PAGE)
+            self.misdirected = self.misdirected or (create and error.kind == PAGE)
             self._reach.missed(error)
         elif isinstance(error, Throttled):
-            self.astray = False
+            self.misdirected = False
             self._reach.answered()
         else:
             self.reached()

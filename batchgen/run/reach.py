@@ -1,6 +1,6 @@
-"""Whether the API can be reached, and what is said of that while a person looks on.
+"""Whether the API can be reached: logged on a terminal while it can't, and the end of the run in the end.
 
-A page in the API's place is not the API. What has gone on for long, or can't get better by itself, ends the run.
+A page in the API's place counts as not reached. The run ends where that lasts, or can't get better by itself.
 """
 
 from __future__ import annotations
@@ -13,61 +13,61 @@ from contextlib import contextmanager
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
 from batchgen.run.events import Events, Reachable, Unreachable
 
-TOLD_AFTER = 1.2  # seconds without an answer before that is said
-UNREACHABLE = 10  # timeouts' length without reaching the API before the run is ended
-HOPELESS = {
+SILENT_SECONDS = 1.2  # seconds without an answer before that is logged
+UNREACHABLE = 10  # times --timeout without reaching the API before the run is ended
+PERMANENT = {
     "tls",
     "proxy",
     "certificate_expired",
-}  # causes that end the run at once where nothing worked before
+}  # causes that end the run at once where the API was never reached before
 
 
 class Reach:
-    """One API as one run sees it. ``timeout`` is in seconds; ``give_up`` ends the run."""
+    """The reach of one run's API. ``timeout`` is in seconds; ``give_up`` ends the run."""
 
     def __init__(self, *, timeout: float, give_up: Callable[[BatchgenError], object], events: Events) -> None:
         self._timeout, self._give_up, self._events = timeout, give_up, events
         self._since: float | None = None  # loop time; None: it answers
         self._known = False  # it has answered before
         self._reason = ""
-        self._said: set[str] = set()  # reasons that were told since it last answered
+        self._reported: set[str] = set()  # reasons that were told since it last answered
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A question is out: that nothing comes back is said before it has failed."""
+        """Wraps a query: that no answer comes is logged before the query has failed."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
 
         def silent() -> None:
-            self._miss(begun, f"no answer for {TOLD_AFTER:.0f} s")
+            self._miss(begun, f"no answer for {SILENT_SECONDS:.0f} s")
 
-        timer = loop.call_later(TOLD_AFTER, silent)
+        timer = loop.call_later(SILENT_SECONDS, silent)
         try:
             yield
         finally:
             timer.cancel()
 
     def answered(self) -> None:
-        """The API answered something of its own."""
+        """Record that the API itself answered."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._said and self._since is not None:
+        if self._reported and self._since is not None:
             silent = asyncio.get_running_loop().time() - self._since
             text = f"the API answers again, after {silent:.0f} s"
             self._events.emit(Reachable(at=self._events.now, text=text, seconds=silent))
         self._since, self._known, self._reason = None, True, ""
-        self._said.clear()
+        self._reported.clear()
 
     def missed(self, error: ApiError) -> None:
-        """A request did not reach the API, or something else answered in its place."""
+        """Record that a request did not reach the API, or that something else answered in its place."""
         now = asyncio.get_running_loop().time()
         reason = str(error).removeprefix("no answer: ").removeprefix("not sent: ")
         self._miss(now, f"a page answers in its place: {reason}" if error.kind == PAGE else reason)
         assert self._since is not None
         silent = now - self._since
-        if error.kind in HOPELESS and not self._known:
+        if error.kind in PERMANENT and not self._known:
             text = f"the API can't be reached: {reason}"
             kind: type[EndedEarly | UsageError] = (
                 EndedEarly if error.kind == "certificate_expired" else UsageError
@@ -83,16 +83,16 @@ class Reach:
         if self._since is None:
             self._since = since
         self._reason = reason
-        if loop.time() >= self._since + TOLD_AFTER:
-            self._tell()
+        if loop.time() >= self._since + SILENT_SECONDS:
+            self._report()
         elif self._timer is None:
-            self._timer = loop.call_at(self._since + TOLD_AFTER, self._tell)
+            self._timer = loop.call_at(self._since + SILENT_SECONDS, self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._timer = None
-        if self._since is None or self._reason in self._said:
+        if self._since is None or self._reason in self._reported:
             return
-        self._said.add(self._reason)
+        self._reported.add(self._reason)
         ago = asyncio.get_running_loop().time() - self._since
         now = self._events.now
         since = time.strftime("%H:%M:%S", time.localtime(now - ago))

@@ -1,4 +1,4 @@
-"""A lost ledger, rebuilt from the clips' folders, and from the API by the ids of all jobs. Nothing here creates."""
+"""Rebuilds a lost ledger from the clips' folders, and from the API by looking up every job's ids. Nothing is created."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from batchgen.run.plan import new_row, next_id, superseded_path
 from batchgen.run.queries import QUERIES, Queries
 from batchgen.run.waits import backoff
 
-TRIES = 6  # questions about one id before the recovery gives up
-SERIES = 100  # tasks of one job; an API that finds more would find any id
+LOOKUP_ATTEMPTS = 6  # questions about one id before the recovery gives up
+MAX_SERIES = 100  # tasks of one job; an API that finds more would find any id
 SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before they are created
 
 
 @dataclass(slots=True)
 class Recovered:
-    """What the API had: ``external_task_id`` -> task id of the tasks adopted; how many jobs nothing is known of."""
+    """The result: the imported tasks, ``external_task_id`` -> task id; and the number of jobs without any task."""
 
     tasks: dict[str, str] = field(default_factory=dict)
     missing: int = 0
@@ -34,18 +34,18 @@ class Recovered:
 async def doubtful(
     ledger: Ledger, manifests: Sequence[Manifest], inventory: Inventory, *, thoroughly: bool = False
 ) -> dict[str, bool]:
-    """Whether the ledger may have lost tasks of a manifest, by its name; clips beside which they stand are taken in.
+    """Whether the ledger may have lost tasks, for each manifest by name. Clips that it hasn't are imported first.
 
-    It may where it has none, or hadn't all whose clips are there: then every job is asked for before it is created,
-    in this run and in those after it, until one has got to its end (:func:`trusted`). That a manifest is new looks
-    just the same, and costs questions.
+    It may where it has no row of a manifest, or lacked a clip that is on disk. Then every job is looked up before it is
+    created, in this run and later ones, until one run has finished the manifest (:func:`trusted`). A new manifest can't
+    be distinguished from a lost one, and costs these lookups, too.
     """
     doubts = {
         one.name: ledger.note(f"doubtful:{one.name}") == "yes" or not ledger.knows(one.name)
         for one in manifests
     }
     doubted = [name for name, doubt in doubts.items() if doubt]
-    for row in await inventory.take_in(manifests, doubted, thoroughly=thoroughly):
+    for row in await inventory.import_clips(manifests, doubted, thoroughly=thoroughly):
         if row.manifest in doubts:
             doubts[row.manifest] = True
     for name, doubt in doubts.items():
@@ -55,17 +55,17 @@ async def doubtful(
 
 
 async def trusted(ledger: Ledger, manifest: str) -> None:
-    """Every job of the manifest has been asked for: what the ledger doesn't have, isn't."""
+    """Record that every job of the manifest has been looked up, so that the ledger can be trusted again."""
     await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
 async def recover(
     queries: Queries, inventory: Inventory, jobs: Iterable[Job], rng: random.Random
 ) -> Recovered:
-    """Ask for every job's id, and for its ``~2``, ``~3``, ... while they are found; adopt what the ledger hasn't.
+    """Look up every job's id, and ``~2``, ``~3``, ... as long as they are found; record the tasks that the ledger hasn't.
 
-    Where none is found, the task is asked for that is named beside the clips, if the job had one that came home.
-    Raises AccountStop, or EndedEarly where an answer couldn't be had: what was found until then is kept.
+    Where none is found, the task is queried that ``clips.jsonl`` names for the job, if any. Raises AccountStop, and
+    EndedEarly where there was no clear answer; what was found until then is kept.
     """
     ledger = inventory.ledger
     result, queue = Recovered(), iter(jobs)
@@ -96,15 +96,15 @@ async def recover(
 async def _recover_job(
     queries: Queries, inventory: Inventory, job: Job, result: Recovered, rng: random.Random
 ) -> bool:
-    """Adopt the job's tasks. Returns whether anything is known of it, in the ledger or at the API."""
+    """Record the job's tasks. Returns whether the ledger or the API has any."""
     ledger = inventory.ledger
     name, known = job.external_task_id, False
     views: dict[str, TaskView] = {}
-    while len(views) <= SERIES:
+    while len(views) <= MAX_SERIES:
         record = ledger.record(name)
         known = known or record is not None
         if record is None or record.task_id is None:
-            view = await _patiently(functools.partial(queries.look_up, name), name, rng)
+            view = await _with_retries(functools.partial(queries.look_up, name), name, rng)
             if view is None:
                 break
             views[name] = view
@@ -112,9 +112,9 @@ async def _recover_job(
     else:
         text = f"the API finds a task for any id that it is asked for, such as {name}: nothing it finds can be believed"
         raise EndedEarly(text, kind="unproven")
-    line = inventory.line_of(job)
+    line = inventory.lost_line(job)
     if line is not None and not views and not known:
-        view = await _patiently(lambda: queries.named(line, job), line.task_id or "", rng)
+        view = await _with_retries(lambda: queries.named_task(line, job), line.task_id or "", rng)
         if view is not None:
             views[job.external_task_id] = view
     changes = {name: _recovered(name, view) for name, view in views.items()}
@@ -123,13 +123,13 @@ async def _recover_job(
         row = new_row(job, name)
         if name in paid[:-1]:  # a later one is the clip of the job
             row = row._replace(output_path=superseded_path(row.output_path))
-        await ledger.adopt(row, change)
+        await ledger.import_row(row, change)
         result.tasks[name] = views[name].task_id
     return known or bool(views)
 
 
 def _recovered(name: str, view: TaskView) -> Change:
-    """What the API says of a task that the ledger hadn't, as the row's first change."""
+    """The first change of the row for a task that the ledger hadn't."""
     values = {"task_id": view.task_id, "submitted_at": view.created_at}
     ended = {**values, "finished_at": view.updated_at, "units_charged": view.units_charged}
     if view.status == "failed":
@@ -149,12 +149,12 @@ def _recovered(name: str, view: TaskView) -> Change:
     return Change(name, State.SUBMITTED, "recovered", None, None, view.request_id, values)
 
 
-async def _patiently(
+async def _with_retries(
     ask: Callable[[], Coroutine[Any, Any, TaskView | ApiError | None]], name: str, rng: random.Random
 ) -> TaskView | None:
-    """The task of that id; None where the API has none."""
+    """The task that ``ask`` finds, tried ``LOOKUP_ATTEMPTS`` times; None where the API has none. Raises as recover()."""
     answer: TaskView | ApiError | None = None
-    for turn in range(TRIES):
+    for turn in range(LOOKUP_ATTEMPTS):
         answer = await ask()
         if answer is None or isinstance(answer, TaskView):
             return answer

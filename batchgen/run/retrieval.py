@@ -1,7 +1,7 @@
-"""One clip's way home: fetched, tried again for minutes, its address asked for anew. Never a create.
+"""Downloads one task's clip: retries for minutes, with a fresh address each time. Never creates anything.
 
-Which file a clip gets and what is recorded of it is decided here; how its bytes come is decided in
-:mod:`batchgen.storage.download`. A task may have several files: its clip is at home when all of them are.
+Which path a clip gets and what is recorded of it is decided here; how its bytes are received is decided in
+:mod:`batchgen.storage.download`. A task may have several files: its clip is downloaded when all of them are.
 """
 
 from __future__ import annotations
@@ -35,53 +35,67 @@ if TYPE_CHECKING:
     from batchgen.storage.transfer import Clip, Transfer
 
 DOWNLOADS = 4  # in flight at once
-TRIES = 4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
+MIN_TRIES = (
+    4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
+)
 PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
 KEPT = 30 * 86400.0  # seconds after which the API deletes results
 PART_KEPT = "part_kept"  # the event that says what is left of a clip's files
-LONGEST_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
+MAX_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 
 
 class Retrieval:
-    """Brings the clips of one run home. In seconds, for each clip: ``patience`` without progress, ``most`` in all.
+    """Downloads the clips of one run. Each clip has ``patience`` seconds without progress, and ``most`` seconds in all.
 
-    Of clips that took too long, the next ones have less: so many slow ones cost hardly more than a few.
+    After clips that took too long, later ones have less time, so that many slow clips hardly take longer than a few.
     """
 
     def __init__(
-        self, ledger: Ledger, queries: Queries, downloads: Downloads, inventory: Inventory, clock: Clock,
-        *, patience: float, most: float,
-    ) -> None:  # fmt: skip
+        self,
+        ledger: Ledger,
+        queries: Queries,
+        downloads: Downloads,
+        inventory: Inventory,
+        clock: Clock,
+        *,
+        patience: float,
+        most: float,
+    ) -> None:
         self._ledger, self._queries, self._downloads, self._inventory = ledger, queries, downloads, inventory
         self._patience, self._most = patience, most
         self._late = 0  # clips that took too long
         self._clock, self._events = clock, inventory.events
         self._places = asyncio.Semaphore(DOWNLOADS)
 
-    async def bring_home(self, work: Work, record: Record) -> Outcome | None:
-        """Download the clip of a task that has ended well. Returns its end for this run; None: its row has it."""
+    async def download(self, work: Work, record: Record) -> Outcome | None:
+        """Download the clip of a succeeded task.
+
+        Returns the job's outcome for this run; None where its row's state says how it goes on.
+        """
         record, root = await self._placed(work, record)
         if (why := unmounted(self._ledger, root)) is not None:
             return Outcome(f"its clip is paid and waits: {why}; mount it and run again")
-        way = _Way(links(record), self._kept(record))
+        files = _ClipFiles(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
         failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
         last = math.inf  # when its time is over, which begins with its first turn
         refused = False
         try:
-            while (link := way.next) is not None:
-                transfer = way.transfers.get(link.part)
+            while (link := files.next) is not None:
+                transfer = files.transfers.get(link.part)
                 if transfer is None:
-                    transfer = way.transfers[link.part] = self._downloads.transfer(
-                        part_path(record.output_path, link.part), root=root,
-                        believe_after=self._patience / 4, kept=way.kept.pop(link.part, None),
-                    )  # fmt: skip
+                    transfer = files.transfers[link.part] = self._downloads.transfer(
+                        part_path(record.output_path, link.part),
+                        root=root,
+                        believe_after=self._patience / 4,
+                        kept=files.kept.pop(link.part, None),
+                    )
                 try:
                     queued = now()
                     async with self._places:
                         last = now() + self._allowed if last == math.inf else last + now() - queued
-                        way.home[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
-                    if way.came(link.part, math.inf):
+                        files.done[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
+                    if files.has_progressed(link.part, math.inf):
                         failed, since, last = 0, now(), last + self._allowed
                     continue
                 except DownloadError as caught:
@@ -90,9 +104,9 @@ class Retrieval:
                     if refused:
                         return await self._refused(work, record, error)
                     refused = True  # another address may do, and the API may be found where this one is
-                    record = work.record = await self._ask_anew(record, way)
+                    record = work.record = await self._refresh_addresses(record, files)
                     continue
-                if way.came(link.part, transfer.part.size):
+                if files.has_progressed(link.part, transfer.part.size):
                     failed, since = 0, now()
                 failed += 1
                 if str(error) != said:  # once: the history of a night is not to be of tries
@@ -103,14 +117,14 @@ class Retrieval:
                     work.record = record
                 wait = self._wait(failed, error)
                 late = now() + wait >= last
-                if late or (failed >= TRIES and (error.local or now() - since >= self._patience)):
+                if late or (failed >= MIN_TRIES and (error.local or now() - since >= self._patience)):
                     self._late += late
-                    return await self._not_home(work, record, error, way)
+                    return await self._not_downloaded(work, record, error, files)
                 await asyncio.sleep(wait)
-                record = work.record = await self._ask_anew(record, way)
+                record = work.record = await self._refresh_addresses(record, files)
         finally:
-            await self._leave(work, way)
-        writing = asyncio.create_task(self._at_home(work, record, way))
+            await self._keep_parts(work, files)
+        writing = asyncio.create_task(self._record(work, record, files))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:  # the run ends; what is on disk is recorded first
@@ -124,7 +138,7 @@ class Retrieval:
         return max(self._most / (1 + self._late // DOWNLOADS), min(self._patience / 4, self._most))
 
     def _kept(self, record: Record) -> dict[str, Kept]:
-        """What an earlier run left of its files, by their parts."""
+        """What an earlier run left of the clip's files, by part."""
         found: dict[str, Kept] = {}
         for event in self._ledger.events(record.external_task_id):
             if event.event == PART_KEPT:
@@ -133,9 +147,9 @@ class Retrieval:
                 found = {part: kept for part, value in each if (kept := Kept.read(value)) is not None}
         return found
 
-    async def _leave(self, work: Work, way: _Way) -> None:
-        """Whatever ends the download: write down what is left of files that did not come whole, for the next run."""
-        record, left = work.record, way.left
+    async def _keep_parts(self, work: Work, files: _ClipFiles) -> None:
+        """Record what is left of incomplete files, for the next run, however the download ended."""
+        record, left = work.record, files.resumable
         if left and record is not None and record.state is State.SUCCEEDED:
             detail = {"parts": {part: kept._asdict() for part, kept in left.items()}}
             work.record = await write(
@@ -143,16 +157,18 @@ class Retrieval:
             )
 
     def _wait(self, failed: int, error: DownloadError) -> float:
-        """Seconds before the next try: growing, jittered, and as long as the clip's host asks for."""
+        """Seconds before the next try: growing, jittered, and at least what the clip's host asks for (bounded)."""
         wait = backoff(
             failed - 1, self._clock.rng, first=min(1.0, self._patience / 8), cap=min(30.0, self._patience / 4)
         )
-        return max(wait, min(error.retry_after or 0.0, LONGEST_WAIT))
+        return max(wait, min(error.retry_after or 0.0, MAX_WAIT))
 
-    async def _not_home(self, work: Work, record: Record, error: DownloadError, way: _Way) -> Outcome:
-        """The words for a clip that didn't come in this run. It is gone only where it can't come any more."""
-        if error.gone and way.asked and (age := self._age(record)) > KEPT:
-            way.clear()
+    async def _not_downloaded(
+        self, work: Work, record: Record, error: DownloadError, files: _ClipFiles
+    ) -> Outcome:
+        """The outcome of a clip that wasn't downloaded in this run. It is gone only where results are deleted by now."""
+        if error.gone and files.asked and (age := self._age(record)) > KEPT:
+            files.clear()
             if record.video_sha256 is not None:
                 return await self._lost(work, record)
             return Outcome(
@@ -161,31 +177,31 @@ class Retrieval:
                 "vanished",
             )
         then = "fetches it again"
-        if came := sum(kept.size for kept in way.left.values()):
+        if came := sum(kept.size for kept in files.resumable.values()):
             then = f"goes on after the {came / (1 << 20):.1f} MiB that came, where its host can"
         return Outcome(f"its clip is paid and not home yet: {error}; the next run {then}, at no cost")
 
     async def _refused(self, work: Work, record: Record, error: DownloadError) -> Outcome:
-        """Neither a second try nor waiting changes that an address is one that is not asked."""
+        """The outcome of a clip whose address is never requested: neither a retry nor waiting helps."""
         work.record = await write(
             self._ledger, record, State.SUCCEEDED, "download_failed", message=str(error)
         )
         return Outcome(f"its clip is paid and lies at its host, which deletes it after 30 days: {error}")
 
-    async def _at_home(self, work: Work, record: Record, way: _Way) -> None:
-        """All files are there: write it down."""
-        clip = way.home[""]
+    async def _record(self, work: Work, record: Record, files: _ClipFiles) -> None:
+        """Record a clip whose files are all on disk."""
+        clip = files.done[""]
         notes = "; ".join(
-            f"{part}: {one.note}" if part else one.note for part, one in way.home.items() if one.note
+            f"{part}: {one.note}" if part else one.note for part, one in files.done.items() if one.note
         )
         parts = [
-            {"part": part, "url": way.urls[part], "path": one.path, "sha256": one.sha256}
-            for part, one in way.home.items()
+            {"part": part, "url": files.urls[part], "path": one.path, "sha256": one.sha256}
+            for part, one in files.done.items()
             if part
         ]
         job = work.step.job if work.step is not None and isinstance(work.step.job, Job) else None
         columns = {
-            "video_url": way.urls[""],
+            "video_url": files.urls[""],
             "video_path": clip.path,
             "video_sha256": clip.sha256,
             "video_size": clip.size,
@@ -193,15 +209,15 @@ class Retrieval:
         }
         work.record = await self._inventory.keep(record, job, notes, **columns)
         if notes:
-            self._events.tell(JobNoticed, record, notes, action="odd_clip", level="warning")
+            self._events.emit_job(JobNoticed, record, notes, action="odd_clip", level="warning")
         for one in (
             work.record.video_path,
             *(part["path"] for part in json.loads(work.record.parts or "[]")),
         ):
-            self._events.tell(Downloaded, work.record, str(one), path=str(one))
+            self._events.emit_job(Downloaded, work.record, str(one), path=str(one))
 
     async def _placed(self, work: Work, record: Record) -> tuple[Record, str]:
-        """The row with the path that its clip belongs to now, and the output folder that the path lies in."""
+        """The row with its clip's present path, which a changed output folder moves, and the output folder of that."""
         if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != record.root:
             values = {"output_path": output_path(job), "output_dir": job.output_dir}
             detail = {"from": record.output_path}
@@ -212,8 +228,8 @@ class Retrieval:
             )
         return record, record.root
 
-    async def fetch_again(self, work: Work, record: Record) -> Outcome | None:
-        """The clip had come home and is no longer on disk: ask for its address anew, so that it is downloaded again."""
+    async def refetch(self, work: Work, record: Record) -> Outcome | None:
+        """Query the address of a clip that was downloaded and is no longer on disk, so that it is downloaded again."""
         where = f"its clip is no longer at {clips.absent(record)}"
         try:
             view = await self._queries.ask(record.task_id or "")
@@ -232,15 +248,15 @@ class Retrieval:
             self._ledger, record, State.SUCCEEDED, "clip_missing", message=where, **values
         )
         text = f"{where}: fetched again, at no cost"
-        self._events.tell(JobNoticed, record, text, action="clip_missing")
+        self._events.emit_job(JobNoticed, record, text, action="clip_missing")
         return None
 
     def _age(self, record: Record) -> float:
-        """Seconds since its task ended, as far as that is known."""
+        """Seconds since the row's task ended, or since the best time that is known."""
         return self._clock.now() - (record.finished_at or record.submitted_at or record.created_at)
 
     async def _lost(self, work: Work, record: Record) -> Outcome:
-        """Neither the disk nor the API has the clip any more: said once, and not asked for every night."""
+        """Record that neither the disk nor the API has the clip any more: later runs don't query it again."""
         text = f"its clip was at {clips.absent(record)} and is no longer there, and the API has deleted it"
         work.record = await write(
             self._ledger, record, State.DOWNLOADED, "clip_gone", code=CLIP_GONE, message=text
@@ -248,29 +264,29 @@ class Retrieval:
         advice = "a copy that is put back there is found by the next run. Nothing is paid or asked for again"
         return Outcome(f"{text}; {advice}", "vanished")
 
-    async def _ask_anew(self, record: Record, way: _Way) -> Record:
-        """Addresses expire: ask for the task's present ones."""
-        way.asked = False
+    async def _refresh_addresses(self, record: Record, files: _ClipFiles) -> Record:
+        """Query the task's present addresses, since they expire. Returns the row with them."""
+        files.asked = False
         try:
             view = await self._queries.ask(record.task_id or "")
         except NotFound:
-            way.asked = True
+            files.asked = True
         except ApiError:
             pass
         else:
-            way.asked = True
+            files.asked = True
             values = addresses(record, view)
             if values and values != {name: getattr(record, name) for name in values}:
                 record = await write(self._ledger, record, State.SUCCEEDED, "new_url", **values)
-                way.lead(links(record))
+                files.readdress(links(record))
         return record
 
 
-class _Way:
-    """Where one clip stands: the addresses of its files, those that came, those on their way, those of earlier runs."""
+class _ClipFiles:
+    """The files of one clip: their addresses, those that are downloaded, those in progress, and what earlier runs left."""
 
     def __init__(self, found: list[ClipLink], kept: dict[str, Kept]) -> None:
-        self.home: dict[str, Clip] = {}
+        self.done: dict[str, Clip] = {}
         self.transfers: dict[str, Transfer] = {}
         self.kept = kept
         self._most: dict[str, float] = {}  # bytes that a file had at most; infinite once it was whole
@@ -279,35 +295,35 @@ class _Way:
 
     @property
     def next(self) -> ClipLink | None:
-        """The next file to fetch; None where all are home."""
-        return next((ClipLink(part, url) for part, url in self.urls.items() if part not in self.home), None)
+        """The next file to download; None where all are."""
+        return next((ClipLink(part, url) for part, url in self.urls.items() if part not in self.done), None)
 
     @property
-    def left(self) -> dict[str, Kept]:
-        """What a later run can go on with, by its part."""
+    def resumable(self) -> dict[str, Kept]:
+        """What a later run can resume from, by part."""
         return self.kept | {
             part: kept
             for part, transfer in self.transfers.items()
-            if part not in self.home and (kept := transfer.kept) is not None
+            if part not in self.done and (kept := transfer.kept) is not None
         }
 
-    def came(self, part: str, size: float) -> bool:
-        """So much of a file has come. Returns whether that is progress: more than there ever was in this run."""
+    def has_progressed(self, part: str, size: float) -> bool:
+        """Whether ``size`` bytes of a file are progress: at least ``PROGRESS`` more than ever before in this run."""
         most = self._most.get(part, 0.0)
         progress = most < math.inf and size >= most + PROGRESS
         if progress:
             self._most[part] = size
         return progress
 
-    def lead(self, found: list[ClipLink]) -> None:
-        """The API has given other addresses. Where it has more files now or fewer, all may be others."""
+    def readdress(self, found: list[ClipLink]) -> None:
+        """Take new addresses. Where there are more or fewer files than before, all of them start anew."""
         if [link.part for link in found] != list(self.urls):
             self.clear()
-            self.home.clear()
+            self.done.clear()
         self.urls = {link.part: link.url for link in found}
 
     def clear(self) -> None:
-        """Throw away what didn't come whole."""
+        """Discard incomplete files."""
         for transfer in self.transfers.values():
             transfer.part.discard()
         self.transfers.clear()
@@ -315,7 +331,7 @@ class _Way:
 
 
 def addresses(record: Record, view: TaskView) -> dict[str, Any]:
-    """The columns that keep where a task's files are; the watermarked ones where the request asked for them."""
+    """The columns for the addresses of a task's files; watermarked files only where the request asked for them."""
     if not view.clips:
         return {}
     asked = json.loads(record.canonical).get("watermark_info") or {}
@@ -325,7 +341,7 @@ def addresses(record: Record, view: TaskView) -> dict[str, Any]:
 
 
 def links(record: Record) -> list[ClipLink]:
-    """Where a row's files are, the clip itself first."""
+    """The addresses of a row's files, the clip itself first."""
     parts = json.loads(record.parts) if record.parts else []
     found = [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
     return [ClipLink(part, spelt(url) or url) for part, url in found]

@@ -1,4 +1,4 @@
-"""The run that holds many lives: who starts, what ends it early, and what became of each."""
+"""Runs the jobs of a plan side by side: starts them as the pool permits, ends early, and counts their outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
 from batchgen.run.inventory import Inventory
 from batchgen.run.lifecycle import Lifecycle
 from batchgen.run.outcomes import Outcome
-from batchgen.run.plan import PAYS, Action, Step, tries
+from batchgen.run.plan import PAYS, Action, Step, task_number
 from batchgen.run.pool import Lane, Pool, Work
 from batchgen.run.queries import Queries
 from batchgen.run.tally import Ending, Tally
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from batchgen.api.client import Api
     from batchgen.storage.download import Downloads
 
-GRACE = 5.0  # seconds that creates in flight have to end once the run was told to end
+GRACE = 5.0  # seconds that creates in flight have to end when the run ends early
 
 
 class Runner:
     """One run. Its pool has the lanes of all manifests in the plan."""
 
     def __init__(
-        self, inventory: Inventory, api: Api, downloads: Downloads, pool: Pool, waits: Waits, tally: Tally,
+        self,
+        inventory: Inventory,
+        api: Api,
+        downloads: Downloads,
+        pool: Pool,
+        waits: Waits,
+        tally: Tally,
         clock: Clock,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
         self._pool = pool
@@ -44,17 +50,17 @@ class Runner:
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # that were told last
         self._closed = False  # that creating has stopped was told
-        self._leaving = False  # nothing is left but tasks that are not waited for
+        self._only_overdue_left = False  # nothing is left but tasks that are not waited for
 
     @property
     def queries(self) -> Queries:
-        """The run's way to ask the API, for what comes before the first job."""
+        """The run's queries, for a recovery before the first job."""
         return self._lifecycle.queries
 
     @property
     def stops(self) -> list[BatchgenError]:
-        """What went wrong so that creates, or the run, stopped before all was done."""
-        return [reason for reason in (self._lifecycle.creator.verdict, self.ended) if reason is not None]
+        """Why creating, or the run, stopped before all was done."""
+        return [reason for reason in (self._lifecycle.creator.stop_reason, self.ended) if reason is not None]
 
     @property
     def total(self) -> int:
@@ -63,15 +69,15 @@ class Runner:
 
     @property
     def finished(self) -> int:
-        """Those of them that have ended for this run."""
+        """How many of :attr:`total` have ended for this run."""
         return self.tally.finished
 
     def end(self, reason: BatchgenError, *, answers: float = 0.0) -> None:
-        """End early: no new creates, a few seconds for those in flight, everything else stops where it is safe.
+        """End the run early: no new creates, ``GRACE`` seconds for those in flight, everything else stops where it is safe.
 
-        ``answers``: seconds that creates in flight have to be sent, and as long again to be answered, instead.
+        With ``answers``, creates in flight have that many seconds instead to be sent, and as many again to be answered.
         """
-        self._api.hurry(answers or GRACE, answers=answers)
+        self._api.set_deadline(answers or GRACE, answers=answers)
         if self.ended is None:
             self.ended = reason
             self._pool.close(reason)
@@ -80,7 +86,7 @@ class Runner:
     async def run(
         self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
     ) -> None:
-        """Do what ``steps`` (none of them settled) and ``open_records`` (rows with something left to do) ask for."""
+        """Run the jobs of ``steps`` (all of which have something to do) and ``open_records`` (rows that are open)."""
         lanes = {lane.name: lane for lane in self._pool.lanes}
         planned: dict[str, Step] = {}
         for step in steps:
@@ -89,9 +95,9 @@ class Runner:
                 lane.queue.append(Work(lane, step))
             else:
                 planned[step.external_task_id] = step
-            self._events.tell_of_step(Planned, step, doing=step.action, reason=step.reason)
+            self._events.emit_step(Planned, step, doing=step.action, reason=step.reason)
         for lane in lanes.values():  # those that fail every night must not stop a run before the others' turn
-            lane.queue = deque(sorted(lane.queue, key=lambda work: tries(work.step)))
+            lane.queue = deque(sorted(lane.queue, key=lambda work: task_number(work.step)))
         for record in open_records:
             planned_step = planned.pop(record.external_task_id, None)
             name = planned_step.job.manifest if planned_step is not None else record.manifest
@@ -102,16 +108,16 @@ class Runner:
         for step in planned.values():  # the ledger has gone on since the plan was made
             self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
         try:
-            await self._feed(submit_only)
-            await self._wind_up()
+            await self._dispatch(submit_only)
+            await self._shut_down()
         finally:  # who is cancelled leaves nobody behind
             for task in list(self._tasks):
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(list(self._tasks))
 
-    async def _feed(self, submit_only: bool) -> None:
-        """Start lives as the pool permits, until nothing is left to start or to wait for."""
+    async def _dispatch(self, submit_only: bool) -> None:
+        """Start jobs as the pool permits, until nothing is left to start or to wait for."""
         pool, changed = self._pool, self._lifecycle.changed
         now = asyncio.get_running_loop().time
         while self.ended is None:
@@ -124,13 +130,13 @@ class Runner:
                 if (work := pool.next(now(), overdue=True)) is not None:
                     self._spawn(work)
                     continue
-                if pool.shut and not pool.resting:
-                    self._leaving = True
+                if pool.blocked and not pool.has_retries:
+                    self._only_overdue_left = True
                     if pool.has_pending:
                         text = "tasks that have not ended hold every slot"
                         pool.close(EndedEarly(text, kind="stuck"))
                     return
-            left = bool(self._tasks) or pool.resting
+            left = bool(self._tasks) or pool.has_retries
             if not pool.has_pending and (submit_only or not left) and not self._unsettled():
                 return
             try:
@@ -140,9 +146,9 @@ class Runner:
                 pass
 
     def _only_overdue(self, now: float) -> bool:
-        """Whether tasks go on, and none of them is still waited for; some may have been left to the next run already.
+        """Whether tasks run, and all of them are overdue; some may have been left to the next run already.
 
-        One that has given its slot back goes on as well, where it called itself ended and then no longer.
+        A task whose slot was given back counts as well: it may have succeeded without a clip, and run again since.
         """
         late = self._pool.late(now)
         return (bool(self._tasks) or self._pool.slots.running > 0) and all(
@@ -160,17 +166,19 @@ class Runner:
         closed = self._pool.closed
         if closed is not None and not self._closed:
             self._closed = True
-            if closed is not self._lifecycle.creator.verdict:  # which was told when it was found
+            if closed is not self._lifecycle.creator.stop_reason:  # which was told when it was found
                 self._events.emit(Stopped(at=self._events.now, reason=closed))
 
     def _unsettled(self) -> bool:
-        """Whether a life goes on that has no task id yet."""
+        """Whether a job is running that has no task id yet."""
         return any(work.record is None or work.record.task_id is None for work in self._tasks.values())
 
-    async def _wind_up(self) -> None:
-        """Let creates end, stop the rest, and count what never began."""
+    async def _shut_down(self) -> None:
+        """Let creates end, cancel the rest, and count the jobs that never began."""
         for task, work in list(self._tasks.items()):
-            if work in self._lifecycle.creator.asking:  # which may wait for an hour, where the API says so
+            if (
+                work in self._lifecycle.creator.looking_up
+            ):  # which may wait for an hour, where the API says so
                 task.cancel()
         while self._pool.slots.creating:
             self._lifecycle.changed.clear()
@@ -180,19 +188,19 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tell()
         for lane in self._pool.lanes:
-            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.resting)):
+            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.retries)):
                 work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)
                 self._count(work)
             lane.again.clear()
             lane.queue.clear()
-            lane.resting.clear()
+            lane.retries.clear()
 
     def _spawn(self, work: Work) -> None:
-        task = asyncio.create_task(self._life(work))
+        task = asyncio.create_task(self._work_on(work))
         self._tasks[task] = work
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._task_done)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _task_done(self, task: asyncio.Task[None]) -> None:
         work = self._tasks.pop(task)
         self._lifecycle.changed.set()
         if task.cancelled():  # before its first step
@@ -202,10 +210,10 @@ class Runner:
             self._count(work)
             self.end(Bug(f"batchgen failed over a job; {to_report(error)}"))
 
-    async def _life(self, work: Work) -> None:
+    async def _work_on(self, work: Work) -> None:
         work.outcome = Outcome()
         try:
-            work.outcome = await self._alive(work)
+            work.outcome = await self._run_lifecycle(work)
         except TransitionError as error:  # of this job alone
             work.outcome = Outcome(str(error))
         except LedgerError as error:
@@ -217,17 +225,19 @@ class Runner:
             self._count(work)
             return
         if work.step is not None:
-            self._events.tell_of_step(Waiting, work.step, seconds=work.outcome.rest)
-        if work.outcome.rest:
-            self._pool.rest(work, asyncio.get_running_loop().time())
+            self._events.emit_step(Waiting, work.step, seconds=work.outcome.retry_in)
+        if work.outcome.retry_in:
+            self._pool.schedule_retry(work, asyncio.get_running_loop().time())
         else:
             work.lane.again.append(work)
 
-    async def _alive(self, work: Work) -> Outcome:
+    async def _run_lifecycle(self, work: Work) -> Outcome:
         try:
             return await self._lifecycle.run(work)
         except asyncio.CancelledError:  # the run ends; the ledger has where this job stands
-            return await self._lifecycle.follower.leave(work) if self._leaving else Outcome()
+            return (
+                await self._lifecycle.follower.leave_overdue(work) if self._only_overdue_left else Outcome()
+            )
 
     def _count(self, work: Work) -> None:
         record, step, text = work.record, work.step, work.outcome.text
@@ -236,7 +246,7 @@ class Runner:
             bucket = State.UNKNOWN.value
         if bucket == State.PENDING and (work.failed or (step is not None and step.action is Action.RETRY)):
             bucket = "retry"
-        work.lane.left += bucket in (State.PENDING, "retry", "unrecorded")
+        work.lane.unfinished += bucket in (State.PENDING, "retry", "unrecorded")
         self.tally.failed_tasks += work.failed
         self.tally.created[State.FAILED.value] += work.failed_paid
         if work.paid and record is not None:
@@ -254,8 +264,14 @@ class Runner:
         manifest, job_id, take = name
         self._events.emit(
             Finished(
-                at=self._events.now, manifest=manifest, job_id=job_id, take=take, external_task_id=task,
+                at=self._events.now,
+                manifest=manifest,
+                job_id=job_id,
+                take=take,
+                external_task_id=task,
                 task_id=record.task_id if record is not None else None,
-                cost_usd=record.cost_usd_estimate if record is not None else None, bucket=bucket, reason=text,
+                cost_usd=record.cost_usd_estimate if record is not None else None,
+                bucket=bucket,
+                reason=text,
             )
-        )  # fmt: skip
+        )

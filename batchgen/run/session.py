@@ -1,4 +1,4 @@
-"""One run over one ledger, from its manifests to what became of each job: what the command line and the library share.
+"""One run over one ledger, from the manifests to each job's outcome; shared by the command line and the library.
 
 :meth:`Session.prepare` plans, :meth:`Session.work` does what is to be done, :meth:`Session.conclude` counts. The API's
 client isn't even loaded where there is nothing to do.
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose tasks they are: the API's base URL, and the key, which is shown nowhere."""
+    """The account that a run works for: the API's base URL, and the key, which is shown nowhere."""
 
     base_url: str
     key: str = field(repr=False)
 
 
 class Session:
-    """One run. The ledger stays the caller's, who closes it when the run has ended."""
+    """One run. The caller closes the ledger when the run has ended."""
 
     def __init__(
         self, ledger: Ledger, account: Account, options: RunOptions, clock: Clock, events: Events
@@ -61,7 +61,7 @@ class Session:
         self._recovery: asyncio.Task[None] | None = None
 
     async def prepare(self, loaded: Loaded | None) -> bool:
-        """Look at the disk, and plan. Returns whether anything is left to do. Without manifests, only what is open."""
+        """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed."""
         ledger, inventory, options = self._ledger, self._inventory, self._options
         breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
         limits = Limits()
@@ -76,7 +76,7 @@ class Session:
         await inventory.look(None if loaded is None else loaded.manifests, folders)
         for one in self._manifests:
             lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
-            lane.asks = math.inf if doubts[one.name] else recovery.SAMPLE
+            lane.lookups_left = math.inf if doubts[one.name] else recovery.SAMPLE
             lane.closed = inventory.unwritable(one)
             self._pool.lanes.append(lane)
         await inventory.note_mounts(folders)
@@ -86,7 +86,7 @@ class Session:
         return next(ledger.open_records(), None) is not None
 
     async def work(self) -> None:
-        """Do what is left to do."""
+        """Run everything that is left to do."""
         from batchgen.api.client import Api
         from batchgen.storage.clip_hosts import ClipHosts
         from batchgen.storage.download import Downloads
@@ -132,11 +132,11 @@ class Session:
         return self._runner is not None
 
     async def conclude(self) -> Ended:
-        """Write down what the next run begins with, and say how it went."""
+        """Record what the next run needs, and emit how this one went."""
         await self._inventory.log.remember()
         ended = self._runner is not None and self._runner.ended is not None
         for lane in self._pool.lanes:
-            if not lane.left and not ended:
+            if not lane.unfinished and not ended:
                 await recovery.trusted(self._ledger, lane.name)
         ended_by = self._runner.stops if self._runner is not None else []
         event = summary(
@@ -153,26 +153,31 @@ class Session:
             accept_changes=self._options.accept_changes,
         )
         tally = self._tally
-        left = tally.settle(self._inventory.found.applied(steps))
+        left = tally.count_finished(self._inventory.found.applied(steps))
         await self._inventory.place()
         settled = tally.buckets.total()
         self._events.emit(Began(at=self._events.now, jobs=settled + len(left), settled=settled))
         for ending in tally.endings:
             self._events.emit(
                 Finished(
-                    at=self._events.now, manifest=ending.manifest, job_id=ending.job_id, take=ending.take,
-                    external_task_id=ending.external_task_id, bucket=ending.bucket, reason=ending.text,
+                    at=self._events.now,
+                    manifest=ending.manifest,
+                    job_id=ending.job_id,
+                    take=ending.take,
+                    external_task_id=ending.external_task_id,
+                    bucket=ending.bucket,
+                    reason=ending.text,
                 )
-            )  # fmt: skip
+            )
         return left
 
     async def _recover(self, runner: Runner) -> None:
-        """Adopt what the API has, before anything is planned."""
+        """Record the tasks that the API has and the ledger hasn't, before anything is planned."""
         jobs = loading.jobs_of(self._manifests)
         found = await recovery.recover(runner.queries, self._inventory, jobs, self._clock.rng)
         if found.missing and not runner.queries.lookups_proven:
             for lane in self._pool.lanes:
-                if lane.asks == math.inf:
+                if lane.lookups_left == math.inf:
                     lane.unrecorded = True
                     text = f"{lane.name}: nothing was found, which proves nothing at this API"
                     lane.closed = EndedEarly(text, kind="unproven")
@@ -191,9 +196,16 @@ def summary(
     stops = {id(reason): reason for reason in (*ended_by, *pool.stops)}
     budget = pool.budget
     return Ended(
-        at=at, jobs=MappingProxyType(tally.buckets), others=MappingProxyType(tally.others),
-        tasks=MappingProxyType(tally.created), failed_tasks=tally.failed_tasks, created=budget.creates,
-        cost_usd=budget.spent, unsure=budget.unsure, unsure_cost_usd=budget.unsure_cost,
-        endings=tuple(tally.endings), stops=tuple(stops.values()),
+        at=at,
+        jobs=MappingProxyType(tally.buckets),
+        others=MappingProxyType(tally.others),
+        tasks=MappingProxyType(tally.created),
+        failed_tasks=tally.failed_tasks,
+        created=budget.creates,
+        cost_usd=budget.spent,
+        unsure=budget.unsure,
+        unsure_cost_usd=budget.unsure_cost,
+        endings=tuple(tally.endings),
+        stops=tuple(stops.values()),
         exit_code=tally.exit_code(ended_by, submit_only=submit_only),
-    )  # fmt: skip
+    )

@@ -19,29 +19,29 @@ import math
 
 FIRST = 1  # create beyond what runs before 1303 was ever seen, and half as many as run
 TRY_AFTER = 54  # ended tasks before one create more than the limit is tried
-TRY_AFTER_TOLD = 20  # the same below a limit that the user stated: there is something to be found
+TRY_AFTER_CONFIGURED = 20  # the same below a limit that the user stated: there is something to be found
 PATIENCE_BELOW = 1.05  # each try below the highest limit that held makes the next wait so much longer
 PATIENCE_AT_BEST = 1.3  # and each try at it
 
 
 class Slots:
-    """How many tasks may run. ``told`` is the user's limit; None means that it is learned.
+    """How many tasks may run. ``configured`` is the user's limit; None means that it is learned.
 
     Times are seconds of one clock, any clock; where one isn't known, a little is lost and nothing breaks.
     """
 
-    def __init__(self, told: int | None = None) -> None:
-        self.ceiling: float = math.inf if told is None else told
-        self.limit: float = FIRST if told is None else told
+    def __init__(self, configured: int | None = None) -> None:
+        self.ceiling: float = math.inf if configured is None else configured
+        self.limit: float = FIRST if configured is None else configured
         self.running = 0  # tasks of ours that are known to run
         self.creating = 0  # creates in flight, each holding a slot
-        self._trying = told is None  # more than the limit is tried, until 1303
+        self._trying = configured is None  # more than the limit is tried, until 1303
         self._met = False  # 1303 has been seen
         self._full_at = -math.inf  # when the account was full and the limit counted
         self._most = 0  # tasks of ours that ran at once
         self._best: float = 0  # the highest limit that held for a while
         self._ends = 0  # ended tasks since the last try
-        self._try_after = TRY_AFTER if told is None else TRY_AFTER_TOLD
+        self._try_after = TRY_AFTER if configured is None else TRY_AFTER_CONFIGURED
         self._wait_below: float = self._try_after
         self._wait_at_best: float = self._try_after
 

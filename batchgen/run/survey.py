@@ -1,4 +1,4 @@
-"""Which clips of downloaded rows are on disk. Nothing here writes."""
+"""Checks which clips of downloaded rows are on disk. Nothing is written."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 @dataclass(slots=True)
 class Survey:
-    """Where the clips of downloaded rows are, as far as it isn't where they belong.
+    """The downloaded rows whose clips aren't where they belong, by external_task_id.
 
-    ``missing``: not on disk, by external_task_id. ``away``: their disk can't be reached. ``gone``: neither on disk nor
-    at the API, which a run has told before. ``odd``: rows whose clip doesn't have its job's plain name. ``offline``:
-    output folders that can't be reached, and why; ``here``: those that have a clip. ``misnamed`` are steps whose rows'
-    clips may have to be renamed.
+    ``missing``: not on disk. ``away``: their disk can't be reached. ``gone``: neither on disk nor at the API, as an
+    earlier run found out. ``odd``: without their job's plain name. ``offline``: output folders that can't be reached, and
+    why; ``here``: output folders that have a clip. ``misnamed``: steps whose clips may have to be renamed.
     """
 
     missing: dict[str, Shelved] = field(default_factory=dict)
@@ -41,17 +40,20 @@ class Survey:
     misnamed: list[Step] = field(default_factory=list)
 
     def applied(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """The steps, true of the disk: a job whose clip isn't there is not done."""
+        """The steps with the disk taken into account: a job whose clip is missing isn't done."""
         for step in steps:
             if step.renamed or step.external_task_id in self.odd:
                 self.misnamed.append(step)
-            if step.action is Action.DONE and (told := self._told(step.external_task_id)) is not None:
-                action, reason = told
+            if (
+                step.action is Action.DONE
+                and (correction := self._correction(step.external_task_id)) is not None
+            ):
+                action, reason = correction
                 yield step._replace(action=action, reason=reason)
             else:
                 yield step
 
-    def _told(self, name: str) -> tuple[Action, str] | None:
+    def _correction(self, name: str) -> tuple[Action, str] | None:
         if (row := self.missing.get(name)) is not None:
             return Action.DOWNLOAD, (f"its clip is no longer at {clips.absent(row)}")
         if (row := self.away.get(name)) is not None:
@@ -62,10 +64,12 @@ class Survey:
 
 
 def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) -> Survey:
-    """Look for the clips that jobs of these manifests may be done by; for those of the whole ledger where that is None."""
+    """Check whether the clips of these manifests' jobs are on disk; with None, those of the whole ledger."""
     found, absent = Survey(), list[Shelved]()
     seen = set[str]()
-    claimed = set[str]()  # by two rows: the clip of one was deleted, and that of the other came there
+    claimed = set[
+        str
+    ]()  # paths that two rows have: one row's clip was deleted, and another row's has its place
     with contextlib.closing(_Files(roots)) as files:
         for row in _wanted(ledger, manifests):
             try:
@@ -106,7 +110,7 @@ def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) 
 
 
 def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[Shelved]:
-    """The downloaded rows whose clips are looked for: what a manifest no longer has costs it nothing."""
+    """The downloaded rows that the manifests' jobs may be done by. Rows of jobs that no manifest has any more are skipped."""
     if manifests is None:
         for name in ledger.manifests():
             yield from ledger.shelved(name)
@@ -126,7 +130,7 @@ def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[S
 
 
 class _Files:
-    """The files of clips, as they lie in their folders. Rows come folder by folder, so one is open at a time."""
+    """Looks for the files of clips. Rows come folder by folder, so one folder is open at a time."""
 
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
@@ -139,7 +143,7 @@ class _Files:
         self._open.close()
 
     def has(self, row: Shelved) -> bool:
-        """Whether a clip and all its parts are there. Raises OSError where its folder can't be looked into."""
+        """Whether a clip and all its parts are on disk. Raises OSError where its folder can't be read."""
         folder, name = os.path.split(row.video_path)
         if folder != self._path:
             self._enter(self._roots[row.root], folder)
@@ -167,7 +171,7 @@ class _Files:
 
 
 def unmounted(ledger: Records, output_dir: str) -> str | None:
-    """Why an output folder without any clip is out of reach: it lay on a disk that isn't mounted now."""
+    """Why an output folder can't be reached: it was on a disk that isn't mounted now; None where it was on none."""
     before = ledger.note(f"mount:{output_dir}")
     if before is None or os.path.ismount(before):
         return None
@@ -177,9 +181,9 @@ def unmounted(ledger: Records, output_dir: str) -> str | None:
 def unrecorded(
     ledger: Records | None, manifests: Iterable[Manifest], api: str, roots: Roots
 ) -> dict[str, Record]:
-    """Clips that lie in the manifests' folders and that the ledger hasn't, by external_task_id, for a look ahead.
+    """The clips in the manifests' folders that the ledger hasn't, by external_task_id; for a plan without a run.
 
-    What is said of them is believed if their sizes are right: before a run records them, it reads their bytes.
+    A line is believed here if the file's size is right; a run also reads the bytes before it records a clip.
     """
     found: dict[str, Record] = {}
     for one in manifests:

@@ -1,4 +1,4 @@
-"""Where the jobs of a run ended, each in one bucket."""
+"""Counts where the jobs of a run ended, each in one bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchgen.run.plan import Action, Step
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A job that did not end well, and what a person has to know about it."""
+    """A job that needs a person, and what that person has to know."""
 
     bucket: str
     manifest: str
@@ -23,7 +23,7 @@ class Ending:
 
 
 #: Steps that end in a bucket without anything being done.
-_SETTLED = {
+_FINISHED = {
     Action.DONE: "downloaded",
     Action.REJECTED: "rejected",
     Action.FAILED: "failed",
@@ -39,13 +39,13 @@ _ORDER = (75, 3, 130, 143, 2, 4, 5, 1)
 
 
 def first_of(codes: Iterable[int]) -> int:
-    """The exit code of a process in which all of these hold; 0 where none does."""
+    """The one exit code for all of these; 0 where there is none."""
     return min(filter(None, codes), key=_ORDER.index, default=0)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Where the jobs ended: each of the plan in one bucket, so that the buckets sum to the plan.
+    """The counts of a run. Each job of the plan is in one of ``buckets``, so that they sum to the plan.
 
     The buckets are the ledger's states, and ``retry`` (the last task failed, and a run makes another), ``changed``,
     ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
@@ -62,7 +62,7 @@ class Tally:
 
     @property
     def finished(self) -> int:
-        """How many have ended for this run; a job whose image can't be sent was none for it to begin with."""
+        """How many jobs have ended for this run; those whose image can't be sent don't count."""
         ended = self.buckets.total() + self.others.total()
         return ended - self.buckets["unusable"] - self.buckets["waiting"]
 
@@ -76,11 +76,11 @@ class Tally:
         held = [4 * (left > 0), 5 * (undecided > 0), 1 * (failed > 0)]
         return first_of([*(reason.exit_code for reason in stops), *held])
 
-    def settle(self, steps: Iterable[Step]) -> list[Step]:
-        """Count the steps that nothing is done about, and return the others."""
+    def count_finished(self, steps: Iterable[Step]) -> list[Step]:
+        """Count the steps without anything to do, and return the others."""
         left = []
         for step in steps:
-            bucket = _SETTLED.get(step.action)
+            bucket = _FINISHED.get(step.action)
             if bucket is None:
                 left.append(step)
                 continue

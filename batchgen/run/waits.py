@@ -1,4 +1,4 @@
-"""How long a run waits for what, and before it tries again. Pure: chance comes in as an argument."""
+"""How long a run waits, and the backoff before it tries again. Pure: random numbers come from an argument."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds. ``timeout``: without progress of a request. ``first_ask``: before a task's first query; None: learned.
+    """The waits of a run, in seconds.
 
-    ``settle``: how long an uncertain create is looked for before "no such task" is believed, and a clip that doesn't
-    come before it is left to the next run. ``retry``: before the task after the first one that failed. ``clip``: what
-    each file of a clip may take in one run.
+    ``timeout``: without progress of a request. ``settle``: before "no such task" is believed of an uncertain create, and
+    before a clip that doesn't come is left to the next run. ``first_ask``: before a task's first query; None: learned.
+    ``retry``: before a job's next task after its first one failed. ``clip``: for each file of a clip in one run.
     """
 
     timeout: float = 60.0
@@ -23,15 +23,15 @@ class Waits:
 
 
 def backoff(attempt: int, rng: random.Random, *, first: float = 1.0, cap: float = 60.0) -> float:
-    """Seconds to wait before attempt number ``attempt`` + 1: ``first``, doubling up to ``cap``, plus jitter.
+    """Seconds to wait after ``attempt`` failed repetitions (from 0): ``first``, doubling up to ``cap``, times 1 to 1.5.
 
-    Between ``first`` and 1.5 * ``cap``; the longest waits are jittered as well.
+    The jitter stays at the cap, so the longest wait is 1.5 times ``cap``.
     """
     return min(first * 2.0 ** min(attempt, 60), cap) * (1 + rng.random() / 2)
 
 
-def lasting(seconds: float) -> str:
-    """A time of that length in the unit that says most: ``50 s``, ``12 min``, ``7 h``, ``3 days``."""
+def shown_duration(seconds: float) -> str:
+    """A duration in one unit for people: ``50 s``, ``12 min``, ``7 h``, ``3 days``."""
     for unit, size, until in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600)):
         if seconds < until:
             return f"{max(seconds, 0) // size:.0f} {unit}"

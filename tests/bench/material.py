@@ -179,8 +179,9 @@ def grown(file: str, small: str, count: str) -> None:
         connection.execute(
             "INSERT INTO events (task, at, event, from_state, to_state, request_id, detail) SELECT old.id, at, event,"
             " from_state, to_state, events.request_id, detail FROM tasks AS old CROSS JOIN events"
-            " WHERE old.id >= ? AND events.task = ?", (first, template[0]),
-        )  # fmt: skip
+            " WHERE old.id >= ? AND events.task = ?",
+            (first, template[0]),
+        )
         images = ((f"/old/{one:07}.png",) for one in range(number))
         connection.executemany("INSERT INTO images VALUES (?, 1, '1', '1', '', 'png', 300, 300, 1)", images)
         connection.execute("COMMIT")

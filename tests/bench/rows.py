@@ -500,6 +500,15 @@ def _ticks(pid: int) -> int:
 
 
 ROWS: dict[str, Callable[[Path, int], Row]] = {
-    "server": the_server, "uploads": uploads, "creates": creates, "night": night, "manifests": manifests,
-    "nothing": nothing_to_do, "million": million, "history": history, "start": start, "ledger": ledger, "following": following,
-}  # fmt: skip
+    "server": the_server,
+    "uploads": uploads,
+    "creates": creates,
+    "night": night,
+    "manifests": manifests,
+    "nothing": nothing_to_do,
+    "million": million,
+    "history": history,
+    "start": start,
+    "ledger": ledger,
+    "following": following,
+}

@@ -67,9 +67,9 @@ def test_a_baseline_creates_every_job_once(url: str, tmp_path: Path, arguments: 
 def test_the_page_has_the_pacing_s_own_numbers_and_names_every_baseline() -> None:
     page = (ROOT / "tests/bench/README.md").read_text("utf-8")
     assert f"After {slots.TRY_AFTER} ends one create more" in page
-    assert f"limit after {slots.TRY_AFTER_TOLD}, because" in page
+    assert f"limit after {slots.TRY_AFTER_CONFIGURED}, because" in page
     assert f"{polling.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
-    assert polling.LAZY == 3 and "three times rarer" in page
+    assert polling.UNWANTED == 3 and "three times rarer" in page
     assert polling.TICK == 0.5 and "within the same half second" in page
     assert slots.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
     assert slots.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page

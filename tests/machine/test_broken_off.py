@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.run.dispositions import UNCLEAR
-from batchgen.run.recovery import TRIES
+from batchgen.run.recovery import LOOKUP_ATTEMPTS
 from batchgen.run.runner import GRACE
 from tests.machine.test_bounds import UNKNOWN, Host, accepted, ended, kinds, night, told
 from tests.support.ahead import Ahead
@@ -170,7 +170,7 @@ def test_a_recovery_gives_up_where_an_id_gets_no_answer_and_keeps_what_it_found(
         result = ahead.run(*command, "m.yaml")
     asked = {name: times + 1 for (_, name), times in host.asked.items()}
     (silent,) = (name for name in asked if ".j1." in name)
-    assert (result.code, asked[silent], creates(host)) == (4, TRIES, 0), result.err
+    assert (result.code, asked[silent], creates(host)) == (4, LOOKUP_ATTEMPTS, 0), result.err
     assert f"the API gave no answer about {silent}: " in result.err
     assert "run it again" in result.err
     assert [(row["job_id"], row["state"]) for row in ahead.export()] == [("j0", "submitted")]

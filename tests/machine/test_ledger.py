@@ -285,13 +285,13 @@ def test_a_find_at_the_api_is_adopted_as_a_new_row(ledger: Ledger, clock: Clock)
     found = dataclasses.replace(
         found, values={"task_id": "t9", "video_url": "https://cdn.example/9", "submitted_at": 5.0}
     )
-    row = run(ledger.adopt(job(), found))
+    row = run(ledger.import_row(job(), found))
 
     assert row == ledger.record("hero")
     assert (row.state, row.task_id, row.attempt, row.submitted_at) == (State.SUCCEEDED, "t9", 1, 5.0)
     assert [(one.event, one.from_state) for one in ledger.events("hero")] == [("adopted", None)]
     with pytest.raises(TransitionError, match="has task t9"):
-        run(ledger.adopt(job(), found))
+        run(ledger.import_row(job(), found))
     with pytest.raises(TransitionError):
         run(ledger.begin(job()))
 
@@ -299,12 +299,14 @@ def test_a_find_at_the_api_is_adopted_as_a_new_row(ledger: Ledger, clock: Clock)
 @pytest.mark.parametrize("state", list(State))
 def test_a_find_at_the_api_settles_a_row_without_a_task(ledger: Ledger, state: State) -> None:
     row = run(bring(ledger, job(), state))
-    adoption = ledger.adopt(job(), change("hero", State.FAILED, "adopted", message="it failed"))
+    adoption = ledger.import_row(job(), change("hero", State.FAILED, "adopted", message="it failed"))
 
     if state in (State.PENDING, State.REJECTED, State.SUBMITTING, State.UNKNOWN):
         with pytest.raises(TransitionError, match="failed needs task_id"):
             run(adoption)
-        adopted = run(ledger.adopt(job(), Change("hero", State.FAILED, "adopted", values={"task_id": "t2"})))
+        adopted = run(
+            ledger.import_row(job(), Change("hero", State.FAILED, "adopted", values={"task_id": "t2"}))
+        )
         assert (adopted.state, adopted.task_id) == (State.FAILED, "t2")
     else:
         with pytest.raises(TransitionError):

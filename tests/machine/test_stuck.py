@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.run.following import ABSENT, ASKS, GONE_AFTER
-from batchgen.run.polling import OVERDUE_LEAST, OVERDUE_MOST, OVERDUE_UNKNOWN, Lengths
-from batchgen.run.pool import FULLS, Lane, Limits, Pool, Work
+from batchgen.run.following import GONE_AFTER, MAX_NOT_FOUND, OVERDUE_ANSWERS
+from batchgen.run.polling import MAX_OVERDUE, MIN_OVERDUE, UNKNOWN_OVERDUE, Lengths
+from batchgen.run.pool import MAX_REFUSALS, Lane, Limits, Pool, Work
 from tests.support.program import Desk, Server, sandbox, until
 
 PACE = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
@@ -71,7 +71,7 @@ def test_a_run_leaves_when_only_a_task_that_never_ends_is_left_and_names_it(
     assert sorted(states(desk)) == ["downloaded", "downloaded", "submitted"]
     (line,) = (line for line in night.err.splitlines() if "m/j0" in line)
     assert "has run for 24 h" in line
-    assert f"answered {ASKS} times" in line or "answered 4 times" in line
+    assert f"answered {OVERDUE_ANSWERS} times" in line or "answered 4 times" in line
     assert "'processing'" in line
     assert "the next run asks again" in line
     assert "--abandon" not in night.err
@@ -147,7 +147,9 @@ def test_a_task_that_is_not_old_yet_is_waited_for(desk: Desk) -> None:
     with sandbox(desk.folder, *TASKS, "--fault", "task_never_ends@1") as server:
         desk.against(server)
         process = desk.start("run", *PACE, "m.yaml")
-        until(lambda: len([entry for entry in server.entries() if entry.kind == "query"]) > 2 * ASKS)
+        until(
+            lambda: len([entry for entry in server.entries() if entry.kind == "query"]) > 2 * OVERDUE_ANSWERS
+        )
         assert process.poll() is None
         server.ask("finish", {})
         assert desk.finish(process).code == 0
@@ -168,11 +170,11 @@ def test_after_the_deadline_a_task_that_takes_far_longer_than_others_of_its_kind
 @pytest.mark.parametrize(
     ("known", "overdue", "hurried"),
     [
-        ([], OVERDUE_UNKNOWN, OVERDUE_LEAST),
-        ([60.0, 120.0], OVERDUE_LEAST, 240.0),
-        ([5.0], OVERDUE_LEAST, 60.0),
+        ([], UNKNOWN_OVERDUE, MIN_OVERDUE),
+        ([60.0, 120.0], MIN_OVERDUE, 240.0),
+        ([5.0], MIN_OVERDUE, 60.0),
         ([1200.0], 4800.0, 2400.0),
-        ([4 * 3600.0], OVERDUE_MOST, OVERDUE_MOST / 2),
+        ([4 * 3600.0], MAX_OVERDUE, MAX_OVERDUE / 2),
     ],
     ids=["never seen", "usual", "quick", "slow", "very slow"],
 )
@@ -182,7 +184,7 @@ def test_how_long_a_task_is_waited_for_is_learned_between_limits(
     lengths = Lengths()
     if known:
         lengths.learn("pro/5", known)
-    assert (lengths.overdue_at("pro/5"), lengths.hurried_at("pro/5", 60.0)) == (overdue, hurried)
+    assert (lengths.overdue_at("pro/5"), lengths.overdue_after_deadline("pro/5", 60.0)) == (overdue, hurried)
 
 
 def test_slots_that_nothing_of_ours_will_free_are_tried_a_few_times_and_then_left() -> None:
@@ -193,7 +195,7 @@ def test_slots_that_nothing_of_ours_will_free_are_tried_a_few_times_and_then_lef
     pool.lanes.append(lane)
     pool.found(Work(Lane("older")))
     now, refusals = 0.0, 0
-    while not pool.shut:
+    while not pool.blocked:
         work = pool.next(now, overdue=True)
         if work is None:
             delay = pool.delay(now)
@@ -204,7 +206,7 @@ def test_slots_that_nothing_of_ours_will_free_are_tried_a_few_times_and_then_lef
         pool.refused_slot(work, now)
         lane.again.append(work)
         refusals += 1
-    assert refusals == FULLS
+    assert refusals == MAX_REFUSALS
     assert 60 < now < 300
 
 
@@ -219,11 +221,11 @@ def test_a_free_slot_beside_one_is_found_again_after_a_refusal() -> None:
     pool.refused_slot(work, 0.5)
     lane.again.append(work)
     assert pool.next(10.0) is None
-    assert not pool.shut
+    assert not pool.blocked
     again = pool.next(10.0, overdue=True)
     assert again is work
     pool.started(again, 10.5)
-    assert pool.shut, "both slots are taken now"
+    assert pool.blocked, "both slots are taken now"
 
 
 # -- tasks that the API does not know ---------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ def test_a_task_that_is_denied_for_days_is_reported_as_gone_until_a_person_gives
         assert gone.code == 5
         assert "ask the vendor's support" in gone.err
         assert f"batchgen resolve {name} --abandon" in gone.err
-        assert f"asked {2 * ABSENT} times in 3 days" in gone.err or "times in 73 h" in gone.err
+        assert f"asked {2 * MAX_NOT_FOUND} times in 3 days" in gone.err or "times in 73 h" in gone.err
         assert desk.run("resolve", name, "--not-created").code == 2
         assert desk.run("resolve", name, "--abandon").code == 0
         assert desk.run("run", *PACE, "m.yaml").code == 0

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from batchgen.ledger.reader import Records
-from batchgen.models import Event, Record, State
+from batchgen.models import HistoryEntry, Record, State
 from batchgen.sandbox.journal import Entry, parse
 
 #: A create may be sent out of these alone.
@@ -43,7 +43,7 @@ class Evidence:
         self.verdict = Verdict()
         self.entries: list[Entry] = []
         self._read = 0  # bytes of the journal
-        self._history: dict[str, list[Event]] = {}
+        self._history: dict[str, list[HistoryEntry]] = {}
         self._tasks: dict[str, str] = {}
 
     def catch_up(self) -> list[Entry]:
@@ -66,7 +66,7 @@ class Evidence:
         with Records.read(str(self.ledger)) as ledger:
             return {row.external_task_id: row for row in ledger.records()}
 
-    def events(self) -> dict[str, list[Event]]:
+    def events(self) -> dict[str, list[HistoryEntry]]:
         """The history of every row."""
         if not self.ledger.exists():
             return {}
@@ -155,7 +155,7 @@ class Evidence:
 # -- the ledger's rules that no code path breaks; each gives its violations ---------------------
 
 
-def intents_come_first(entries: Sequence[Entry], events: Mapping[str, Sequence[Event]]) -> list[str]:
+def intents_come_first(entries: Sequence[Entry], events: Mapping[str, Sequence[HistoryEntry]]) -> list[str]:
     """Rule 1: every create that reached the server has an intent of its own on disk."""
     sent = Counter(
         entry.external_task_id for entry in entries if entry.kind == "create" and entry.external_task_id
@@ -182,7 +182,9 @@ def tasks_are_recorded_first(entries: Sequence[Entry], rows: Mapping[str, Record
     ]
 
 
-def nothing_is_sent_again(entries: Sequence[Entry], events: Mapping[str, Sequence[Event]]) -> list[str]:
+def nothing_is_sent_again(
+    entries: Sequence[Entry], events: Mapping[str, Sequence[HistoryEntry]]
+) -> list[str]:
     """Rule 3: no create for what was accepted, and no intent but out of a state that is free."""
     found, made = [], set()
     for entry in entries:
@@ -226,7 +228,7 @@ def digests(clips: Path) -> dict[Path, str]:
 
 
 def history_only_grows(
-    before: Mapping[str, Sequence[Event]], now: Mapping[str, Sequence[Event]]
+    before: Mapping[str, Sequence[HistoryEntry]], now: Mapping[str, Sequence[HistoryEntry]]
 ) -> list[str]:
     """Rule 5: what was in the history once stays as it was, and each line goes on where the last one ended."""
     found = []

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Event, Record, State
+from batchgen.models import HistoryEntry, Record, State
 from batchgen.run import events, loading
 from batchgen.run.clock import Clock
 from batchgen.run.options import RunOptions
@@ -126,7 +126,7 @@ class Night:
         with Records.read(str(self.ledger)) as ledger:
             return sorted(ledger.records())
 
-    def events(self, row: Record) -> list[Event]:
+    def events(self, row: Record) -> list[HistoryEntry]:
         with Records.read(str(self.ledger)) as ledger:
             return ledger.events(row.external_task_id)
 

@@ -61,7 +61,7 @@ def test_each_failure_of_a_create_has_its_row_slot_retry_pause_and_stop(
 
 
 def test_a_page_in_place_of_an_answer_tells_that_the_api_is_not_there_and_other_silence_does_not() -> None:
-    speaking = [dispose(error).speaks for error, *_ in RULES if isinstance(error, MaybeAccepted)]
+    speaking = [dispose(error).shows_reach for error, *_ in RULES if isinstance(error, MaybeAccepted)]
     assert speaking == [False, True]
 
 

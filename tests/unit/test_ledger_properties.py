@@ -113,7 +113,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         change = Change(name[1], what, kind, values=values)
         if kind == "apply":
             return await self.ledger.apply(change)
-        return await self.ledger.adopt(self.proposal(name, "d"), change)
+        return await self.ledger.import_row(self.proposal(name, "d"), change)
 
     def proposal(self, name: tuple[str, str], digest: str) -> Record:
         base, full = name

@@ -65,7 +65,7 @@ def moved_on(folder: Path, targets: list[int]) -> tuple[dict[str, bytes], dict[s
             "video_path": str(path),
             "video_sha256": sha256(content).hexdigest(),
         }
-        return await ledger.adopt(row, Change(name, State.DOWNLOADED, "found_on_disk", values=values))
+        return await ledger.import_row(row, Change(name, State.DOWNLOADED, "found_on_disk", values=values))
 
     paths = asyncio.run(scene())
     return {file.name: file.read_bytes() for file in (folder / "clips/m").glob("*.mp4")}, paths

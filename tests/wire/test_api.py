@@ -279,7 +279,7 @@ def test_a_disk_that_hangs_is_the_image_s_fault_and_stops_nothing_else(
             assert await ended(api.create(FIELDS)) == Accepted("t1", "r1")
             assert not hanging.done()
             if hurry:
-                api.hurry(0.0)
+                api.set_deadline(0.0)
             end = await hanging
             if hurry:
                 assert isinstance(end, NeverSent)
@@ -737,7 +737,7 @@ def test_in_a_hurry_creates_in_flight_end_as_what_they_are(tmp_path: Path) -> No
             large = asyncio.create_task(ended(api.create({**FIELDS, "image": image})))
             await waiting.wait()
             begun = time.monotonic()
-            api.hurry(IMPATIENT)
+            api.set_deadline(IMPATIENT)
             assert isinstance(await small, MaybeAccepted)
             assert isinstance(await large, NeverSent)
             late = await ended(api.create({**FIELDS, "image": image}))
@@ -795,8 +795,8 @@ def test_at_the_end_of_a_run_a_create_that_was_sent_whole_is_given_its_answer(tm
         async with wire(play) as url, Api(url, KEY, timeout=ENDS) as api:
             create = asyncio.create_task(ended(api.create(FIELDS)))
             await heard.wait()
-            api.hurry(0.0, answers=ENDS)
-            api.hurry(ENDS, answers=ENDS)  # a later end changes nothing
+            api.set_deadline(0.0, answers=ENDS)
+            api.set_deadline(ENDS, answers=ENDS)  # a later end changes nothing
             late = await ended(api.create({**FIELDS, "image": picture(tmp_path)}))
             assert isinstance(late, NeverSent)
             told.set()

@@ -203,7 +203,7 @@ def test_what_the_ledger_stores_has_no_key_and_ids_as_they_are(
             adopted = Change(
                 job("d").external_task_id, State.SUBMITTED, "x", text, text, text, {"task_id": "t-d"}
             )
-            await ledger.adopt(job("d"), adopted)
+            await ledger.import_row(job("d"), adopted)
             await ledger.set_note("a note", text)
             await ledger.remember_images([ImageFile(f"/x/{text}", 1, 1, 1, "0" * 64, "png", 300, 300)])
 

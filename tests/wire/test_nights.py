@@ -7,8 +7,8 @@ import pytest
 from batchgen.errors import EndedEarly
 from batchgen.models import State
 from batchgen.run.dispositions import UNCLEAR
-from batchgen.run.polling import OVERDUE_MOST
-from batchgen.run.recovery import TRIES
+from batchgen.run.polling import MAX_OVERDUE
+from batchgen.run.recovery import LOOKUP_ATTEMPTS
 from tests.support.nights import Night, Ran, play
 
 HOUR = 3600.0
@@ -117,8 +117,8 @@ def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
         return first, await night.run()
 
     first, second = play(scene, 2, "task_never_ends@2", task_seconds=(2 * HOUR, 2 * HOUR))
-    assert OVERDUE_MOST == 6 * HOUR
-    assert OVERDUE_MOST <= first.seconds < OVERDUE_MOST + 120
+    assert MAX_OVERDUE == 6 * HOUR
+    assert MAX_OVERDUE <= first.seconds < MAX_OVERDUE + 120
     assert "has run for 6 h (of its kind, std/5, none took longer than 2 h)" in first.words
     assert second.tally.buckets == {"downloaded": 2}
     assert second.seconds < 0.5 * HOUR
@@ -133,7 +133,7 @@ def test_a_recovery_gives_up_after_six_questions_about_a_job_and_keeps_what_it_f
         with pytest.raises(EndedEarly, match="gave no answer about m.j0") as caught:
             await night.run(recover=True)
         assert caught.value.exit_code == 4
-        assert len(night.sandbox.journal.of("query")) - before == TRIES == 6
+        assert len(night.sandbox.journal.of("query")) - before == LOOKUP_ATTEMPTS == 6
         assert 31 <= night.loop.time() - begun < 63 * 1.5
         night.sandbox.clear_faults()
         assert (await night.run(recover=True)).code == 0

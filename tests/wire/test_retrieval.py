@@ -24,7 +24,7 @@ from batchgen.manifest import reader
 from batchgen.models import ClipLink, State, TaskView
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
-from batchgen.run.following import Strange
+from batchgen.run.following import UnknownStatus
 from batchgen.run.inventory import Inventory
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
@@ -496,11 +496,13 @@ def test_a_clip_under_such_a_status_comes_home_once_the_answer_has_stood(desk: D
 
 
 def test_an_answer_that_never_stands_is_waited_for_no_longer_than_any_task_that_runs() -> None:
-    strange = Strange()
+    strange = UnknownStatus()
     waited = []
     for second in range(100):
         link = ClipLink("", f"https://example.com/{second}.mp4?sig=1")
-        view, unclear = strange.settled(TaskView("t", None, None, "PUBLISHED", clips=(link,)), second, 30.0)
+        view, unclear = strange.interpreted(
+            TaskView("t", None, None, "PUBLISHED", clips=(link,)), second, 30.0
+        )
         assert view.status is None
         waited.append(unclear)
     assert waited == [True] * 60 + [False] * 40

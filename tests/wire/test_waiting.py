@@ -148,7 +148,7 @@ def test_pictures_that_cannot_be_sent_are_no_progress() -> None:
     put("old.png", HALVES["cut.png"], age=86_400)
     put("whole.png", make_png(seed=1))
     tally = Tally()
-    left = tally.settle(plan([read()], {}, {}, {}))
+    left = tally.count_finished(plan([read()], {}, {}, {}))
     assert [step.job.id for step in left] == ["whole"]
     assert (tally.buckets["waiting"], tally.buckets["unusable"]) == (1, 1)
     assert tally.finished == 0
