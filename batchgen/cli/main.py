@@ -156,6 +156,12 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
     return resolve(args, out)
 
 
+def _ledger(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.ledger import ledger
+
+    return ledger(args, out)
+
+
 def _help(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.help import help_
 
@@ -176,6 +182,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "status": _status,
     "export": _export,
     "resolve": _resolve,
+    "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,
     "help": _help,

@@ -215,6 +215,7 @@ def _add_ledger_commands(command: Command, groups: _Groups) -> None:
         "  batchgen status\n  batchgen status bags/tote\n  batchgen status 'night-shop/*'",
         groups.ledger,
     )
+    status.add_argument("--all", action="store_true", help="all that a list has, not its first lines")
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
@@ -230,6 +231,17 @@ def _add_ledger_commands(command: Command, groups: _Groups) -> None:
         "--excel",
         action="store_true",
         help="CSV that a spreadsheet opens without damage: ids as text, no formulas",
+    )
+
+    upkeep = command(
+        "ledger",
+        "look after the ledger's file: rewrite it without its empty pages",
+        "  batchgen ledger compact",
+        groups.ledger,
+        groups.lock,
+    )
+    upkeep.add_argument(
+        "action", choices=["compact"], help="compact: rewrite the file without its empty pages"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -86,7 +87,7 @@ def status(args: argparse.Namespace, out: Output) -> int:
                 }
             )
         else:
-            shown = Shown(time.time(), out.width, args.verbose)
+            shown = Shown(time.time(), out.width, args.all or args.verbose)
             out.lines(status_text(ledger.counts(), waiting(ledger), path, shown))
     return 0
 
@@ -102,9 +103,12 @@ def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> 
         images = [unusable_object(one) for one in refused]
         out.document({"ledger": path, "tasks": tasks, "unusable": images})
         return
-    for number, (row, past) in enumerate(found):
+    most = None if args.all or args.verbose else report.SHOWN
+    for number, (row, past) in enumerate(itertools.islice(found, most)):
         out.lines([*[""] * bool(number), *record_text(row, past)])
-    out.lines([*[""] * bool(rows and refused), *map(unusable_text, refused)])
+    left = max(len(rows) - most, 0) + max(len(refused) - most, 0) if most is not None else 0
+    more = [f"... and {left:,} more; --all shows them all"] if left else []
+    out.lines([*[""] * bool(rows and (refused or more)), *map(unusable_text, refused[:most]), *more])
 
 
 def _exported(ledger: Records, row: Record) -> dict[str, Any]:
@@ -116,7 +120,7 @@ class Shown(NamedTuple):
 
     now: float
     width: int | None = None
-    verbose: bool = False
+    everything: bool = False
 
 
 def status_text(
@@ -137,14 +141,14 @@ def status_text(
         listed = lists.get(kind, [])
         if listed:
             yield from folded(": ".join(_WORDS[kind]), shown.width, indent=2)
-        for one in listed if shown.verbose else listed[: report.SHOWN]:
+        for one in listed if shown.everything else listed[: report.SHOWN]:
             code = one.row.error_code if one.row is not None else None
             why = f": {cited(one.message, code, None)}" if one.message else ""
             yield from folded(
                 f"  {one.name}, for {shown_duration(shown.now - one.since)}{why}", shown.width, indent=4
             )
-        if len(listed) > report.SHOWN and not shown.verbose:
-            yield f"  ... and {len(listed) - report.SHOWN:,} more; -v shows them all"
+        if len(listed) > report.SHOWN and not shown.everything:
+            yield f"  ... and {len(listed) - report.SHOWN:,} more; --all shows them all"
 
 
 def attention_object(one: Waiting) -> dict[str, Any]:

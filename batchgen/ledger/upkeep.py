@@ -1,20 +1,24 @@
-"""What is done to a ledger's file as a whole, under its lock."""
+"""What is done to the whole file of a ledger, under its lock: migration, compaction."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
-from batchgen.ledger import database
+from batchgen.ledger import database, integrity
 from batchgen.ledger.lock import Lock
 
 
 def bring_up_to_date(path: str, outdated: LedgerOutdated) -> None:
     """Migrate a ledger that ``outdated`` says is of an older version. Raises LedgerError that says why it can't be."""
     try:
-        lock = Lock.acquire(f"{path}.lock")
-        try:
+        with _locked(path):
             database.open_to_write(path, None).close()
-        finally:
-            lock.release()
     except LedgerBusy as error:
         raise LedgerBusy(f"{outdated} It is brought up to date once it is free, and {error}") from error
     except LedgerError as error:
@@ -22,3 +26,84 @@ def bring_up_to_date(path: str, outdated: LedgerOutdated) -> None:
             f"{outdated} It can't be brought up to date where it is: {error} Where it can't be written, copy it to"
             " where it can, and name the copy with --ledger."
         ) from error
+
+
+class Compacted(NamedTuple):
+    """The bytes of a ledger before and after. ``read``: somebody reads it, and the file shrinks with the next run."""
+
+    before: int
+    after: int
+    read: bool
+
+
+def compact(path: str, *, temporary: str, lock_wait: float = 0.0) -> Compacted:
+    """Rewrite a ledger without its empty pages. A kill at any moment leaves it as it was, or as it is in the end.
+
+    SQLite copies it to a file in the folder ``temporary``, and back through the WAL in one transaction. Raises
+    LedgerError where it can't: damaged, held by a run, or no room; it stays as it was then.
+    """
+    integrity.check_link(path)
+    path = os.path.realpath(path)
+    database.refuse_special(path)
+    with _locked(path, lock_wait):
+        connection = database.open_to_write(path, None)
+        with contextlib.closing(connection), database.translated(path):
+            rows = _checked(connection, path)
+            _refuse_without_room(connection, path, temporary)
+            before = _size(connection)
+            try:
+                connection.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                raise LedgerError(
+                    f"the ledger {path} stays as it was; it can't be rewritten: {error}."
+                ) from error
+            if _checked(connection, path) != rows:
+                raise database.damaged(path, "rows are missing after it was rewritten")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return Compacted(before, _size(connection), bool(busy))
+
+
+@contextlib.contextmanager
+def _locked(path: str, wait: float = 0.0) -> Iterator[None]:
+    lock = Lock.acquire(f"{path}.lock", wait=wait)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _checked(connection: sqlite3.Connection, path: str) -> list[int]:
+    """How many rows each table has. Raises LedgerError where SQLite finds damage."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise database.damaged(path, str(found))
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage ORDER BY name"
+    )
+    tables = [name.replace('"', '""') for (name,) in names.fetchall()]
+    return [connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables]
+
+
+def _refuse_without_room(connection: sqlite3.Connection, path: str, temporary: str) -> None:
+    (empty,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    copy = _size(connection) - empty * page
+    needed: dict[int, tuple[str, int]] = {}  # by disk: the ledger's WAL, and the temporary file
+    for folder in (os.path.dirname(path), temporary):
+        disk = os.stat(folder).st_dev
+        first, so_far = needed.get(disk, (folder, 0))
+        needed[disk] = first, so_far + copy
+    for folder, size in needed.values():
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            raise LedgerError(
+                f"the ledger {path} stays as it is: to rewrite it takes {size / 1e6:,.1f} MB on the disk of {folder} for"
+                f" a while, and {free / 1e6:,.1f} MB are free. Make room there, or let SQLITE_TMPDIR name a folder on"
+                " another disk for half of it."
+            )
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages * page)

@@ -231,6 +231,7 @@ JSON = {
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable"},
     "resolve JOB": {"ledger", "task", "unusable"},
+    "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
     "help": {"pages", "schema"},

@@ -367,9 +367,16 @@ def test_on_a_terminal_status_keeps_to_its_width_and_elsewhere_to_a_line_for_eac
     assert code == 0
     assert max(map(len, lines[1:])) <= columns  # the first is the ledger's path, to be copied
     assert sum("night-shop/bags" in line for line in lines) == 20
-    assert "  ... and 5 more; -v shows them all" in lines
-    plain = desk.run("status").out.splitlines()
-    assert len([line for line in plain if ": unknown it is" in line]) == 20
-    assert (
-        len([line for line in desk.run("status", "-v").out.splitlines() if ": unknown it is" in line]) == 25
-    )
+    assert "  ... and 5 more; --all shows them all" in lines
+    for options, shown in (((), 20), (("-v",), 25), (("--all",), 25)):
+        plain = desk.run("status", *options).out.splitlines()
+        assert len([line for line in plain if ": unknown it is" in line]) == shown
+
+
+def test_status_of_many_jobs_is_capped_like_a_summary(tmp_path: Path) -> None:
+    desk = with_rows(tmp_path, *((record("night", f"bag{number}"), UNKNOWN) for number in range(25)))
+    for options, shown in (((), 20), (("--all",), 25), (("-v",), 25)):
+        lines = desk.run("status", "night/*", *options).out.splitlines()
+        assert sum(line.startswith("external_task_id ") for line in lines) == shown
+        assert ("... and 5 more; --all shows them all" in lines) == (shown == 20)
+    assert len(desk.run("status", "night/*", "--json").json["tasks"]) == 25
