@@ -16,9 +16,9 @@ from batchgen.disk import names_beside
 from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State
+from batchgen.run.clip_paths import clip_path, output_path, part_path, superseded_path
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events, JobNoticed
-from batchgen.run.plan import clip_path, output_path, part_path, superseded_path
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin
 from batchgen.money.prices import cost_usd
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
+from batchgen.run.clip_paths import output_path
 from batchgen.run.failures import EXCUSED, Cause
 
 MAX_TASKS = 3  # tasks of a job in all, where they fail by the job's fault or for an unknown reason
@@ -21,7 +21,6 @@ MAX_REFUSED = 2  # the same where the API blames the picture or the prompt
 MAX_ANY = (
     8  # the same for any reason: a message that blames the service may be wrong, and every task may be paid
 )
-SUPERSEDED = "superseded"  # the folder beside the clips for clips that were replaced
 
 
 class Action(enum.StrEnum):
@@ -243,29 +242,6 @@ def image_name(request: Mapping[str, Any]) -> str | None:
     if isinstance(image, ImageFile):
         return image.path
     return image if isinstance(image, str) and is_url(image) else None
-
-
-def output_path(job: Job) -> str:
-    """Where a job's clip belongs, unless another clip is there."""
-    return clip_path(job.output_dir, *job.key)
-
-
-def clip_path(output_dir: str, manifest: str, job_id: str, take: int) -> str:
-    """The plain name of a job's clip."""
-    name = job_id if take == 1 else f"{job_id}.take{take}"
-    return os.path.join(output_dir, manifest, f"{name}.mp4")
-
-
-def superseded_path(path: str) -> str:
-    """Where a clip goes whose plain name another clip of its job takes."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, SUPERSEDED, name)
-
-
-def part_path(path: str, part: str) -> str:
-    """Where a further file of the clip at ``path`` belongs: ``ID.part2.mp4`` beside ``ID.mp4``."""
-    stem, suffix = os.path.splitext(path)
-    return f"{stem}.{part}{suffix}" if part else path
 
 
 def next_id(base_id: str, external_task_id: str) -> str:

@@ -11,7 +11,8 @@ from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.models import Brief, Job, Manifest, Record, Twin
 from batchgen.names import composed
 from batchgen.request.identity import canonical
-from batchgen.run.plan import Action, Step, differences, output_path, plan
+from batchgen.run.clip_paths import output_path
+from batchgen.run.plan import Action, Step, differences, plan
 
 
 def planned(

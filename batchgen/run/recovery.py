@@ -12,9 +12,10 @@ from typing import Any
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
+from batchgen.run.clip_paths import superseded_path
 from batchgen.run.failures import cause_of
 from batchgen.run.inventory import Inventory
-from batchgen.run.plan import new_row, next_id, superseded_path
+from batchgen.run.plan import new_row, next_id
 from batchgen.run.queries import QUERIES, Queries
 from batchgen.run.waits import backoff
 

@@ -17,12 +17,12 @@ from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
+from batchgen.run.clip_paths import output_path, part_path
 from batchgen.run.clock import Clock
 from batchgen.run.create import write
 from batchgen.run.events import Downloaded, JobNoticed
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
-from batchgen.run.plan import output_path, part_path
 from batchgen.run.pool import Work
 from batchgen.run.queries import Queries
 from batchgen.run.survey import unmounted

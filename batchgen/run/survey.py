@@ -15,7 +15,8 @@ from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import CLIP_GONE, MAY_BE_PAID
 from batchgen.models import Manifest, Record, Shelved
 from batchgen.names import composed
-from batchgen.run.plan import Action, Step, output_path
+from batchgen.run.clip_paths import clip_name, output_path
+from batchgen.run.plan import Action, Step
 from batchgen.storage import clips
 from batchgen.storage.roots import Folder, Root, Roots
 
@@ -86,8 +87,7 @@ def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) 
                 else:
                     seen.add(row.video_path)
                     found.here.add(row.root)
-            name = row.job_id if row.take == 1 else f"{row.job_id}.take{row.take}"
-            if not row.output_path.endswith(f"/{row.manifest}/{name}.mp4"):
+            if not row.output_path.endswith(f"/{row.manifest}/{clip_name(row.job_id, row.take)}"):
                 found.odd.add(row.external_task_id)
     if claimed:
         absent += [

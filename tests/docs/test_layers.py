@@ -42,6 +42,7 @@ DECIDES = {
     *("storage.clip_hosts", "storage.mp4"),
     *(
         "run.options",
+        "run.clip_paths",
         "run.plan",
         "run.slots",
         "run.polling",
