@@ -1,11 +1,10 @@
-"""The key in texts that others wrote: found however it is spelt, and cut out.
+"""Masks the API key in texts from outside, in any spelling.
 
-Found are the whole key and any long part of it, in either case; plain, in Base64 (wherever in it, both alphabets) and
-in hexadecimal; and all that through percent signs, HTML's entities and backslashes, one over another, with what can't
-be seen in between. A part counts from :func:`_shortest` characters on: that is enough to keep what is left of the key
-beyond guessing, and too much for an id to share by chance. Words and numbers that stand in a key (``sk-live-2026``) are
-no secret: a part of nothing else doesn't count. Of a JSON Web Token the signature is the secret: others that sign a
-clip's address begin with the same letters.
+It finds the whole key and any long part of it, in either case: plain, in Base64 (at any position, both alphabets) and in
+hexadecimal, also percent-encoded, as HTML entities or with backslashes, in any nesting, and with invisible characters in
+between. A part counts from :func:`_shortest` characters on: what is left of the key then can't be guessed, and no id has
+so much of it by chance. Words and numbers in a key (``sk-live-2026``) are no secret, so a part that consists of them
+doesn't count. Of a JSON Web Token only the signature is secret: other tokens, which sign clips' addresses, begin alike.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-SHORTEST_KEY: Final = 12  # characters; what is shorter can't be told from a word (the sandbox's "sandbox")
-LONGEST_PART: Final = 12  # characters of a long key that are a part of it
+SHORTEST_KEY: Final = (
+    12  # characters; a shorter key can't be distinguished from a word (the sandbox's "sandbox")
+)
+LONGEST_PART: Final = 12  # characters from which a part of a long key counts
 SHORTEST_PART: Final = 8
-LEVELS: Final = 8  # times that a text is unescaped
-SEED: Final = 4  # characters that are looked for first, at least
+LEVELS: Final = 8  # nested escapes that are undone
+SEED: Final = 4  # characters of a part that are searched for first, at least
 MASK: Final = "[key]"
 
 # Each begins with one of three characters, which are found quickly.
@@ -45,19 +46,19 @@ _SMALL: Final = {
 
 
 class _Spelling(NamedTuple):
-    """One way to write a key, in small letters. Parts of it have ``part`` characters; those count that begin at ``counts``."""
+    """One spelling of a key, in lower case. A part has ``part`` characters; it counts if it begins at one of ``counts``."""
 
     text: str
     part: int
     counts: frozenset[int]
 
 
-#: What is looked for first, a few characters: with the spellings that have it, and where.
+#: The seeds, a few characters each, with the spellings that have them and where.
 _Seeds = dict[str, list[tuple[_Spelling, int]]]
 
 
 class Mask:
-    """Cuts keys out of texts. It knows none at first: what stands in front of all output is there before the key."""
+    """Masks keys in texts. It may know none at first: all output passes through it before the key is known."""
 
     def __init__(self, *keys: str) -> None:
         self._parts: _Seeds = {}
@@ -67,19 +68,19 @@ class Mask:
             self.learn(key)
 
     def learn(self, key: str) -> None:
-        """Cut out this key as well, unless it is too short to be one."""
+        """Mask this key, too, unless it is too short to be one."""
         if key in self._known or len(key) < SHORTEST_KEY:
             return
         self._known.add(key)
         secret = _secret(key)
         for text, part in _spellings(key):
-            _sow(self._parts, _spelling(text, part, len(text) - len(text) * len(secret) // len(key)))
+            _add_seeds(self._parts, _spelling(text, part, len(text) - len(text) * len(secret) // len(key)))
         for text, _ in _spellings(secret):
             half = (len(text) + 1) // 2
-            _sow(self._halves, _Spelling(text.lower(), half, frozenset(range(len(text) - half + 1))))
+            _add_seeds(self._halves, _Spelling(text.lower(), half, frozenset(range(len(text) - half + 1))))
 
     def __call__(self, text: str) -> str:
-        """The text with ``[key]`` for each part of a key."""
+        """The text with ``[key]`` in place of each part of a key."""
         if not self._parts or not self.finds(text):
             return text
         spans = sorted(self._spans(text))
@@ -92,25 +93,27 @@ class Mask:
         return "".join((*parts, text[end:])) if parts else MASK
 
     def finds(self, text: str) -> bool:
-        """Whether a part of a key stands in the text."""
+        """Whether the text has a part of a key."""
         return _is_in(text, self._parts)
 
     @property
     def holds_key(self) -> Callable[[str], bool] | None:
-        """:meth:`holds`; None where no key is known that could be held."""
+        """:meth:`holds`; None where no key is known."""
         return self.holds if self._halves else None
 
     def holds(self, text: str) -> bool:
-        """Whether at least half of a key stands in the text: more than a name that a key begins with."""
+        """Whether the text has at least half of a key, which is more than a name that the key begins with."""
         return _is_in(text, self._halves)
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where parts of a key stand in a text, as they are written there."""
+        """The spans of a text, escapes included, that have parts of a key."""
         view = text
-        starts: Sequence[int] = range(len(text))  # where in the text each letter of the view begins, and ends
+        starts: Sequence[int] = range(
+            len(text)
+        )  # the positions in the text where each character of the view begins
         ends: Sequence[int] = range(1, len(text) + 1)
         for _ in range(LEVELS):
-            for start, end in _runs(view, self._parts):
+            for start, end in _matches(view, self._parts):
                 yield starts[start], ends[end - 1]
             letters: list[str] = []
             begin, stop = array("I"), array("I")
@@ -120,10 +123,10 @@ class Mask:
                 begin.extend(starts[end : escape.start()])
                 stop.extend(ends[end : escape.start()])
                 end = escape.end()
-                meant = _meant(escape)
-                letters.append(meant)
-                begin.extend([starts[escape.start()]] * len(meant))
-                stop.extend([ends[end - 1]] * len(meant))
+                letter = _unescaped(escape)
+                letters.append(letter)
+                begin.extend([starts[escape.start()]] * len(letter))
+                stop.extend([ends[end - 1]] * len(letter))
             if not end:
                 return
             begin.extend(starts[end:])
@@ -131,7 +134,7 @@ class Mask:
             view, starts, ends = "".join((*letters, view[end:])), begin, stop
 
 
-def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
+def _add_seeds(seeds: _Seeds, spelling: _Spelling) -> None:
     """Put in as few seeds as it takes for each part to hold one of them whole, as long as that number allows."""
     text, part = spelling.text, spelling.part
     others = (len(text) - part) // (part - SEED + 1)
@@ -143,27 +146,27 @@ def _sow(seeds: _Seeds, spelling: _Spelling) -> None:
 def _is_in(text: str, seeds: _Seeds) -> bool:
     if seeds:
         for view in _views(text):
-            for _ in _runs(view, seeds):
+            for _ in _matches(view, seeds):
                 return True
     return False
 
 
-def _runs(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:
-    """Where a view of a text has parts of a key: from where to where, each as long as it goes."""
-    view = _small(view)
+def _matches(view: str, seeds: _Seeds) -> Iterator[tuple[int, int]]:
+    """The spans of an unescaped text that have parts of a key, each as long as possible."""
+    view = _lower(view)
     for seed in [seed for seed in seeds if seed in view]:
         found = view.find(seed)
         while found >= 0:
             for (text, part, counts), at in seeds[seed]:
-                left = _alike(view[max(found - at, 0) : found][::-1], text[:at][::-1])
-                right = _alike(view[found : found + len(text) - at], text[at:])
+                left = _common_prefix(view[max(found - at, 0) : found][::-1], text[:at][::-1])
+                right = _common_prefix(view[found : found + len(text) - at], text[at:])
                 if not counts.isdisjoint(range(at - left, at + right - part + 1)):
                     yield found - left, found + right
             found = view.find(seed, found + 1)
 
 
-def _small(text: str) -> str:
-    """The text in small letters, each in its place."""
+def _lower(text: str) -> str:
+    """The text in lower case, of the same length."""
     small = text.lower()
     if len(small) > len(text):  # one capital letter becomes two small ones
         small = text.replace("\u0130", "i").lower()
@@ -171,23 +174,23 @@ def _small(text: str) -> str:
 
 
 def _views(text: str) -> Iterator[str]:
-    """The text as it stands, and unescaped once, twice, ..."""
+    """The text itself, unescaped once, unescaped twice, ..."""
     yield text
     for _ in range(LEVELS):
         if (printable := text.isprintable()) and not ("%" in text or "&" in text or "\\" in text):
             return
         escapes = _ESCAPES if printable else _ESCAPES_AND_UNSEEN
-        before, text = text, escapes.sub(_meant, text)
+        before, text = text, escapes.sub(_unescaped, text)
         if text == before:
             return
         yield text
 
 
-def _meant(escape: re.Match[str]) -> str:
-    """What an escape stands for; itself where that is nothing."""
+def _unescaped(escape: re.Match[str]) -> str:
+    """The character that an escape stands for; the escape itself where there is none."""
     if escape["entity"]:
-        meant = html.unescape(escape[0])
-        return meant if len(meant) == 1 else escape[0]
+        text = html.unescape(escape[0])
+        return text if len(text) == 1 else escape[0]
     if digits := escape["byte"] or escape["unicode"] or escape["hex"] or escape["braced"]:
         return chr(int(digits, 16))
     if escape["octal"]:
@@ -195,8 +198,8 @@ def _meant(escape: re.Match[str]) -> str:
     return escape["letter"] or ""
 
 
-def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+def _common_prefix(one: str, other: str) -> int:
+    """The length of two texts' common prefix."""
     length = 0
     for mine, yours in zip(one, other, strict=False):
         if mine != yours:
@@ -206,19 +209,19 @@ def _alike(one: str, other: str) -> int:
 
 
 def _secret(key: str) -> str:
-    """What of the key nobody else has: the signature of a JSON Web Token, all of any other."""
+    """The secret part of a key: the signature of a JSON Web Token, all of any other key."""
     parts = key.split(".")
     is_token = len(parts) == 3 and key.startswith("eyJ") and len(parts[2]) >= SHORTEST_KEY
     return parts[2] if is_token else key
 
 
 def _shortest(key: str) -> int:
-    """How long a part of the key must be to count: half of a short key, twelve characters of others."""
+    """The characters from which a part of a key counts: half of a short key, twelve of a longer one."""
     return min(LONGEST_PART, max(SHORTEST_PART, len(key) // 2))
 
 
 def _spellings(key: str) -> Iterator[tuple[str, int]]:
-    """Each way to write the key, with the length of a part that counts."""
+    """The spellings of a key, each with the length from which a part of it counts."""
     part = _shortest(key)
     yield key, part
     for shift in range(3):  # how far into a group of three bytes the key begins
@@ -232,7 +235,7 @@ def _spellings(key: str) -> Iterator[tuple[str, int]]:
 
 
 def _spelling(text: str, part: int, secret: int) -> _Spelling:
-    """``secret``: where in the text the secret begins."""
+    """A spelling of a key whose secret part begins at ``secret``."""
     starts = range(min(secret, len(text) - part), len(text) - part + 1)
-    telling = frozenset(at for at in starts if not _WORDS.fullmatch(text[at : at + part]))
-    return _Spelling(text.lower(), part, telling or frozenset(starts))
+    unlike_words = frozenset(at for at in starts if not _WORDS.fullmatch(text[at : at + part]))
+    return _Spelling(text.lower(), part, unlike_words or frozenset(starts))

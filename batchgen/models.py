@@ -248,7 +248,7 @@ class Unusable(NamedTuple):
         return (self.manifest, self.job_id, self.take)
 
 
-class Shelved(NamedTuple):
+class StoredClip(NamedTuple):
     """The part of a downloaded row that says where its clip should be."""
 
     external_task_id: str

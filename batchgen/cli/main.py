@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from batchgen.cli import logs, options
 from batchgen.cli.output import Output, open_streams, quiet_pipe
 from batchgen.errors import ApiError, BatchgenError, Bug, Interrupted, ManifestError, UsageError, cited
-from batchgen.manifest.wall import to_report
+from batchgen.manifest.isolation import to_report
 from batchgen.masking import Mask
 
 

@@ -22,20 +22,20 @@ from batchgen.ledger.rows import (
     to_key,
     to_number,
     to_record,
-    to_shelved,
     to_state,
+    to_stored_clip,
     to_target,
     to_unusable,
 )
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.ledger.upkeep import bring_up_to_date
-from batchgen.models import Brief, HistoryEntry, Manifest, Record, Shelved, State, Twin, Unusable
+from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
 from batchgen.names import spellings
 
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
-_SHELVED = ", ".join(Shelved._fields)
+_STORED_CLIP = ", ".join(StoredClip._fields)
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
 # Rows whose external_task_id or base_id is in a JSON array.
 _NAMED = (
@@ -277,22 +277,25 @@ class Records:
         """The names of all manifests that have rows."""
         return [str(name) for (name,) in self._rows("SELECT DISTINCT manifest FROM tasks ORDER BY manifest")]
 
-    def shelved(self, manifest: str, job_ids: Iterable[str] | None = None) -> Iterator[Shelved]:
+    def stored_clips(self, manifest: str, job_ids: Iterable[str] | None = None) -> Iterator[StoredClip]:
         """Where the clips of a manifest's downloaded rows should be, or of some jobs' of it. Consume it at once, as a read is open."""
         downloaded = "state = 'downloaded'"
         if job_ids is not None:
-            return map(to_shelved, self._of_jobs(manifest, job_ids, _SHELVED, f" AND {downloaded}"))
-        sql = f"SELECT {_SHELVED} FROM tasks INDEXED BY tasks_job WHERE manifest = ? AND {downloaded}"
-        return map(to_shelved, self._each(sql, (manifest,)))
+            return map(to_stored_clip, self._of_jobs(manifest, job_ids, _STORED_CLIP, f" AND {downloaded}"))
+        sql = f"SELECT {_STORED_CLIP} FROM tasks INDEXED BY tasks_job WHERE manifest = ? AND {downloaded}"
+        return map(to_stored_clip, self._each(sql, (manifest,)))
 
-    def shelved_as(self, manifest: str, digests: Iterable[str], paths: Iterable[str]) -> Iterator[Shelved]:
+    def stored_clips_like(
+        self, manifest: str, digests: Iterable[str], paths: Iterable[str]
+    ) -> Iterator[StoredClip]:
         """The same of the rows whose clips have these contents or belong at these paths, whatever job they are of."""
         keys = map(path_key, paths)
         for column, values in (("digest", digests), ("output_key", keys)):
             for some in _chunks(values):
                 where = f"{column} IN ({_marks(some)}) AND +manifest = ? AND +state = 'downloaded'"
                 yield from map(
-                    to_shelved, self._each(f"SELECT {_SHELVED} FROM tasks WHERE {where}", (*some, manifest))
+                    to_stored_clip,
+                    self._each(f"SELECT {_STORED_CLIP} FROM tasks WHERE {where}", (*some, manifest)),
                 )
 
     def moves(self) -> list[tuple[Record, str]]:

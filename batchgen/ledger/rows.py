@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
-from batchgen.models import Brief, HistoryEntry, ImageFile, Record, Shelved, State, Unusable, is_try_of
+from batchgen.models import Brief, HistoryEntry, ImageFile, Record, State, StoredClip, Unusable, is_try_of
 from batchgen.names import composed
 from batchgen.request.identity import is_request
 
@@ -21,8 +21,8 @@ IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
-_RECORD, _BRIEF, _SHELVED, _UNUSABLE = (
-    CellTypes(kind, kind._fields) for kind in (Record, Brief, Shelved, Unusable)
+_RECORD, _BRIEF, _STORED_CLIP, _UNUSABLE = (
+    CellTypes(kind, kind._fields) for kind in (Record, Brief, StoredClip, Unusable)
 )
 _KEY = CellTypes(Record, ("manifest", "job_id", "take"))
 _IMAGE = CellTypes(ImageFile, IMAGE_COLUMNS)
@@ -43,10 +43,10 @@ def to_record(row: Sequence[Any]) -> Record:
     return Record(*values)
 
 
-def to_shelved(row: Sequence[Any]) -> Shelved:
-    """A Shelved from the values of its fields."""
-    _SHELVED.check(row)
-    found = Shelved(*row)
+def to_stored_clip(row: Sequence[Any]) -> StoredClip:
+    """A StoredClip from the values of its fields."""
+    _STORED_CLIP.check(row)
+    found = StoredClip(*row)
     if found.parts is not None:
         _check_parts(found.parts, found.external_task_id)
     return found

@@ -27,7 +27,7 @@ UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
-# No problem: an id that was paid for is for ever, and every command that names one is quoted.
+# A warning and no problem: an id that was paid for must stay valid, and every command in a message is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
 TURNED: Final = (
     "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
@@ -36,9 +36,9 @@ _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][
 
 
 class BuildResult(NamedTuple):
-    """What became of a draft: a job; else what is wrong with its text, and what with its images.
+    """The result of a draft: a job; else ``findings`` about its fields, and ``failures`` of its images.
 
-    ``warnings`` are about a job that is made all the same. With ``waits``, the failures may be gone the next time.
+    ``warnings`` are about a valid job. With ``waits``, the failures may be gone at the next run.
     """
 
     id: str | None
@@ -52,7 +52,7 @@ class BuildResult(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """The fields that many jobs have in common; those named in ``reported`` are wrong, and were reported.
+    """The fields that an entry's jobs share. Those named in ``reported`` are wrong and were reported.
 
     ``closed`` are what the jobs' own fields can't be, as :func:`batchgen.manifest.trust.closed` gives them; ``within`` is where
     the files must lie that these fields name, and the images of a folder.
@@ -64,7 +64,7 @@ class Shared(NamedTuple):
     within: Within | None = None
 
     def without_nulls(self, own: dict[str, Any]) -> tuple[dict[str, Any], Shared]:
-        """``own`` without its nulls that take one of these fields away, and what is left of these."""
+        """Apply the nulls in ``own``, which remove shared fields: the remaining own and shared fields."""
         gone = {name for name, value in own.items() if value is None and name in self.fields}
         kept = {name: value for name, value in self.fields.items() if name not in gone}
         left = self._replace(fields=kept, reported=self.reported - gone)
@@ -89,11 +89,11 @@ class JobBuilder:
         self.sources = sources
         self._folder = os.path.join(output_dir, manifest)
         self._longest = names.longest_name(output_dir)
-        # Characters of an id that surely fit, whatever they are and whichever take it is.
+        # Bytes of an id that always fit into a clip's name, whichever take it is.
         self._surely = min(self._longest, names.PATH_MAX - 4 * len(self._folder) - 100) - names.CLIP_TAIL - 8
 
     def build(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
-        """``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``. Most jobs are fine: that way is short."""
+        """Check a draft and make its job. ``kind`` is the schema's: ``"inline"``, ``"sidecar"`` or ``"row"``."""
         own = draft.fields
         if None in own.values():
             own, shared = shared.without_nulls(own)
@@ -193,7 +193,7 @@ class JobBuilder:
         return BuildResult(good_id, take, job, [], [], warnings)
 
     def _unwritable(self, job_id: str, take: int) -> str | None:
-        """Why a job's clip could not be written under its name."""
+        """Why a job's clip can't be written under its name; None where it can."""
         if (len(job_id) if job_id.isascii() else 4 * len(job_id)) <= self._surely:
             return None
         tail = f".take{take}" if take != 1 else ""
@@ -201,7 +201,7 @@ class JobBuilder:
         return f"{why}; give the job a shorter id" if why else None
 
     def _skipped(self, draft: Draft, request: Mapping[str, Any]) -> BuildResult:
-        """A job that is left out, of which nothing but its name matters."""
+        """The result for a job with ``skip: true``: only its id and take count."""
         job_id, take = request.get("id"), request.get("take")
         if not isinstance(job_id, str):
             job_id, _ = self._derived_id(draft, request)
@@ -209,7 +209,7 @@ class JobBuilder:
         return BuildResult(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
 
     def evidence(self, draft: Draft, shared: Shared) -> str:
-        """What tells later whether a file of an unusable job was replaced: sizes and times, nothing is read."""
+        """A text that changes when a file of an unusable job is replaced: the files' sizes and times."""
         request = {
             **shared.fields,
             **draft.fields,
@@ -231,9 +231,9 @@ class JobBuilder:
         findings: list[Finding],
         failures: list[Finding],
     ) -> int:
-        """Look at every image of the request, into ``images``, ``findings`` or ``failures``.
+        """Inspect every image of the request, with results in ``images``, ``findings`` or ``failures``.
 
-        Returns how many of the failures may be gone the next time.
+        Returns how many of the failures may be gone at the next run.
         """
         waits = 0
         for path, value in image_values(request):
@@ -255,7 +255,7 @@ class JobBuilder:
         return waits
 
     def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:
-        """The id of a job that isn't given one, or None and why there is none."""
+        """The id of a job whose fields have none; or None, and the findings that say why there is none."""
         derived = draft.id
         if derived is None:
             if not isinstance(request.get("image", request.get("image_tail")), str):
@@ -273,7 +273,7 @@ class JobBuilder:
 
 
 def _limits(draft: Draft, path: Sequence[str | int], within: Within | None) -> Within | None:
-    """Where the image at ``path`` of a request must lie: one that the manifest itself names may lie anywhere."""
+    """The folders in which the image at ``path`` must lie; None for one that the manifest itself names."""
     return within if path[0] in draft.fields or (draft.file is not None and path == ("image",)) else None
 
 
@@ -293,7 +293,7 @@ def _is_text(name: str) -> bool:
 
 
 def _is_simple(job_id: Any) -> bool:
-    """Whether an id is one of those that need no schema to be judged, as nearly all are."""
+    """Whether an id is certainly valid without asking the schema, as nearly all are."""
     return isinstance(job_id, str) and _SIMPLE_ID.fullmatch(job_id) is not None
 
 
@@ -306,5 +306,5 @@ def _paths(findings: Iterable[Finding]) -> set[tuple[str | int, ...]]:
 
 
 def _beside(reported: Container[str | int], findings: Iterable[Finding]) -> list[Finding]:
-    """What doesn't lie in a field that was reported already."""
+    """The findings that aren't about a field that was reported already."""
     return [finding for finding in findings if not finding.path or finding.path[0] not in reported]

@@ -1,4 +1,4 @@
-"""One manifest while it is read: its entries one after another, to jobs or to everything that is wrong with it."""
+"""Reads one manifest: its top level, then its entries one after another, to jobs or to all of its problems."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LIKE_A_MANIFEST = re.compile(rb"""(?m)^[ \t{,]*["']?(?:version|jobs|defaults)["
 
 
 class Reading:
-    """One manifest while it is read: the file as the user named it, and what was found in it so far."""
+    """One manifest while it is read, with its jobs, problems and warnings so far; ``file`` is as the user named it."""
 
     def __init__(
         self, file: str, output_dir: str | None, sources: Sources, holds_key: Callable[[str], bool] | None
@@ -49,7 +49,7 @@ class Reading:
         self.manifest = Manifest(file, "")
         self.problems = Listing()
         self.warnings = Listing()
-        self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was met first
+        self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was first
         self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
 
     def all_problems(self) -> list[Problem]:
@@ -63,18 +63,18 @@ class Reading:
         return [*found, Problem(Place(self.file), "", MORE)] if self.problems.is_full else found
 
     def all_warnings(self) -> list[Problem]:
-        """The first warnings, and how many there were besides."""
+        """The first warnings, and one with the number of the others."""
         if not self.warnings.is_full:
             return [*self.warnings]
         text = f"has {self.warnings.more:,} more warnings than the {limits.PROBLEMS:,} that are listed"
         return [*self.warnings, Problem(Place(self.file), "", text)]
 
     def refuse_warned(self) -> None:
-        """Let the warnings refuse the manifest, as problems do."""
+        """Make the warnings problems, which refuse the manifest."""
         list.extend(self.problems, [replace(one, text=f"{one.text} {STRICT}") for one in self.all_warnings()])
 
     def give_up(self, why: str) -> None:
-        """Leave the manifest out, of which nothing is certain any more."""
+        """Drop the manifest with the problem ``why``: after an unforeseen error nothing of it is certain."""
         self.manifest = Manifest(self.file, self.manifest.name)
         self.problems.insert(0, Problem(Place(self.file), "", why))
         self.found.clear()
@@ -108,7 +108,7 @@ class Reading:
     def _read_top(self, top: dict[str, Any]) -> None:
         top.setdefault("name", os.path.splitext(os.path.basename(self.file))[0])
         jobs = top.get("jobs")
-        # Jobs are looked at one by one: the validators would make copies of all of them.
+        # Jobs are checked one by one: the validators would make copies of all of them.
         findings = schema.check_entry(
             "manifest", {**top, "jobs": jobs[:1]} if isinstance(jobs, list) else top
         )
@@ -218,7 +218,7 @@ class Reading:
             self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
 
     def _within(self, at: Inline, kind: str, full: str, shown: str, allow: Sequence[str]) -> Within:
-        """Where the files must lie that a folder or a table names, or links to."""
+        """The folders in which the files must lie that a folder's sidecars or a table's rows name, links resolved."""
         trusted = [full] if kind == "folder" else [os.path.dirname(full)]
         shown = shown if kind == "folder" else os.path.dirname(shown) or trusted[0]
         for number, where in enumerate(allow):
@@ -273,7 +273,7 @@ class Reading:
         self.problems.append(draft.origin.problem(job_id, *finding))
 
     def _make(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
-        """Keep the job that a draft makes, or the reason why it can't run; its findings are left to the caller."""
+        """Build a draft, and keep its job or the reason why it can't run. Reporting its findings is the caller's."""
         made = self.builder.build(draft, kind, shared)
         origin = draft.origin
         if made.id is not None:
@@ -310,7 +310,7 @@ class Reading:
         self.manifest.unusable.append(replace(bad, problem=bounded(bad.problem)))
 
     def hold_back(self, grown: Collection[str]) -> None:
-        """Take back the jobs whose images, by their paths, were written to after they were looked at."""
+        """Make the jobs unusable whose images were changed after they were inspected; ``grown`` are their paths."""
         kept = []
         for job in self.manifest.jobs:
             values = (value for _, value in image_values(job.request) if isinstance(value, ImageFile))
@@ -322,7 +322,7 @@ class Reading:
         self.manifest.jobs[:] = kept
 
     def warn(self) -> None:
-        """Warn of what can only be seen once every job of the run is known."""
+        """Add the warnings that need every job of the run."""
         for at, found in self.found:
             for text in warnings.unused(found, self.sources.has):
                 self.warnings.append(at.problem(None, ("folder",), text))
@@ -335,12 +335,12 @@ class Reading:
             self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", warnings.NO_JOB))
 
     def where(self, key: tuple[str, int]) -> Place:
-        """Where the job of an id and a take stands."""
+        """The place of the job with an id and a take."""
         found = self.places[key]
         return found.at() if isinstance(found, Inline) else found
 
     def problem_of(self, job: Job, path: Sequence[str | int], text: str) -> Problem:
-        """A problem about a job that is fine by itself."""
+        """A problem or warning about a job that was built."""
         found = self.places[job.id, job.take]
         if isinstance(found, Inline):
             return found.problem(job.id, path, text)
@@ -348,13 +348,13 @@ class Reading:
 
 
 def _image_of(draft: Draft | Problem) -> str | None:
-    """The image that a draft will have looked at."""
+    """The path of the folder's image that building a draft will read; None where it won't read one."""
     if not isinstance(draft, Draft) or draft.trouble or draft.fields.get("skip") is True:
         return None
     return draft.file
 
 
 def _bytes_of(file: str) -> bytes:
-    """Raises OSError. A FIFO isn't waited for."""
+    """The bytes of a manifest, one more than allowed at most. Raises OSError. A named pipe isn't waited for."""
     with open(file, "rb", opener=open_regular) as opened:
         return opened.read(limits.MANIFEST_BYTES + 1)

@@ -1,4 +1,4 @@
-"""What the text in an image's field stands for: a URL, a file, or Base64."""
+"""Finds the image that a field's text means: a URL, a file, or Base64."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batchgen.names import Disk
 from batchgen.request import urls
 from batchgen.request.image_fields import is_url
 
-# How PNG and JPEG begin in Base64. A JPEG's start is a possible path as well, so files come first.
+# The start of PNG and JPEG in Base64. A JPEG's may also be a path, so files are looked for first.
 _STARTS = ("iVBORw0KGgo", "/9j/")
 _ALPHABET = re.compile(r"[A-Za-z0-9+/\s]++={0,2}+\s*+", re.ASCII)  # nothing is tried twice: linear
 _LONGEST_PATH = 4096  # bytes, of Linux; only Base64 is longer
@@ -30,19 +30,19 @@ _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
 )
 Entry = TypeVar("Entry")
-FRESH = 60.0  # seconds since it was written in which a file that isn't whole may still be copied
+FRESH = 60.0  # seconds after its last change in which an incomplete file may still be being copied
 DAY = 86_400.0  # seconds
-LARGE = 1 << 20  # bytes of an image that is worth another thread
-CORES = min(os.cpu_count() or 1, 8)  # more than that wait for the disk
+LARGE = 1 << 20  # bytes from which an image is read on another thread
+CORES = min(os.cpu_count() or 1, 8)  # more threads would only wait for the disk
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
 
 
 class SourceError(ValueError):
-    """The text can't stand for an image, whatever is on the disk."""
+    """The text can't mean an image, whatever is on the disk."""
 
 
 class Sources:
-    """Images by the text that names them; each file is inspected once, however many jobs use it.
+    """Images by the text that means them; each file is inspected once, however many jobs use it.
 
     Of those that are ``known`` from before, by their paths, only what has changed since is inspected. ``now`` is the
     time at which the reading began, in Unix seconds; what was written shortly before may not be whole yet.
@@ -64,7 +64,7 @@ class Sources:
         self._inside: set[tuple[str, Within]] = set()  # folders whose files lie where they must
 
     def find(self, path: str, base: str) -> str:
-        """``path`` below ``base`` as the disk spells it."""
+        """``path``, relative to ``base``, in the spelling that its name has on disk."""
         return self._disk.find(absolute(path, base))
 
     def has(self, path: str) -> bool:
@@ -72,20 +72,20 @@ class Sources:
         return path in self._seen
 
     def may_wait(self, error: ImageError) -> bool:
-        """Whether an image that isn't whole is still on its way to the disk."""
+        """Whether an incomplete image may still be being written."""
         if not isinstance(error, Unfinished):
             return False
         return error.changed == math.inf or abs(self._now - error.changed) < FRESH
 
     def is_recent(self, path: str) -> bool:
-        """Whether the file was written in the last day: an older mark of a download is forgotten."""
+        """Whether a file was written in the last day. An older mark of a download doesn't count."""
         try:
             return abs(self._now - os.stat(path).st_mtime) < DAY
         except OSError:
             return False
 
     def grown(self) -> set[str]:
-        """The paths of images that were whole, and that somebody has written to since."""
+        """The paths of images that were complete, and have been changed since they were inspected."""
         return {
             path
             for path, image in self._seen.items()
@@ -95,7 +95,7 @@ class Sources:
         }
 
     def file(self, path: str, within: Within | None = None) -> ImageFile:
-        """The image at an absolute path, which is no link out of ``within``. Raises ImageError."""
+        """The image at an absolute path, which lies within ``within``, links resolved. Raises ImageError."""
         begun = self._begun.pop(path, None)
         image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
         return image if image.within is within else image.to_be_read(within)
@@ -103,7 +103,7 @@ class Sources:
     def ahead(
         self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within
     ) -> Iterator[Entry]:
-        """The same entries, while other cores read the images of the next few, if those before them are large.
+        """The same entries; where images are large, other threads read those of the next few entries meanwhile.
 
         ``path`` gives the absolute path of an entry's image, or None.
         """
@@ -128,7 +128,7 @@ class Sources:
         return image
 
     def look(self, text: str, base: str, within: Within | None = None) -> ImageFile | None:
-        """The image that ``text`` stands for, with ``path == ""`` for Base64; None for a URL, which nobody opens here.
+        """The image that ``text`` means, with an empty path for Base64; None for a URL, which isn't opened here.
 
         Paths are relative to ``base``; ``~/`` is the home folder. With ``within`` a file lies below its folders.
         Raises SourceError and ImageError.
@@ -157,7 +157,7 @@ class Sources:
         raise ImageError(f"no such file: {named}")
 
     def _leads_out(self, path: str, is_link: bool, within: Within) -> str | None:
-        """Why a file isn't looked at. Known ones aren't opened here; where they are, it is from their folder on."""
+        """Why a file may not be read; None where it may. Each folder is checked once; links are checked each."""
         folder = (path.rpartition("/")[0], within)
         if folder in self._inside and not is_link:
             return None
@@ -185,7 +185,7 @@ def _named(error: ImageError, text: str) -> ImageError:
 
 
 def _mode(path: str) -> int | None:
-    """What lies at a path, behind no link; None for nothing."""
+    """The mode of what is at a path, of a link itself; None where nothing is."""
     try:
         return os.lstat(path).st_mode
     except (OSError, ValueError):
@@ -212,7 +212,7 @@ def looks_like_base64(text: str) -> bool:
 
 
 def label(text: str, base: str) -> str:
-    """The path or URL that names an image; "" for Base64."""
+    """The absolute path or URL of an image; "" for Base64."""
     if is_url(text):
         return text
     path = absolute(text, base)
@@ -224,7 +224,7 @@ def label(text: str, base: str) -> str:
 def stamp(text: str, base: str, within: Within | None) -> str:
     """Size and time of the file that an image's text names; a digest of the text where there is no such file.
 
-    Of one that lies out of ``within``, not even that is told.
+    A file outside of ``within`` counts as absent.
     """
     path = absolute(text, base)
     try:
@@ -237,7 +237,7 @@ def stamp(text: str, base: str, within: Within | None) -> str:
 
 
 def with_values(request: Mapping[str, Any], values: Mapping[tuple[str | int, ...], Any]) -> dict[str, Any]:
-    """A copy of ``request`` with other values where images stand, as ``image_values`` gives their paths."""
+    """A copy of ``request`` with other values at these paths, which are those of ``image_values``."""
     changed = dict(request)
     if "dynamic_masks" in changed and any(path[0] == "dynamic_masks" for path in values):
         changed["dynamic_masks"] = [

@@ -21,8 +21,8 @@ from batchgen.images import inspection
 from batchgen.manifest import warnings
 from batchgen.manifest.entries import Reading
 from batchgen.manifest.image_refs import Sources
+from batchgen.manifest.isolation import isolated
 from batchgen.manifest.listing import and_more
-from batchgen.manifest.wall import wall
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, Within
 
 
@@ -48,11 +48,11 @@ def read(
     sources = Sources(inspect, known, now)
     readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
     for reading in readings:
-        with wall(reading.give_up):
+        with isolated(reading.give_up):
             reading.read()
     if grown := sources.grown():
         for reading in readings:
-            with wall(reading.give_up):
+            with isolated(reading.give_up):
                 reading.hold_back(grown)
     _report_shared_names(readings)
     _report_shared_ids(readings)
@@ -62,7 +62,7 @@ def read(
         best = next((one for one in mine if not one.problems), mine[0])
         best.warnings.append(Problem(Place(os.path.join(folder, name)), "", "is a folder, and no manifest"))
     for reading in readings:
-        with wall(reading.give_up):
+        with isolated(reading.give_up):
             reading.warn()
         if strict:
             reading.refuse_warned()
@@ -128,7 +128,7 @@ def _report_shared_names(readings: Sequence[Reading]) -> None:
         if name and len(same) > 1:
             for reading in same:
                 others = ", ".join(other.file for other in same if other is not reading)
-                with wall(reading.give_up):
+                with isolated(reading.give_up):
                     reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
 
 
@@ -144,11 +144,11 @@ def _report_shared_ids(readings: Sequence[Reading]) -> None:
                 continue  # the second: their one name was reported already
             what = f'"{job.external_task_id}" is the external_task_id of'
             path = ("external_task_id",)
-            with wall(reading.give_up):
+            with isolated(reading.give_up):
                 text = f"{what} {other.where((twin.id, twin.take))} as well"
                 reading.problems.append(reading.problem_of(job, path, text))
             if other is not reading:
-                with wall(other.give_up):
+                with isolated(other.give_up):
                     text = f"{what} {reading.where((job.id, job.take))} as well"
                     other.problems.append(other.problem_of(twin, path, text))
 
@@ -165,7 +165,7 @@ def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
     for name, pairs in alike.items():
         job, other = pairs[0]
         reading = by_name[name]
-        with wall(reading.give_up):
+        with isolated(reading.give_up):
             where = by_name[other.manifest].where((other.id, other.take))
             text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
             reading.warnings.append(reading.problem_of(job, (), text + and_more(len(pairs) - 1)))

@@ -1,7 +1,7 @@
-"""What an entry lets others set: the fields that a sidecar or a row has only where the manifest's author says so.
+"""The fields that a sidecar or a row may set only where the manifest's author allows it.
 
-Whoever writes into a folder is trusted with pictures and words. Where the API reports to, which task is whose, and
-where it fetches pictures from are the author's to say, in the entry or in ``allow_fields``.
+Whoever writes into a folder is trusted with pictures and prompts. The author alone decides, in the entry or by
+``allow_fields``, where the API sends callbacks, which external_task_id a job has, and where the API fetches pictures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CLOSED: Final = {
 
 
 def closed(kind: str, allowed: Collection[str]) -> Mapping[str, str]:
-    """What the sidecars of a ``"folder"``, or the rows of a ``"table"``, can't set, each with what to say of it.
+    """The fields that sidecars of a ``"folder"``, or rows of a ``"table"``, may not set, each with its message.
 
     ``allowed`` is the entry's ``allow_fields``.
     """
@@ -35,7 +35,7 @@ def closed(kind: str, allowed: Collection[str]) -> Mapping[str, str]:
 
 
 def check(own: Mapping[str, Any], closed: Mapping[str, str]) -> list[Finding]:
-    """What of a sidecar's or row's ``own`` fields is closed to it."""
+    """The findings for those of a sidecar's or row's ``own`` fields that it may not set."""
     found: list[Finding] = []
     if not closed.keys().isdisjoint(own):
         found += [Finding((name,), text) for name, text in closed.items() if name in own]

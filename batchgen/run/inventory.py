@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 from batchgen.errors import EndedEarly, LedgerError, LedgerLost
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
-from batchgen.manifest.wall import wall
-from batchgen.models import Change, Job, Manifest, Record, Shelved, State
+from batchgen.manifest.isolation import isolated
+from batchgen.models import Change, Job, Manifest, Record, State, StoredClip
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events, JobNoticed
 from batchgen.run.naming import Names
@@ -27,7 +27,7 @@ from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
 
-_Row = TypeVar("_Row", Record, Shelved)
+_Row = TypeVar("_Row", Record, StoredClip)
 _OF_A_CLIP = (
     "task_id",
     "submitted_at",
@@ -91,14 +91,14 @@ class Inventory:
                 folder = os.path.join(output_dir, one.name)
                 own.add(folder)
                 if os.path.isdir(folder) and (thoroughly or not self.log.is_known(output_dir, folder)):
-                    with wall(functools.partial(self._leave_out, one.name, folder)):
+                    with isolated(functools.partial(self._leave_out, one.name, folder)):
                         imported += await self._import_folder(folder, output_dir)
         for one in manifests:
             if one.name in doubtful or thoroughly:
                 digests = {job.digest for job in one.jobs}
                 for output_dir in sorted({job.output_dir for job in one.jobs}):
                     for folder in set(clips.folders(self.roots[output_dir])) - own:
-                        with wall(functools.partial(self._leave_out, one.name, folder)):
+                        with isolated(functools.partial(self._leave_out, one.name, folder)):
                             imported += await self._import_folder(folder, output_dir, digests)
         await self.log.remember()
         self.imported += imported
@@ -358,7 +358,7 @@ def _match(
     sizes = {one.size for row in rows for one in clips.files(row)}
     by_size: dict[int | None, list[tuple[str, Root]]] = {}
     for root in roots:
-        with wall(functools.partial(_note, said, root.path)):
+        with isolated(functools.partial(_note, said, root.path)):
             for path, size in clips.below(root):
                 if path not in taken:
                     for key in {size, None} & sizes:

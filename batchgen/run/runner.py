@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, TransitionError
-from batchgen.manifest.wall import to_report
+from batchgen.manifest.isolation import to_report
 from batchgen.models import Record, State
 from batchgen.run.clock import Clock
 from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting

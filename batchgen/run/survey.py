@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import CLIP_GONE, MAY_BE_PAID
-from batchgen.models import Manifest, Record, Shelved
+from batchgen.models import Manifest, Record, StoredClip
 from batchgen.names import composed
 from batchgen.run.clip_paths import clip_name, output_path
 from batchgen.run.plan import Action, Step
@@ -32,8 +32,8 @@ class Survey:
     why; ``here``: output folders that have a clip. ``misnamed``: steps whose clips may have to be renamed.
     """
 
-    missing: dict[str, Shelved] = field(default_factory=dict)
-    away: dict[str, Shelved] = field(default_factory=dict)
+    missing: dict[str, StoredClip] = field(default_factory=dict)
+    away: dict[str, StoredClip] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     odd: set[str] = field(default_factory=set)
     offline: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Survey:
 
 def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) -> Survey:
     """Check whether the clips of these manifests' jobs are on disk; with None, those of the whole ledger."""
-    found, absent = Survey(), list[Shelved]()
+    found, absent = Survey(), list[StoredClip]()
     seen = set[str]()
     claimed = set[
         str
@@ -109,21 +109,21 @@ def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) 
     return found
 
 
-def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[Shelved]:
+def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[StoredClip]:
     """The downloaded rows that the manifests' jobs may be done by. Rows of jobs that no manifest has any more are skipped."""
     if manifests is None:
         for name in ledger.manifests():
-            yield from ledger.shelved(name)
+            yield from ledger.stored_clips(name)
         return
     for one in manifests:
         own = set[tuple[str, int]]()
         others = (key[1] for key in (*one.skipped, *(bad.key for bad in one.unusable)))
-        for row in ledger.shelved(one.name, itertools.chain((job.id for job in one.jobs), others)):
+        for row in ledger.stored_clips(one.name, itertools.chain((job.id for job in one.jobs), others)):
             own.add((composed(row.job_id), row.take))
             yield row
         # A job without a clip of its own may be done by one that was made under another id.
         rest = [job for job in one.jobs if (job.id, job.take) not in own]
-        alike = ledger.shelved_as(one.name, (job.digest for job in rest), map(output_path, rest))
+        alike = ledger.stored_clips_like(one.name, (job.digest for job in rest), map(output_path, rest))
         yield from {
             row.external_task_id: row for row in alike if (composed(row.job_id), row.take) not in own
         }.values()
@@ -142,7 +142,7 @@ class _Files:
     def close(self) -> None:
         self._open.close()
 
-    def has(self, row: Shelved) -> bool:
+    def has(self, row: StoredClip) -> bool:
         """Whether a clip and all its parts are on disk. Raises OSError where its folder can't be read."""
         folder, name = os.path.split(row.video_path)
         if folder != self._path:

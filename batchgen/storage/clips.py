@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from batchgen import limits
 from batchgen.disk import names_beside
-from batchgen.models import TASK_ID, Record, Shelved, State, is_try_of
+from batchgen.models import TASK_ID, Record, State, StoredClip, is_try_of
 from batchgen.request.identity import canonical_text, digest, is_request
 from batchgen.storage.partfile import LARGEST_CLIP
 from batchgen.storage.roots import Folder, Root
@@ -278,14 +278,14 @@ class File(NamedTuple):
     size: int | None
 
 
-def files(row: Record | Shelved) -> list[File]:
+def files(row: Record | StoredClip) -> list[File]:
     """The files of a downloaded row, the clip itself first."""
     parts = json.loads(row.parts) if row.parts else []
     further = [File(one["path"], str(one.get("sha256")), None) for one in parts if one.get("path")]
     return [File(row.video_path or "", row.video_sha256 or "", row.video_size), *further]
 
 
-def absent(row: Record | Shelved) -> str:
+def absent(row: Record | StoredClip) -> str:
     """The path of the first file of a downloaded row that is missing; the clip's own where none is."""
     there = [one.path for one in files(row)]
     return next((path for path in there if not os.path.exists(path)), there[0])

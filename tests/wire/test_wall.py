@@ -15,7 +15,7 @@ import pytest
 from batchgen import limits
 from batchgen.errors import Interrupted, LedgerLost, UsageError
 from batchgen.manifest import reader
-from batchgen.manifest.wall import wall
+from batchgen.manifest.isolation import isolated
 from batchgen.models import ImageFile, Within
 from tests.machine.test_hostile_machine import limited, obeying_permissions
 from tests.support.pictures import make_png
@@ -286,7 +286,7 @@ def test_what_nobody_foresaw_is_told_in_one_line_without_what_was_read(tmp_path:
 )
 def test_what_concerns_all_manifests_passes_the_wall(error: BaseException) -> None:
     told: list[str] = []
-    with pytest.raises(type(error)), wall(told.append):
+    with pytest.raises(type(error)), isolated(told.append):
         raise error
     assert told == []
 

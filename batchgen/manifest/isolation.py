@@ -16,7 +16,7 @@ _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE)  # no descriptors left: the next 
 
 
 @contextmanager
-def wall(report: Callable[[str], object]) -> Iterator[None]:
+def isolated(report: Callable[[str], object]) -> Iterator[None]:
     """Pass an exception inside of this to ``report``, as text for a person, unless it concerns all manifests.
 
     These are raised: Ctrl-C and the like, a signal that ended the run, a ledger that can't be used, an incomplete
