@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
 
 def _learn(mask: Mask) -> None:
     """Give the mask of all output the key in the environment, whether or not the command needs it."""
-    from batchgen.cli import keys
+    from batchgen.api import keys
+    from batchgen.cli import core_dumps
 
     if key := keys.key_without_waiting(os.environ):
-        keys.keep_out_of_core_dumps()
+        core_dumps.keep_out_of_core_dumps()
         mask.learn(key)
 
 

@@ -9,12 +9,11 @@ import os
 from collections.abc import Mapping
 
 from batchgen.errors import UsageError
+from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
-BASE_URL_VARIABLE = "POWERTOKENS_API_BASE"
-DEFAULT_BASE_URL = "https://api.powertokens.ai"
 
 
 def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from batchgen.cli import keys, settings
+from batchgen.api import keys
+from batchgen.cli import core_dumps, settings
 from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
 from batchgen.http.endpoint import origin
@@ -53,7 +54,7 @@ def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
 
 def api_settings(args: argparse.Namespace, out: Output) -> Account:
     """Which API, and the key. Raises UsageError."""
-    keys.keep_out_of_core_dumps()
+    core_dumps.keep_out_of_core_dumps()
     base_url, key = settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
     out.mask.learn(key)
     return Account(base_url, key)

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from batchgen.errors import UsageError
 
+BASE_URL_VARIABLE = "POWERTOKENS_API_BASE"
+DEFAULT_BASE_URL = "https://api.powertokens.ai"
+
 
 def origin(base_url: str) -> str:
     """The checked, normalised base URL: ``scheme://host[:port][/path]``. Raises UsageError."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, EndedEarly
+from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest
 from batchgen.run import loading, recovery
@@ -42,6 +44,16 @@ class Account:
 
     base_url: str
     key: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Account:
+        """The account that the command line would use: its variables, key file, key command or systemd's credentials.
+
+        A key command runs, and is waited for. Raises UsageError where there is no key.
+        """
+        from batchgen.api.keys import api_key
+
+        return cls(environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL, api_key(environ))
 
 
 class Session:

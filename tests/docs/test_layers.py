@@ -96,6 +96,7 @@ OWN_TIME = {
 }
 OWN_TIME |= {"datetime.now", "datetime.utcnow", "date.today", "uuid.uuid1", "uuid.uuid4"}
 OWN_TIME_MAY = {
+    "api.keys",  # waits for a command, before there is a loop
     "ledger.lock",  # waits for another process, before there is a loop
     "sandbox.command",  # where a sandbox starts
 }

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from batchgen import __version__, errors
-from batchgen.cli import keys, options, report, settings
+from batchgen.api import keys
+from batchgen.cli import options, report, settings
 from batchgen.cli.export_rows import EXPORT_FIELDS
 from batchgen.cli.main import main
-from batchgen.http import transport
+from batchgen.http import endpoint, transport
 from batchgen.manifest import reader
 from batchgen.models import State
 from batchgen.money.prices import MILLS_PER_SECOND, READ_ON
@@ -315,8 +316,8 @@ def test_the_variables_that_are_read_are_named() -> None:
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
     assert named == constants | of_others | {"XDG_STATE_HOME", "NO_COLOR"}
-    assert f"`{keys.CREDENTIAL}`" in page and settings.DEFAULT_BASE_URL in page
-    assert settings.DEFAULT_BASE_URL in section(MANUAL["operations"], "The account and its key")
+    assert f"`{keys.CREDENTIAL}`" in page and endpoint.DEFAULT_BASE_URL in page
+    assert endpoint.DEFAULT_BASE_URL in section(MANUAL["operations"], "The account and its key")
 
 
 JSON_ROWS = rows(section(MANUAL["commands"], "JSON"))

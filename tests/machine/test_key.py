@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from batchgen.api.client import Api
-from batchgen.cli.keys import api_key
+from batchgen.api.keys import api_key
 from batchgen.errors import ApiError, UsageError
 from batchgen.sandbox.video import clip
 from tests.support.program import ENDS, KEY, Desk, Result, sandbox
@@ -327,7 +327,7 @@ def test_a_command_that_gives_no_key_is_named_by_its_variable_alone(command: str
     "command", ["sleep 60", f"sh -c 'echo {TYPED}; exec sleep 60'", "sh -c 'exec >&-; sleep 60'"]
 )
 def test_a_command_that_never_ends_is_ended(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchgen.cli.keys.COMMAND_ENDS", 0.2)
+    monkeypatch.setattr("batchgen.api.keys.COMMAND_ENDS", 0.2)
     with pytest.raises(UsageError, match="took longer than"):
         api_key({"POWERTOKENS_API_KEY_COMMAND": command})
 
@@ -351,7 +351,7 @@ def test_a_key_file_that_others_can_read_gets_a_warning_and_no_mail(
 
 def test_a_process_that_holds_the_key_leaves_no_core_dump_and_is_read_by_no_other() -> None:
     look = (
-        "import ctypes, resource; from batchgen.cli.keys import keep_out_of_core_dumps as keep; keep();"
+        "import ctypes, resource; from batchgen.cli.core_dumps import keep_out_of_core_dumps as keep; keep();"
         "print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import pytest
 
-from batchgen.cli import keys
+from batchgen.api import keys
+from batchgen.cli import core_dumps
 from batchgen.cli.main import main
 
 ENDS_THE_PROCESS = ("--until", "--deadline")  # some time after them, whatever the process is doing
@@ -109,7 +110,7 @@ def _process_state() -> Iterator[None]:
     root.addHandler(unheard)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keys, "keep_out_of_core_dumps", lambda: None)
+            patch.setattr(core_dumps, "keep_out_of_core_dumps", lambda: None)
             yield
     finally:
         root.removeHandler(unheard)

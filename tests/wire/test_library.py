@@ -165,6 +165,26 @@ def test_of_jobs_that_are_done_only_the_counts_tell(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_jobs_that_need_a_person_are_told_of_although_nothing_is_done_about_them(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, "refuse_policy@1") as one:
+            first = await one.events()
+            began, finished, ended = await one.events()
+            assert isinstance(began, batchgen.Began) and isinstance(finished, batchgen.Finished)
+            assert (finished.bucket, finished.external_task_id) == ("rejected", refused(first))
+            assert isinstance(ended, batchgen.Ended) and ended.exit_code == 1
+
+    def refused(events: list[batchgen.Event]) -> str:
+        (one,) = [
+            event for event in events
+            if isinstance(event, batchgen.NotCreated) and event.state is batchgen.State.REJECTED
+        ]  # fmt: skip
+        assert one.code == "1301" and one.request_id
+        return one.external_task_id
+
+    asyncio.run(scene())
+
+
 def test_a_stop_of_the_account_is_an_event_with_its_reason_and_the_run_says_so_in_the_end(
     tmp_path: Path,
 ) -> None:
@@ -215,6 +235,20 @@ def test_who_breaks_out_of_the_loop_loses_and_pays_nothing_twice(tmp_path: Path,
                     if (count := count + 1) >= after:
                         break
             assert one.states()["submitting"] == 0
+            await safely_gone_on(one)
+
+    asyncio.run(scene())
+
+
+def test_a_create_that_is_in_flight_when_a_run_is_left_is_answered_and_recorded(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, "slow_answer=1", drip=0.001) as one:
+            async with contextlib.aclosing(one.run()) as events:
+                await anext(events)
+                while not one.accepted():
+                    await asyncio.sleep(0.005)
+            states = one.states()
+            assert (states["submitting"], states["submitted"]) == (0, 1)
             await safely_gone_on(one)
 
     asyncio.run(scene())
@@ -384,7 +418,7 @@ def test_what_waits_for_a_reader_is_bounded_and_has_all_results_and_the_newest_c
             events.append(event)
         kinds = Counter(type(event) for event in events)
         assert kinds[batchgen.Created] == LATE / 2
-        assert kinds[batchgen.Progressed] + kinds[JobNoticed] <= LATE
+        assert LATE / 2 < kinds[batchgen.Progressed] + kinds[JobNoticed] <= LATE
         assert [event.at for event in events if isinstance(event, batchgen.Created)] == [
             *range(0, 5 * LATE, 10)
         ]
@@ -492,6 +526,18 @@ def test_the_key_is_in_nothing_that_a_program_can_show(tmp_path: Path) -> None:
         assert KEY not in repr(masked(event, Mask(KEY)))
 
 
+def test_an_account_comes_from_the_environment_where_that_is_asked_for(tmp_path: Path) -> None:
+    account = batchgen.Account.from_environment(
+        {"POWERTOKENS_API_KEY": KEY, "POWERTOKENS_API_BASE": "http://localhost:1"}
+    )
+    assert (account.base_url, account.key) == ("http://localhost:1", KEY)
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    account = batchgen.Account.from_environment({"POWERTOKENS_API_KEY_FILE": str(tmp_path / "key")})
+    assert (account.base_url, account.key) == ("https://api.powertokens.ai", KEY)
+    with pytest.raises(batchgen.UsageError, match="there is no API key"):
+        batchgen.Account.from_environment({})
+
+
 def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path) as one:
@@ -552,6 +598,12 @@ def test_the_package_loads_nothing_before_it_is_asked_for_something() -> None:
     program = "import sys, batchgen; print(sorted(m for m in sys.modules if m.startswith('batchgen')), 'asyncio' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert said.stdout == "['batchgen', 'batchgen.run'] False\n"
+
+
+def test_what_the_library_warns_of_is_printed_by_nobody() -> None:
+    program = "import logging, batchgen; batchgen.load; logging.getLogger('batchgen').warning('x')"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("", "")
 
 
 def test_the_function_keeps_its_name_whatever_of_its_room_is_imported() -> None:

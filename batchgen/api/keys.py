@@ -1,12 +1,9 @@
-"""Finds the API key, and keeps it inside of this process. No message ever has it."""
+"""Finds the API key in the environment, in a file or by a command. No message ever has it."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import os
-import resource
 import select
 import shlex
 import stat
@@ -24,7 +21,6 @@ CREDENTIAL = "powertokens_api_key"
 LONGEST_KEY = 4096  # bytes that are read
 COMMAND_ENDS = 60.0  # seconds that the command may take; a person may have to unlock a password store
 
-_PR_SET_DUMPABLE = 4  # of Linux
 log = logging.getLogger("batchgen")
 
 
@@ -71,18 +67,6 @@ def key_without_waiting(environ: Mapping[str, str]) -> str:
             return _text(opened.read(LONGEST_KEY))
     except (OSError, ValueError):
         return ""
-
-
-def keep_out_of_core_dumps() -> None:
-    """Keep this process's memory out of core dumps, and from the user's other processes.
-
-    The limit stops the kernel's own core files; programs that collect core dumps (apport, systemd-coredump) get none of a
-    process that isn't dumpable. Debuggers then need root.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):  # a system without prctl
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _from_file(path: str, variable: str) -> str:
