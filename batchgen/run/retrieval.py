@@ -144,14 +144,14 @@ class Retrieval:
             if event.event == PART_KEPT:
                 parts = event.detail.get("parts")
                 each = parts.items() if isinstance(parts, dict) else ()
-                found = {part: kept for part, value in each if (kept := Kept.read(value)) is not None}
+                found = {part: kept for part, value in each if (kept := Kept.from_json(value)) is not None}
         return found
 
     async def _keep_parts(self, work: Work, files: _ClipFiles) -> None:
         """Record what is left of incomplete files, for the next run, however the download ended."""
         record, left = work.record, files.resumable
         if left and record is not None and record.state is State.SUCCEEDED:
-            detail = {"parts": {part: kept._asdict() for part, kept in left.items()}}
+            detail = {"parts": {part: kept.as_json() for part, kept in left.items()}}
             work.record = await write(
                 self._ledger, record, State.SUCCEEDED, PART_KEPT, message=record.error_message, detail=detail
             )

@@ -23,26 +23,29 @@ PIECE = 1 << 22  # bytes that are read at once
 class Kept(NamedTuple):
     """What an earlier run left of a clip: the ``size`` (bytes) and ``sha256`` (hex) of its part.
 
-    ``told`` are digests that the clip's host gave for the whole file (name -> hex), ``total`` is its size in bytes where
-    known. The ledger keeps the fields as JSON under these names.
+    ``expected`` are digests that the clip's host gave for the whole file (name -> hex), ``total`` is its size in bytes
+    where known.
     """
 
     size: int
     sha256: str
-    told: Mapping[str, str]
+    expected: Mapping[str, str]
     total: int | None = None
 
     @classmethod
-    def read(cls, value: Any) -> Kept | None:
+    def from_json(cls, value: Any) -> Kept | None:
         """From the ledger's JSON; None where that doesn't have these fields."""
         try:
-            told = {
-                name: str(digest) for name, digest in value["told"].items() if name in ALGORITHMS.values()
-            }
+            digests = value["told"].items()
+            expected = {name: str(digest) for name, digest in digests if name in ALGORITHMS.values()}
             total = value["total"]
-            return cls(int(value["size"]), str(value["sha256"]), told, total and int(total))
+            return cls(int(value["size"]), str(value["sha256"]), expected, total and int(total))
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the ledger, where the expected digests are called ``told``."""
+        return {"size": self.size, "sha256": self.sha256, "told": dict(self.expected), "total": self.total}
 
 
 def remove(path: str, root: Root) -> None:
@@ -94,7 +97,7 @@ class PartFile:
         if kept is None or not self.size:
             self._kept = None
             return
-        digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *kept.told)}
+        digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *kept.expected)}
         for start in range(0, kept.size, PIECE):
             piece = self.read(min(PIECE, kept.size - start), start)
             for digest in digests.values():
@@ -106,7 +109,7 @@ class PartFile:
             return
         self._open.truncate(kept.size)
         self._open.seek(kept.size)
-        self.size, self._sha256, self._expected = kept.size, digests.pop("sha256"), kept.told
+        self.size, self._sha256, self._expected = kept.size, digests.pop("sha256"), kept.expected
         self._other_digests = digests
 
     @property
