@@ -1,4 +1,4 @@
-"""What ``run`` and ``collect`` show of a run: what happens as it happens, and how it went."""
+"""Runs a session for ``run`` and ``collect``, shows its events while it works, and prints its summary."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def execute(
     *,
     rehearsal: bool = False,
 ) -> int:
-    """Do what the manifests ask for and what the ledger has open, then say how it went.
+    """Run the manifests' jobs and what the ledger has open, then print the summary. Returns the exit code.
 
-    Without ``wanted`` manifests, only what is open. A ``rehearsal`` is told of even where it went well.
+    Without ``wanted`` manifests, only what is open. The summary of a ``rehearsal`` is printed even if all went well.
     """
     end.watch()
     loaded = load_manifests(wanted, out, ledger) if wanted is not None else None
@@ -62,7 +62,7 @@ async def execute(
 
 
 def _tune(event: Event) -> None:
-    """The plan stays to the end and is looked through for cycles no more; what a night leaves behind is."""
+    """Exclude the plan from garbage collection once it is made, and collect garbage as usual from then on."""
     if isinstance(event, Began):
         gc.freeze()
         gc.set_threshold(*USUAL_GC)

@@ -1,4 +1,4 @@
-"""Everything that is printed: data to stdout, everything else to stderr, a bar on a terminal."""
+"""Prints everything: data to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -37,37 +37,37 @@ _FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_CO
 
 
 class Output:
-    """What one command prints, as its options say."""
+    """The output of one command, as its options want it. Everything is masked."""
 
     def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
         self._args = args
         self.json, self.quiet, self.verbose = bool(args.json), bool(args.quiet), bool(args.verbose)
         self.mask = mask
         if args.json or args.command == "export":
-            _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's letters are
+            _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's encoding
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal that data goes to; None where it goes elsewhere, and lines are not folded."""
+        """The columns of the terminal that stdout is; None where it isn't one, and lines are not folded."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     @property
     def text(self) -> Writable:
-        """Where data goes that is written as it is, but for the key; a terminal is sent nothing that moves its cursor."""
+        """A stream for data, written unchanged except for the key; on a terminal, control characters are escaped."""
         return _Written(sys.stdout, self.mask)
 
     def clean(self, text: str) -> str:
-        """The text as it may be shown: without the key, and with escapes for what can't be seen."""
+        """The text with the key masked and invisible characters escaped."""
         return visible(self.mask(text))
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Data, line by line. Raises BrokenPipeError where nobody reads on."""
+        """Write data to stdout, line by line. Raises BrokenPipeError where its reader has gone."""
         paint = self._coloured(sys.stdout)
         for line in map(self.clean, lines):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
 
     def paged(self, lines: Iterable[str]) -> None:
-        """Text for a terminal, in the pager that ``PAGER`` names (``less``); without one, as it is."""
+        """Show text on a terminal, in the pager that ``PAGER`` names (default: ``less``), or directly where that fails."""
         bold = self._coloured(sys.stdout)
         text = "".join(
             f"\x1b[1m{line}\x1b[0m\n" if bold and line.startswith("#") else f"{line}\n"
@@ -77,7 +77,7 @@ class Output:
             sys.stdout.write(text)
 
     def document(self, value: Mapping[str, Any]) -> None:
-        """The one object of ``--json``. What an iterator in it gives is a list, and never all in memory."""
+        """Write the one object of ``--json``. An iterator in it is written as a list, item by item."""
         with quiet_pipe():
             before = "{"
             for name, one in {"schema_version": SCHEMA_VERSION, **value}.items():
@@ -97,7 +97,7 @@ class Output:
         return self.clean(json.dumps(value, ensure_ascii=False, default=str))
 
     def say(self, *lines: object) -> None:
-        """Write to stderr; that nobody listens there is no reason to fail."""
+        """Write lines to stderr. A closed stderr is no error."""
         try:
             paint = self._coloured(sys.stderr)
             for line in map(self.clean, map(str, lines)):
@@ -108,7 +108,7 @@ class Output:
 
     @property
     def shows_progress(self) -> bool:
-        """Whether a bar is wanted, and there is a terminal for it."""
+        """Whether a progress bar is wanted, and stderr is a terminal."""
         return not (self.quiet or self._args.no_progress or self.json) and sys.stderr.isatty()
 
     def _coloured(self, stream: TextIO) -> bool:
@@ -118,7 +118,7 @@ class Output:
 
 
 class _Written:
-    """A stream that is written to without the key; on a terminal, what can't be seen is escaped, but for ends of lines."""
+    """A stream whose text is masked; on a terminal, invisible characters are escaped, except line ends."""
 
     def __init__(self, stream: TextIO, mask: Mask) -> None:
         self._stream, self._mask, self._terminal = stream, mask, stream.isatty()
@@ -131,7 +131,7 @@ class _Written:
 
 
 class _Unmanaged(logging.Formatter):
-    """What libraries log, which nobody here asked for: with its lines, but without the key."""
+    """Formats log records of libraries, which may have several lines, with the key masked."""
 
     def __init__(self, mask: Mask) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Unmanaged(logging.Formatter):
 
 
 def guard(mask: Mask) -> None:
-    """Let what nobody catches, and what libraries log, be written without the key: for the process as a whole."""
+    """Mask the key in uncaught exceptions and in libraries' log records, for the whole process."""
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
@@ -161,7 +161,7 @@ def guard(mask: Mask) -> None:
 
 
 def _through_pager(text: str) -> bool:
-    """Show the text in the user's pager, until that ends; False where it can't be started."""
+    """Show the text in the user's pager and wait for its end. Returns whether it could be started."""
     import shlex
     import signal
     import subprocess
@@ -169,7 +169,7 @@ def _through_pager(text: str) -> bool:
     env = {name: value for name, value in os.environ.items() if not name.startswith("POWERTOKENS_")}
     env = {"LESS": "FRX", "LV": "-c", **env}  # less: end on a short text, show bold, leave the text there
     try:
-        # Of whoever starts the program, and without a shell: S603 is about words of strangers.
+        # Without a shell, and named by the user: S603 is about foreign text.
         process = subprocess.Popen(shlex.split(env.get("PAGER") or "less"), stdin=subprocess.PIPE, env=env)  # noqa: S603
     except (OSError, ValueError, IndexError):
         return False
@@ -182,7 +182,7 @@ def _through_pager(text: str) -> bool:
 
 
 def open_streams() -> None:
-    """Streams that refuse no letter; one that whoever started us had closed (``>&-``) keeps nothing of them."""
+    """Make the standard streams take any character, and open closed ones (``>&-``) to the null device."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
@@ -196,7 +196,7 @@ def _configure(stream: TextIO, *, encoding: str | None = None, errors: str = "ba
 
 
 def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
-    """The text in lines of a width, the ones after the first indented; in one line where there is no width."""
+    """The text wrapped to a width, with all lines but the first indented; one line where ``width`` is None."""
     if width is None or len(text) <= width:
         return [text]
     first = text[: len(text) - len(text.lstrip())]
@@ -212,7 +212,7 @@ def folded(text: str, width: int | None, *, indent: int) -> Sequence[str]:
 
 @contextlib.contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """A reader that went away is no error; nothing is written to it any more. Raises UsageError for a full disk."""
+    """Ignore that the reader of stdout has gone, and write nothing more to it. Raises UsageError for a full disk."""
     try:
         yield
     except BrokenPipeError:
@@ -227,7 +227,7 @@ def quiet_pipe() -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is written from here on, and what waits to be, go nowhere."""
+    """Redirect a stream to the null device, with what it has buffered."""
     with contextlib.suppress(ValueError):  # closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,4 +1,4 @@
-"""The bar that a terminal shows while a run works."""
+"""The progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Bar:
         self._totals = Totals(at=0.0, jobs=0, finished=0, running=0, cost_usd=0.0)
 
     def hear(self, event: Event) -> None:
-        """Keep how far the run is."""
+        """A listener of a run's events: remember the newest totals."""
         if isinstance(event, Totals):
             self._totals = event
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Show it until the end, where one is wanted."""
+        """Show the bar inside of this, where one is wanted."""
         if not self._out.shows_progress:
             yield
             return
@@ -52,7 +52,7 @@ class Bar:
 
 @contextlib.contextmanager
 def _above(bar: Any) -> Iterator[None]:
-    """Log lines are written above the bar, which stays whole; what is shown of them doesn't change."""
+    """Write log lines above the bar inside of this, so that they don't break it."""
     stderr = [
         handler
         for handler in logging.getLogger("batchgen").handlers

@@ -1,4 +1,4 @@
-"""What people and scripts read about a run. Text and plain values in, text out; nothing prints."""
+"""The summaries of runs and recoveries, for people as text and for scripts as JSON values. Nothing prints here."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")
 
 
 def run_text(ended: Ended, *, problems: int = 0, verbose: bool = False) -> Iterator[str]:
-    """The summary of a run for people: the counts, then every job that needs one, with what to do.
+    """The summary of a run for people: the counts, then every job that needs a person, with what to do.
 
-    ``problems`` is how many were found in manifests, which were shown before.
+    ``problems`` is the number of problems in manifests, which were shown before.
     """
     jobs, stops = Counter(ended.jobs), ended.stops
     yield f"batchgen: {jobs['downloaded']} of {counted(jobs.total(), 'job')} done{_created(ended)}"
@@ -140,7 +140,7 @@ def run_text(ended: Ended, *, problems: int = 0, verbose: bool = False) -> Itera
 
 
 def run_object(ended: Ended, code: int, *, verbose: bool = False) -> dict[str, Any]:
-    """The summary of a run for scripts; of each kind of endings the first, and where there are more, how many."""
+    """The summary of a run for scripts, with a bounded number of endings per bucket unless ``verbose``."""
     jobs, tasks = Counter(ended.jobs), Counter(ended.tasks)
     counts: Counter[str] = Counter()
     endings = []
@@ -177,7 +177,7 @@ def run_object(ended: Ended, code: int, *, verbose: bool = False) -> dict[str, A
 
 
 def stop_object(reason: BatchgenError) -> dict[str, Any]:
-    """Why creating, or the run, stopped, for scripts: what the API's support asks for, and what a person does."""
+    """Why creating, or the run, stopped, for scripts: with code and request id for support, and advice."""
     code, request_id = (getattr(reason, name, None) for name in ("code", "request_id"))
     return {
         "kind": reason.kind,
@@ -193,7 +193,7 @@ def _cause(reason: BatchgenError) -> str:
 
 
 def _still(present: Mapping[str, int]) -> str:
-    """How much a run that left at its end has left behind."""
+    """How many tasks and clips a run that ended early has left, as the end of a sentence."""
     running, clips = present["submitted"], present["succeeded"]
     parts = [f"{counted(running, 'task')} still run{'s' if running == 1 else ''}"] if running else []
     parts += [f"{counted(clips, 'clip')} {'is' if clips == 1 else 'are'} still to come"] if clips else []
@@ -201,7 +201,7 @@ def _still(present: Mapping[str, int]) -> str:
 
 
 def problem_object(problem: Problem) -> dict[str, Any]:
-    """A manifest's problem for scripts; lines and columns count from 1, null where the whole file is meant."""
+    """A manifest's problem for scripts; lines and columns count from 1, and are null for the whole file."""
     place = problem.place
     return {
         "file": place.file,
@@ -215,7 +215,7 @@ def problem_object(problem: Problem) -> dict[str, Any]:
 def problem_lines(
     problems: Sequence[Problem], text: Callable[[Problem], str] = str, *, verbose: bool = False
 ) -> Iterator[str]:
-    """The first problems, or warnings, of all manifests for people, and how many more there are."""
+    """The problems or warnings of all manifests for people: the first ones, and how many more there are."""
     shown = problems if verbose else problems[: limits.PROBLEMS_SHOWN]
     yield from map(text, shown)
     if more := len(problems) - len(shown):
@@ -225,19 +225,19 @@ def problem_lines(
 def problem_fields(
     problems: Sequence[Problem], name: str = "problems", *, verbose: bool = False
 ) -> dict[str, Any]:
-    """The same for scripts: the first of them, and where there are more, how many."""
+    """The problems or warnings of all manifests for scripts: the first ones, and how many were left out, if any."""
     shown = [problem_object(one) for one in (problems if verbose else problems[: limits.PROBLEMS_SHOWN])]
     more = len(problems) - len(shown)
     return {name: shown, f"{name}_left_out": more} if more else {name: shown}
 
 
 def warning_text(warning: Problem) -> str:
-    """A manifest's warning for people: its place first, as editors and terminals look for it."""
+    """A manifest's warning for people, with its place first, where editors and terminals look for it."""
     return ": ".join(filter(None, (str(warning.place), "warning", warning.subject, warning.text)))
 
 
 def recovery_text(tasks: Mapping[str, str], missing: int, *, proven: bool, clips: int = 0) -> Iterator[str]:
-    """What a recovery found, and what to do."""
+    """The summary of a recovery for people, and what to do."""
     found = [f"{counted(clips, 'clip')} found on disk"] if clips else []
     found += [f"{counted(len(tasks), 'task')} recovered from the API"] if tasks else []
     absent = f"; the API has no task for {counted(missing, 'job')}" if missing else ""
@@ -257,7 +257,7 @@ def counted(count: int, word: str) -> str:
 
 
 def _created(ended: Ended) -> str:
-    """What this run created and what became of it; what it may have created is told apart. The numbers sum up."""
+    """What this run created, what it may have created, and what became of these tasks. The numbers sum up."""
     sure = ended.created - ended.unsure
     parts = [f"{sure:,} created for about ${ended.cost_usd - ended.unsure_cost_usd:,.2f}"] if sure else []
     if ended.unsure:

@@ -16,7 +16,7 @@ from batchgen.run.session import Account
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Create, follow and collect what is missing."""
+    """Create, follow and collect what is missing. Returns the exit code."""
     options = run_options(args)
     if args.sandbox:
         return asyncio.run(_rehearse(args, options, out))
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
-    """A run whose API, ledger and clips are made for it, and stay in a folder to look at."""
+    """Run against a sandbox of its own, with a ledger and clips in a new folder, which is kept."""
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.server import Sandbox
 

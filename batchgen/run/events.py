@@ -302,7 +302,7 @@ class Events:
 
 
 def masked(event: Event, mask: Callable[[str], str]) -> Event:
-    """The event as it may be shown: without the key, wherever what others say has it."""
+    """The event with the key masked in its texts."""
     values: dict[str, Any] = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     clean: dict[str, Any] = {
         name: mask(value) if type(value) is str else value for name, value in values.items()

@@ -1,4 +1,4 @@
-"""Between a run and a reader of its events, who may be late, stop reading, or never begin."""
+"""A bounded queue of events between a run and its reader, who may be slow, stop reading, or never begin."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from batchgen.run.events import (
     Waiting,
 )
 
-LATE: Final = 1000  # events that wait for their reader before passing ones are left out
+LATE: Final = 1000  # events in the queue from which passing ones are left out
 PASSING: Final = (Paused, Progressed, Waiting, Noticed, JobNoticed, Unreachable, Reachable)
 
 
 class Stream:
-    """The events of one run for one reader. Nobody ever waits for the reader.
+    """The events of one run for one reader. The run never waits for the reader.
 
-    What became of jobs and of the run is kept, which is a few events for each job. Of the counts that were not read
-    only the newest stay; and where :data:`LATE` events wait, those that only say how things go are left out.
+    Outcomes of jobs and of the run are always kept, a few events per job. Of unread totals only the newest are kept; and
+    where :data:`LATE` events wait, those in :data:`PASSING` are left out.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Stream:
         self._closed = False
 
     def take(self, event: Event) -> None:
-        """Keep an event for the reader, as far as that is worth its place."""
+        """Queue an event, or leave it out."""
         if isinstance(event, Totals):
             self._totals = event
         elif not isinstance(event, PASSING) or len(self._events) < LATE:
@@ -44,12 +44,12 @@ class Stream:
         self._something.set()
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the stream: no more events will come."""
         self._closed = True
         self._something.set()
 
     async def next(self) -> Event | None:
-        """The next event; None where there is none left and none will come. May be cancelled, and loses nothing."""
+        """The next event; None at the end. Cancelling it loses no event."""
         while True:
             if self._events:
                 return self._events.popleft()
