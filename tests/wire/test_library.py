@@ -165,6 +165,46 @@ def test_of_jobs_that_are_done_only_the_counts_tell(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize(
+    ("rule", "life"),
+    [
+        ("task_fails@1", "Planned Created Failed Waiting Created Succeeded Downloaded Finished"),
+        ("reset_after@1", "Planned NotCreated Found Succeeded Downloaded Finished"),
+        ("rate_limited@1", "Planned NotCreated Waiting Created Succeeded Downloaded Finished"),
+        ("refuse_policy@1", "Planned NotCreated Finished"),
+    ],
+)
+def test_what_goes_wrong_with_a_job_is_told_step_by_step(tmp_path: Path, rule: str, life: str) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, rule, jobs=1) as one:
+            events = await one.events()
+            mine = [event for event in of_job(events, "j0") if not isinstance(event, batchgen.Progressed)]
+            assert " ".join(type(event).__name__ for event in mine) == life
+            paused = [event.seconds for event in events if isinstance(event, batchgen.Paused)]
+            assert (len(paused) > 0, all(seconds > 0 for seconds in paused)) == (
+                rule[0] == "r" and "_p" not in rule,
+                True,
+            )
+            ids = [
+                event.external_task_id
+                for event in mine
+                if isinstance(event, batchgen.Created | batchgen.Found)
+            ]
+            assert ids == one.accepted()
+            for event in mine:
+                if isinstance(event, batchgen.Failed):
+                    assert event.reason and event.task_id
+                if isinstance(event, batchgen.NotCreated):
+                    states = {
+                        "reset_after@1": "unknown",
+                        "rate_limited@1": "pending",
+                        "refuse_policy@1": "rejected",
+                    }
+                    assert event.state == states[rule]
+
+    asyncio.run(scene())
+
+
 def test_jobs_that_need_a_person_are_told_of_although_nothing_is_done_about_them(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path, "refuse_policy@1") as one:
@@ -331,9 +371,9 @@ def test_a_recovery_that_is_cancelled_as_a_whole_creates_nothing(tmp_path: Path)
                 async with asyncio.timeout(ENDS):
                     while not one.sandbox.held:
                         await asyncio.sleep(0.01)
-                    work.cancel()
-                    with pytest.raises(asyncio.CancelledError):
-                        await work
+                work.cancel()
+                await asyncio.wait([work], timeout=ENDS / 10)
+                assert work.cancelled()
             assert [entry.kind for entry in one.heard() if entry.kind == "create"] == []
 
     asyncio.run(scene())
