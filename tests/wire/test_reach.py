@@ -14,6 +14,7 @@ import pytest
 
 from batchgen.sandbox.video import clip
 from tests.support import wire
+from tests.support.ahead import Ahead
 from tests.support.program import ENDS, Desk, Result, sandbox
 from tests.support.terminal import on_a_terminal, read
 
@@ -24,6 +25,12 @@ PAGE = b"<html><head><title>Back soon</title></head><body><h1>We are fixing it</
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> Ahead:
+    """The program in virtual time."""
+    return Ahead(tmp_path)
 
 
 def write_jobs(desk: Desk, count: int) -> None:
@@ -69,67 +76,62 @@ class Host:
             writer.write(wire.made(task, task_info={"external_task_id": self.tasks[task]}, **ended))
 
 
-def night(desk: Desk, url: str, *options: str) -> Result:
-    desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": "k"}
-    return desk.run(
-        "run", "--timeout", "0.5", "--settle", "0.5", "--poll-interval", "0.05", *options, "m.yaml"
-    )
+def night(ahead: Ahead, *options: str) -> Result:
+    return ahead.run("run", *options, "m.yaml")
 
 
 @pytest.mark.parametrize("makes", [False, True], ids=["nothing was made", "tasks were made"])
 def test_a_page_to_everything_leaves_one_job_uncertain_and_the_next_healthy_night_heals_it(
-    desk: Desk, makes: bool
+    ahead: Ahead, makes: bool
 ) -> None:
     host = Host(makes=makes)
-    write_jobs(desk, 12)
-    with wire.served(host.play) as url:
-        first = night(
-            desk, url, "--timeout", "1.2"
-        )  # ten times that is long enough for another create's turn to come
+    write_jobs(ahead, 12)
+    with ahead.against_api(host.play):
+        first = night(ahead)
         assert first.code == 4, first.err
         assert len(host.creates) == 1, "nothing goes out before the API answers as itself"
         assert host.pages >= 3
-        states = [row["state"] for row in desk.export()]
+        states = [row["state"] for row in ahead.export()]
         assert states.count("unknown") == 1
         assert "Back soon: We are fixing it" in first.err
         assert "1 may have been created (up to $0.42)" in first.err
         assert "0 created for" not in first.err
         host.down = False
-        healthy = night(desk, url)
+        healthy = night(ahead)
         assert healthy.code == 0, healthy
     assert len(host.creates) == 12 + (not makes)
     assert sorted(host.tasks.values()) == sorted(set(host.creates))
-    assert [row["state"] for row in desk.export()] == ["downloaded"] * 12
+    assert [row["state"] for row in ahead.export()] == ["downloaded"] * 12
 
 
-def test_a_page_for_a_while_stops_nothing_and_what_was_made_behind_it_is_found(desk: Desk) -> None:
+def test_a_page_for_a_while_stops_nothing_and_what_was_made_behind_it_is_found(ahead: Ahead) -> None:
     host = Host(makes=True, heals_after=5)
-    write_jobs(desk, 4)
-    with wire.served(host.play) as url:
-        ended = night(desk, url, "--timeout", "5", "--settle", "5", "--json")
-    assert ended.code == 0, ended.err
-    assert [row["state"] for row in desk.export()] == ["downloaded"] * 4
+    write_jobs(ahead, 4)
+    with ahead.against_api(host.play):
+        ended = night(ahead, "--json")
+        assert ended.code == 0, ended.err
+    assert [row["state"] for row in ahead.export()] == ["downloaded"] * 4
     assert len(host.creates) == len(host.tasks) == 4
     assert (ended.json["created"], ended.json["unknown_cost_usd_estimate"]) == (4, 0)
 
 
 def test_where_unknowns_are_all_there_is_the_message_says_what_a_person_must_do_and_what_it_means(
-    desk: Desk,
+    ahead: Ahead,
 ) -> None:
     host = Host()
-    write_jobs(desk, 1)
-    with wire.served(host.play) as url:
-        assert night(desk, url).code in (4, 5)
+    write_jobs(ahead, 1)
+    with ahead.against_api(host.play):
+        assert night(ahead).code in (4, 5)
         host.down = False
-        second = night(desk, url)
+        second = night(ahead)
         assert second.code == 5
-        (row,) = desk.export()
+        (row,) = ahead.export()
         name = row["external_task_id"]
         for choice in ("--task-id T` follows it", "--not-created` has the next run create it, and pay"):
             assert f"batchgen resolve JOB {choice}" in second.err
         assert f"[{name}]" in second.err
-        assert desk.run("resolve", name, "--not-created").code == 0
-        assert night(desk, url).code == 0
+        assert ahead.run("resolve", name, "--not-created").code == 0
+        assert night(ahead).code == 0
     assert host.creates == [name, name]
     assert list(host.tasks.values()) == [name]
 
