@@ -37,27 +37,26 @@ def test_lengths_of_any_shape_cost_few_questions_and_little_time(lengths: str, l
     assert outcome.queries <= QUERIES + 1
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "learned"])
-def test_a_neighbour_costs_the_slots_he_holds_and_little_more(told: bool) -> None:
-    outcome = simulate(Night(5, "threefold", told, known=True, neighbour=2, rounds=40))
-    assert outcome.over_bound <= (0.09 if told else 0.12)
+def test_a_neighbour_costs_the_slots_he_holds_and_little_more() -> None:
+    outcome = simulate(Night(5, "threefold", told=False, known=True, neighbour=2, rounds=40))
+    assert outcome.over_bound <= 0.12
     assert outcome.refusals < REFUSALS
 
 
 def test_an_account_with_one_slot_refuses_once_at_the_start_and_rarely_later() -> None:
-    outcome = simulate(Night(1, "threefold", told=False, rounds=60))
+    outcome = simulate(Night(1, "threefold", told=False, rounds=40))
     assert outcome.refusals < REFUSALS
     assert outcome.over_greedy <= 0.09
 
 
 def test_many_slots_are_filled_soon_and_kept_full() -> None:
-    outcome = simulate(Night(60, "within 20%", told=False, rounds=4))
-    assert outcome.most == 60
+    outcome = simulate(Night(40, "within 20%", told=False, rounds=4))
+    assert outcome.most == 40
     assert outcome.over_greedy <= 0.06
     assert outcome.refusals < REFUSALS
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.integers(1, 8),
     st.sampled_from(sorted(LENGTHS)),
