@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchgen.errors import (
@@ -21,13 +21,12 @@ from batchgen.errors import (
 )
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
-from batchgen.run.clock import Clock
+from batchgen.run.context import RunContext
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
-from batchgen.run.events import Created, Events, Found, NotCreated, Stopped
+from batchgen.run.events import Created, Found, NotCreated, Stopped
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
-from batchgen.run.pool import Pool, Work
-from batchgen.run.queries import Queries
+from batchgen.run.pool import Work
 from batchgen.run.waits import backoff
 
 if TYPE_CHECKING:
@@ -40,30 +39,13 @@ MAX_DEFERRALS = 2  # such times before it is left to the next run
 class Creator:
     """Creates the tasks of one run, and stops creating where an answer means that."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        api: Api,
-        queries: Queries,
-        pool: Pool,
-        changed: asyncio.Event,
-        lost_line: Callable[[Job], Record | None],
-        clock: Clock,
-        events: Events,
-    ) -> None:
-        self.stop_reason: BatchgenError | None = (
-            None  # why creates were stopped, where it decides the exit code
-        )
-        self.looking_up: set[Work] = set()  # the API is asked before their creates
-        self._ledger, self._api, self._queries, self._pool, self._changed = (
-            ledger,
-            api,
-            queries,
-            pool,
-            changed,
-        )
-        self._lost_line = lost_line  # what is told beside the clips of a clip that is lost
-        self._clock, self._events = clock, events
+    def __init__(self, run: RunContext, api: Api) -> None:
+        self.stop_reason: BatchgenError | None = None  # why creating stopped, where it decides the exit code
+        self.looking_up: set[Work] = set()  # jobs that are looked up before their creates
+        self._ledger, self._queries, self._pool = run.ledger, run.queries, run.pool
+        self._changed, self._clock, self._events = run.changed, run.clock, run.events
+        self._lost_line = run.inventory.lost_line
+        self._api = api
         self._unclear = 0  # in a row
         self._one_at_a_time = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet

@@ -15,20 +15,18 @@ from typing import Any
 
 from batchgen.advice import command
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
-from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State, TaskView
-from batchgen.run.clock import Clock
+from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
-from batchgen.run.events import Events, Failed, JobNoticed, Progressed, Succeeded
+from batchgen.run.events import Failed, JobNoticed, Progressed, Succeeded
 from batchgen.run.failures import Cause, cause_of
 from batchgen.run.outcomes import Outcome
 from batchgen.run.polling import Lengths, align_to_tick
-from batchgen.run.pool import Pool, Watch, Work
-from batchgen.run.queries import Queries
+from batchgen.run.pool import Watch, Work
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
-from batchgen.run.waits import Waits, backoff, shown_duration
+from batchgen.run.waits import backoff, shown_duration
 
 OVERDUE_ANSWERS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
@@ -40,25 +38,20 @@ TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its fai
 class Follower:
     """Follows the tasks of one run. ``stop`` stops all creating."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        queries: Queries,
-        pool: Pool,
-        waits: Waits,
-        changed: asyncio.Event,
-        stop: Callable[[BatchgenError], None],
-        clock: Clock,
-        events: Events,
-    ) -> None:
-        self._ledger, self._queries, self._pool, self._waits = ledger, queries, pool, waits
-        self._changed, self._stop, self._now, self._rng = changed, stop, clock.now, clock.rng
-        self._events = events
-        self._lengths = Lengths(first=waits.first_ask)
+    def __init__(self, run: RunContext, stop: Callable[[BatchgenError], None]) -> None:
+        self._ledger, self._queries, self._pool, self._waits = run.ledger, run.queries, run.pool, run.waits
+        self._changed, self._now, self._rng, self._events = (
+            run.changed,
+            run.clock.now,
+            run.clock.rng,
+            run.events,
+        )
+        self._stop = stop
+        self._lengths = Lengths(first=run.waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
         self._began = asyncio.get_running_loop().time()
-        self._tasks_fail = ledger.note(TASKS_FAIL) == "yes"
+        self._tasks_fail = run.ledger.note(TASKS_FAIL) == "yes"
 
     async def follow(self, work: Work, record: Record) -> Outcome | None:
         """Query the task until it has ended, and give its slot back.

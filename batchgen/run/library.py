@@ -66,13 +66,55 @@ from batchgen.storage.roots import Roots
 
 #: What ``batchgen`` hands out.
 __all__ = [
-    "Account", "Action", "AllowedHost", "BatchgenError", "Began", "Created", "Downloaded", "Ended", "EndedEarly",
-    "Ending", "Event", "Failed", "Finished", "Found", "Job", "JobEvent", "JobNoticed", "LedgerBusy", "LedgerError",
-    "Loaded", "Manifest", "ManifestError", "NotCreated", "Noticed", "Paused", "Place", "Planned", "Problem",
-    "Progressed", "Reachable", "Record", "Records", "RunOptions", "State", "Step", "Stopped", "Succeeded", "Totals",
-    "Unreachable", "UnusableJob", "UsageError", "Waiting", "allowed_hosts", "collect", "load", "plan", "read_ledger",
+    "Account",
+    "Action",
+    "AllowedHost",
+    "BatchgenError",
+    "Began",
+    "Created",
+    "Downloaded",
+    "Ended",
+    "EndedEarly",
+    "Ending",
+    "Event",
+    "Failed",
+    "Finished",
+    "Found",
+    "Job",
+    "JobEvent",
+    "JobNoticed",
+    "LedgerBusy",
+    "LedgerError",
+    "Loaded",
+    "Manifest",
+    "ManifestError",
+    "NotCreated",
+    "Noticed",
+    "Paused",
+    "Place",
+    "Planned",
+    "Problem",
+    "Progressed",
+    "Reachable",
+    "Record",
+    "Records",
+    "RunOptions",
+    "State",
+    "Step",
+    "Stopped",
+    "Succeeded",
+    "Totals",
+    "Unreachable",
+    "UnusableJob",
+    "UsageError",
+    "Waiting",
+    "allowed_hosts",
+    "collect",
+    "load",
+    "plan",
+    "read_ledger",
     "run",
-]  # fmt: skip
+]
 
 Path = str | os.PathLike[str]
 
@@ -114,9 +156,12 @@ def plan(
         api = records.origin if records is not None else origin(base_url) if base_url else ""
         beside = unrecorded(records, list(loaded.manifests), api, roots)
         steps = planned(
-            loaded.manifests, records, beside,
-            retry_failed=options.retry_failed, accept_changes=options.accept_changes,
-        )  # fmt: skip
+            loaded.manifests,
+            records,
+            beside,
+            retry_failed=options.retry_failed,
+            accept_changes=options.accept_changes,
+        )
         return list(found.applied(steps))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.models import Brief, Job, Record, State, TaskView
 from batchgen.run.clock import Clock
+from batchgen.run.context import RunContext
 from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Paused
@@ -45,10 +46,7 @@ class Lifecycle:
         give_up: Callable[[BatchgenError], None],
         clock: Clock,
     ) -> None:
-        ledger = inventory.ledger
-        self.ledger, self.pool, self.waits = ledger, pool, waits
-        self.changed = asyncio.Event()  # something happened that the pool may decide differently on
-
+        self.ledger, self.pool, self.waits = inventory.ledger, pool, waits
         events = inventory.events
 
         def pause(at_least: float) -> float:
@@ -57,17 +55,13 @@ class Lifecycle:
             return seconds
 
         self.queries = Queries(
-            ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, events=events
+            self.ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, events=events
         )
-        self.creator = Creator(
-            ledger, api, self.queries, pool, self.changed, inventory.lost_line, clock, events
-        )
-        self._retrieval = Retrieval(
-            ledger, self.queries, downloads, inventory, clock, patience=waits.settle, most=waits.clip
-        )
-        self.follower = Follower(
-            ledger, self.queries, pool, waits, self.changed, self.creator.stop, clock, events
-        )
+        self.changed = asyncio.Event()
+        context = RunContext(inventory, self.queries, pool, waits, clock, self.changed)
+        self.creator = Creator(context, api)
+        self.follower = Follower(context, self.creator.stop)
+        self._retrieval = Retrieval(context, downloads)
         self.following: set[Work] = set()
         self._rng = clock.rng
 

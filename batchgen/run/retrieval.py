@@ -15,16 +15,13 @@ from batchgen.advice import command
 from batchgen.errors import ApiError, DownloadError, NotFound
 from batchgen.http.addresses import spelt
 from batchgen.ledger.transitions import CLIP_GONE
-from batchgen.ledger.writer import Ledger
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.run.clip_paths import output_path, part_path
-from batchgen.run.clock import Clock
+from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.events import Downloaded, JobNoticed
-from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
 from batchgen.run.pool import Work
-from batchgen.run.queries import Queries
 from batchgen.run.survey import unmounted
 from batchgen.run.waits import backoff
 from batchgen.storage import clips, partfile
@@ -45,26 +42,17 @@ MAX_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
 
 
 class Retrieval:
-    """Downloads the clips of one run. Each clip has ``patience`` seconds without progress, and ``most`` seconds in all.
+    """Downloads the clips of one run. Each clip has ``settle`` seconds without progress, and ``clip`` seconds in all.
 
     After clips that took too long, later ones have less time, so that many slow clips hardly take longer than a few.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        queries: Queries,
-        downloads: Downloads,
-        inventory: Inventory,
-        clock: Clock,
-        *,
-        patience: float,
-        most: float,
-    ) -> None:
-        self._ledger, self._queries, self._downloads, self._inventory = ledger, queries, downloads, inventory
-        self._patience, self._most = patience, most
+    def __init__(self, run: RunContext, downloads: Downloads) -> None:
+        self._ledger, self._queries, self._inventory = run.ledger, run.queries, run.inventory
+        self._patience, self._most = run.waits.settle, run.waits.clip
+        self._clock, self._events = run.clock, run.events
+        self._downloads = downloads
         self._late = 0  # clips that took too long
-        self._clock, self._events = clock, inventory.events
         self._places = asyncio.Semaphore(DOWNLOADS)
 
     async def download(self, work: Work, record: Record) -> Outcome | None:

@@ -43,9 +43,14 @@ def test_the_programs_of_the_page_do_what_it_says(desk: Path) -> None:
         (desk / name).write_text(text)
         env = {"PATH": os.environ["PATH"], "HOME": str(desk), "PYTHONPATH": os.pathsep.join(sys.path)}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, name, cwd=desk, env=env, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            sys.executable,
+            name,
+            cwd=desk,
+            env=env,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        )
         async with asyncio.timeout(ENDS):
             out, err = await process.communicate(f"{said}\n".encode())
         assert process.returncode is not None

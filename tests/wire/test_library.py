@@ -559,9 +559,19 @@ def test_the_key_is_in_nothing_that_a_program_can_show(tmp_path: Path) -> None:
     heard = batchgen.Noticed(at=0, text=f"a host said {KEY}")
     ending = batchgen.Ending("failed", "m", "j", 1, "e", f"it said {KEY}")
     ended = batchgen.Ended(
-        at=0, jobs={}, others={}, tasks={}, failed_tasks=0, created=0, cost_usd=0, unsure=0, unsure_cost_usd=0,
-        endings=(ending,), stops=(), exit_code=0,
-    )  # fmt: skip
+        at=0,
+        jobs={},
+        others={},
+        tasks={},
+        failed_tasks=0,
+        created=0,
+        cost_usd=0,
+        unsure=0,
+        unsure_cost_usd=0,
+        endings=(ending,),
+        stops=(),
+        exit_code=0,
+    )
     for event in (heard, ended):
         assert KEY not in repr(masked(event, Mask(KEY)))
 
