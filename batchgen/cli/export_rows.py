@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from batchgen.http.addresses import spelt
+from batchgen.http.addresses import request_url
 from batchgen.ledger.transitions import ABANDONED
 from batchgen.models import Record, State
 from batchgen.request.image_fields import is_url
@@ -74,7 +74,7 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
     request = asked(_parsed(record.canonical))
     url = record.video_url
     if url and "@" in url:
-        url = spelt(url) or url  # an older version may have kept a user and a password
+        url = request_url(url) or url  # an older version may have kept a user and a password
     return {
         "external_task_id": record.external_task_id or None,
         "task_id": record.task_id or None,

@@ -70,13 +70,13 @@ def resolve(base: str, reference: str) -> str | None:
     """
     reference = reference.partition("#")[0]
     if scheme := _SCHEME.match(reference):
-        return spelt(reference) if scheme[1].lower() in ("http", "https") else None
+        return request_url(reference) if scheme[1].lower() in ("http", "https") else None
     if (parts := _ABSOLUTE.match(base)) is None:
         return None
     scheme_name, authority, target = parts.groups()
     path = target.partition("?")[0] or "/"
     if reference.startswith("//"):
-        return spelt(f"{scheme_name}:{reference}")
+        return request_url(f"{scheme_name}:{reference}")
     if reference.startswith("?"):
         reference = path + reference
     elif not reference:
@@ -87,7 +87,7 @@ def resolve(base: str, reference: str) -> str | None:
             folder = folder.rpartition("/")[0] if up[0] == "../" else folder
             reference = reference[len(up[0]) :]
         reference = f"{folder}/{reference}"
-    return spelt(f"{scheme_name}://{authority}{reference}")
+    return request_url(f"{scheme_name}://{authority}{reference}")
 
 
 def split(url: str) -> tuple[str, str, str] | None:
@@ -127,7 +127,7 @@ def _entry(entry: object, base: str) -> tuple[str | None, str | None]:
     return address(fields.get("url"), base), address(fields.get("watermark_url"), base)
 
 
-def spelt(url: str) -> str | None:
+def request_url(url: str) -> str | None:
     """An absolute address as it is asked for; None where it is none."""
     parts = split(url)
     return f"{parts[0]}://{parts[1]}{parts[2]}" if parts else None

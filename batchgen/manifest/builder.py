@@ -20,6 +20,7 @@ from batchgen.models import ImageFile, Job, Within
 from batchgen.request import rules, schema
 from batchgen.request.identity import canonical, digest, external_task_id
 from batchgen.request.image_fields import image_values
+from batchgen.request.json_text import is_utf8
 from batchgen.request.schema import Finding
 
 _NONE: Final[frozenset[str | int]] = frozenset()
@@ -100,7 +101,7 @@ class JobBuilder:
         file = draft.file
         if own.get("skip", shared.fields.get("skip")) is True:
             return self._skipped(draft, {**shared.fields, **own})
-        if file is not None and not _is_text(file):  # it would be in the id and in prompts
+        if file is not None and not is_utf8(file):  # it would be in the id and in prompts
             name = ascii(draft.id or "")[1:-1]
             return BuildResult(
                 name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
@@ -280,16 +281,6 @@ def _limits(draft: Draft, path: Sequence[str | int], within: Within | None) -> W
 def _has_braces(prompt: Any) -> bool:
     """Whether a prompt, or a list of shots, may hold a placeholder."""
     return prompt is not None and (not isinstance(prompt, str) or "{" in prompt or "}" in prompt)
-
-
-def _is_text(name: str) -> bool:
-    if name.isascii():
-        return True
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_simple(job_id: Any) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from batchgen import limits
 from batchgen.escapes import excerpt
 from batchgen.files import open_regular, open_regular_below
-from batchgen.manifest import cells as dialects
+from batchgen.manifest import cells as cell_rules
 from batchgen.manifest.locations import Draft, InTable, cell_position
 from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
 from batchgen.models import Place, Problem, Within
@@ -147,7 +147,7 @@ class _Csv:
     def _header(self, line: int, text: str, names: list[str]) -> Iterator[Problem]:
         """Read the header: sets the columns, and yields the problems of their names."""
         known = _known_columns()
-        self.columns = [dialects.header(name, known) for name in names]
+        self.columns = [cell_rules.header(name, known) for name in names]
         while self.columns and not self.columns[-1]:
             self.columns.pop()
         for number, name in enumerate(self.columns):
@@ -175,11 +175,11 @@ class _Csv:
         if cells == names[: len(cells)]:
             return [origin.problem(None, (), "is the header once more; remove it")]
         fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
-        plain = dialects.is_plain(origin.text, cells)
+        plain = cell_rules.is_plain(origin.text, cells)
         if not plain or "" in cells or not self.all_known:
             known = _known_columns()
             fields = {
-                name: cell for name, cell in fields.items() if cell not in dialects.ABSENT and name in known
+                name: cell for name, cell in fields.items() if cell not in cell_rules.ABSENT and name in known
             }
         if not plain and (refused := _refused(origin, fields)):
             return refused
@@ -214,7 +214,7 @@ def _separator(head: str, path: str) -> str:
             cells = next(csv.reader(lines[:1], delimiter=separator), [])
         except csv.Error:
             continue
-        score = sum(2 * (dialects.header(cell, known) in known) for cell in cells) + (len(cells) > 1)
+        score = sum(2 * (cell_rules.header(cell, known) in known) for cell in cells) + (len(cells) > 1)
         if score > most:
             best, most = separator, score
     return best
@@ -225,7 +225,7 @@ def _readers(columns: list[str]) -> list[tuple[str, Reader]]:
     forms = dict(schema.cell_readers(columns))
     found: list[tuple[str, Reader]] = []
     for name in columns:
-        spelling, form = dialects.reader(name), forms.get(name)
+        spelling, form = cell_rules.reader(name), forms.get(name)
         if spelling is not None:
             found.append((name, _reading_once(spelling, form)))
         elif form is not None:
@@ -341,7 +341,7 @@ def _refused(origin: InTable, fields: Mapping[str, Any]) -> list[Problem]:
     return [
         origin.problem(name if isinstance(name, str) else None, (key,), why)
         for key, value in fields.items()
-        if isinstance(value, str) and dialects.is_odd(value) and (why := dialects.refusal(key, value))
+        if isinstance(value, str) and cell_rules.is_odd(value) and (why := cell_rules.refusal(key, value))
     ]
 
 

@@ -22,6 +22,17 @@ def sendable(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can encode a text; it can't encode lone surrogates, which JSON and file names may have."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def json_bytes(value: Any) -> bytes:
     """A value's JSON in UTF-8."""
     try:

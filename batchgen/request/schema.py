@@ -25,6 +25,7 @@ import orjson
 
 from batchgen.errors import UsageError
 from batchgen.request.findings import Finding, Path, findings
+from batchgen.request.json_text import is_utf8
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -283,7 +284,7 @@ def _validator(kind: str) -> Validator:
 
     checker = Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
-            "string": lambda _, value: isinstance(value, str) and _is_unicode(value),
+            "string": lambda _, value: isinstance(value, str) and is_utf8(value),
             "number": lambda _, value: _is_number(value),
             "integer": lambda _, value: _is_number(value) and value == int(value),
         }
@@ -296,17 +297,6 @@ def _validator(kind: str) -> Validator:
 def _is_number(value: Any) -> bool:
     """Whether a value is a number of JSON, which has neither NaN nor infinity, unlike YAML and Python."""
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether UTF-8 can hold a text; JSON can spell lone surrogates, which it can't."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check(kind: str, data: Any) -> list[Finding]:

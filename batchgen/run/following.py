@@ -40,13 +40,8 @@ class Follower:
 
     def __init__(self, run: RunContext, stop: Callable[[BatchgenError], None]) -> None:
         self._ledger, self._queries, self._pool, self._waits = run.ledger, run.queries, run.pool, run.waits
-        self._changed, self._now, self._rng, self._events = (
-            run.changed,
-            run.clock.now,
-            run.clock.rng,
-            run.events,
-        )
-        self._stop = stop
+        self._now, self._rng = run.clock.now, run.clock.rng
+        self._changed, self._events, self._stop = run.changed, run.events, stop
         self._lengths = Lengths(first=run.waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()

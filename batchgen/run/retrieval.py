@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchgen.advice import command
 from batchgen.errors import ApiError, DownloadError, NotFound
-from batchgen.http.addresses import spelt
+from batchgen.http.addresses import request_url
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.run.clip_paths import output_path, part_path
@@ -332,4 +332,4 @@ def links(record: Record) -> list[ClipLink]:
     """The addresses of a row's files, the clip itself first."""
     parts = json.loads(record.parts) if record.parts else []
     found = [ClipLink("", record.video_url or ""), *(ClipLink(one["part"], one["url"]) for one in parts)]
-    return [ClipLink(part, spelt(url) or url) for part, url in found]
+    return [ClipLink(part, request_url(url) or url) for part, url in found]

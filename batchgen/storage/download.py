@@ -187,7 +187,7 @@ class Downloads:
         key: Mapping[str, str] = {}
         redirects = 0
         while True:
-            url = addresses.spelt(url) or ""  # without a user and a password
+            url = addresses.request_url(url) or ""  # without a user and a password
             if (where := _url(url)) is None:
                 raise DownloadError("the clip's address can't be used", refused=True)
             ours = ours and bool(self._lend(url))
