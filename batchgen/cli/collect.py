@@ -14,7 +14,7 @@ from batchgen.ledger.reader import Records
 
 
 def collect(args: argparse.Namespace, out: Output) -> int:
-    """Follow and download what the ledger has open."""
+    """Follow and download what the ledger has open. Returns the exit code."""
     options = run_options(args)
     account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger

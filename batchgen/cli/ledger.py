@@ -11,7 +11,7 @@ from batchgen.errors import LedgerError
 
 
 def ledger(args: argparse.Namespace, out: Output) -> int:
-    """The command."""
+    """Compact the ledger. Returns the exit code. Raises LedgerError."""
     path = settings.ledger_path(args.ledger, os.environ)
     folder = os.path.dirname(os.path.realpath(path))
     # /var/tmp may be too small for a copy, and be read by others. SQLite looks when it is loaded, which is below.

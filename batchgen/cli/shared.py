@@ -1,4 +1,4 @@
-"""What the commands that talk to the API share: key, ledger, manifests, and when they end."""
+"""Shared by the commands that talk to the API: options, account, ledger, manifests, the end of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchgen.run.session import Account
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which manifests are read, and how: the folder that their clips go to instead, whether warnings refuse them."""
+    """The manifests on a command line: their paths, another output folder, whether warnings refuse them."""
 
     paths: Sequence[str]
     output_dir: str | None
@@ -29,19 +29,19 @@ class Wanted:
 
 
 def wanted(args: argparse.Namespace) -> Wanted:
-    """What the command line says of manifests."""
+    """The manifests that a command line names."""
     return Wanted(args.paths, args.output_dir, args.strict)
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
-    """What the command line, and for some of it the environment, says of a run, or of collecting. Raises UsageError."""
+    """The options of a run or of collecting, from the command line and the environment. Raises UsageError."""
     names = {field.name for field in fields(RunOptions)} - {"clip_hosts"}
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     return RunOptions(**given, clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ))
 
 
 def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
-    """The manifests; no image is read again that the ledger knows by size, times and inode."""
+    """Load the manifests. Images that the ledger knows by size, times and inode are not read again."""
     return load(
         wanted.paths,
         output_dir=wanted.output_dir,
@@ -53,7 +53,7 @@ def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
 
 
 def api_settings(args: argparse.Namespace, out: Output) -> Account:
-    """Which API, and the key. Raises UsageError."""
+    """The API and the key, which is masked in all output from here on. Raises UsageError."""
     core_dumps.keep_out_of_core_dumps()
     base_url, key = settings.base_url(args.base_url, os.environ), keys.api_key(os.environ)
     out.mask.learn(key)
@@ -61,7 +61,7 @@ def api_settings(args: argparse.Namespace, out: Output) -> Account:
 
 
 def end_of(args: argparse.Namespace, out: Output) -> End:
-    """When the run ends: at --until, else a while after --deadline, by which all of it should have."""
+    """The end of the run: --until, else some hours after --deadline."""
     deadline = getattr(args, "deadline", None)
     if args.until is not None or deadline is None:
         return End(out, args.until, timeout=args.timeout)
@@ -70,7 +70,7 @@ def end_of(args: argparse.Namespace, out: Output) -> End:
 
 
 def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
-    """The ledger, to be written; another run is waited for until the end at most."""
+    """Open the ledger for writing; another run is waited for, up to --lock-wait and --until."""
     path = settings.ledger_path(args.ledger, os.environ)
     wait = min(args.lock_wait, end.left)
     return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)

@@ -1,4 +1,4 @@
-"""What is done to the whole file of a ledger, under its lock: migration, compaction."""
+"""Migrates and compacts a ledger's whole file, under its lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchgen.ledger.lock import Lock
 
 
 def bring_up_to_date(path: str, outdated: LedgerOutdated) -> None:
-    """Migrate a ledger that ``outdated`` says is of an older version. Raises LedgerError that says why it can't be."""
+    """Migrate a ledger of an older version; ``outdated`` is the error that said so. Raises LedgerError and LedgerBusy."""
     try:
         with _locked(path):
             database.open_to_write(path, None).close()
@@ -29,7 +29,7 @@ def bring_up_to_date(path: str, outdated: LedgerOutdated) -> None:
 
 
 class Compacted(NamedTuple):
-    """The bytes of a ledger before and after. ``read``: somebody reads it, and the file shrinks with the next run."""
+    """A ledger's size in bytes before and after. ``read``: it is being read, so the file shrinks with the next run."""
 
     before: int
     after: int
@@ -37,10 +37,10 @@ class Compacted(NamedTuple):
 
 
 def compact(path: str, *, temporary: str, lock_wait: float = 0.0) -> Compacted:
-    """Rewrite a ledger without its empty pages. A kill at any moment leaves it as it was, or as it is in the end.
+    """Rewrite a ledger without its empty pages. A kill at any moment leaves the old file or the new one.
 
-    SQLite copies it to a file in the folder ``temporary``, and back through the WAL in one transaction. Raises
-    LedgerError where it can't: damaged, held by a run, or no room; it stays as it was then.
+    SQLite copies it to a file in the folder ``temporary``, and back through the WAL in one transaction. Raises LedgerError
+    where the ledger is damaged or held by a run, or there is no room; then it stays as it was.
     """
     integrity.check_link(path)
     path = os.path.realpath(path)
@@ -73,7 +73,7 @@ def _locked(path: str, wait: float = 0.0) -> Iterator[None]:
 
 
 def _checked(connection: sqlite3.Connection, path: str) -> list[int]:
-    """How many rows each table has. Raises LedgerError where SQLite finds damage."""
+    """The number of rows of each table. Raises LedgerError where SQLite finds damage."""
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise database.damaged(path, str(found))

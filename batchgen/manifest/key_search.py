@@ -1,4 +1,4 @@
-"""The API's key in what jobs are made of, looked for in many jobs at once: hardly any ever holds it."""
+"""Searches jobs for the API key, many at once, because hardly any job ever has it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BLOCK: Final = 1 << 16  # characters that are looked through at once
 
 
 class KeySearch:
-    """Finds jobs that hold a key, which belongs in no request and would be in the ledger.
+    """Finds jobs that have the key, which must be in no request and would get into the ledger.
 
-    ``holds_key`` says of a text whether it does, and of one that is joined by spaces what it says of its parts.
+    ``holds_key`` says whether a text has the key; a text that is joined by spaces has it where one of its parts has.
     """
 
     def __init__(self, holds_key: Callable[[str], bool]) -> None:
@@ -30,17 +30,17 @@ class KeySearch:
 
     @property
     def is_due(self) -> bool:
-        """Whether so much waits that it should be looked through."""
+        """Whether enough text waits to be searched."""
         return self._room < 0
 
     def add(self, text: str, draft: Draft, common: Mapping[str, Any], job: Job) -> None:
-        """Let the job wait that was made of a draft and of what many have in ``common``; ``text`` is :func:`text_of` it."""
+        """Add the job of a draft with the shared fields ``common``; ``text`` is its :func:`text_of`."""
         self._waiting.append((draft, common, job))
         self._texts.append(text)
         self._room -= len(text) + draft.origin.weight
 
     def found(self) -> Iterator[tuple[Draft, Job, list[Finding]]]:
-        """Of the jobs that wait those that hold the key, with the fields that do; none waits afterwards."""
+        """Search the jobs that wait: those that have the key, with findings for their fields. None waits afterwards."""
         waiting, text = self._waiting, " ".join(self._texts)
         self._waiting, self._texts, self._room = [], [], BLOCK
         if waiting and self.holds_key(text):
@@ -50,7 +50,7 @@ class KeySearch:
                     yield draft, job, findings
 
     def look(self, draft: Draft, fields: Mapping[str, Any]) -> list[Finding]:
-        """The fields of a draft that hold the key."""
+        """Findings for the fields of a draft that have the key."""
         texts = _texts(draft, fields)
         if not self.holds_key(" ".join(texts.values())):
             return []
@@ -58,7 +58,7 @@ class KeySearch:
 
 
 def text_of(draft: Draft, fields: Mapping[str, Any]) -> str:
-    """Everything that a job asks for, its id and its file, as one text to look through."""
+    """All fields of a job, its id and its file as one text to be searched."""
     try:
         text = " ".join([*fields.values(), draft.id or "", draft.file or ""])
     except TypeError:  # not all of it is text
@@ -67,7 +67,7 @@ def text_of(draft: Draft, fields: Mapping[str, Any]) -> str:
 
 
 def _texts(draft: Draft, fields: Mapping[str, Any]) -> dict[str, str]:
-    """What is looked through of each field: not what is too long, which is looked through as it is sent."""
+    """The texts of a job's fields. Long ones (Base64) are left out: they are searched when they are sent."""
     fields = {**fields, "id": fields.get("id", draft.id), "image": draft.file or fields.get("image")}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,4 +1,4 @@
-"""batchgen for programs: manifests loaded, planned, run and followed, the ledger read. The manual's page says how.
+"""batchgen for programs: load manifests, plan, run, collect, read the ledger. The manual's page says how.
 
 Nothing here prints, exits, hears signals or sets anything of the process; two runs share nothing. The key comes in as
 an argument, and is shown nowhere.
@@ -209,7 +209,7 @@ def _reader(path: Path | None) -> Records | nullcontext[None]:
 async def _night(
     loaded: Loaded | None, path: Path, account: Account, options: RunOptions, lock_wait: float
 ) -> AsyncGenerator[Event, None]:
-    """The events of one run, which goes on beside its reader."""
+    """The events of one run, which works beside its reader."""
     stream, clock, mask = Stream(), Clock(), Mask(account.key)
     if loaded is None:
         read_ledger(path).close()  # collecting makes no ledger
@@ -232,7 +232,7 @@ async def _night(
 
 
 async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> None:
-    """The run itself. The ledger is free as soon as it is over, however late its reader is."""
+    """The run itself. It releases the ledger when it is over, however slow its reader is."""
     with held:
         if await session.prepare(loaded):
             await session.work()
@@ -240,7 +240,7 @@ async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> Non
 
 
 async def _over(work: asyncio.Task[None], session: Session) -> None:
-    """End the run, and wait until it has let go of everything; who is cancelled meanwhile waits for no answers."""
+    """End the run and wait until it has released everything. If this is cancelled, answers aren't waited for any more."""
     cancelled: asyncio.CancelledError | None = None
     if not work.done() and not session.end(EndedEarly("its program ended it", kind="program")):
         work.cancel()
@@ -257,7 +257,7 @@ async def _over(work: asyncio.Task[None], session: Session) -> None:
 
 
 def _refuse_key(loaded: Loaded, mask: Mask) -> None:
-    """Let no job in that holds the key. Raises UsageError."""
+    """Raise UsageError for a job that has the key."""
     if mask.holds_key is not None:
         for job in loaded.jobs:
             if any(map(mask.holds, Body(job.request).texts())):
@@ -267,7 +267,7 @@ def _refuse_key(loaded: Loaded, mask: Mask) -> None:
 
 
 async def _opened(path: str, api: str, mask: Mask, lock_wait: float) -> Ledger:
-    """The ledger, to be written; another run is waited for without holding up the loop."""
+    """Open the ledger for writing; another run is waited for without blocking the loop."""
     gives_up = asyncio.get_running_loop().time() + lock_wait
     while True:
         try:
