@@ -216,9 +216,10 @@ def test_jobs_that_need_a_person_are_told_of_although_nothing_is_done_about_them
 
     def refused(events: list[batchgen.Event]) -> str:
         (one,) = [
-            event for event in events
+            event
+            for event in events
             if isinstance(event, batchgen.NotCreated) and event.state is batchgen.State.REJECTED
-        ]  # fmt: skip
+        ]
         assert one.code == "1301" and one.request_id
         return one.external_task_id
 
