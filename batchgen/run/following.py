@@ -30,6 +30,8 @@ from batchgen.run.waits import backoff, shown_duration
 
 OVERDUE_ANSWERS = 3  # answers in one run before a task that is overdue is left to the next
 OVERDUE_STEP = 600.0  # seconds between questions about it while others run
+# Queries a second, at most, where nobody waits for a task's end: enough to see that tasks fail, and to stop paying then.
+UNWANTED_QUERIES = 20
 MAX_NOT_FOUND = 5  # answers of "no such task" in one run before it is left to the next
 GONE_AFTER = 3 * 86400.0  # seconds of nothing else, in more than one run, before a task is taken to be gone
 TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
@@ -131,6 +133,8 @@ class Follower:
         """Seconds before a task of this age (seconds) is queried again."""
         now = asyncio.get_running_loop().time()
         wait = self._lengths.next_ask(kind, age, wanted=self._pool.full)
+        if self._pool.limits.submit_only and not self._pool.full:
+            wait = max(wait, self._pool.slots.running / UNWANTED_QUERIES)
         marks = [self._lengths.overdue_at(kind)]
         if self._pool.limits.deadline is not None:
             marks.append(self._lengths.overdue_after_deadline(kind, self._waits.timeout))

@@ -60,4 +60,4 @@ class RunOptions:
         Without a ``concurrency``, a manifest that states more than the built-in number gets it.
         """
         concurrency = self.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
-        return Limits(concurrency, self.max_running, self.max_jobs, self.max_cost, deadline)
+        return Limits(concurrency, self.max_running, self.max_jobs, self.max_cost, deadline, self.submit_only)

@@ -37,6 +37,7 @@ class Limits:
     max_jobs: int | None = None
     max_cost: float | None = None
     deadline: float | None = None
+    submit_only: bool = False  # the run leaves once every job has a task id
 
 
 @dataclass(slots=True)

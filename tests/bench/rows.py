@@ -412,23 +412,76 @@ def start(folder: Path, repetitions: int) -> Row:
 
 
 def history(folder: Path, repetitions: int) -> Row:
-    """1,000 jobs that are all done, where the ledger has nothing else, and where it has a million rows and images."""
-    row = Row("1,000 jobs, all done, beside a million older rows of the same manifest and a million images")
+    """What a million older rows and images of a ledger cost 1,000 jobs that are all done, ``status`` and ``export``."""
+    row = Row("a ledger of a million older rows and images: 1,000 jobs that are all done, status, export")
     make("table", folder / "table.csv", 1000, cwd=folder)
     make("done", folder / "small.db", folder / "table.yaml", cwd=folder)
-    run = ("run", "--ledger", "small.db", "table.yaml")
-    _batchgen(folder, *run).go()  # looks at the clips' folder for the first time
+    _batchgen(
+        folder, "run", "--ledger", "small.db", "table.yaml"
+    ).go()  # looks at the clips for the first time
     note("making a ledger of a million rows")
     make("grown", folder / "large.db", folder / "small.db", 1_000_000, cwd=folder)
-    small = _batchgen(folder, *run, expect="")
-    large = _batchgen(folder, "run", "--ledger", "large.db", "table.yaml", expect="")
-    small.name, large.name = "1,000 rows", "1,001,000 rows"
-    in_turn([small, large], repetitions)
-    row.tell(small, large)
+    runs, shown = (
+        {
+            size: _batchgen(folder, *command, "--ledger", f"{size}.db", *manifests, expect=expect)
+            for size in ("small", "large")
+        }
+        for command, manifests, expect in ((("run",), ("table.yaml",), ""), (("status",), (), None))
+    )
+    exported = _batchgen(folder, "export", "--format", "csv", "--ledger", "large.db", units=1_001_000)
+    everybody = [*runs.values(), *shown.values(), exported]
+    for size in ("small", "large"):
+        rows = "1,000 rows" if size == "small" else "1,001,000 rows"
+        runs[size].name, shown[size].name = f"nothing to do, {rows}", f"status, {rows}"
+    exported.name = "export --format csv, 1,001,000 rows"
+    plain = Contender(
+        "sqlite3 -csv", ["sqlite3", "-csv", "large.db", "SELECT * FROM tasks"], folder, 1_001_000
+    )
+    if shutil.which("sqlite3"):
+        everybody.append(plain)
+    in_turn(everybody, repetitions)
+    row.tell(*everybody)
     row.goals += [
-        Goal("time over a ledger of 1,000 rows", large.seconds / small.seconds, 1.3),
-        Goal("memory over a ledger of 1,000 rows", (large.peak - small.peak) / MB, 10, "MB"),
+        Goal("nothing to do: time over 1,000 rows", runs["large"].seconds / runs["small"].seconds, 1.3),
+        Goal(
+            "nothing to do: memory over 1,000 rows", (runs["large"].peak - runs["small"].peak) / MB, 10, "MB"
+        ),
+        Goal("status: time over 1,000 rows", shown["large"].seconds - shown["small"].seconds, 0.1, "s"),
+        Goal("export: memory", exported.peak / MB, 60, "MB"),
     ]
+    if plain.runs:
+        row.goals.append(Goal("export: time over sqlite3 -csv", exported.seconds / plain.seconds, 3))
+    else:
+        row.remarks.append("not measured: sqlite3 isn't installed on this machine")
+    return row
+
+
+def submitting(folder: Path, repetitions: int) -> Row:
+    """``run --submit-only`` of few and of many jobs: what the tasks that run already cost those that are created."""
+    few, many = 5000, 25_000
+    row = Row(f"--submit-only, 32 in flight: {few:,} and {many:,} jobs")
+    runs = []
+    with server() as url:
+        make("table", folder / "earlier.csv", 100, many, cwd=folder)
+        make("done", folder / "earlier.db", folder / "earlier.yaml", url, cwd=folder)
+        for jobs in (few, many):
+            make("table", folder / f"t{jobs}.csv", jobs, cwd=folder)
+
+            def earlier_night() -> None:
+                _fresh(folder, "ledger.db")()
+                shutil.copy(folder / "earlier.db", folder / "ledger.db")
+
+            one = _batchgen(
+                folder, "run", "--submit-only", "--concurrency", "32", "--max-running", "1000000", "--poll-interval",
+                "10", "--ledger", "ledger.db", f"t{jobs}.yaml", url=url, units=jobs, prepare=earlier_night,
+            )  # fmt: skip
+            one.name = f"{jobs:,} jobs"
+            runs.append(one)
+        in_turn(runs, repetitions)
+    row.tell(*runs, unit="jobs_per_second")
+    small, large = runs
+    later = (many - few) / (large.seconds - small.seconds)
+    row.goals.append(Goal("jobs/s after the first 5,000, over theirs", later / small.rate, 0.9, least=True))
     return row
 
 
@@ -508,6 +561,7 @@ ROWS: dict[str, Callable[[Path, int], Row]] = {
     "nothing": nothing_to_do,
     "million": million,
     "history": history,
+    "submitting": submitting,
     "start": start,
     "ledger": ledger,
     "following": following,

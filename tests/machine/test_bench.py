@@ -15,7 +15,7 @@ import pytest
 
 from batchgen.api.client import Api
 from batchgen.errors import NotFound
-from batchgen.run import polling, slots
+from batchgen.run import following, polling, slots
 from tests.bench import material
 from tests.bench.measure import ROOT, baseline, environment, run, server
 from tests.bench.server import count
@@ -70,6 +70,7 @@ def test_the_page_has_the_pacing_s_own_numbers_and_names_every_baseline() -> Non
     assert f"limit after {slots.TRY_AFTER_CONFIGURED}, because" in page
     assert f"{polling.CHANCE:.0%}" == "10%" and "until a tenth of the earlier tasks" in page
     assert polling.UNWANTED == 3 and "three times rarer" in page
+    assert following.UNWANTED_QUERIES == 20 and "20 a second at most" in page
     assert polling.TICK == 0.5 and "within the same half second" in page
     assert slots.PATIENCE_AT_BEST == 1.3 and "three tenths longer" in page
     assert slots.PATIENCE_BELOW == 1.05 and "a\n  twentieth" in page

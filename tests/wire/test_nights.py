@@ -6,6 +6,7 @@ import pytest
 
 from batchgen.errors import EndedEarly
 from batchgen.models import State
+from batchgen.run import following
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.polling import MAX_OVERDUE
 from batchgen.run.recovery import LOOKUP_ATTEMPTS
@@ -182,3 +183,33 @@ def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> 
         assert HOUR / 2 <= third - second < HOUR * 3 / 4 + 3 * MINUTES[0]
 
     play(scene, 2, "task_fails_outage@1,3", slots=1, task_seconds=(60.0, 60.0))
+
+
+def test_a_run_that_submits_alone_asks_rarely_while_slots_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "UNWANTED_QUERIES", 0.2)
+
+    async def scene(night: Night) -> tuple[float, int]:
+        ran = await night.run(submit_only=True, concurrency=2)
+        assert ran.code == 0 and len(night.creates) == 100
+        tasks = {row.task_id for row in night.rows()}
+        asked = [
+            entry for entry in night.sandbox.journal.of("query") if entry.path.rpartition("/")[2] in tasks
+        ]
+        return ran.seconds, len(asked)
+
+    seconds, asked = play(scene, 100, latency=4.0, task_seconds=(50_000.0, 60_000.0))
+    assert seconds > 400
+    assert 0 < asked <= 0.3 * seconds
+
+
+def test_a_run_that_submits_alone_sees_ends_in_time_where_a_create_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "UNWANTED_QUERIES", 0.001)
+
+    async def scene(night: Night) -> float:
+        ran = await night.run(submit_only=True, max_running=2)
+        assert ran.code == 0 and len(night.creates) == 8
+        return ran.seconds
+
+    assert play(scene, 8, task_seconds=(100.0, 110.0)) < 3.5 * 110
