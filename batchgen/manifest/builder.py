@@ -101,16 +101,8 @@ class JobBuilder:
         file = draft.file
         if own.get("skip", shared.fields.get("skip")) is True:
             return self._skipped(draft, {**shared.fields, **own})
-        if file is not None and not is_utf8(file):  # it would be in the id and in prompts
-            name = ascii(draft.id or "")[1:-1]
-            return BuildResult(
-                name, 1, None, [], [Finding(("image",), "the file's name is not UTF-8; rename the file")]
-            )
-        if draft.trouble:
-            return BuildResult(draft.id, 1, None, [], [Finding(("image",), draft.trouble)])
-        if draft.waits and file is not None and self.sources.is_recent(beside(file, draft.waits)):
-            text = f"{draft.waits} lies beside it"
-            return BuildResult(draft.id, 1, None, [], [Finding(("image",), text)], waits=True)
+        if file is not None and (refused := self._refused_file(draft, file)) is not None:
+            return refused
         request = {**shared.fields, **own}
         if request.get("skip") is False:
             del request["skip"]
@@ -192,6 +184,15 @@ class JobBuilder:
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
         return BuildResult(good_id, take, job, [], [], warnings)
+
+    def _refused_file(self, draft: Draft, file: str) -> BuildResult | None:
+        """The result for a folder's image that can't become a job by what is known of its file; None where it may."""
+        job_id, text, waits = draft.id, draft.trouble, False
+        if not is_utf8(file):  # it would be in the id and in prompts
+            job_id, text = ascii(draft.id or "")[1:-1], "the file's name is not UTF-8; rename the file"
+        elif not text and draft.waits and self.sources.is_recent(beside(file, draft.waits)):
+            text, waits = f"{draft.waits} lies beside it", True
+        return BuildResult(job_id, 1, None, [], [Finding(("image",), text)], waits=waits) if text else None
 
     def _unwritable(self, job_id: str, take: int) -> str | None:
         """Why a job's clip can't be written under its name; None where it can."""

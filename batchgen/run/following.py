@@ -110,19 +110,26 @@ class Follower:
                     return Outcome(text)
                 wait = backoff(empty, self._rng, first=self._first, cap=30.0)
                 continue
-            if view.raw_status != watch.status:
-                self._events.emit_job(Progressed, record, status=view.raw_status, seconds=age)
-            watch.status = view.raw_status
-            watch.answers += not unclear
-            if watch.answers >= OVERDUE_ANSWERS:
-                watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
-                watch.overdue_after_deadline = watch.born + self._lengths.overdue_after_deadline(
-                    kind, self._waits.timeout
-                )
-                self._changed.set()
-            wait = self._wait(watch, kind, age)
-            if unclear:
-                wait = min(wait, max(self._waits.settle / 4, self._first))
+            wait = self._running(watch, record, view, kind, age, unclear=unclear)
+
+    def _running(
+        self, watch: Watch, record: Record, view: TaskView, kind: str, age: float, *, unclear: bool
+    ) -> float:
+        """Note that the task still runs. Returns the seconds before it is queried again.
+
+        ``unclear``: its status is unknown, and it may have ended.
+        """
+        if view.raw_status != watch.status:
+            self._events.emit_job(Progressed, record, status=view.raw_status, seconds=age)
+        watch.status = view.raw_status
+        watch.answers += not unclear
+        if watch.answers >= OVERDUE_ANSWERS:
+            late = self._lengths.overdue_after_deadline(kind, self._waits.timeout)
+            watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
+            watch.overdue_after_deadline = watch.born + late
+            self._changed.set()
+        wait = self._wait(watch, kind, age)
+        return min(wait, max(self._waits.settle / 4, self._first)) if unclear else wait
 
     @property
     def _first(self) -> float:
