@@ -218,8 +218,8 @@ class Api:
             failure: ApiError = MaybeAccepted(f"no answer: {self._reason(error, sent=upload.complete)}")
             cause = error
             if reading is not None and isinstance(error, TimeoutError) and not self._past_deadline:
-                said = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
-                upload.failure = ImageError(f"{reading.path}: {said}")
+                reason = f"it can't be read: nothing came from its disk for {self._timeout:g} s"
+                upload.failure = ImageError(f"{reading.path}: {reason}")
         except MaybeAccepted as error:
             failure = error
         # Raised out here, so that aiohttp's errors aren't chained: they carry the request's headers, and so the key.

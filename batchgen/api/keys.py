@@ -131,13 +131,13 @@ def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
 
 def _output(descriptor: int, ends: float) -> bytes:
     """A command's output up to its end. Raises TimeoutError at ``ends``, UsageError where it is longer than a key."""
-    said = b""
-    while len(said) <= LONGEST_KEY:
+    output = b""
+    while len(output) <= LONGEST_KEY:
         if not select.select([descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:
             raise TimeoutError
-        if not (more := os.read(descriptor, LONGEST_KEY + 1 - len(said))):
-            return said
-        said += more
+        if not (more := os.read(descriptor, LONGEST_KEY + 1 - len(output))):
+            return output
+        output += more
     raise UsageError(f"the command in {KEY_COMMAND_VARIABLE} prints more than a key ({LONGEST_KEY} bytes)")
 
 

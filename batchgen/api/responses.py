@@ -212,7 +212,7 @@ def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
     code = _code(document.get("code"))
     if code is None or (code == 0 and error):
         code = _code(inner.get("code"))
-    said = next(
+    text = next(
         filter(
             None, (fields.text(place.get(name)) for place in (document, inner) for name in ("message", "msg"))
         ),
@@ -221,14 +221,14 @@ def _envelope(document: Mapping[str, Any], *, nested: bool = True) -> _Envelope:
     request_id = fields.bounded_line(document.get("request_id"), 200) or fields.bounded_line(
         inner.get("request_id"), 200
     )
-    if nested and code != 0 and said.lstrip().startswith("{"):
-        upstream = _envelope(_parsed(said), nested=False)
+    if nested and code != 0 and text.lstrip().startswith("{"):
+        upstream = _envelope(_parsed(text), nested=False)
         if isinstance(upstream.code, int) and upstream.code in CODES and upstream.code != 0:
             return upstream._replace(request_id=upstream.request_id or request_id)
     kind = inner.get("type")
     return _Envelope(
         code,
-        fields.bounded_line(said) or "",
+        fields.bounded_line(text) or "",
         request_id,
         codes.word(kind[:100]) if isinstance(kind, str) else "",
     )

@@ -99,13 +99,13 @@ def near(text: str, names: Iterable[Name]) -> list[str]:
 
 
 def _nothing(path: str, text: str, names: Sequence[Name]) -> str:
-    said = f"no job in the ledger {path} goes by {text!r}"
+    message = f"no job in the ledger {path} goes by {text!r}"
     wanted = composed(text).strip("/")
     if any(composed(name.manifest) == wanted for name in names):
-        return f"{said}; '{text.strip('/')}/*' names the jobs of that manifest"
+        return f"{message}; '{text.strip('/')}/*' names the jobs of that manifest"
     if likely := near(text, names):
-        return "\n".join([f"{said}; near it:", *(f"  {name}" for name in likely)])
-    return said
+        return "\n".join([f"{message}; near it:", *(f"  {name}" for name in likely)])
+    return message
 
 
 def _is_full(wanted: str) -> Callable[[str], bool]:

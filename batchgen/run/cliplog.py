@@ -43,7 +43,9 @@ class ClipLog:
                         "clips_not_written",
                     )
                 return
-        if before == self._sizes.get(folder, 0):  # else somebody else has written there: it is read again
+        if before == self._sizes.get(
+            folder, 0
+        ):  # else another program has written there: the file is read again
             self._sizes[folder] = after
 
     def is_known(self, root: str, folder: str) -> bool:

@@ -32,8 +32,8 @@ from batchgen.run.waits import backoff
 if TYPE_CHECKING:
     from batchgen.api.client import Api
 
-MAX_LOOKUPS = 3  # questions about one id, right before its create, before it is left for another time
-MAX_DEFERRALS = 2  # such times before it is left to the next run
+MAX_LOOKUPS = 3  # lookups of one id, right before its create, before the create is put off
+MAX_DEFERRALS = 2  # times that a create is put off before it is left to the next run
 
 
 class Creator:

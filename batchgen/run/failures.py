@@ -116,7 +116,7 @@ WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
             r"风控|审核|违反|不合规|不符合|人脸|图片|图像|提示词|参数",
         ),
     ),
-    (  # what is said in politeness after any other reason, and of a task that nobody came to
+    (  # polite phrases after any other reason; and tasks that were never started
         Cause.SERVICE,
         (r"\b(?:try|retry) (?:again )?later|\btemporar\w+|\bunavailable\b|\bexpired\b|稍后|重试|繁忙",),
     ),

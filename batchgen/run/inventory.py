@@ -129,9 +129,9 @@ class Inventory:
         moved = [change for one in lines.values() if (change := await self._caught_up(one.row)) is not None]
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
-        said: list[str] = []
-        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root, said)))
-        for text in said:
+        warnings: list[str] = []
+        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root, warnings)))
+        for text in warnings:
             self.events.notice(text)
         here = {row.external_task_id for row in verified}
         for row in wanted:
@@ -238,9 +238,9 @@ class Inventory:
             return
         roots = {row.root for row in absent.values()} | set(output_dirs)
         where = [self.roots[path] for path in sorted(roots - found.offline.keys())]
-        said: list[str] = []
-        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set(), said)))
-        for text in said:
+        warnings: list[str] = []
+        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set(), warnings)))
+        for text in warnings:
             self.events.notice(text)
         for row, there in places:
             if not there.whole:
@@ -331,34 +331,34 @@ class _Found(NamedTuple):
     whole: bool
 
 
-def _verified(rows: Sequence[Record], root: Root, said: list[str]) -> Iterator[Record]:
+def _verified(rows: Sequence[Record], root: Root, warnings: list[str]) -> Iterator[Record]:
     """The rows whose clips are on disk, with their present paths: under their names, or found by digest.
 
     A further file that is missing keeps its entry: it was paid for, and is downloaded again.
     """
-    astray, taken = [], set[str]()
+    misplaced, taken = [], set[str]()
     for row in rows:
         files = clips.files(row)
         if all(clips.is_clip(root, one.path, one.sha256, one.size) for one in files):
             taken |= {one.path for one in files}
             yield row
         else:
-            astray.append(row)
-    for row, found in _match(astray, [root], taken, said) if astray else ():
+            misplaced.append(row)
+    for row, found in _match(misplaced, [root], taken, warnings) if misplaced else ():
         yield row._replace(video_path=found.path, parts=found.parts)
 
 
 def _match(
-    rows: Sequence[_Row], roots: Sequence[Root], taken: Container[str], said: list[str]
+    rows: Sequence[_Row], roots: Sequence[Root], taken: Container[str], warnings: list[str]
 ) -> Iterator[tuple[_Row, _Found]]:
     """Files below ``roots`` with the bytes of these rows' clips, each once; of some rows there is none.
 
-    ``said`` gets what a person has to know of folders that were left out.
+    ``warnings`` gets what a person has to know of folders that were left out.
     """
     sizes = {one.size for row in rows for one in clips.files(row)}
     by_size: dict[int | None, list[tuple[str, Root]]] = {}
     for root in roots:
-        with isolated(functools.partial(_note, said, root.path)):
+        with isolated(functools.partial(_add_warning, warnings, root.path)):
             for path, size in clips.below(root):
                 if path not in taken:
                     for key in {size, None} & sizes:
@@ -391,5 +391,5 @@ def _match(
             )
 
 
-def _note(said: list[str], folder: str, why: str) -> None:
-    said.append(f"{folder} {why}")
+def _add_warning(warnings: list[str], folder: str, why: str) -> None:
+    warnings.append(f"{folder} {why}")

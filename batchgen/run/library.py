@@ -253,7 +253,7 @@ async def _over(work: asyncio.Task[None], session: Session) -> None:
     if cancelled is not None:
         raise cancelled
     if not work.cancelled():
-        work.exception()  # has been raised, or nobody is there to hear it
+        work.exception()  # it has been raised, or there is no reader to raise it to
 
 
 def _refuse_key(loaded: Loaded, mask: Mask) -> None:

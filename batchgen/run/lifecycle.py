@@ -122,12 +122,12 @@ class Lifecycle:
                 waits = isinstance(view, NotFound) and not self.queries.lookups_proven
                 hopeless = not self._others() if waits else turn >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
-                    said = view
+                    answer = view
                     break
                 await asyncio.sleep(backoff(turn, self._rng, first=min(1.0, self.waits.settle / 4), cap=30.0))
         finally:
             self.changed.set()
-        return Outcome(_unsettled(record, said, proven=self.queries.lookups_proven))
+        return Outcome(_unsettled(record, answer, proven=self.queries.lookups_proven))
 
     def _others(self) -> bool:
         """Whether other jobs may still prove in this run that lookups work."""
@@ -182,12 +182,12 @@ class Lifecycle:
         return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]
 
 
-def _unsettled(record: Record, said: BatchgenError, *, proven: bool) -> str:
+def _unsettled(record: Record, answer: BatchgenError, *, proven: bool) -> str:
     """The message for a create whose outcome stays unknown: its error, and the API's answer about its task."""
     sent = cited(record.error_message or "no answer", record.error_code, record.request_id)
     text = f"nobody can tell whether its create was accepted: {sent}"
-    if not isinstance(said, NotFound):
-        return f"{text}; asked for its task, the API gave no clear answer either: {said}"
+    if not isinstance(answer, NotFound):
+        return f"{text}; asked for its task, the API gave no clear answer either: {answer}"
     why = (
         "with this key it finds none that was made at that time either"
         if proven

@@ -135,9 +135,9 @@ class Names:
                 del chain[name]
                 if path in stuck or not await self._move(row, path, last=path == target):
                     stuck.add(str(row.video_path))
-                elif path != target and (aside := self._ledger.record(name)) is not None:
-                    if aside.video_path != row.video_path:
-                        pending[name] = (aside, target)
+                elif path != target and (moved := self._ledger.record(name)) is not None:
+                    if moved.video_path != row.video_path:
+                        pending[name] = (moved, target)
                         continue
                 del pending[name]
 

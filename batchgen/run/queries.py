@@ -152,8 +152,8 @@ class Queries:
         self._quiet_until = max(self._quiet_until, now + self.pause(error.retry_after or 0.0))
         self._slowed = now if self._slowed is None else self._slowed
         if self._quiet_until - self._slowed > MAX_THROTTLED:
-            said = "the API says nothing but that it is asked too fast"
-            text = f"{said}, for {shown_duration(MAX_THROTTLED)} by when it may be asked again: {error}"
+            answers = "the API says nothing but that it is asked too fast"
+            text = f"{answers}, for {shown_duration(MAX_THROTTLED)} by when it may be asked again: {error}"
             self._give_up(EndedEarly(cited(text, error.code, error.request_id), kind="throttled"))
 
     def reached(self) -> None:

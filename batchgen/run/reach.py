@@ -30,7 +30,7 @@ class Reach:
         self._since: float | None = None  # loop time; None: it answers
         self._known = False  # it has answered before
         self._reason = ""
-        self._reported: set[str] = set()  # reasons that were told since it last answered
+        self._reported: set[str] = set()  # reasons that were reported since it last answered
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager

@@ -19,9 +19,9 @@ from batchgen.run.plan import new_row, next_id
 from batchgen.run.queries import QUERIES, Queries
 from batchgen.run.waits import backoff
 
-LOOKUP_ATTEMPTS = 6  # questions about one id before the recovery gives up
-MAX_SERIES = 100  # tasks of one job; an API that finds more would find any id
-SAMPLE = 5  # new jobs of a manifest that the ledger knows, asked for before they are created
+LOOKUP_ATTEMPTS = 6  # queries about one id before the recovery gives up
+MAX_SERIES = 100  # tasks of one job; an API that finds more seems to find any id
+SAMPLE = 5  # new jobs of a manifest that the ledger knows, which are looked up before they are created
 
 
 @dataclass(slots=True)

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 DOWNLOADS = 4  # in flight at once
 MIN_TRIES = (
-    4  # at least, so that an odd clip may be believed; and all there are where this machine is the reason
+    4  # as many as an odd clip needs to be accepted; where this machine is the reason, there are no more
 )
-PROGRESS = 1 << 16  # bytes that a try has to bring to be none of those that failed
+PROGRESS = 1 << 16  # bytes that a try has to bring to count as progress
 KEPT = 30 * 86400.0  # seconds after which the API deletes results
 PART_KEPT = "part_kept"  # the event that says what is left of a clip's files
-MAX_WAIT = 120.0  # seconds that a clip's host may ask to be left alone
+MAX_WAIT = 120.0  # seconds that a clip's host may ask to wait
 
 
 class Retrieval:
@@ -65,7 +65,11 @@ class Retrieval:
             return Outcome(f"its clip is paid and waits: {why}; mount it and run again")
         files = _ClipFiles(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
-        failed, since, said = 0, now(), ""  # tries without progress, since when, and what was written of them
+        failed, since, recorded = (
+            0,
+            now(),
+            "",
+        )  # tries without progress, since when, and the last error that was recorded
         last = math.inf  # when its time is over, which begins with its first turn
         refused = False
         try:
@@ -97,10 +101,10 @@ class Retrieval:
                 if files.has_progressed(link.part, transfer.part.size):
                     failed, since = 0, now()
                 failed += 1
-                if str(error) != said:  # once: the history of a night is not to be of tries
-                    said = str(error)
+                if str(error) != recorded:  # the same error is recorded once, not at every try
+                    recorded = str(error)
                     record = await write(
-                        self._ledger, record, State.SUCCEEDED, "download_failed", message=said
+                        self._ledger, record, State.SUCCEEDED, "download_failed", message=recorded
                     )
                     work.record = record
                 wait = self._wait(failed, error)
@@ -209,7 +213,7 @@ class Retrieval:
         if work.step is not None and isinstance(job := work.step.job, Job) and job.output_dir != record.root:
             values = {"output_path": output_path(job), "output_dir": job.output_dir}
             detail = {"from": record.output_path}
-            for part in self._kept(record):  # nobody would look for it there any more
+            for part in self._kept(record):  # the download begins anew at the new path
                 partfile.remove(part_path(record.output_path, part), self._inventory.roots[record.root])
             record = work.record = await write(
                 self._ledger, record, State.SUCCEEDED, "moved", detail=detail, **values

@@ -48,8 +48,8 @@ class Runner:
         self._ledger, self._events = inventory.ledger, inventory.events
         self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock)
         self._tasks: dict[asyncio.Task[None], Work] = {}
-        self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # that were told last
-        self._closed = False  # that creating has stopped was told
+        self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # those of the last Totals
+        self._closed = False  # whether the end of creating was reported
         self._only_overdue_left = False  # nothing is left but tasks that are not waited for
 
     @property
@@ -110,7 +110,7 @@ class Runner:
         try:
             await self._dispatch(submit_only)
             await self._shut_down()
-        finally:  # who is cancelled leaves nobody behind
+        finally:  # also when cancelled: no job's task is left behind
             for task in list(self._tasks):
                 task.cancel()
             if self._tasks:
@@ -166,7 +166,7 @@ class Runner:
         closed = self._pool.closed
         if closed is not None and not self._closed:
             self._closed = True
-            if closed is not self._lifecycle.creator.stop_reason:  # which was told when it was found
+            if closed is not self._lifecycle.creator.stop_reason:  # which was reported when it came
                 self._events.emit(Stopped(at=self._events.now, reason=closed))
 
     def _unsettled(self) -> bool:

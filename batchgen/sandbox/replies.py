@@ -42,8 +42,8 @@ class Exchange:
 
     def answer(self, document: Document, status: int = 200, **headers: str) -> web.Response:
         """The vendor's answer in the current dialect."""
-        said, http = self.speak(document, status, self.request.method == "GET")
-        return answer(said, http, **headers)
+        translated, http = self.speak(document, status, self.request.method == "GET")
+        return answer(translated, http, **headers)
 
 
 Send = Callable[[Exchange], Awaitable[web.StreamResponse | None]]  # None: go on as if nothing had happened

@@ -134,8 +134,8 @@ class Account:
         return task
 
     def _length(self, chance: float) -> float:
-        told = self._config.task_seconds
-        return told(chance) if callable(told) else told[0] + (told[1] - told[0]) * chance
+        seconds = self._config.task_seconds
+        return seconds(chance) if callable(seconds) else seconds[0] + (seconds[1] - seconds[0]) * chance
 
     def task(self, task_id: str) -> Task | None:
         return self._tasks.get(task_id)

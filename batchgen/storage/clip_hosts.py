@@ -68,9 +68,9 @@ def _allowed_host(text: str) -> AllowedHost:
         except UnicodeError:
             host = ""
     if not _NAME.fullmatch(host) or ".." in host:
-        said = "an entry with a user" if "@" in text else repr(text[:80])
+        shown = "an entry with a user" if "@" in text else repr(text[:80])
         raise ValueError(
-            f"{said} is no host; write HOST, .DOMAIN, ADDRESS, NETWORK/BITS, or http://HOST for one without TLS"
+            f"{shown} is no host; write HOST, .DOMAIN, ADDRESS, NETWORK/BITS, or http://HOST for one without TLS"
         )
     return AllowedHost(host.lower().rstrip("."), None, plain)
 
