@@ -124,7 +124,7 @@ def refused(read: Read, *errors: type[Exception]) -> Read:
 
 
 def read_line(data: bytes) -> object:
-    """A line beside the clips, also with the digest put right: whoever edits the one can work out the other."""
+    """A line of ``clips.jsonl``, also with its digest corrected, as an attacker would."""
     found = clips._entry(data, "/out/m", "/out")
     with contextlib.suppress(ValueError, TypeError, RecursionError):
         line = json.loads(data)
@@ -344,13 +344,13 @@ def damaged(good: bytes, seed: int) -> bytes:
 
 @functools.cache
 def warm(reader: Reader) -> None:
-    """Load what is loaded once."""
+    """Import what the readers import once."""
     with contextlib.suppress(Exception):
         reader.read(reader.good[0])
 
 
 def check(reader: Reader, data: bytes) -> None:
-    """Read the bytes, and hold the reader to what it promises."""
+    """Read the bytes, and check what the reader promises."""
     warm(reader)
     done = steps(reader.read, data)
     most = STEPS_FOR_NOTHING + STEPS_A_BYTE * (len(data) + reader.besides)
@@ -358,7 +358,7 @@ def check(reader: Reader, data: bytes) -> None:
 
 
 def main(arguments: Sequence[str], readers: Mapping[str, Reader] = READERS) -> int:
-    """Damage for every reader, or for those that are named, its share of the minutes each. 1 where one broke its word."""
+    """Feed damaged bytes to every reader, or to those that are named. Returns 1 where one broke its promise."""
     minutes, *names = [*arguments, *readers] if len(arguments) == 1 else arguments
     broken, first = 0, random.SystemRandom().randrange(1 << 32)
     for name in names:

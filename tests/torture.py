@@ -1,4 +1,4 @@
-"""Kills the program hundreds of times, lets it end in peace, and asks the server's journal what came of it.
+"""Kills the program hundreds of times, then lets it finish, and checks the result by the server's journal.
 
     python -m tests.torture [--rounds N] [--seed N] [--seconds N] [--kills N]
 
@@ -99,7 +99,7 @@ SCENARIOS = (
 
 @dataclass
 class Outcome:
-    """What came of one scenario."""
+    """The result of one scenario."""
 
     name: str
     seed: str
@@ -142,7 +142,7 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
 
 
 def torment(stage: Stage, scenario: Scenario) -> None:
-    """Kill it at the named points and at random moments, then let it end in peace."""
+    """Kill the program at the named points and at random moments, then let it finish."""
     stage.add_jobs(JOBS)
     if scenario.cycles:
         kills.kill_the_first_creates(stage)
@@ -164,7 +164,7 @@ def torment(stage: Stage, scenario: Scenario) -> None:
 
 
 def leave_the_stuck(stage: Stage) -> None:
-    """Runs end by themselves although tasks never do, and leave nothing but these."""
+    """Check that runs end although tasks never do, and leave only these tasks."""
     for turn in range(2):
         ended = stage.run("run", "--deadline", "4s", "m.yaml")
         stage.evidence.look(f"run {turn + 1} beside tasks that never end")

@@ -1,4 +1,4 @@
-"""What the server's journal, the ledger and the disk say together: read after every kill, and in the end."""
+"""Checks the server's journal, the ledger and the disk against each other, after every kill and in the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FREE = (State.PENDING, State.REJECTED)
 
 @dataclass
 class Verdict:
-    """What the end of a scenario amounts to. ``violations`` is empty where every rule held."""
+    """The result of a scenario. ``violations`` is empty where every rule held."""
 
     accepts: int = 0
     duplicates: int = 0
@@ -74,7 +74,7 @@ class Evidence:
             return {row.external_task_id: ledger.events(row.external_task_id) for row in ledger.records()}
 
     def look(self, when: str) -> None:
-        """Hold what is known now to the five rules of the ledger."""
+        """Check the present state against the five rules of the ledger."""
         entries, rows, events = self.catch_up(), self.rows(), self.events()
         found = [
             *intents_come_first(entries, events),
@@ -97,7 +97,7 @@ class Evidence:
         return {violation.partition(": ")[2] for violation in self.verdict.violations}
 
     def conclude(self, export: Sequence[Mapping[str, Any]], jobs: set[str], *, lookups: bool) -> Verdict:
-        """Hold the end to the promise: nothing paid twice, nothing lost, every job done (or known to be undecided)."""
+        """Check the end: nothing paid twice, nothing lost, every job done (or known to be undecided)."""
         self.look("in the end")
         verdict = self.verdict
         accepted = [entry for entry in self.entries if entry.accepted]

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and at each point of a job's life that has a name, all reached from outside.
+"""SIGKILL at random moments and at named points of a job's lifecycle, which are all reached from outside.
 
 The program is not touched: the sandbox stalls, the journal and the ledger are watched, and where the program must
 be caught between an answer and its record, another connection holds the ledger's write lock, as a backup would.
@@ -39,7 +39,7 @@ UNSTRUCK = {Moment.CALLED}  # no job asks for callbacks
 
 
 class NotReached(Exception):
-    """The program ended, or took another way, before it came to the point."""
+    """The program ended, or went on, without reaching the point."""
 
 
 class Stage:
@@ -60,7 +60,7 @@ class Stage:
         self.server: Server
 
     def serve(self, server: Server) -> None:
-        """From now on the program has an API to talk to, and that keeps a journal."""
+        """Use this server and its journal from now on."""
         self.server, self.evidence.journal = server, server.journal
         self.desk.against(server)
 
@@ -95,7 +95,7 @@ class Stage:
         return self.desk.start("run", *PACE, *RETRY, "--log-file", "run.log", *options, "m.yaml")
 
     def kill(self, program: subprocess.Popen[str]) -> None:
-        """End it as a power cut would. One that has ended by itself must have done so for a reason."""
+        """Kill the program. One that has ended by itself must have had a reason."""
         assert program.stdout is not None
         if program.stdout.closed:  # was killed before
             return
@@ -120,7 +120,7 @@ class Stage:
         return {row.job_id: row.state for row in self.evidence.rows().values()}.get(job)
 
     def events_of(self, job: str) -> list[str]:
-        """What happened to the job so far, one word each."""
+        """The events of the job so far."""
         events = self.evidence.events()
         return [
             event.event for name, history in events.items() if name.split(".")[1] == job for event in history
@@ -149,14 +149,14 @@ class Stage:
 
     @contextlib.contextmanager
     def locked_ledger(self) -> Iterator[None]:
-        """Nobody can write the ledger meanwhile; the program waits a few seconds before it gives up."""
+        """Lock the ledger's file inside of this; the program waits a few seconds before it gives up."""
         with contextlib.closing(sqlite3.connect(self.ledger, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
 
 
 class Running:
-    """A program that is watched; ``news`` is what reached the server since it was started."""
+    """A running program; ``news`` are the server's entries since its start."""
 
     def __init__(self, stage: Stage, program: subprocess.Popen[str], seen: int) -> None:
         self.stage, self.program, self._seen = stage, program, seen
@@ -178,7 +178,7 @@ class Running:
         return any(entry.fault == fault for entry in self.news())
 
     def watch(self, seconds: float, wrong: Callable[[], bool]) -> None:
-        """Give a program that breaks a rule the time to do so."""
+        """Wait long enough for a program that breaks a rule to break it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not wrong():
             time.sleep(0.01)
@@ -188,7 +188,7 @@ class Running:
 
 
 def before_the_intent_is_durable(stage: Stage) -> None:
-    """The create's turn has come (again, after a 1303), and its intent can't be written."""
+    """At a create whose intent can't be written (again, after a 1303)."""
     job = stage.add_jobs(1)
     stage.fault("slots_full@1")
     with stage.running() as run:
@@ -283,7 +283,7 @@ def in_the_middle_of_the_clip(stage: Stage) -> None:
 
 
 def between_two_files_of_a_clip(stage: Stage) -> None:
-    """One has its name and the other is on its way; of neither is anything recorded."""
+    """One file has its name, the other is being downloaded, and neither is recorded."""
     job = stage.add_jobs(1)
     stage.fault("clip_several@1", "video_stall@2")
     with stage.running() as run:
@@ -292,7 +292,7 @@ def between_two_files_of_a_clip(stage: Stage) -> None:
 
 
 def before_its_address_expires(stage: Stage) -> None:
-    """What the next run finds in the ledger is an address that nobody takes any more."""
+    """The address in the ledger has expired when the next run finds it."""
     stage.add_jobs(1)
     stage.fault("clip_signed@1", "video_stall@1")
     with stage.running() as run:

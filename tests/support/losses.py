@@ -44,7 +44,7 @@ class Losses:
         return self.stage.evidence.verdict.violations
 
     def play(self, cycles: int) -> None:
-        """So many nights, each with its mishap; then the verdict."""
+        """Play so many nights, each with a mishap, then check the result."""
         for cycle in range(cycles):
             self.add_jobs()
             self.accepting = cycle > 0 and self.rng.random() < 0.5
@@ -186,7 +186,7 @@ class Losses:
         self.write()
 
     def harm(self, *, lost: bool) -> None:
-        """Move a clip, or delete one, where the ledger is there to tell of it."""
+        """Move a clip, or delete one, where the ledger still has its row."""
         files = sorted((self.clips / "m").glob("*.mp4"))
         if files and self.rng.random() < 0.4:
             (self.clips / "best").mkdir(exist_ok=True)

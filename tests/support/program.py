@@ -1,4 +1,4 @@
-"""The program as a process, and the sandbox as another: what the tests over the wire are made of."""
+"""Runs the program and the sandbox as processes, for tests over the wire."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """The server does nothing: what is sent to it lies in the kernel, and is read afterwards."""
+        """Pause the server inside of this: what is sent to it stays in the kernel, and is read afterwards."""
         thaw = threading.Event()
         self._loop.call_soon_threadsafe(thaw.wait)
         try:
@@ -151,7 +151,7 @@ class Desk:
 
 
 def _checked(came: tuple[int, str, str]) -> Result:
-    """What holds however a program ends."""
+    """Check what holds however a program ends."""
     result = Result(*came)
     assert "Traceback" not in result.err and "please report" not in result.err, result.err
     assert KEY not in result.out + result.err
@@ -159,7 +159,7 @@ def _checked(came: tuple[int, str, str]) -> Result:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the time is a limit, not a guess."""
+    """Wait for a condition; the time is a limit."""
     end = time.monotonic() + ENDS
     while not condition():
         assert time.monotonic() < end, "it never came true"

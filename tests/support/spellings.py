@@ -1,4 +1,4 @@
-"""A key as others may write it, and whether anything of it can be read in what a program left behind."""
+"""The spellings of a key, and a search for them in everything that a program wrote."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SPELLINGS: Mapping[str, Callable[[str], str]] = {
 
 
 def readable(text: str, key: str) -> str:
-    """The first part of the key that somebody who tries can read in a text, or nothing."""
+    """The first part of the key that can be recovered from a text, or nothing."""
     wanted = [key[at : at + PART] for at in range(len(key) - PART + 1)]
     for view in views(text):
         small = view.lower()
@@ -72,7 +72,7 @@ def readable(text: str, key: str) -> str:
 
 
 def views(text: str) -> list[str]:
-    """The text, and what it says under all that is spelt as something else."""
+    """The text, and all that decoding its escapes gives."""
     found = [text]
     for _ in range(6):
         text = html.unescape(

@@ -83,7 +83,7 @@ class Threads:
 
 
 class Selector(selectors.DefaultSelector):
-    """Waits for threads and for bytes on their way, and for no timer: ``jump`` is told what it would have waited."""
+    """A selector that waits for threads and for bytes in transit, but not for timers: ``jump`` gets that time instead."""
 
     def __init__(self, threads: Threads, jump: Callable[[float], None]) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Selector(selectors.DefaultSelector):
 
 
 def _unacknowledged(descriptor: int) -> bool:
-    """Whether the other side's system has yet to say that it has everything; it may take its time to."""
+    """Whether the other side's system hasn't acknowledged everything yet."""
     try:
         return fcntl.ioctl(descriptor, termios.TIOCOUTQ, NONE) != NONE
     except OSError:  # it listens

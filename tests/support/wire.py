@@ -1,4 +1,4 @@
-"""A server that says exactly the bytes it is told to: for what no honest HTTP library would send."""
+"""A server that sends exactly the bytes that a test gives it, also those that no HTTP library would send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = "/kling/v1/videos/image2video"
 
 @dataclass(frozen=True)
 class Heard:
-    """One request as it came: the request line's two words, the headers by their small names, the body's bytes."""
+    """One request: method and path of its first line, headers by lower-case name, body."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def head(reader: asyncio.StreamReader) -> Heard:
-    """A request without its body, which stays to be read."""
+    """Read a request up to its body, which isn't read."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = lines[0].split(" ")
     pairs = (line.partition(":") for line in lines[1:] if line)
@@ -36,14 +36,14 @@ async def head(reader: asyncio.StreamReader) -> Heard:
 
 
 async def request(reader: asyncio.StreamReader) -> Heard:
-    """A whole request. Raises IncompleteReadError where it ends early."""
+    """Read a whole request. Raises IncompleteReadError where it ends early."""
     heard = await head(reader)
     body = await reader.readexactly(int(heard.headers.get("content-length", "0")))
     return Heard(heard.method, heard.path, heard.headers, body)
 
 
 def answer(body: bytes | object, status: int = 200, **headers: str) -> bytes:
-    """A well-formed answer; anything but bytes goes as JSON. Header names are written with _ for -."""
+    """A well-formed answer; a body that isn't bytes is sent as JSON. Header names have _ for -."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(data)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -57,7 +57,7 @@ def made(task_id: str, **data: object) -> bytes:
 
 
 def saying(said: bytes, *, hang_up: bool = True) -> Play:
-    """Hear a request out, say this, and hang up or wait."""
+    """Read a whole request, send these bytes, then close the connection or keep it open."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -70,7 +70,7 @@ def saying(said: bytes, *, hang_up: bool = True) -> Play:
 
 
 def flooding(start: bytes, piece: bytes) -> Play:
-    """Hear a request out, then say something without an end."""
+    """Read a whole request, then send bytes without end."""
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
@@ -115,7 +115,7 @@ async def wire(play: Play, link: socket.socket | None = None) -> AsyncIterator[s
 
 @contextlib.contextmanager
 def served(play: Play) -> Iterator[str]:
-    """The same beside a program that runs as a process."""
+    """Serve in a thread, beside a program that runs as a process."""
 
     async def enter(stack: contextlib.AsyncExitStack) -> str:
         return await stack.enter_async_context(wire(play))
