@@ -13,7 +13,8 @@ import base64
 import html
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 SHORTEST_KEY: Final = (
@@ -24,16 +25,17 @@ SHORTEST_PART: Final = 8
 LEVELS: Final = 8  # nested escapes that are undone
 SEED: Final = 4  # characters of a part that are searched for first, at least
 MASK: Final = "[key]"
+BLOCK: Final = 64  # texts that are looked through at once
 
-# Each begins with one of three characters, which are found quickly.
+_HIDDEN: Final = r"\0-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # can't be seen
+# Both begin with one of a few characters, which are found quickly.
 _ESCAPE: Final = (
-    r"[%&\\](?:(?<=%)(?P<byte>[0-9A-Fa-f]{2})|(?<=&)(?P<entity>\#[xX]?[0-9A-Fa-f]{1,7};?|[A-Za-z]{2,31};)"
+    r"(?:(?<=%)(?P<byte>[0-9A-Fa-f]{2})|(?<=&)(?P<entity>\#[xX]?[0-9A-Fa-f]{1,7};?|[A-Za-z]{2,31};)"
     r"|(?<=\\)\\{0,31}(?:u(?P<unicode>[0-9A-Fa-f]{4})|u\{0{0,6}(?P<braced>[0-9A-Fa-f]{1,4})\}"
-    r"|x(?P<hex>[0-9A-Fa-f]{2})|(?P<octal>[0-7]{3})|(?P<letter>.)))"
+    r"|x(?P<hex>[0-9A-Fa-f]{2})|(?P<octal>[0-7]{3})|(?P<letter>.))"
 )
-_UNSEEN: Final = r"[\0-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+"
-_ESCAPES: Final = re.compile(_ESCAPE, re.DOTALL)
-_ESCAPES_AND_UNSEEN: Final = re.compile(rf"{_ESCAPE}|{_UNSEEN}", re.DOTALL)
+_ESCAPES: Final = re.compile(rf"[%&\\]{_ESCAPE})", re.DOTALL)
+_ESCAPES_AND_UNSEEN: Final = re.compile(rf"[%&\\{_HIDDEN}]{_ESCAPE}|(?<=[{_HIDDEN}])[{_HIDDEN}]*)", re.DOTALL)
 _WORDS: Final = re.compile(
     r"(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?(?:[^A-Za-z0-9]+(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)?)*"
 )
@@ -91,6 +93,12 @@ class Mask:
                 parts += (text[end:start], MASK)
             end = max(end, stop)
         return "".join((*parts, text[end:])) if parts else MASK
+
+    def each(self, texts: Iterable[str]) -> Iterator[str]:
+        """Each of the texts without a key, which is looked for in many of them at once."""
+        texts = iter(texts)
+        while block := [*islice(texts, BLOCK)]:
+            yield from map(self, block) if self.finds(" ".join(block)) else block
 
     def finds(self, text: str) -> bool:
         """Whether the text has a part of a key."""

@@ -7,7 +7,7 @@ import json
 import os
 
 from batchgen.cli import settings
-from batchgen.cli.export_rows import export_row, write_csv
+from batchgen.cli.export_rows import csv_lines, export_row
 from batchgen.cli.output import Output
 from batchgen.errors import UsageError
 from batchgen.ledger.reader import Records
@@ -24,7 +24,7 @@ def export(args: argparse.Namespace, out: Output) -> int:
         if args.json:
             out.document({"tasks": rows})
         elif args.excel or args.format == "csv":
-            write_csv(out.text, rows, excel=args.excel)
+            out.data(csv_lines(rows, excel=args.excel), end="\r\n" if args.excel else "\n")
         else:
             out.lines(map(json.JSONEncoder(ensure_ascii=False).encode, rows))
     return 0

@@ -6,8 +6,8 @@ import csv
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import orjson
 
@@ -56,14 +56,16 @@ _LONGEST_TEXT = 255  # characters of a text in a spreadsheet's formula
 # What a cell begins with that is, or may become, a formula; and where a cell begins inside of a text, for a program that
 # takes another separator than the comma: such as Excel in the countries that write 0,5.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-_LATER = re.compile(r"([;|\s\"]++)([=+\-@\uff1d\uff0b\uff0d\uff20]?)")
-_SEPARATORS = frozenset(";\t\r\n|")
+_LATER = re.compile(r"(?<![;|\s\"])([;|\s\"]++)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+_SEPARATORS = frozenset(";|\t\r\n")
 
 
-class Writable(Protocol):
-    """Anything that text can be written to."""
+class _Returned:
+    """What the csv module writes to, to return it."""
 
-    def write(self, text: str, /) -> object: ...
+    @staticmethod
+    def write(text: str) -> str:
+        return text
 
 
 def export_row(record: Record, *, current: bool) -> dict[str, Any]:
@@ -119,28 +121,25 @@ def _may_be_charged(record: Record) -> bool:
     return record.state is not State.PENDING
 
 
-def write_csv(file: Writable, rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> None:
-    """Write rows as CSV, the fields' names first; True and False as ``true`` and ``false``.
+def csv_lines(rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> Iterator[str]:
+    """Rows as CSV without the ends of their lines, the fields' names first; True and False as ``true`` and ``false``.
 
     With ``excel`` as spreadsheets open it without damage: a byte order mark, so that accents stay; identifiers as
     text, so that long numbers stay; and text that would be a formula with a ``'`` before it. Without ``excel``
     as it is, for programs.
     """
-    if excel:
-        file.write("\ufeff")
-        writer = csv.writer(file, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-    else:
-        writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(EXPORT_FIELDS)
+    end = "\r\n" if excel else "\n"
+    writer = csv.writer(_Returned, lineterminator=end, quoting=csv.QUOTE_ALL if excel else csv.QUOTE_MINIMAL)
+    yield ("\ufeff" if excel else "") + writer.writerow(EXPORT_FIELDS).removesuffix(end)
     for row in rows:
         cells = [str(value).lower() if isinstance(value, bool) else value for value in row.values()]
-        writer.writerow(map(spreadsheet_cell, row, cells) if excel else cells)
+        yield writer.writerow(map(spreadsheet_cell, row, cells) if excel else cells).removesuffix(end)
 
 
 def _no_formula(found: re.Match[str]) -> str:
     """Insert a ``'`` after whatever a spreadsheet may take for a separator, where a formula would follow."""
     between, start = found.groups()
-    return f"{between}'{start}" if start and not _SEPARATORS.isdisjoint(between) else found[0]
+    return f"{between}'{start}" if not _SEPARATORS.isdisjoint(between) else found[0]
 
 
 def spreadsheet_cell(field: str, value: Any) -> Any:
@@ -151,7 +150,8 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
     """
     if not isinstance(value, str) or not value:
         return value
-    value = _LATER.sub(_no_formula, value)
+    if ";" in value or "|" in value or "\t" in value or "\n" in value or "\r" in value:
+        value = _LATER.sub(_no_formula, value)
     if value.startswith(_FORMULA):
         return f"'{value}"
     if field in IDENTIFIERS and len(value) <= _LONGEST_TEXT and value.isprintable():

@@ -16,14 +16,11 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
 from batchgen.masking import Mask
-
-if TYPE_CHECKING:
-    from batchgen.cli.export_rows import Writable
 
 SCHEMA_VERSION = 1  # of every object that --json prints; fields are only ever added
 
@@ -51,11 +48,6 @@ class Output:
         """The columns of the terminal that stdout is; None where it isn't one, and lines are not folded."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
-    @property
-    def text(self) -> Writable:
-        """A stream for data, written unchanged except for the key; on a terminal, control characters are escaped."""
-        return _Written(sys.stdout, self.mask)
-
     def clean(self, text: str) -> str:
         """The text with the key masked and invisible characters escaped."""
         return visible(self.mask(text))
@@ -63,8 +55,14 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Write data to stdout, line by line. Raises BrokenPipeError where its reader has gone."""
         paint = self._coloured(sys.stdout)
-        for line in map(self.clean, lines):
+        for line in map(visible, self.mask.each(lines)):
             sys.stdout.write(f"{_painted(line) if paint else line}\n")
+
+    def data(self, texts: Iterable[str], *, end: str) -> None:
+        """Write texts to stdout, unchanged except for the key; on a terminal, control characters are escaped."""
+        shown = _visible_lines if sys.stdout.isatty() else str
+        for text in map(shown, self.mask.each(texts)):
+            sys.stdout.write(f"{text}{end}")
 
     def paged(self, lines: Iterable[str]) -> None:
         """Show text on a terminal, in the pager that ``PAGER`` names (default: ``less``), or directly where that fails."""
@@ -81,20 +79,17 @@ class Output:
         with quiet_pipe():
             before = "{"
             for name, one in {"schema_version": SCHEMA_VERSION, **value}.items():
-                sys.stdout.write(f"{before}{json.dumps(name)}: ")
+                sys.stdout.write(f"{before}{self.clean(_json(name))}: ")
                 if isinstance(one, Iterator):
                     sys.stdout.write("[")
-                    for number, item in enumerate(one):
-                        sys.stdout.write(f"{', ' if number else ''}{self._json(item)}")
+                    for number, item in enumerate(self.mask.each(map(_json, one))):
+                        sys.stdout.write(f"{', ' if number else ''}{visible(item)}")
                     sys.stdout.write("]")
                 else:
-                    sys.stdout.write(self._json(one))
+                    sys.stdout.write(self.clean(_json(one)))
                 before = ", "
             sys.stdout.write("}\n")
             sys.stdout.flush()
-
-    def _json(self, value: Any) -> str:
-        return self.clean(json.dumps(value, ensure_ascii=False, default=str))
 
     def say(self, *lines: object) -> None:
         """Write lines to stderr. A closed stderr is no error."""
@@ -115,19 +110,6 @@ class Output:
         if self._args.color == "auto":
             return stream.isatty() and not os.environ.get("NO_COLOR")
         return bool(self._args.color == "always")
-
-
-class _Written:
-    """A stream whose text is masked; on a terminal, invisible characters are escaped, except line ends."""
-
-    def __init__(self, stream: TextIO, mask: Mask) -> None:
-        self._stream, self._mask, self._terminal = stream, mask, stream.isatty()
-
-    def write(self, text: str) -> int:
-        text = self._mask(text)
-        if self._terminal:
-            text = "\n".join(map(visible, text.replace("\r\n", "\n").split("\n")))
-        return self._stream.write(text)
 
 
 class _Unmanaged(logging.Formatter):
@@ -158,6 +140,14 @@ def guard(mask: Mask) -> None:
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Unmanaged(mask))
+
+
+def _visible_lines(text: str) -> str:
+    return "\n".join(map(visible, text.replace("\r\n", "\n").split("\n")))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _through_pager(text: str) -> bool:

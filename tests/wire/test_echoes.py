@@ -142,7 +142,7 @@ def test_what_is_printed_and_logged_has_no_key(tmp_path: Path, spelt: Callable[[
         out.say(text, ValueError(text))
         out.lines([f"failed {text}"])
         out.document({"a": [text], text: 1})
-        export_rows.write_csv(out.text, [{"a": text}], excel=True)
+        out.data(export_rows.csv_lines([{"a": text}], excel=True), end="\n")
         for form in ("json", "text"):
             file = tmp_path / form
             args.log_file, args.log_format = str(file), form
