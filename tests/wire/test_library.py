@@ -29,6 +29,7 @@ from batchgen.sandbox import faults
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.journal import Entry, load
 from batchgen.sandbox.server import Sandbox
+from tests.support import wire
 from tests.support.program import ENDS, KEY
 
 QUICK = batchgen.RunOptions(poll_interval=0.05, retry_wait=0.05, settle=0.4, timeout=10.0)
@@ -292,6 +293,29 @@ def test_a_create_that_is_in_flight_when_a_run_is_left_is_answered_and_recorded(
             assert (states["submitting"], states["submitted"]) == (0, 1)
             await safely_gone_on(one)
 
+    asyncio.run(scene())
+
+
+def test_an_api_that_asks_for_an_hour_of_silence_holds_up_no_end(tmp_path: Path) -> None:
+    """A job whose id is asked for before its create has nothing in flight that could be lost."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append((await wire.request(reader)).method)
+        writer.write(wire.answer({"code": 1302, "message": "too fast"}, 429, Retry_After="3600"))
+        await writer.drain()
+
+    async def scene() -> None:
+        async with wire.wire(play) as url:
+            one = Night(tmp_path, Sandbox(Config()), url, 1)
+            async with asyncio.timeout(ENDS), contextlib.aclosing(one.run()) as events:
+                async for event in events:
+                    if isinstance(event, batchgen.Paused):
+                        break
+                while "GET" not in heard:
+                    await asyncio.sleep(0.01)
+            assert one.is_free() and "POST" not in heard
+
+    heard: list[str] = []
     asyncio.run(scene())
 
 
