@@ -404,6 +404,29 @@ def test_a_recovery_that_is_cancelled_as_a_whole_creates_nothing(tmp_path: Path)
     asyncio.run(scene())
 
 
+def test_a_run_that_is_cancelled_as_a_whole_waits_for_no_task(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, jobs=1, task_seconds=(3600.0, 3600.0)) as one:
+            clock, created = Clock(), asyncio.Event()
+
+            def hear(event: batchgen.Event) -> None:
+                if isinstance(event, batchgen.Created):
+                    created.set()
+
+            with Ledger.open(str(one.ledger), origin=one.url) as ledger:
+                session = Session(ledger, one.account, QUICK, clock, Events(clock.now, hear))
+                assert await session.prepare(batchgen.load(one.folder / "m.yaml"))
+                work = asyncio.create_task(session.work())
+                async with asyncio.timeout(ENDS):
+                    await created.wait()
+                work.cancel()
+                await asyncio.wait([work], timeout=ENDS / 10)
+                assert work.cancelled()
+            assert one.states() == {"submitted": 1}
+
+    asyncio.run(scene())
+
+
 def test_a_reader_that_fails_ends_the_run_in_order_and_raises_what_it_raised(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path) as one:
