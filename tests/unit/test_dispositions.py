@@ -19,7 +19,7 @@ from batchgen.errors import (
     Unfinished,
     UnknownCode,
 )
-from batchgen.models import State
+from batchgen.models import Change, State
 from batchgen.run.dispositions import UNCLEAR, Disposition, Pause, Slot, Stop, dispose
 
 # error; the row's state, its slot, whether the job comes again, who waits, when creating stops
@@ -60,9 +60,27 @@ def test_each_failure_of_a_create_has_its_row_slot_retry_pause_and_stop(
     )
 
 
-def test_a_page_in_place_of_an_answer_tells_that_the_api_is_not_there_and_other_silence_does_not() -> None:
-    speaking = [dispose(error).shows_reach for error, *_ in RULES if isinstance(error, MaybeAccepted)]
-    assert speaking == [False, True]
+# what tells nothing of the API's reach, and what a person has to know of at once
+SILENT = {"lost", "a.png: changed", "a.png: not whole"}
+TOLD = {"policy", "odd", "a.png: changed", "a.png: not whole"}
+
+
+def test_each_failure_tells_of_the_apis_reach_and_is_told_where_it_is_a_person_who_can_help() -> None:
+    """A page stands in the API's place, so it tells of its reach; a lost answer doesn't."""
+    found = {str(error): dispose(error) for error, *_ in RULES}
+    assert {said for said, one in found.items() if not one.shows_reach} == SILENT
+    assert {said for said, one in found.items() if one.reported} == TOLD
+    assert {said for said, one in found.items() if one.bucket == "unusable"} == SILENT - {"lost"}
+    assert {one.bucket for one in found.values()} == {None, "unusable"}
+
+
+def test_what_is_written_down_of_a_create_has_the_errors_words_its_code_and_its_request_id() -> None:
+    refused = Refused("policy", code=1301, request_id="r1", kind="policy")
+    assert dispose(refused).change("a", refused) == Change(
+        "a", State.REJECTED, "refused", 1301, "policy", "r1"
+    )
+    image = ImageError("a.png: changed")
+    assert dispose(image).change("a", image) == Change("a", State.PENDING, "not_sent", None, "a.png: changed")
 
 
 def test_a_slot_is_held_exactly_where_a_task_may_exist() -> None:
@@ -113,6 +131,7 @@ def test_creating_stops_at_the_eighth_unclear_answer_in_a_row(error: ApiError, e
     assert reason is not None
     assert reason.exit_code == exit_code
     assert "8 times in a row" in str(reason)
+    assert reason.kind == ("unclear" if isinstance(error, MaybeAccepted) else error.kind)
 
 
 def test_other_failures_stop_creating_at_once_or_never() -> None:
