@@ -258,3 +258,52 @@ def test_an_end_is_wanted_only_where_a_create_waits_for_its_slot(
         pool.ended(work)
         wanted.append(pool.full)
     assert wanted == [False, True, False, False, False]  # the second is the last: no other waits for its slot
+
+
+def waits_between_tries(slots: Slots, running: int, tries: int) -> list[int]:
+    """Ended tasks before each try of one slot more, all of which the account refuses, while so many tasks run."""
+    waits = []
+    while slots.running < running:
+        slots.take()
+        slots.started()
+    for _ in range(tries + 1):
+        slots.take()
+        slots.refused()
+        ended = 0
+        while not slots.free:
+            slots.ended()
+            ended += 1
+            slots.take()
+            slots.started()
+        waits.append(ended)
+    return waits[:tries]
+
+
+@pytest.mark.parametrize(("told", "waits"), [(9, [20, 26, 34, 44]), (None, [54, 71, 92, 119])])
+def test_a_try_at_the_highest_limit_that_held_makes_the_next_wait_for_three_tenths_longer(
+    told: int | None, waits: list[int]
+) -> None:
+    """Below a limit that somebody stated there is something to be found: tries begin earlier."""
+    assert waits_between_tries(Slots(told), 3, 4) == waits
+
+
+def test_a_try_below_the_highest_limit_that_held_makes_the_next_wait_a_twentieth_longer() -> None:
+    slots = Slots(9)
+    for _ in range(6):
+        slots.take()
+        slots.started()
+    for _ in range(20):  # six held for a while
+        slots.ended()
+        slots.take()
+        slots.started()
+    for _ in range(3):  # then somebody else took three
+        slots.ended()
+    assert waits_between_tries(slots, 3, 4) == [20, 21, 23, 24]
+
+
+def test_the_words_for_slots_say_what_runs_and_what_may() -> None:
+    slots = Slots(4)
+    slots.take()
+    slots.started()
+    slots.take()
+    assert repr(slots) == "<Slots 1 running, 1 creating, limit 4>"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.ledger.transitions import MAY_BE_PAID
+from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
 from batchgen.models import Brief, Job, Manifest, Place, State, Twin
-from batchgen.run.plan import MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
+from batchgen.run.plan import MAX_ANY, MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
 
 P, G, U, S, C, D, F, R = (
     State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
@@ -55,6 +55,22 @@ def failed(error_code: str, number: int = 1) -> Brief:
             Action.RETRY,
             "e~8",
             id="an account's failures don't count",
+        ),
+        pytest.param(
+            [failed("failed_account", number) for number in range(1, MAX_ANY + 1)],
+            Action.FAILED,
+            f"e~{MAX_ANY}",
+            id="up to a limit of their own",
+        ),
+        pytest.param([failed(ABANDONED)], Action.ABANDONED, "e", id="given up"),
+        pytest.param(
+            [row(R)._replace(error_code=ABANDONED)], Action.ABANDONED, "e", id="given up after a refusal"
+        ),
+        pytest.param(
+            [row(D, base="old", digest="old", made=1), row(S, 2, base="old", digest="old", made=2)],
+            Action.CHANGED,
+            "old~2",
+            id="changed since paid twice: the later one is told",
         ),
         pytest.param(
             [failed("failed_service"), row(F, 2), row(F, 3)],
@@ -144,9 +160,48 @@ def test_accepted_changes_are_created_once(known: list[Brief], action: Action, e
 
 
 def test_retry_failed_gives_refused_and_failed_jobs_one_more_try() -> None:
-    assert decide(job(), [row(R)], retry_failed=True).external_task_id == "e"
+    again = decide(job(), [row(R)], retry_failed=True)
+    assert (again.action, again.external_task_id) == (Action.CREATE, "e")
     failed = [row(F, number) for number in range(1, MAX_TASKS + 1)]
     assert decide(job(), failed, retry_failed=True).external_task_id == f"e~{MAX_TASKS + 1}"
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ([], "new"),
+        ([row(P)], "not created yet"),
+        ([row(R)], "refused before; sent again"),
+        ([row(D, base="old", digest="old")], "changed; accepted"),
+        ([row(D, digest="old")], "changed; accepted"),
+        ([row(F, digest="old")], "changed"),
+        ([row(F)], "its task failed (1 of 3 tries)"),
+        ([failed("failed_service")], "its task failed for no fault of its own"),
+        ([failed("failed_service"), row(F, 2)], "its task failed (1 of 3 tries)"),
+        ([failed("failed_cancelled")], "its task was cancelled; another one"),
+    ],
+)
+def test_a_create_says_what_it_is_for(known: list[Brief], reason: str) -> None:
+    step = decide(job(), known, retry_failed=True, accept_changes=True)
+    assert step.action in PAYS
+    assert step.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ([failed("failed_cancelled")], "its task was cancelled"),
+        ([row(F), row(F, 2), row(F, 3)], "its task failed 3 times"),
+        ([failed("failed_service"), row(F, 2), row(F, 3), row(F, 4)], "its task failed 4 times"),
+        ([failed(ABANDONED)], "given up by hand"),
+        ([row(R)], "refused before"),
+        ([row(D, base="old", digest="old")], "paid as old, and changed since"),
+    ],
+)
+def test_a_job_that_waits_for_a_person_says_why(known: list[Brief], reason: str) -> None:
+    step = decide(job(), known)
+    assert step.action not in PAYS
+    assert step.reason == reason
 
 
 ROWS = st.lists(
