@@ -378,7 +378,7 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
                 "run.slots": "import batchgen.run.pool",
                 "run.pool": "import batchgen.run.plan",
             },
-            ["cycle: run.plan - run.pacing - run.pool - run.plan"],
+            ["cycle: run.plan - run.slots - run.pool - run.plan"],
         ),
     ],
 )
