@@ -116,9 +116,8 @@ class Mask:
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """The spans of a text, escapes included, that have parts of a key."""
         view = text
-        starts: Sequence[int] = range(
-            len(text)
-        )  # the positions in the text where each character of the view begins
+        # The positions in the text where each character of the view begins and ends.
+        starts: Sequence[int] = range(len(text))
         ends: Sequence[int] = range(1, len(text) + 1)
         for _ in range(LEVELS):
             for start, end in _matches(view, self._parts):

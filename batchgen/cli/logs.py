@@ -77,9 +77,8 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
         if args.log_format == "json"
         else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
     )
-    log.setLevel(
-        min(handler.level or logging.INFO for handler in handlers)
-    )  # records that no handler shows aren't made
+    # Records that no handler shows aren't made.
+    log.setLevel(min(handler.level or logging.INFO for handler in handlers))
     log.propagate = False
     for handler in handlers:
         handler.setFormatter(form)

@@ -18,11 +18,8 @@ from batchgen.names import composed
 from batchgen.request.image_fields import is_url
 
 NAMES: Final = ("stem", "name", "parent")
-PROMPTS: Final[tuple[str, ...]] = (
-    "prompt",
-    "negative_prompt",
-    "multi_prompt",
-)  # the fields that hold prompts
+# The fields that hold prompts.
+PROMPTS: Final[tuple[str, ...]] = ("prompt", "negative_prompt", "multi_prompt")
 _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 
 

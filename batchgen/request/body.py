@@ -16,9 +16,8 @@ from batchgen.images.inspection import CHUNK, opened
 from batchgen.models import ImageFile
 from batchgen.request.json_text import json_bytes
 
-READ = (
-    3 * 32 * 1024
-)  # bytes of a file at a time, 128 KiB of Base64; a multiple of 3, so only the end is padded
+# Bytes of a file that are read at a time: 128 KiB of Base64. It is a multiple of 3, so only the end is padded.
+READ = 3 * 32 * 1024
 LONG = 256 * 1024  # characters; a longer text is encoded in pieces
 
 

@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from batchgen.escapes import excerpt
 from batchgen.http import networks
 
-_PLAIN = re.compile(
-    r"https?://([A-Za-z0-9][A-Za-z0-9.-]*)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?"
-)  # surely fine, but for its host
+# Addresses that need no closer look, except at their host.
+_PLAIN = re.compile(r"https?://([A-Za-z0-9][A-Za-z0-9.-]*)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?")
 _NOT_TAKEN: Final = (
     *(".gif", ".webp", ".heic", ".heif", ".avif", ".svg", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".ico"),
     *(".psd", ".ai", ".eps", ".pdf", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".zip", ".html", ".htm"),

@@ -28,12 +28,12 @@ from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
 from batchgen.run.waits import backoff, shown_duration
 
-OVERDUE_ANSWERS = 3  # answers in one run before a task that is overdue is left to the next
-OVERDUE_STEP = 600.0  # seconds between questions about it while others run
-# Queries a second, at most, where nobody waits for a task's end: enough to see that tasks fail, and to stop paying then.
+OVERDUE_ANSWERS = 3  # answers in one run after which an overdue task may be left to the next run
+OVERDUE_STEP = 600.0  # seconds between the queries for an overdue task while other tasks run
+# Queries a second, at most, in a run that only submits: enough to see that tasks fail, and to stop paying then.
 UNWANTED_QUERIES = 20
-MAX_NOT_FOUND = 5  # answers of "no such task" in one run before it is left to the next
-GONE_AFTER = 3 * 86400.0  # seconds of nothing else, in more than one run, before a task is taken to be gone
+MAX_NOT_FOUND = 5  # answers of "no such task" in one run after which the task is left to the next run
+GONE_AFTER = 3 * 86400.0  # seconds of only such answers, in more than one run, before it counts as gone
 TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
 
 
@@ -146,7 +146,7 @@ class Follower:
         if self._pool.limits.deadline is not None:
             marks.append(self._lengths.overdue_after_deadline(kind, self._waits.timeout))
         for mark in marks:
-            if age < mark:  # be there when it becomes overdue
+            if age < mark:  # query it at the moment when it becomes overdue
                 wait = min(wait, max(mark - age, self._first))
             elif watch.answers < OVERDUE_ANSWERS:
                 wait = min(wait, backoff(watch.answers, self._rng, first=self._first))
@@ -200,8 +200,8 @@ class Follower:
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
         if self._pool.closed is None:
             kind = "breaker_account" if cause is Cause.ACCOUNT else "breaker"
-            said = f"{many}, the last with: {cited(text, None, request_id)}"
-            self._stop(EndedEarly(said, kind=kind))
+            reason = f"{many}, the last with: {cited(text, None, request_id)}"
+            self._stop(EndedEarly(reason, kind=kind))
         if not self._tasks_fail:
             self._tasks_fail = True
             await self._ledger.set_note(TASKS_FAIL, "yes")
@@ -222,11 +222,9 @@ class Follower:
         detail = {"answers": watch.answers, "status": watch.status, "seconds": round(age)}
         work.record = await write(self._ledger, record, State.SUBMITTED, "overdue", detail=detail)
         longest = self._lengths.longest(record.kind)
-        usual = (
-            ""
-            if longest is None
-            else f" (of its kind, {record.kind}, none took longer than {shown_duration(longest)})"
-        )
+        usual = ""
+        if longest is not None:
+            usual = f" (of its kind, {record.kind}, none took longer than {shown_duration(longest)})"
         return Outcome(
             f"its task {record.task_id} has run for {shown_duration(age)}{usual} and answered {before + watch.answers} times that it"
             f" hasn't ended, the last time {watch.status!r}; the next run asks again and doesn't wait for it"
@@ -252,11 +250,11 @@ class Follower:
         denials = list(itertools.takewhile(lambda event: event.event == "not_found", history))
         since = denials[-1].at
         times = sum(int(event.detail.get("answers", 0)) for event in denials)
-        said = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {shown_duration(self._now() - since)}"
+        finding = f"the API knows its task {record.task_id} no more ({text}), asked {times} times in {shown_duration(self._now() - since)}"
         if age < KEPT and (len(denials) < 2 or self._now() - since < GONE_AFTER):
-            return Outcome(f"{said}; the next run asks again")
+            return Outcome(f"{finding}; the next run asks again")
         return Outcome(
-            f"{said}: ask the vendor's support for it. Where that can't help,"
+            f"{finding}: ask the vendor's support for it. Where that can't help,"
             f" `{command('resolve', record.external_task_id, options='--abandon')}` gives it up",
             "vanished",
         )
@@ -277,22 +275,25 @@ class UnknownStatus:
     """
 
     def __init__(self) -> None:
-        self._said: tuple[str, ...] = ()
+        self._answer: tuple[str, ...] = ()
         self._since = math.inf  # when the present answer first came
         self._first = math.inf  # when the first such answer came
 
-    def interpreted(self, view: TaskView, now: float, patience: float) -> tuple[TaskView, bool]:
-        """The answer, as succeeded once it has been the same for ``patience`` seconds; and whether it is being waited for."""
+    def interpreted(self, view: TaskView, now: float, settle: float) -> tuple[TaskView, bool]:
+        """Interpret one answer about the task; ``settle``: seconds after which an unchanged answer counts as success.
+
+        Returns the answer, with the status "succeed" where it counts as that, and whether that is still open.
+        """
         if view.status is not None or not view.raw_status or not view.clips:
-            self._said, self._since = (), math.inf
+            self._answer, self._since = (), math.inf
             return view, False
-        said = (view.raw_status, *(link.url.partition("?")[0] for link in view.clips))  # signatures change
-        if said != self._said:
-            self._said, self._since = said, now
+        answer = (view.raw_status, *(link.url.partition("?")[0] for link in view.clips))  # signatures change
+        if answer != self._answer:
+            self._answer, self._since = answer, now
         self._first = min(self._first, now)
-        if now - self._since >= patience:
+        if now - self._since >= settle:
             return dataclasses.replace(view, status="succeed"), False
-        return view, now - self._first < 2 * patience
+        return view, now - self._first < 2 * settle
 
 
 def _length(view: TaskView, age: float) -> float:

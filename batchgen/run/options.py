@@ -1,4 +1,4 @@
-"""What one run may do and how long it waits: chosen by whoever starts it, and the same to its end."""
+"""The options of one run: what it may do, and how long it waits. They don't change while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchgen.run.pool import Limits
 from batchgen.run.waits import Waits
 from batchgen.storage.clip_hosts import AllowedHost
 
-CONCURRENCY = 8  # create requests in flight, where nobody says otherwise
+CONCURRENCY = 8  # create requests in flight, where neither the options nor a manifest say otherwise
 _MAY_BE_ZERO = frozenset({"retry_wait", "deadline"})
 
 
@@ -27,18 +27,18 @@ class RunOptions:
     concurrency: int | None = None  # create requests in flight; None: 8, or more where a manifest states more
     max_running: int | None = None  # slots: tasks that may run at once; None: learned
     max_jobs: int | None = None  # tasks that are created at most
-    max_cost: float | None = None  # what they may cost
+    max_cost: float | None = None  # what those tasks may cost
     deadline: float | None = None  # the moment after which nothing is created
     submit_only: bool = False  # leave once every job has a task id
     retry_failed: bool = False  # try failed and refused jobs again, too
     accept_changes: bool = False  # pay again for jobs that changed since they were paid
-    recover: bool = False  # first adopt what the API has of the manifests and the ledger hasn't
-    timeout: float = 60.0  # without progress of a request
+    recover: bool = False  # first look up the manifests' tasks that only the API knows, and record them
+    timeout: float = 60.0  # that a request may take without progress
     settle: float = 300.0  # before an uncertain create is believed not to have made a task, or a clip is left
     poll_interval: float | None = None  # before a task is asked for first; None: learned
-    retry_wait: float = 120.0  # before a job whose task failed gets another, then twice as long
+    retry_wait: float = 120.0  # before a job whose task failed gets a second one; twice that before a third
     clip_timeout: float = 3600.0  # for each file of a clip
-    min_speed: float = 16384.0  # of a clip, on the average of ``timeout``
+    min_speed: float = 16384.0  # of a clip's transfer, averaged over ``timeout``
     clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
 
     def __post_init__(self) -> None:

@@ -22,10 +22,10 @@ from batchgen.run.plan import Step, task_number
 from batchgen.run.slots import Slots
 from batchgen.run.waits import backoff, shown_duration
 
-MAX_FULL_SECONDS = (
-    2 * 3600.0
-)  # seconds without a slot, though nothing of ours runs, before creating is stopped
-MAX_REFUSALS = 8  # refusals in a row, some two minutes, before slots that nothing of ours will free are waited for no more
+# Seconds without a free slot, while no task of this ledger runs, after which creating is stopped.
+MAX_FULL_SECONDS = 2 * 3600.0
+# Refusals for want of a slot in a row (some two minutes) after which only the end of one of our tasks is waited for.
+MAX_REFUSALS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,15 @@ class Lane:
     concurrency: int | None = None
     max_running: int | None = None
     max_cost: float | None = None
-    lookups_left: float = (
-        0  # so many jobs that the ledger has never seen are asked for before they are created
-    )
+    lookups_left: float = 0  # how many more new jobs are looked up at the API before they are created
     queue: deque[Work] = field(default_factory=deque)
-    again: deque[Work] = field(default_factory=deque)  # jobs that had their turn and go first
-    retries: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap: retries, and from when on
+    again: deque[Work] = field(default_factory=deque)  # jobs that were tried before; they go before the queue
+    retries: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap by the time of the retry
     creating: int = 0
     running: int = 0
     budget: Budget = field(init=False)
     closed: BatchgenError | None = None  # why nothing more of this manifest is created
-    unrecorded: bool = False  # the API has tasks of it that the ledger had not
+    unrecorded: bool = False  # the API has tasks of it that the ledger didn't know
     unfinished: int = 0  # jobs that the run ended without
 
     def __post_init__(self) -> None:
@@ -89,10 +87,10 @@ class Watch:
     """The state of a task that is followed. Times are of the loop's clock."""
 
     born: float
-    answers: int = 0  # in this run, that it hasn't ended
+    answers: int = 0  # how many answers of this run said that it hasn't ended
     status: str = ""
-    overdue_at: float = math.inf  # from then on nothing is held up by it
-    overdue_after_deadline: float = math.inf  # the same after the deadline
+    overdue_at: float = math.inf  # from then on the run doesn't wait for this task alone
+    overdue_after_deadline: float = math.inf  # the same, once the deadline has passed
 
     def overdue(self, now: float, *, late: bool) -> bool:
         """Whether the run doesn't wait for this task alone any longer; ``late``: the deadline has passed."""
@@ -106,15 +104,15 @@ class Work:
     lane: Lane
     step: Step | None = None
     record: Record | None = None
-    outcome: Outcome = field(default_factory=Outcome)  # how far it got when its turn came last
+    outcome: Outcome = field(default_factory=Outcome)  # how far the job got in this run
     watch: Watch | None = None  # while its task is followed
-    deferrals: int = 0  # times that it was put off because it could not be looked up
+    deferrals: int = 0  # how often it was put off because it could not be looked up
     holds_slot: bool = False
     paid: bool = False  # among the creates that this run pays for
     failed: int = 0  # tasks of it that ended failed in this run
     failed_paid: int = 0  # those of them that this run had created
-    unsure: bool = False  # and nobody knows whether it was accepted
-    sent: float = 0.0  # when its create was permitted
+    unsure: bool = False  # its create was sent, and whether it was accepted isn't known
+    sent: float = 0.0  # when its create was permitted, by the pool's clock
 
 
 class Pool:
@@ -132,13 +130,11 @@ class Pool:
         self.budget = Budget(limits.max_jobs, limits.max_cost)
         self.closed: BatchgenError | None = None  # why nothing more is created
         self._rng = rng
-        self._paused_until = -math.inf  # everybody waits
-        self._full_until = -math.inf  # the account had no slot; the end of a task ends this wait
+        self._paused_until = -math.inf  # no create before this moment
+        self._full_until = -math.inf  # the same for want of a slot; the end of a task ends this wait
         self._pauses = 0  # pauses in a row without an accepted create
         self._refusals = 0  # 1303 in a row
-        self._full_since: float | None = (
-            None  # when the first of them was, with nothing of ours running since
-        )
+        self._full_since: float | None = None  # since when slots are refused while no task of ours runs
         self._order = itertools.count()
 
     @property
@@ -202,7 +198,9 @@ class Pool:
             while lane.retries and lane.retries[0][0] <= now:
                 lane.again.append(heapq.heappop(lane.retries)[2])
             if lane.retries and not lane.waiting and self.closed is None and lane.closed is None:
-                self._affordable(lane, lane.retries[0][2])  # where it never will be, nobody waits for it
+                self._affordable(
+                    lane, lane.retries[0][2]
+                )  # closes the lane where the caps will never allow it
         if now < max(self._paused_until, self._full_until) or self.slots.creating >= self.limits.concurrency:
             return None
         if overdue and (not self.slots.probe_free or self._refusals >= MAX_REFUSALS):

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from batchgen.api.client import Api
 
 QUERIES = 32  # in flight at once
-MAX_THROTTLED = (
-    2 * 3600.0
-)  # seconds of nothing but "too fast" before the run ends; an answer may ask for half of it
+# Seconds of nothing but "too fast" after which the run ends; one answer may ask for a wait of half of it.
+MAX_THROTTLED = 2 * 3600.0
 PROOF = "lookups"  # the ledger's note that they work
 
 

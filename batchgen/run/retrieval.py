@@ -65,12 +65,9 @@ class Retrieval:
             return Outcome(f"its clip is paid and waits: {why}; mount it and run again")
         files = _ClipFiles(links(record), self._kept(record))
         now = asyncio.get_running_loop().time
-        failed, since, recorded = (
-            0,
-            now(),
-            "",
-        )  # tries without progress, since when, and the last error that was recorded
-        last = math.inf  # when its time is over, which begins with its first turn
+        failed, since = 0, now()  # tries without progress, and since when
+        recorded = ""  # the last error that was recorded
+        last = math.inf  # when its time is over; its time begins with its first turn
         refused = False
         try:
             while (link := files.next) is not None:

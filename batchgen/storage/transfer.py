@@ -51,9 +51,8 @@ class Transfer:
         self._ranges = True  # whether the host takes range requests
         self._misses = 0
         self._overlap = b""  # what has to come again before anything new
-        self._held: bytes | None = (
-            None if kept else b""
-        )  # the first bytes, until they show how the body is packed
+        # The first bytes of a body from its start, until they show how it is packed; None: already known.
+        self._held: bytes | None = None if kept else b""
         self._unpacker: Unpacker | None = None
         self._headers: Mapping[str, str] = {}
         self._bounded = True  # whether the headers say where the body ends
