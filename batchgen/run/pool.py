@@ -198,9 +198,8 @@ class Pool:
             while lane.retries and lane.retries[0][0] <= now:
                 lane.again.append(heapq.heappop(lane.retries)[2])
             if lane.retries and not lane.waiting and self.closed is None and lane.closed is None:
-                self._affordable(
-                    lane, lane.retries[0][2]
-                )  # closes the lane where the caps will never allow it
+                # Closes the lane if the caps will never allow the retry: then the run doesn't wait for its time.
+                self._affordable(lane, lane.retries[0][2])
         if now < max(self._paused_until, self._full_until) or self.slots.creating >= self.limits.concurrency:
             return None
         if overdue and (not self.slots.probe_free or self._refusals >= MAX_REFUSALS):

@@ -471,10 +471,11 @@ def submitting(folder: Path, repetitions: int) -> Row:
                 _fresh(folder, "ledger.db")()
                 shutil.copy(folder / "earlier.db", folder / "ledger.db")
 
-            one = _batchgen(
-                folder, "run", "--submit-only", "--concurrency", "32", "--max-running", "1000000", "--poll-interval",
-                "10", "--ledger", "ledger.db", f"t{jobs}.yaml", url=url, units=jobs, prepare=earlier_night,
-            )  # fmt: skip
+            options = (
+                "--submit-only --concurrency 32 --max-running 1000000 --poll-interval 10 --ledger ledger.db"
+            )
+            arguments = ["run", *options.split(), f"t{jobs}.yaml"]
+            one = _batchgen(folder, *arguments, url=url, units=jobs, prepare=earlier_night)
             one.name = f"{jobs:,} jobs"
             runs.append(one)
         in_turn(runs, repetitions)

@@ -164,9 +164,8 @@ def least_lag(lengths: Sequence[float], queries: float, points: int = 150) -> fl
 
     def ask(price: float) -> tuple[float, float]:
         """(questions, lag) per task at the best ages for a price."""
-        best: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * len(
-            ages
-        )  # cost, questions, lag from here on
+        # Cost, questions and lag from each age on.
+        best: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * len(ages)
         for here in range(len(ages) - 2, -2, -1):
             done = ended[here] if here >= 0 else 0
             left = count - done

@@ -57,9 +57,7 @@ def test_what_is_logged_is_for_its_owner_and_goes_through_no_link(desk: Desk, op
         if option == "--log-file":
             result = desk.run("validate", "--log-file", name, "m.yaml")
             return result.code, result.err
-        result = desk.run(
-            "sandbox", "--port", "70000", "--journal", name
-        )  # it ends at once: there is no such port
+        result = desk.run("sandbox", "--port", "70000", "--journal", name)  # ends at once: no such port
         return 0 if "port" in result.err else result.code, result.err
 
     desk.write(

@@ -131,9 +131,8 @@ def test_an_output_folder_that_is_moved_away_for_good_is_said_and_the_next_run_b
         assert "the next run fetches it again, at no cost" in result.err
         assert not list((desk.folder / "outside").iterdir())
         assert {row["state"] for row in desk.export()} == {"succeeded"}
-        assert (
-            desk.run("run", *QUICK, "m.yaml").code == 0
-        )  # to where the link leads: it was there when this run began
+        # To where the link leads: it was there when this run began.
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
         everything_is_home(desk, server, 2)
 
 

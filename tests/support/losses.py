@@ -16,12 +16,8 @@ from tests.support.evidence import digests
 from tests.support.kills import Stage, clip_hosts
 
 RUNS = 6  # without kills, in which everything must come home
-ENDS = (
-    0,
-    1,
-    4,
-    5,
-)  # 1: a clip's host is late; 4 and 5: the ledger is new, and the API has tasks that it hasn't
+# Exit codes of a run. 1: a clip's host is late; 4 and 5: the ledger is new and misses tasks that the API has.
+ENDS = (0, 1, 4, 5)
 
 
 class Losses:

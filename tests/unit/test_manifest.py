@@ -304,9 +304,8 @@ def test_the_length_of_a_prompt_is_that_of_what_is_sent() -> None:
     text = f'  - {{folder: in, match: a.png, prompt: "{fits}{{stem}}"}}\n  - table: t.csv\n'
     assert [len(job.request["prompt"]) for job in jobs(text)] == [2500, 1300]
     head = f'version: 1\ndefaults: {{model_name: kling-v3, prompt: "{fits}{{stem}}"}}\njobs:\n'
-    assert (
-        "(frame).prompt: has 2505 characters" in refused(f"  - image: {URL}\n", head=head)[0]
-    )  # as it stands
+    # The prompt as it stands.
+    assert "(frame).prompt: has 2505 characters" in refused(f"  - image: {URL}\n", head=head)[0]
     shot = "{index: 1, duration: 5, prompt: '" + "{{" * 500 + "'}"
     (job,) = jobs(
         f"  - {{folder: in, match: a.png, multi_shot: true, shot_type: customize, multi_prompt: [{shot}]}}\n"

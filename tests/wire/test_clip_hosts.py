@@ -157,9 +157,8 @@ def _sign_oss(path: str) -> str:
 def _holds_oss(target: str) -> bool:
     rest, signature = _split(target, "Signature")
     path = rest.partition("?")[0]
-    return signature == quote(
-        base64.b64encode(mac(path)).decode(), safe=""
-    )  # a gateway before it compares texts
+    # A gateway in front of it compares texts.
+    return signature == quote(base64.b64encode(mac(path)).decode(), safe="")
 
 
 def _sign_whole(path: str) -> str:

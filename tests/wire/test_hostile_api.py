@@ -79,9 +79,8 @@ def test_a_refusal_is_heard_also_where_the_connection_breaks_with_it(desk: Desk)
                 self.wfile.write(answer({"code": 1203, "message": "no such task"}, 404))
             else:
                 self.rfile.read(500_000)
-                self.wfile.write(
-                    answer({"code": 1004, "message": "expired"}, 401)
-                )  # and resets: much is unread
+                # Much of the request is unread, so closing resets the connection.
+                self.wfile.write(answer({"code": 1004, "message": "expired"}, 401))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

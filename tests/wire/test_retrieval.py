@@ -178,10 +178,8 @@ def test_a_clip_is_gone_when_results_of_its_age_are_deleted_and_its_host_has_non
         with closing(sqlite3.connect(desk.folder / "home/.local/state/batchgen/ledger.db")) as ledger, ledger:
             ledger.execute("UPDATE tasks SET finished_at = ?", (time.time() - 31 * 86400,))
         unavailable = desk.run("run", *BRIEF, "m.yaml")
-        assert (unavailable.code, "--abandon" in unavailable.err) == (
-            1,
-            False,
-        )  # that is no answer about the file
+        # A host that is unavailable says nothing about the file.
+        assert (unavailable.code, "--abandon" in unavailable.err) == (1, False)
         host.file = lambda heard, before: answer(b"", 404)
         gone = desk.run("run", *BRIEF, "m.yaml")
     assert gone.code == 5

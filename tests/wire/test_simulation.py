@@ -84,6 +84,5 @@ def test_the_bound_counts_only_slots_that_were_free() -> None:
 def test_the_least_lag_of_even_lengths_is_what_arithmetic_says() -> None:
     lengths = [100 + step / 10 for step in range(1000)]
     least = least_lag(lengths, queries=5)
-    assert (
-        100 * 2 / 9 / 5 < least < 100 / 18
-    )  # 2/9 of the span over the questions; nine of them spread evenly
+    # From 2/9 of the span, divided by the questions, to that of nine questions that are spread evenly.
+    assert 100 * 2 / 9 / 5 < least < 100 / 18
