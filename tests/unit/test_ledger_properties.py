@@ -25,11 +25,11 @@ MAY_FOLLOW = {
     "pending": "rejected submitted",
     "submitting": "submitted rejected unknown pending",
     "unknown": "submitted pending rejected",
-    "submitted": "submitted succeeded failed",
-    "succeeded": "succeeded downloaded",
-    "rejected": "pending submitted",
-    "failed": "",
-    "downloaded": "",
+    "submitted": "submitted succeeded failed downloaded",
+    "succeeded": "succeeded downloaded failed",
+    "rejected": "pending submitted rejected",
+    "failed": "failed",
+    "downloaded": "downloaded succeeded",
 }
 MAY_BEGIN = {"pending", "rejected"}
 BLOCKS_CREATES = {"submitting", "unknown", "submitted", "succeeded", "downloaded"}
