@@ -20,7 +20,14 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(("POWERTOKENS_", "BATCHGEN_")) or name.lower().endswith("_proxy"):
                 patch.delenv(name)
-        for name in ("CREDENTIALS_DIRECTORY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS"):
+        for name in (
+            "CREDENTIALS_DIRECTORY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "NO_COLOR",
+            "FORCE_COLOR",
+            "PYTHONWARNINGS",
+        ):
             patch.delenv(name, raising=False)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
