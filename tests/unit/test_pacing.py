@@ -307,3 +307,38 @@ def test_the_words_for_slots_say_what_runs_and_what_may() -> None:
     slots.started()
     slots.take()
     assert repr(slots) == "<Slots 1 running, 1 creating, limit 4>"
+
+
+def test_until_the_account_is_full_half_as_many_again_as_run_are_tried_and_one_more() -> None:
+    slots, limits = Slots(), []
+    for _ in range(6):
+        slots.take()
+        slots.started()
+        limits.append(slots.limit)
+    assert limits == [2, 4, 5, 7, 8, 10]
+    slots.take()
+    slots.refused()
+    assert (slots.limit, slots.free) == (6, False)
+
+
+def test_a_create_in_flight_holds_a_slot_until_it_comes_back() -> None:
+    slots = Slots(2)
+    free = [slots.free]
+    for happens in (slots.take, slots.take, slots.give_back, slots.started, slots.take):
+        happens()
+        free.append(slots.free)
+    assert free == [True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "runs", "free"), [(1, 0, True), (1, 1, False), (2, 1, True), (None, 5, True)]
+)
+def test_beyond_tasks_that_never_end_one_create_at_a_time_is_tried_up_to_the_stated_limit(
+    told: int | None, runs: int, free: bool
+) -> None:
+    slots = Slots(told)
+    for _ in range(runs):
+        slots.found()
+    assert slots.probe_free == free
+    slots.take()
+    assert not slots.probe_free

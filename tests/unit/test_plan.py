@@ -241,6 +241,13 @@ def test_rows_under_a_jobs_own_id_count_wherever_they_came_from() -> None:
     assert [step.action for step in plan([manifest], {}, {"e": [moved]}, {})] == [Action.DONE]
 
 
+def test_rows_that_are_a_jobs_own_in_both_ways_count_once() -> None:
+    manifest = Manifest("m.yaml", "m", jobs=[job()])
+    rows = [row(F), row(F, 2)]
+    (step,) = plan([manifest], {("m", "j", 1): rows}, {"e": list(rows)}, {})
+    assert (step.action, step.external_task_id) == (Action.RETRY, "e~3")
+
+
 def named(job_id: str, manifest: str = "m", take: int = 1) -> Job:
     return job(external_task_id=f"{manifest}.{job_id}.{take}")._replace(
         id=job_id, manifest=manifest, take=take
@@ -317,6 +324,10 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
     ]
     both = renamed([named("a"), named("b")], [Twin(("m", "a", 1), row(D, base="a"))])
     assert both[1] == (Action.CREATE, "m.b.1")
+    there = row(D, base="m.a.1")
+    manifest = Manifest("m.yaml", "m", jobs=[named("b"), named("a")])
+    steps = plan([manifest], {("m", "a", 1): [there]}, {}, {"new": [Twin(("m", "a", 1), there)]})
+    assert [step.action for step in steps] == [Action.CREATE, Action.DONE], "the new one stands before it"
 
 
 def test_ids_of_tries_count_up() -> None:
