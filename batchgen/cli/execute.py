@@ -38,7 +38,7 @@ async def execute(
     end.watch()
     loaded = load_manifests(wanted, out, ledger) if wanted is not None else None
     clock, bar = Clock(), Bar(out)
-    session = Session(ledger, account, options, clock, Events(clock.now, logs.write, bar.hear, _tune))
+    session = Session(ledger, account, options, clock, Events(clock.now, logs.write, bar.remember, _tune))
     if await session.prepare(loaded):
         with end.graceful(session.end), bar.shown():
             await session.work()

@@ -56,7 +56,7 @@ class Output:
         """Write data to stdout, line by line. Raises BrokenPipeError where its reader has gone."""
         paint = self._coloured(sys.stdout)
         for line in map(visible, self.mask.each(lines)):
-            sys.stdout.write(f"{_painted(line) if paint else line}\n")
+            sys.stdout.write(f"{_coloured_line(line) if paint else line}\n")
 
     def data(self, texts: Iterable[str], *, end: str) -> None:
         """Write texts to stdout, unchanged except for the key; on a terminal, control characters are escaped."""
@@ -96,7 +96,7 @@ class Output:
         try:
             paint = self._coloured(sys.stderr)
             for line in map(self.clean, map(str, lines)):
-                print(_painted(line) if paint else line, file=sys.stderr)
+                print(_coloured_line(line) if paint else line, file=sys.stderr)
             sys.stderr.flush()
         except OSError:
             _discard(sys.stderr)
@@ -222,7 +222,7 @@ def _discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _painted(line: str) -> str:
+def _coloured_line(line: str) -> str:
     found = _FIRST_WORDS.match(line)
     if not found:
         return line

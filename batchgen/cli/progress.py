@@ -20,7 +20,7 @@ class Bar:
         self._out = out
         self._totals = Totals(at=0.0, jobs=0, finished=0, running=0, cost_usd=0.0)
 
-    def hear(self, event: Event) -> None:
+    def remember(self, event: Event) -> None:
         """A listener of a run's events: remember the newest totals."""
         if isinstance(event, Totals):
             self._totals = event
@@ -42,7 +42,7 @@ class Bar:
                 bar.set_postfix_str(f"{now.running} running, ${now.cost_usd:,.2f}", refresh=True)
                 await asyncio.sleep(0.2)
 
-        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _above(bar):
+        with tqdm(total=0, bar_format=form, dynamic_ncols=True, leave=False) as bar, _logging_above(bar):
             task = asyncio.create_task(show())
             try:
                 yield
@@ -51,7 +51,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def _above(bar: Any) -> Iterator[None]:
+def _logging_above(bar: Any) -> Iterator[None]:
     """Write log lines above the bar inside of this, so that they don't break it."""
     stderr = [
         handler

@@ -33,13 +33,13 @@ _LOCAL_NAMES: Final = (  # ends of names that resolve in their own network alone
 )
 
 
-def _four(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
+def _ipv4(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
     return [
         (kind, int(one.network_address), int(one.netmask)) for one in map(ipaddress.IPv4Network, networks)
     ]
 
 
-def _six(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
+def _ipv6(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
     return [
         (kind, int(one.network_address), int(one.netmask)) for one in map(ipaddress.IPv6Network, networks)
     ]
@@ -48,22 +48,22 @@ def _six(kind: Kind, *networks: str) -> list[tuple[Kind, int, int]]:
 #: (kind, network, mask): the first network that holds an address gives its kind.
 _FOUR: Final = (
     # Those of AWS, Azure, Google and many others; of containers; Alibaba's, Tencent's, Oracle's, Azure's wire server.
-    *_four("metadata", "169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.169.253"),
-    *_four("metadata", "100.100.100.200", "169.254.0.23", "192.0.0.192", "168.63.129.16"),
-    *_four("loopback", "127.0.0.0/8", "0.0.0.0/8"),  # 0.0.0.0 is connected to as this machine
-    *_four("private", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
-    *_four("link-local", "169.254.0.0/16"),
-    *_four("benchmark", "198.18.0.0/15"),
-    *_four("reserved", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),
-    *_four("reserved", "192.88.99.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+    *_ipv4("metadata", "169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.169.253"),
+    *_ipv4("metadata", "100.100.100.200", "169.254.0.23", "192.0.0.192", "168.63.129.16"),
+    *_ipv4("loopback", "127.0.0.0/8", "0.0.0.0/8"),  # 0.0.0.0 is connected to as this machine
+    *_ipv4("private", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+    *_ipv4("link-local", "169.254.0.0/16"),
+    *_ipv4("benchmark", "198.18.0.0/15"),
+    *_ipv4("reserved", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),
+    *_ipv4("reserved", "192.88.99.0/24", "224.0.0.0/4", "240.0.0.0/4"),
 )
 _SIX: Final = (
-    *_six("metadata", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
-    *_six("loopback", "::/127"),
-    *_six("private", "fc00::/7", "fec0::/10"),
-    *_six("link-local", "fe80::/10"),
-    *_six("benchmark", "2001:2::/48"),
-    *_six("reserved", "2001:db8::/32", "3fff::/20", "2001::/23"),  # Teredo among them
+    *_ipv6("metadata", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
+    *_ipv6("loopback", "::/127"),
+    *_ipv6("private", "fc00::/7", "fec0::/10"),
+    *_ipv6("link-local", "fe80::/10"),
+    *_ipv6("benchmark", "2001:2::/48"),
+    *_ipv6("reserved", "2001:db8::/32", "3fff::/20", "2001::/23"),  # Teredo among them
 )
 _PUBLIC_SIX: Final = int(IPv6Address("2000::")), int(ipaddress.IPv6Network("2000::/3").netmask)
 _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)  # before the IPv4 address in an interface's half

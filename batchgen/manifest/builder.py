@@ -14,7 +14,7 @@ from batchgen.escapes import visible
 from batchgen.manifest import trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
 from batchgen.manifest.key_search import KeySearch, text_of
-from batchgen.manifest.locations import Draft, beside
+from batchgen.manifest.locations import Draft, shown_path
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.models import ImageFile, Job, Within
 from batchgen.request import rules, schema
@@ -136,9 +136,9 @@ class JobBuilder:
         misplaced = file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
             findings += schema.check_entry(kind, own)
-            findings += _beside(reported | _tops(findings), schema.check_request(request))
+            findings += _without(reported | _tops(findings), schema.check_request(request))
         if broken := rules.check(request):
-            findings += _beside(reported | _tops(findings), broken)
+            findings += _without(reported | _tops(findings), broken)
 
         failures: list[Finding] = []
         if "id" not in own and (draft.id is not None or ("image",) not in _paths(findings)):
@@ -162,7 +162,7 @@ class JobBuilder:
             ):
                 tops = _tops(held)
                 good_id = None if "id" in tops else good_id
-                findings, failures = [*held, *_beside(tops, findings)], _beside(tops, failures)
+                findings, failures = [*held, *_without(tops, findings)], _without(tops, failures)
             return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 
         if images:
@@ -190,7 +190,7 @@ class JobBuilder:
         job_id, text, waits = draft.id, draft.trouble, False
         if not is_utf8(file):  # it would be in the id and in prompts
             job_id, text = ascii(draft.id or "")[1:-1], "the file's name is not UTF-8; rename the file"
-        elif not text and draft.waits and self.sources.is_recent(beside(file, draft.waits)):
+        elif not text and draft.waits and self.sources.is_recent(shown_path(file, draft.waits)):
             text, waits = f"{draft.waits} lies beside it", True
         return BuildResult(job_id, 1, None, [], [Finding(("image",), text)], waits=waits) if text else None
 
@@ -297,6 +297,6 @@ def _paths(findings: Iterable[Finding]) -> set[tuple[str | int, ...]]:
     return {finding.path for finding in findings}
 
 
-def _beside(reported: Container[str | int], findings: Iterable[Finding]) -> list[Finding]:
+def _without(reported: Container[str | int], findings: Iterable[Finding]) -> list[Finding]:
     """The findings that aren't about a field that was reported already."""
     return [finding for finding in findings if not finding.path or finding.path[0] not in reported]

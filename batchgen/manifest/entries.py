@@ -18,7 +18,7 @@ from batchgen.manifest.globs import match_error
 from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.key_search import HOLDS_KEY, KeySearch
 from batchgen.manifest.listing import MORE, STRICT, Gathered, Listing, and_more, bounded
-from batchgen.manifest.locations import Document, Draft, InFolder, Inline, beside, subject
+from batchgen.manifest.locations import Document, Draft, InFolder, Inline, shown_path, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
 from batchgen.manifest.tables import table
 from batchgen.manifest.yaml12 import YamlError, load
@@ -191,7 +191,7 @@ class Reading:
         except PlaceholderError as error:
             self.problems.append(at.problem(None, error.path if error.path[0] in own else (), error.text))
             bad.update(PROMPTS)
-        full, shown = self.sources.find(where, self.base), beside(self.file, where)
+        full, shown = self.sources.find(where, self.base), shown_path(self.file, where)
         within = self._within(at, kind, full, shown, () if skip else allow)
         shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed), within)
         try:
@@ -199,7 +199,7 @@ class Reading:
                 found = folders.look(full, match, within)
                 drafts = folders.drafts(at.number, full, found.images, within)
                 if not skip:
-                    drafts = self.sources.ahead(drafts, _image_of, within)
+                    drafts = self.sources.read_ahead(drafts, _image_of, within)
                 self._read_many(drafts, "sidecar", shared)
                 if skip:
                     return
@@ -225,7 +225,7 @@ class Reading:
             folder = self.sources.find(where, self.base)
             if not os.path.isdir(folder):
                 self.problems.append(
-                    at.problem(None, ("allow", number), f"{beside(self.file, where)}: no such folder")
+                    at.problem(None, ("allow", number), f"{shown_path(self.file, where)}: no such folder")
                 )
             else:
                 trusted.append(folder)
@@ -309,12 +309,12 @@ class Reading:
             bad = replace(bad, problem=replace(bad.problem, text=text), waits=True)
         self.manifest.unusable.append(replace(bad, problem=bounded(bad.problem)))
 
-    def hold_back(self, grown: Collection[str]) -> None:
-        """Make the jobs unusable whose images were changed after they were inspected; ``grown`` are their paths."""
+    def make_unusable(self, changed: Collection[str]) -> None:
+        """Make the jobs unusable whose images were changed after they were inspected; ``changed`` are their paths."""
         kept = []
         for job in self.manifest.jobs:
             values = (value for _, value in image_values(job.request) if isinstance(value, ImageFile))
-            if any(value.path in grown for value in values):
+            if any(value.path in changed for value in values):
                 problem = self.problem_of(job, ("image",), "the file changed after it was read")
                 self._set_aside(UnusableJob(*job.key, problem), waits=True)
             else:

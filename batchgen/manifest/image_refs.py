@@ -84,7 +84,7 @@ class Sources:
         except OSError:
             return False
 
-    def grown(self) -> set[str]:
+    def changed(self) -> set[str]:
         """The paths of images that were complete, and have been changed since they were inspected."""
         return {
             path
@@ -100,7 +100,7 @@ class Sources:
         image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
         return image if image.within is within else image.to_be_read(within)
 
-    def ahead(
+    def read_ahead(
         self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within
     ) -> Iterator[Entry]:
         """The same entries; where images are large, other threads read those of the next few entries meanwhile.

@@ -163,7 +163,7 @@ def _short(name: Any) -> str:
     return excerpt(str(name))
 
 
-def beside(file: str, path: str) -> str:
+def shown_path(file: str, path: str) -> str:
     """A path from the manifest ``file`` for messages: joined with the manifest's folder as the user gave it."""
     if path.startswith("~/"):
         return os.path.expanduser(path)

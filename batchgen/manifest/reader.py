@@ -50,10 +50,10 @@ def read(
     for reading in readings:
         with isolated(reading.give_up):
             reading.read()
-    if grown := sources.grown():
+    if changed := sources.changed():
         for reading in readings:
             with isolated(reading.give_up):
-                reading.hold_back(grown)
+                reading.make_unusable(changed)
     _report_shared_names(readings)
     _report_shared_ids(readings)
     _warn_of_the_same_content(readings)

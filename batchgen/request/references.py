@@ -49,7 +49,7 @@ class Mistake(NamedTuple):
     number: int = 0
 
 
-def surely_none(request: Mapping[str, Any]) -> bool:
+def has_none(request: Mapping[str, Any]) -> bool:
     """Whether a request without shots certainly has no reference, no mistaken one, and no list of voices."""
     prompt = request.get("prompt", "")
     return "voice_list" not in request and isinstance(prompt, str) and _MAY_HOLD.search(prompt) is None

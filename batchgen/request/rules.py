@@ -28,7 +28,7 @@ _MOST_ELEMENTS = 3  # by the platform's own pages
 def check(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with the shots, the references and the addresses of ``request``; images are not opened."""
     if (
-        references.surely_none(request) and "multi_prompt" not in request and "callback_url" not in request
+        references.has_none(request) and "multi_prompt" not in request and "callback_url" not in request
     ):  # nearly every request, so asked first
         plain = all(_is_plain(request[name]) for name in ("prompt", "negative_prompt") if name in request)
         return [] if plain else [*_untyped(request)]

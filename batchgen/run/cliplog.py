@@ -56,7 +56,7 @@ class ClipLog:
             self._sizes[folder] = size
         return known
 
-    def seen(self, folder: str, size: int) -> None:
+    def note_size(self, folder: str, size: int) -> None:
         """Record that the folder's file was read up to ``size`` bytes."""
         self._sizes[folder] = size
 

@@ -143,7 +143,7 @@ class Inventory:
             found = f"{len(imported):,} clip{plural} in {folder} that the ledger had not"
             self.events.notice(f"{found}: recorded, and not paid again", "clips_found")
         if digests is None:
-            self.log.seen(folder, size)
+            self.log.note_size(folder, size)
             rows = self.ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
             missing = [  # they came home before lines were written
                 row

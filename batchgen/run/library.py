@@ -181,7 +181,7 @@ def run(
 
     Raises UsageError, LedgerError (LedgerBusy for another run), or a Bug.
     """
-    return _night(loaded, ledger, account, options or RunOptions(), lock_wait)
+    return _run_events(loaded, ledger, account, options or RunOptions(), lock_wait)
 
 
 def collect(
@@ -191,7 +191,7 @@ def collect(
 
     Raises as :func:`run`, and LedgerError where there is no such ledger.
     """
-    return _night(None, ledger, account, options or RunOptions(), lock_wait)
+    return _run_events(None, ledger, account, options or RunOptions(), lock_wait)
 
 
 def read_ledger(path: Path) -> Records:
@@ -206,7 +206,7 @@ def _reader(path: Path | None) -> Records | nullcontext[None]:
     return read_ledger(path) if path is not None and os.path.lexists(path) else nullcontext()
 
 
-async def _night(
+async def _run_events(
     loaded: Loaded | None, path: Path, account: Account, options: RunOptions, lock_wait: float
 ) -> AsyncGenerator[Event, None]:
     """The events of one run, which works beside its reader."""
@@ -228,7 +228,7 @@ async def _night(
         await work
     finally:
         with held:  # still, where it was cancelled before its first step
-            await _over(work, session)
+            await _end_run(work, session)
 
 
 async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> None:
@@ -239,7 +239,7 @@ async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> Non
         await session.conclude()
 
 
-async def _over(work: asyncio.Task[None], session: Session) -> None:
+async def _end_run(work: asyncio.Task[None], session: Session) -> None:
     """End the run and wait until it has released everything. If this is cancelled, answers aren't waited for any more."""
     cancelled: asyncio.CancelledError | None = None
     if not work.done() and not session.end(EndedEarly("its program ended it", kind="program")):

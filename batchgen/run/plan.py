@@ -149,7 +149,7 @@ def plan(
             step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
             if job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
                 free = (one for one in twins[job.digest] if one.row.external_task_id not in taken)
-                twin = next((one for one in free if _was(one, job, present, skipped)), None)
+                twin = next((one for one in free if _may_be_renamed(one, job, present, skipped)), None)
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
                     step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
@@ -167,7 +167,7 @@ def plan(
             yield Step(bad, action, "", f"{bad.problem.text} ({bad.problem.place})")
 
 
-def _was(
+def _may_be_renamed(
     twin: Twin,
     job: Job,
     present: Mapping[tuple[str, str, int], str],

@@ -28,7 +28,7 @@ def planned(
     ``beside`` are rows that a run will import from the clips' folders, by external_task_id.
     """
     if ledger is None or not manifests:
-        history, twins = _with({}, {}, beside)
+        history, twins = _with_rows({}, {}, beside)
         for step in plan(manifests, history, {}, twins):
             yield _taken_in(step, beside)
         return
@@ -48,7 +48,7 @@ def planned(
             foreign.append(job.external_task_id)
     _find_renamed(manifests, ledger, history)
     series = ledger.briefs(foreign)
-    history, twins = _with(history, ledger.twins(unpaid), beside)
+    history, twins = _with_rows(history, ledger.twins(unpaid), beside)
     given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
     options = {"retry_failed": retry_failed, "accept_changes": accept_changes}
     for planned_step in plan(manifests, history, series, twins, given_up, **options):
@@ -73,7 +73,7 @@ def _find_renamed(
             history[new[path].key] = [holder.row]
 
 
-def _with(
+def _with_rows(
     history: dict[tuple[str, str, int], list[Brief]],
     twins: dict[str, list[Twin]],
     beside: Mapping[str, Record],

@@ -125,7 +125,7 @@ class Runner:
             if (work := pool.next(now())) is not None:
                 self._spawn(work)
                 continue
-            self._tell()
+            self._emit_progress()
             if self._only_overdue(now()):
                 if (work := pool.next(now(), overdue=True)) is not None:
                     self._spawn(work)
@@ -155,7 +155,7 @@ class Runner:
             work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
         )
 
-    def _tell(self) -> None:
+    def _emit_progress(self) -> None:
         """Say how far the run is, and why it creates nothing more, where that is new."""
         counts = (self.total, self.finished, self._pool.slots.running, self._pool.budget.spent)
         if counts != self._counts:
@@ -186,7 +186,7 @@ class Runner:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tell()
+        self._emit_progress()
         for lane in self._pool.lanes:
             for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.retries)):
                 work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)

@@ -40,7 +40,7 @@ def _vendor(document: Document, status: int, query: bool) -> Answer:
 
 
 def _wrapped(document: Document, status: int, query: bool) -> Answer:
-    if not _good(document):
+    if not _is_success(document):
         code = document.get("code")
         if code == 1203 and query:
             return {"code": "task_not_exist", "message": "task_not_exist", "data": None}, 400
@@ -53,7 +53,7 @@ def _wrapped(document: Document, status: int, query: bool) -> Answer:
 
 
 def _flat(document: Document, status: int, query: bool) -> Answer:
-    if not _good(document):
+    if not _is_success(document):
         return _refusal(document, status, query, {"message": "task not found"})
     task = _task(document, _FLAT)
     metadata = {"external_task_id": task.pop("external"), "url": task.pop("url", "")}
@@ -61,7 +61,7 @@ def _flat(document: Document, status: int, query: bool) -> Answer:
 
 
 def _video(document: Document, status: int, query: bool) -> Answer:
-    if not _good(document):
+    if not _is_success(document):
         missing = {"message": "Task not found", "type": "invalid_request_error", "code": "task_not_found"}
         return _refusal(document, status, query, missing)
     task = _task(document, _VIDEO)
@@ -79,7 +79,7 @@ def _refusal(document: Document, status: int, query: bool, missing: Document) ->
     return {"error": {"message": document.get("message"), "type": "api_error", "code": word}}, own
 
 
-def _good(document: Document) -> bool:
+def _is_success(document: Document) -> bool:
     return document.get("code") in (0, "0")
 
 

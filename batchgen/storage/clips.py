@@ -193,7 +193,8 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
     columns |= {name: _seconds(fields.get(name)) for name in _TIMES}
     columns["created_at"] = columns["created_at"] or 0.0
     parts = [
-        {**one, "path": one["path"] and _below(output_dir, folder, one["path"])} for one in fields["parts"]
+        {**one, "path": one["path"] and _clip_path(output_dir, folder, one["path"])}
+        for one in fields["parts"]
     ]
     for one in parts:
         if type(one["url"]) is not str or not _PART.fullmatch(one["part"]):
@@ -204,17 +205,17 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
         **columns,
         canonical=canonical_text(fields["request"]),
         state=State.DOWNLOADED,
-        output_path=_below(output_dir, folder, fields["belongs"]),
+        output_path=_clip_path(output_dir, folder, fields["belongs"]),
         output_dir=output_dir,
         attempt=1,
-        video_path=_below(output_dir, folder, fields["file"]),
+        video_path=_clip_path(output_dir, folder, fields["file"]),
         video_sha256=str(fields["sha256"]),
         video_size=fields["size"],
         parts=json.dumps(parts) if parts else None,
     )
 
 
-def _below(output_dir: str, folder: str, name: str) -> str:
+def _clip_path(output_dir: str, folder: str, name: str) -> str:
     """The absolute path of the clip ``name``. Raises ValueError where it lies outside of the output folder, or isn't a clip's."""
     path = os.path.normpath(os.path.join(folder, name))
     inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.endswith(".mp4")

@@ -82,7 +82,7 @@ def test_everything_that_is_shown_as_a_name_is_taken_as_that_name() -> None:
     ]
     for name in names:
         found = match(str(name), names)
-        # A job whose id is mug@2 has the same name as the second attempt of mug.
+        # A job whose id is mug@2 has the same name as the second take of mug.
         assert name in found.names or name == Name("shop", "mug", 2), name
         assert not found.is_glob
 
