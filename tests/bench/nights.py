@@ -7,11 +7,11 @@ import random
 import sys
 from dataclasses import asdict
 
-from tests.bench.simulate import LENGTHS, goal, least_lag, nights, simulate
+from tests.bench.simulate import LENGTHS, goal, least_lag, middle, nights
 
 if __name__ == "__main__":
     for group, night in nights():
-        one = simulate(night)
+        one = middle(night)
         rng = random.Random(1)
         draw = LENGTHS[night.lengths]
         least = least_lag([draw(rng.random()) for _ in range(2000)], one.queries)

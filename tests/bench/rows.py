@@ -259,7 +259,7 @@ def night(folder: Path, repetitions: int) -> Row:
         folder,
         env={"PYTHONUNBUFFERED": "1"},
     )
-    note("about ten minutes")
+    note("about a quarter of an hour")
     with open(folder / "nights.jsonl", "w+") as out:
         subprocess.run(one.command, cwd=folder, env=environment(), stdout=out, check=True)
         out.seek(0)

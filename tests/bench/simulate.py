@@ -247,6 +247,13 @@ def _outcome(night: Night, folder: Folder, tasks: Sequence[Task], entries: int, 
     )
 
 
+def middle(night: Night) -> Outcome:
+    """The night, or the middle one of five where a neighbour makes each another."""
+    seeds = range(1, 6) if night.neighbour else (night.seed,)
+    outcomes = [simulate(replace(night, seed=seed)) for seed in seeds]
+    return sorted(outcomes, key=lambda one: one.over_bound)[len(outcomes) // 2]
+
+
 def goal(night: Night) -> float | None:
     """By how much a makespan of a whole night may exceed the bound; None where nothing was asked for."""
     least = {"steady": 0.03, "within 20%": 0.03, "threefold": 0.06}.get(night.lengths)
@@ -272,7 +279,7 @@ def nights() -> Iterator[tuple[str, Night]]:
 
 def main() -> None:
     for group, night in nights():
-        one = simulate(night)
+        one = middle(night)
         limit = goal(night)
         sys.stdout.write(
             f"{group:28} {night.slots:5} {night.lengths:11} {'told' if night.told else 'learned':8}"

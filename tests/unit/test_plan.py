@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
-from batchgen.models import Brief, Job, Manifest, Place, State, Twin
+from batchgen.models import Brief, Job, Manifest, Place, Problem, State, Twin, UnusableJob
 from batchgen.run.plan import MAX_ANY, MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
 
 P, G, U, S, C, D, F, R = (
@@ -248,6 +248,33 @@ def test_rows_that_are_a_jobs_own_in_both_ways_count_once() -> None:
     assert (step.action, step.external_task_id) == (Action.RETRY, "e~3")
 
 
+def test_of_two_jobs_that_one_id_would_serve_the_second_needs_a_decision() -> None:
+    """The ledger's row of one stands under an id that another has been given since."""
+    manifest = Manifest("m.yaml", "m", jobs=[job(), job()._replace(id="k")])
+    first, second = plan([manifest], {}, {}, {})
+    assert (first.action, first.external_task_id) == (Action.CREATE, "e")
+    assert (second.action, second.external_task_id, second.cost) == (Action.CHANGED, "e", 0.0)
+    assert second.reason == "e is another job's in these manifests by now"
+
+
+def test_a_job_whose_image_failed_its_checks_is_told_waits_or_was_given_up_with_that_very_image() -> None:
+    problem = Problem(Place("m.yaml", 3, 5), "jobs[0]", "a.png is no image")
+    bad = [
+        UnusableJob("m", "a", 1, problem, "seen"),
+        UnusableJob("m", "b", 1, problem, "seen", waits=True),
+        UnusableJob("m", "c", 1, problem, "another image by now"),
+    ]
+    given_up = {(("m", "c", 1), "seen")}
+    steps = list(plan([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, given_up))
+    assert [step.action for step in steps] == [Action.UNUSABLE, Action.WAITING, Action.UNUSABLE]
+    assert {step.reason for step in steps} == {"a.png is no image (m.yaml:3:5)"}
+    again = list(
+        plan([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, {*given_up, (("m", "a", 1), "seen")})
+    )
+    assert [step.action for step in again] == [Action.ABANDONED, Action.WAITING, Action.UNUSABLE]
+    assert again[0].reason == "its image failed the checks; given up by hand"
+
+
 def named(job_id: str, manifest: str = "m", take: int = 1) -> Job:
     return job(external_task_id=f"{manifest}.{job_id}.{take}")._replace(
         id=job_id, manifest=manifest, take=take
@@ -265,6 +292,16 @@ def renamed(jobs: list[Job], twins: list[Twin], *, accept_changes: bool = False)
 def test_a_job_that_was_renamed_is_not_paid_again() -> None:
     twin = Twin(("m", "old", 1), row(D, base="old"))
     assert renamed([named("new")], [twin]) == [(Action.DONE, "old")]
+
+
+def test_a_row_under_a_jobs_own_name_spelt_in_another_way_is_its_own() -> None:
+    assert renamed([named("a")], [Twin(("m", "a", 1), row(D, base="old"))]) == [(Action.DONE, "old")]
+
+
+def test_a_job_that_its_manifest_skips_keeps_its_clip_for_itself() -> None:
+    manifest = Manifest("m.yaml", "m", jobs=[named("new")], skipped=[("m", "old", 1)])
+    (step,) = plan([manifest], {}, {}, {"new": [Twin(("m", "old", 1), row(D, base="old"))]})
+    assert (step.action, step.external_task_id) == (Action.CREATE, "m.new.1")
 
 
 def test_a_job_that_moved_between_manifests_of_the_run_is_not_paid_again() -> None:

@@ -171,6 +171,18 @@ def test_a_run_leaves_at_its_end_whatever_still_runs_and_the_next_goes_on_withou
     play(scene, jobs, slots=SLOTS, task_seconds=MINUTES)
 
 
+def test_a_job_whose_tasks_fail_for_no_fault_of_its_own_is_tried_three_times_a_night() -> None:
+    async def scene(night: Night) -> None:
+        first = await night.run()
+        assert (first.tally.failed_tasks, len(night.creates)) == (3, 3)
+        assert "the next run tries it again" in first.words
+        night.sandbox.clear_faults()
+        second = await night.run()
+        assert (second.code, second.tally.buckets, len(night.creates)) == (0, {"downloaded": 1}, 4)
+
+    play(scene, 1, "task_fails_outage=1", task_seconds=(60.0, 60.0))
+
+
 def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> None:
     async def scene(night: Night) -> None:
         ran = await night.run(retry_wait=HOUR / 4, max_running=1)
