@@ -203,6 +203,17 @@ def followed(file: str, manifest_file: str, origin: str, mean: str) -> None:
     asyncio.run(_fill(file, origin, everything[400:], half_way, []))
 
 
+def ended(file: str, manifest_file: str, origin: str) -> None:
+    """A ledger of tasks that have all ended, whose clips are at ``origin`` and have still to be fetched."""
+
+    async def end(ledger: Ledger, row: Record) -> None:
+        await submit(ledger, row)
+        url = {"video_url": f"{origin}/{row.job_id}.mp4", "finished_at": time.time()}
+        await ledger.apply(Change(row.external_task_id, State.SUCCEEDED, "task_succeeded", values=url))
+
+    asyncio.run(_fill(file, origin, list(rows(manifest_file)), end, []))
+
+
 async def _fill(
     file: str,
     origin: str,
@@ -237,7 +248,7 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
 
 
 MAKERS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (large_images, small_images, table, inline, done, grown, followed)
+    one.__name__: one for one in (large_images, small_images, table, inline, done, grown, followed, ended)
 }
 
 if __name__ == "__main__":
