@@ -184,19 +184,21 @@ class DownloadError(BatchgenError):
 
     ``gone``: its host says that there is no such file, not yet or no more. ``local``: this machine is the reason, which
     waiting doesn't mend. ``refused``: the address is one that is never requested, which only another address or an option
-    mends. ``retry_after`` is in seconds.
+    mends. ``busy``: its host says that too much is asked of it, or sends too slowly. ``retry_after`` is in seconds.
     """
 
     def __init__(
         self,
         message: str,
         *,
+        busy: bool = False,
         gone: bool = False,
         local: bool = False,
         refused: bool = False,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
+        self.busy = busy
         self.gone = gone
         self.refused = refused
         self.local = local

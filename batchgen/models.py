@@ -161,6 +161,7 @@ class Manifest:
     concurrency: int | None = None
     max_running: int | None = None
     max_cost_usd: float | None = None
+    downloads: int | None = None
     jobs: list[Job] = field(default_factory=list)
     unusable: list[UnusableJob] = field(default_factory=list)
     skipped: list[tuple[str, str, int]] = field(default_factory=list)

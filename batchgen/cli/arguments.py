@@ -77,6 +77,7 @@ money = _positive(lambda text: float(text.removeprefix("$")), "amount in dollars
 positive_duration = _positive(quantities.seconds, "duration", "; write 90, 90s, 15m, 2h or 1h30m")
 duration = _checked(quantities.seconds, "duration")
 speed = _checked(quantities.bytes_per_second, "speed")
+downloads = _checked(quantities.downloads, "number")
 
 
 def task_id(text: str) -> str:

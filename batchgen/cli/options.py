@@ -306,6 +306,12 @@ def _following() -> Parser:
         help="leave then, whatever still runs; the next run goes on: 07:30, 9h, 2026-01-31T07:30 (default: four hours after --deadline)",
     )
     following.add_argument(
+        "--downloads",
+        metavar="N",
+        type=arguments.downloads,
+        help="fetch so many clips at once at most, fewer where more bring nothing or their host is busy (BATCHGEN_DOWNLOADS; default 16)",
+    )
+    following.add_argument(
         "--min-speed",
         metavar="BYTES",
         type=arguments.speed,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from batchgen.run.download_limit import MOST
+
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?")
 
@@ -24,6 +26,13 @@ def bytes_per_second(text: str) -> float:
     if not match:
         raise ValueError(f"{text!r} is no speed; write bytes a second: 16384, 16K or 1M")
     return float(match[1]) * {None: 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2]]
+
+
+def downloads(text: str) -> int:
+    """A number of downloads at once, from 1 to 256. Raises ValueError."""
+    if not text.strip().isascii() or not text.strip().isdigit() or not 1 <= int(text) <= MOST:
+        raise ValueError(f"{text[:80]!r} is no whole number from 1 to {MOST}")
+    return int(text)
 
 
 def deadline(text: str, now: float) -> float:

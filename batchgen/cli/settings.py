@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from batchgen.cli import quantities
 from batchgen.errors import UsageError
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
+DOWNLOADS_VARIABLE = "BATCHGEN_DOWNLOADS"
 
 
 def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
@@ -44,3 +46,13 @@ def clip_hosts(flag: tuple[AllowedHost, ...] | None, environ: Mapping[str, str])
         return allowed_hosts(environ.get(CLIP_HOSTS_VARIABLE) or "")
     except ValueError as error:
         raise UsageError(f"{CLIP_HOSTS_VARIABLE}: {error}") from None
+
+
+def downloads(flag: int | None, environ: Mapping[str, str]) -> int | None:
+    """How many clips are fetched at once: ``--downloads``, or ``BATCHGEN_DOWNLOADS``; None: what the manifests say."""
+    if flag is not None or not (given := environ.get(DOWNLOADS_VARIABLE)):
+        return flag
+    try:
+        return quantities.downloads(given)
+    except ValueError as error:
+        raise UsageError(f"{DOWNLOADS_VARIABLE}: {error}") from None

@@ -35,9 +35,13 @@ def wanted(args: argparse.Namespace) -> Wanted:
 
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The options of a run or of collecting, from the command line and the environment. Raises UsageError."""
-    names = {field.name for field in fields(RunOptions)} - {"clip_hosts"}
+    names = {field.name for field in fields(RunOptions)} - {"clip_hosts", "downloads"}
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
-    return RunOptions(**given, clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ))
+    return RunOptions(
+        **given,
+        downloads=settings.downloads(args.downloads, os.environ),
+        clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ),
+    )
 
 
 def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:

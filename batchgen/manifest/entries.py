@@ -122,7 +122,12 @@ class Reading:
         if self.keys is not None and self.keys.holds_key(name):
             self.report(("name",), HOLDS_KEY)
         self.manifest = Manifest(
-            self.file, name, top.get("concurrency"), top.get("max_running"), top.get("max_cost_usd")
+            self.file,
+            name,
+            top.get("concurrency"),
+            top.get("max_running"),
+            top.get("max_cost_usd"),
+            top.get("downloads"),
         )
         if self.output_dir is None:
             written = top.get("output_dir", "clips")

@@ -43,6 +43,7 @@ _SYNONYMS = {
         "table": "csv sheet spreadsheet rows tsv jsonl excel xlsx",
         "output_dir": "output out outdir out_dir output_folder output_path destination dest target clips",
         "concurrency": "parallel workers threads parallelism concurrent",
+        "downloads": "max_downloads download_concurrency parallel_downloads",
         "max_running": "slots max_slots max_parallel max_tasks running limit",
         "max_cost_usd": "budget max_cost cost_limit max_usd max_price cost",
         "defaults": "common shared settings global",

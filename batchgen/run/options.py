@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
+from batchgen.run.download_limit import DOWNLOADS, MOST
 from batchgen.run.pool import Limits
 from batchgen.run.waits import Waits
 from batchgen.storage.clip_hosts import AllowedHost
@@ -39,6 +40,7 @@ class RunOptions:
     retry_wait: float = 120.0  # before a job whose task failed gets a second one; twice that before a third
     clip_timeout: float = 3600.0  # for each file of a clip
     min_speed: float = 16384.0  # of a clip's transfer, averaged over ``timeout``
+    downloads: int | None = None  # clips that are downloaded at once; None: 16, or what the manifests state
     clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
 
     def __post_init__(self) -> None:
@@ -48,6 +50,8 @@ class RunOptions:
                 least = 0.0 if field.name in _MAY_BE_ZERO else 1e-9
                 if not least <= value < 1e12:
                     raise UsageError(f"{field.name} is {value!r}, and has to be above 0")
+        if self.downloads is not None and self.downloads > MOST:
+            raise UsageError(f"downloads is {self.downloads!r}, and has to be {MOST} at most")
 
     @property
     def waits(self) -> Waits:
@@ -57,7 +61,14 @@ class RunOptions:
     def limits(self, manifests: Iterable[Manifest], deadline: float | None) -> Limits:
         """The run's own limits; ``deadline`` by the clock of the pool.
 
-        Without a ``concurrency``, a manifest that states more than the built-in number gets it.
+        Without a ``concurrency``, a manifest that states more than the built-in number gets it. Without ``downloads``, the
+        run has the most that one of its manifests wants: what it states, or else the built-in number.
         """
+        manifests = list(manifests)
         concurrency = self.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
-        return Limits(concurrency, self.max_running, self.max_jobs, self.max_cost, deadline, self.submit_only)
+        downloads = self.downloads or max(
+            (one.downloads or DOWNLOADS for one in manifests), default=DOWNLOADS
+        )
+        return Limits(
+            concurrency, self.max_running, self.max_jobs, self.max_cost, deadline, self.submit_only, downloads
+        )

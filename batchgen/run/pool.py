@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.models import Record
 from batchgen.run.budget import Budget, Room
+from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import Step, task_number
@@ -38,6 +39,7 @@ class Limits:
     max_cost: float | None = None
     deadline: float | None = None
     submit_only: bool = False  # the run leaves once every job has a task id
+    downloads: int = DOWNLOADS
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.events import Downloaded, JobNoticed
 from batchgen.run.outcomes import Outcome
+from batchgen.run.places import Places
 from batchgen.run.pool import Work
 from batchgen.run.survey import unmounted
 from batchgen.run.waits import backoff
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from batchgen.storage.download import Downloads
     from batchgen.storage.transfer import Clip, Transfer
 
-DOWNLOADS = 4  # in flight at once
 MIN_TRIES = (
     4  # as many as an odd clip needs to be accepted; where this machine is the reason, there are no more
 )
@@ -53,7 +53,7 @@ class Retrieval:
         self._clock, self._events = run.clock, run.events
         self._downloads = downloads
         self._late = 0  # clips that took too long
-        self._places = asyncio.Semaphore(DOWNLOADS)
+        self._places = Places(run.pool.limits.downloads)
 
     async def download(self, work: Work, record: Record) -> Outcome | None:
         """Download the clip of a succeeded task.
@@ -81,9 +81,11 @@ class Retrieval:
                     )
                 try:
                     queued = now()
-                    async with self._places:
+                    async with self._places.one(link.url) as place:
                         last = now() + self._allowed if last == math.inf else last + now() - queued
-                        files.done[link.part] = await self._downloads.attempt(transfer, link.url, by=last)
+                        files.done[link.part] = await self._downloads.attempt(
+                            transfer, link.url, by=last, heard=place.received
+                        )
                     if files.has_progressed(link.part, math.inf):
                         failed, since, last = 0, now(), last + self._allowed
                     continue
@@ -124,7 +126,7 @@ class Retrieval:
     @property
     def _allowed(self) -> float:
         """Seconds that the next file of a clip may take."""
-        return max(self._most / (1 + self._late // DOWNLOADS), min(self._patience / 4, self._most))
+        return max(self._most / (1 + self._late // self._places.most), min(self._patience / 4, self._most))
 
     def _kept(self, record: Record) -> dict[str, Kept]:
         """What an earlier run left of the clip's files, by part."""

@@ -76,12 +76,10 @@ class Session:
         """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed."""
         ledger, inventory, options = self._ledger, self._inventory, self._options
         breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
-        limits = Limits()
         if loaded is not None:
             await loading.remember(ledger, loaded)
             self._manifests = loaded.manifests
-            limits = self._limits()
-        self._pool = Pool(limits, self._clock.rng, breaker)
+        self._pool = Pool(self._limits(), self._clock.rng, breaker)
         recovers = bool(self._manifests) and options.recover
         doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}

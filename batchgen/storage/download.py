@@ -29,11 +29,16 @@ from batchgen.storage.transfer import Changed, Clip, Transfer
 
 PIECE = 1 << 18  # bytes
 MIN_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
+BUSY = {429, 503}
 BODY_STATUSES = {200, 203, 206}
 REDIRECTS = {301, 302, 303, 307, 308}
 MAX_REDIRECTS = 5
 GONE = {403, 404, 410}
 UNAUTHORIZED = {401, 403}
+
+
+def _ignore(count: int) -> None:
+    """What is done with the number of bytes that came where nobody counts them."""
 
 
 class Downloads:
@@ -102,10 +107,13 @@ class Downloads:
         part = PartFile(path, self._roots[root], kept)
         return Transfer(part, largest=self._largest, believe_after=believe_after, kept=kept)
 
-    async def attempt(self, transfer: Transfer, url: str, *, by: float = math.inf) -> Clip:
+    async def attempt(
+        self, transfer: Transfer, url: str, *, by: float = math.inf, heard: Callable[[int], None] = _ignore
+    ) -> Clip:
         """One try, which resumes where the last one broke off, and ends at ``by`` on the loop's clock at the latest.
 
-        Raises DownloadError; the bytes that came stay in the part.
+        ``heard`` is called with the number of bytes of each piece that comes. Raises DownloadError; the bytes that came
+        stay in the part.
         """
         part = transfer.part
         limit = asyncio.timeout_at(None if by == math.inf else by)
@@ -115,7 +123,7 @@ class Downloads:
                     for _ in part.verify_kept():
                         await asyncio.sleep(0)
                     async with limit:
-                        await self._receive_all(transfer, url)
+                        await self._receive_all(transfer, url, heard)
                     note = transfer.judge(asyncio.get_running_loop().time())
                     await asyncio.to_thread(part.sync)
                     return Clip(part.keep(), part.sha256, part.size, note)
@@ -135,20 +143,20 @@ class Downloads:
             part.discard()  # a full disk gets its room back
             raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
 
-    async def _receive_all(self, transfer: Transfer, url: str) -> None:
+    async def _receive_all(self, transfer: Transfer, url: str, heard: Callable[[int], None]) -> None:
         """Receive the missing bytes: one answer, or several where a host sends the clip in pieces."""
         changed = False
         complete = False
         while not complete:
             try:
-                complete = await self._receive(transfer, url)
+                complete = await self._receive(transfer, url, heard)
             except Changed:
                 if changed:
                     raise DownloadError("the clip's file changes while it comes") from None
                 changed = True
                 transfer.part.restart()
 
-    async def _receive(self, transfer: Transfer, url: str) -> bool:
+    async def _receive(self, transfer: Transfer, url: str, heard: Callable[[int], None]) -> bool:
         """Receive one answer. Returns whether the clip is complete; False where the next piece has to be asked for."""
         wanted, before = transfer.range_headers(url), transfer.part.size
         came = seen = 0  # bytes of the answer; those of them when the timeout was renewed
@@ -163,10 +171,11 @@ class Downloads:
                     transfer.missed()
                     reason = f"the clip's host answered HTTP {status}"
                     asked = retry_after(headers.get("Retry-After"), answered_at(headers) or self._now())
-                    raise DownloadError(reason, gone=status in GONE, retry_after=asked)
+                    raise DownloadError(reason, busy=status in BUSY, gone=status in GONE, retry_after=asked)
                 transfer.begin(url, status, headers, resumes=bool(wanted), length=response.content_length)
                 async for piece in response.content.iter_chunked(PIECE):
                     came += len(piece)
+                    heard(len(piece))
                     if came - seen >= max(self._min_speed * self._timeout, 1):
                         stall.renew()
                         seen = came
@@ -174,7 +183,7 @@ class Downloads:
         except TimeoutError:
             if not stall.expired:  # of the disk, which has such an error too
                 raise
-            raise DownloadError(self._too_slow(came - seen)) from None
+            raise DownloadError(self._too_slow(came - seen), busy=came > seen) from None
         complete = transfer.end()
         if not complete and transfer.part.size <= before:
             raise DownloadError(f"the clip's host sent {before:,} bytes and no more")

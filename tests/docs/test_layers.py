@@ -48,6 +48,7 @@ DECIDES = {
         "run.polling",
         "run.waits",
         "run.budget",
+        "run.download_limit",
         "run.pool",
         "run.dispositions",
         "run.outcomes",

@@ -12,6 +12,7 @@ from batchgen.cli import options as command_line
 from batchgen.cli.shared import run_options
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
+from batchgen.run.download_limit import DOWNLOADS, MOST
 from batchgen.run.options import CONCURRENCY, RunOptions
 from batchgen.storage.clip_hosts import allowed_hosts
 
@@ -24,6 +25,7 @@ def test_without_flags_a_run_and_collecting_have_the_built_in_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("BATCHGEN_CLIP_HOSTS", raising=False)
+    monkeypatch.delenv("BATCHGEN_DOWNLOADS", raising=False)
     assert parsed("run", "m.yaml") == RunOptions()
     assert parsed("collect") == RunOptions()
 
@@ -33,7 +35,7 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
     words = (
         "run m.yaml --concurrency 3 --max-running 2 --max-jobs 4 --max-cost 5.5 --deadline 2030-01-02T03:04Z"
         " --submit-only --retry-failed --accept-changes --recover --timeout 6 --settle 7 --poll-interval 8"
-        " --retry-wait 9 --clip-timeout 10 --min-speed 11"
+        " --retry-wait 9 --clip-timeout 10 --min-speed 11 --downloads 12"
     )
     found = parsed(*words.split())
     assert found == RunOptions(
@@ -52,6 +54,7 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
         retry_wait=9.0,
         clip_timeout=10.0,
         min_speed=11.0,
+        downloads=12,
         clip_hosts=allowed_hosts("cdn.corp"),
     )
     assert all(
@@ -59,7 +62,7 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize("name", ["concurrency", "max_jobs", "max_cost", "timeout", "min_speed"])
+@pytest.mark.parametrize("name", ["concurrency", "max_jobs", "max_cost", "timeout", "min_speed", "downloads"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_a_number_that_nothing_could_be_done_with_is_refused(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=name):
@@ -71,3 +74,42 @@ def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them(
     assert RunOptions().limits(manifests, None).concurrency == CONCURRENCY + 3
     assert RunOptions().limits(manifests[1:], None).concurrency == CONCURRENCY
     assert RunOptions(concurrency=2).limits(manifests, None).concurrency == 2
+
+
+def test_a_run_fetches_as_many_clips_at_once_as_one_of_its_manifests_wants() -> None:
+    """A manifest that says nothing wants the built-in number."""
+    few, many, silent = (Manifest("a.yaml", "a", downloads=number) for number in (4, 32, None))
+    assert RunOptions().limits([few], None).downloads == 4
+    assert RunOptions().limits([few, many], None).downloads == 32
+    assert RunOptions().limits([few, silent], None).downloads == DOWNLOADS
+    assert RunOptions().limits(iter([silent]), None).downloads == DOWNLOADS
+    assert RunOptions().limits([], None).downloads == DOWNLOADS
+    assert RunOptions(downloads=2).limits([many], None).downloads == 2
+
+
+def test_the_number_of_downloads_is_taken_from_the_environment_where_the_command_line_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BATCHGEN_DOWNLOADS", " 5 ")
+    assert parsed("collect").downloads == 5
+    assert parsed("run", "m.yaml", "--downloads", "7").downloads == 7
+    monkeypatch.setenv("BATCHGEN_DOWNLOADS", "")
+    assert parsed("collect").downloads is None
+
+
+@pytest.mark.parametrize("given", ["0", "257", "-1", "1.5", "many", "²"])
+def test_a_number_of_downloads_that_is_none_is_told_with_its_range(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BATCHGEN_DOWNLOADS", given)
+    with pytest.raises(UsageError, match="BATCHGEN_DOWNLOADS: .* is no whole number from 1 to 256"):
+        parsed("collect")
+    with pytest.raises(SystemExit):
+        parsed("collect", f"--downloads={given}")
+    assert "is no whole number from 1 to 256" in capsys.readouterr().err
+
+
+def test_more_downloads_than_descriptors_allow_are_refused() -> None:
+    assert RunOptions(downloads=MOST).downloads == MOST
+    with pytest.raises(UsageError, match="256 at most"):
+        RunOptions(downloads=MOST + 1)

@@ -502,7 +502,17 @@ def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
         "defaults": fields - {"external_task_id"} | {"take", "skip"},
     }
     assert set(MANIFEST["properties"]) == {
-        *("version", "name", "output_dir", "concurrency", "max_running", "max_cost_usd", "defaults", "jobs")
+        *(
+            "version",
+            "name",
+            "output_dir",
+            "concurrency",
+            "max_running",
+            "downloads",
+            "max_cost_usd",
+            "defaults",
+            "jobs",
+        )
     }
 
 

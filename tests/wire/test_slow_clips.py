@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from batchgen.cli import options
-from batchgen.run.retrieval import DOWNLOADS
+from batchgen.run.download_limit import FIRST
 from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import MIN_SPEED
@@ -118,8 +118,8 @@ def test_the_limits_are_what_is_written_of_them() -> None:
     args = options.parser().parse_args(["collect"])
     assert args.min_speed == MIN_SPEED
     assert args.clip_timeout == Waits().clip
-    assert 1_000_000 / DOWNLOADS > 15 * MIN_SPEED  # a studio's line, shared
-    assert 2_000_000 / 8 / DOWNLOADS * Waits().clip > 200e6
+    assert 1_000_000 / FIRST > 15 * MIN_SPEED  # a studio's line, shared
+    assert 2_000_000 / 8 / FIRST * Waits().clip > 200e6
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,9 @@ def test_a_host_that_sends_a_little_more_each_time_ends_a_clips_turn(desk: Desk)
     names = [f"j{n}" for n in range(12)]
     desk.write("m.yaml", jobs(*names))
     with against(desk, host):
-        ended = desk.run("run", "--max-running", "20", *WAITS, "--clip-timeout", "6s", "m.yaml")
+        ended = desk.run(
+            "run", "--max-running", "20", "--downloads", "4", *WAITS, "--clip-timeout", "6s", "m.yaml"
+        )
     assert ended.code == 1
     assert "not home yet" in ended.err
     spans = sorted(some[-1] - some[0] for some in times.values())
