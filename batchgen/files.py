@@ -64,9 +64,13 @@ def open_nonblocking(path: str, flags: int, within: Within | None) -> int:
     """
     if within is None:
         return os.open(path, flags | _NONBLOCKING)
-    with suppress(OSError):  # nearly every file lies straight below its folder, which is seen as it is opened
-        if folder := next((folder for folder in within.folders if _lies_in(path, folder)), None):
-            return _open_below(folder, path, flags)
+    for (
+        folder
+    ) in within.folders:  # nearly every file lies straight below its folder, which is seen as it is opened
+        if _lies_in(path, folder):
+            with suppress(OSError):
+                return _open_below(folder, path, flags)
+            break
     real = os.path.realpath(path)
     if why := outside(path, real, within):
         raise OSError(errno.EXDEV, why, path)
@@ -78,22 +82,32 @@ def _open_below(folder: str, path: str, flags: int) -> int:
     *folders, name = [part for part in path[len(folder) :].split("/") if part] or ["."]
     if ".." in (*folders, name):
         raise OSError(errno.EXDEV, "it may lead out again", path)
-    with folder_below(folder, folders) as descriptor:
+    descriptor = _step_down(folder, folders)
+    try:
         return os.open(name, flags | _NONBLOCKING | os.O_NOFOLLOW, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def folder_below(folder: str, names: Sequence[str]) -> Iterator[int]:
     """A descriptor, for ``dir_fd`` alone, of the folder that ``names`` lead to from ``folder``. A link is an OSError."""
-    descriptor = os.open(folder, _FOLDER)
+    descriptor = _step_down(folder, names)
     try:
-        for name in names:
-            deeper = os.open(name, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = deeper
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _step_down(folder: str, names: Sequence[str]) -> int:
+    descriptor = os.open(folder, _FOLDER)
+    for name in names:
+        above = descriptor
+        try:
+            descriptor = os.open(name, _FOLDER, dir_fd=above)
+        finally:
+            os.close(above)
+    return descriptor
 
 
 def outside(path: str, real: str, within: Within) -> str | None:

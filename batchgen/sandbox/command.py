@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import signal
 import sys
@@ -101,6 +100,8 @@ def announce(url: str, seed: int) -> None:
 
 def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = announce) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises UsageError."""
+    import asyncio  # here and below, since every command's options are known at every start
+
     from batchgen.sandbox.faults import FAULTS
 
     if arguments.list_faults:
@@ -147,6 +148,8 @@ def configuration(arguments: argparse.Namespace) -> Config:
 
 
 async def _serve(config: Config, host: str, port: int, announce: Callable[[str, int], None]) -> None:
+    import asyncio
+
     from batchgen.sandbox.server import Sandbox
 
     stop = asyncio.Event()

@@ -474,7 +474,7 @@ def test_version_and_help_start_without_what_they_do_not_need(desk: Desk) -> Non
     code = (
         "import sys\nfrom batchgen.cli.main import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0\n"
-        "heavy = {'aiohttp', 'jsonschema', 'yaml', 'tqdm', 'pybase64', 'sqlite3'}\n"
+        "heavy = {'aiohttp', 'asyncio', 'jsonschema', 'yaml', 'tqdm', 'pybase64', 'sqlite3', 'socket', 'ssl'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     for option in ("--version", "--help"):
@@ -483,6 +483,24 @@ def test_version_and_help_start_without_what_they_do_not_need(desk: Desk) -> Non
         assert result.err == "[]\n"
         assert result.out
     assert desk.run("--version").out == f"batchgen {__version__}\n"
+
+
+def test_commands_that_neither_ask_nor_write_start_without_what_they_do_not_need(desk: Desk) -> None:
+    desk.write(
+        "m.yaml", "version: 1\njobs: [{model_name: kling-v3, image: https://a.org/a.png, prompt: x}]\n"
+    )
+    code = (
+        "import sys\nfrom batchgen.cli.main import main\nmain(sys.argv[1:])\n"
+        "heavy = {'aiohttp', 'asyncio', 'jsonschema', 'tqdm', 'ssl', 'multiprocessing'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    desk.program = (sys.executable, "-c", code)
+    for command in ("validate", "plan"):
+        result = desk.run(command, "m.yaml")
+        assert result.err == "[]\n"
+        assert "1 job" in result.out
+    desk.program = (sys.executable, "-c", code.replace("{'aiohttp'", "{'yaml', 'aiohttp'"))
+    assert desk.run("status").err.endswith("[]\n")
 
 
 # -- on a terminal ---------------------------------------------------------------------------------------------------
