@@ -10,28 +10,12 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+
+import pytest
 
 from tests.support import in_process, virtual_time
 from tests.support.program import KEY, Desk, Result
 from tests.support.wire import Play, wire
-
-
-class _Policy(asyncio.DefaultEventLoopPolicy):
-    """Every new loop is in virtual time, and has the API in it."""
-
-    def __init__(self, threads: virtual_time.Threads, play: Play | None, link: socket.socket | None) -> None:
-        super().__init__()
-        self._threads, self._play, self._link = threads, play, link
-        self._served: list[object] = []
-
-    def new_event_loop(self) -> Any:
-        loop = virtual_time.Loop(self._threads)
-        if self._play is not None and self._link is not None:
-            served = wire(self._play, self._link.dup())
-            loop.run_until_complete(served.__aenter__())
-            self._served.append(served)  # the loop's own end ends it
-        return loop
 
 
 @dataclass
@@ -53,9 +37,17 @@ class Ahead(Desk):
     def run(self, *arguments: str) -> Result:
         assert in_process.possible(arguments, self.env)
         threads = virtual_time.Threads()
-        asyncio.set_event_loop_policy(_Policy(threads, self.play, self.link))
-        try:
-            with threads.watched():
-                return super().run(*arguments)
-        finally:
-            asyncio.set_event_loop_policy(None)
+        served: list[object] = []
+
+        def new_event_loop() -> virtual_time.Loop:
+            """In virtual time, and with the API in it."""
+            loop = virtual_time.Loop(threads)
+            if self.play is not None and self.link is not None:
+                one = wire(self.play, self.link.dup())
+                loop.run_until_complete(one.__aenter__())
+                served.append(one)  # the loop's own end ends it
+            return loop
+
+        with threads.watched(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asyncio.events, "new_event_loop", new_event_loop)
+            return super().run(*arguments)
