@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
 from batchgen.models import Brief, Job, Manifest, Place, Problem, State, Twin, UnusableJob
-from batchgen.run.plan import MAX_ANY, MAX_TASKS, PAYS, Action, _yaml, decide, next_id, plan
+from batchgen.run.plan import MAX_ANY, MAX_TASKS, PAYS, Action, _yaml, decide, differences, next_id, plan
 
 P, G, U, S, C, D, F, R = (
     State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
@@ -365,6 +367,25 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
     manifest = Manifest("m.yaml", "m", jobs=[named("b"), named("a")])
     steps = plan([manifest], {("m", "a", 1): [there]}, {}, {"new": [Twin(("m", "a", 1), there)]})
     assert [step.action for step in steps] == [Action.CREATE, Action.DONE], "the new one stands before it"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"mode": "std"}, {"mode": "std"}, ""),
+        ({"mode": "std", "duration": "5"}, {"mode": "pro", "duration": "5"}, 'mode: "std" -> "pro"'),
+        ({"mode": "std"}, {"mode": "std", "sound": "on"}, 'sound: nothing -> "on"'),
+        (
+            {"image": {"sha256": "0123456789abcdef"}, "seed": 1},
+            {"image": {"sha256": "fedcba9876543210"}},
+            "image: bytes 0123456789ab -> bytes fedcba987654; seed: 1 -> nothing",
+        ),
+        ({"prompt": "猫"}, {"prompt": "x" * 58}, f'prompt: "猫" -> "{"x" * 58}"'),
+        ({"prompt": "x"}, {"prompt": "y" * 59}, f'prompt: "x" -> "{"y" * 56}...'),
+    ],
+)
+def test_a_change_is_told_field_by_field(before: object, after: object, told: str) -> None:
+    assert differences(json.dumps(before), json.dumps(after)) == told
 
 
 def test_ids_of_tries_count_up() -> None:
