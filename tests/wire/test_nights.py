@@ -108,6 +108,19 @@ def test_an_accepted_create_ends_the_row_of_unclear_answers() -> None:
     assert (ran.kinds, ran.tally.buckets) == ([], {"downloaded": 24})
 
 
+def test_an_uncertain_create_is_left_undecided_only_once_no_other_job_can_show_that_lookups_work() -> None:
+    """The API answers that it is asked too fast for ten minutes, twice what an uncertain create is looked for."""
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(concurrency=1)
+        made = [entry.at for entry in night.creates if entry.accepted]
+        assert min(made) > 600
+        assert (ran.code, ran.tally.buckets, len(made)) == (0, {"downloaded": 2}, 2), ran.words
+
+    too_fast = ",".join(str(turn) for turn in range(2, 16))
+    play(scene, 2, "close_before@1", f"rate_limited@{too_fast}", task_seconds=(60.0, 60.0))
+
+
 def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
     """Those of its kind took two, of which four times would be eight; it is asked for in the next night again."""
 
