@@ -3,18 +3,19 @@
 PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
+TESTS := -m pytest -q -n auto --dist worksteal -o tmp_path_retention_policy=failed
 
-.PHONY: run test quick torture fuzz bench lint format floors audit constraints clean
+.PHONY: run test quick torture fuzz explore bench lint format floors audit constraints clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
 
 test: lint
-	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal
+	$(VENV)/bin/python $(TESTS)
 
 # At every save: what needs no server and no other process.
 quick: lint
-	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
+	$(VENV)/bin/python $(TESTS) tests/unit
 
 # Hundreds of kills, some five minutes; make torture TORTURE='--seed 7 --rounds 1' repeats or shortens one.
 torture: $(STAMP)
@@ -24,6 +25,10 @@ torture: $(STAMP)
 MINUTES ?= 5
 fuzz: $(STAMP)
 	$(VENV)/bin/python -m tests.fuzz $(MINUTES)
+
+# All that is said of any input, with ten times the examples, which are others each time; the tests have the same ones.
+explore: $(STAMP)
+	$(VENV)/bin/python $(TESTS) --hypothesis-profile=explore -m hypothesis
 
 # Beside what people otherwise use, some twenty minutes; make bench BENCH='--repeat 1 uploads' shortens it.
 bench: $(STAMP)
@@ -43,7 +48,7 @@ floors: $(STAMP)
 	$(VENV)/bin/python -m venv --clear build/floors
 	$(VENV)/bin/python -m tests.floors > build/floors.txt
 	build/floors/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev]' -c build/floors.txt
-	build/floors/bin/python -m pytest -q -n auto --dist worksteal $(FLOORS)
+	build/floors/bin/python $(TESTS) $(FLOORS)
 
 # Published faults in the versions that were tested. It needs the advisories' database, which is on the network:
 # where that can't be reached it fails rather than finding nothing.

@@ -1,16 +1,41 @@
-"""What holds for every test: no key and no ledger of the person who runs them is ever within reach."""
+"""What holds for every test: no key and no ledger of the person who runs them is ever within reach.
+
+What they write lies in memory, where there is room for it: thousands of ledgers and clips are synced on a disk
+otherwise. ``TMPDIR`` names another place.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
-# A deadline per example would measure the machine, not the rule.
-hypothesis.settings.register_profile("batchgen", deadline=None)
+# A deadline per example would measure the machine, not the rule. The same examples each time: what fails a commit is
+# that commit's. `make explore` goes on to others.
+hypothesis.settings.register_profile("batchgen", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("batchgen")
+
+MEMORY = "/dev/shm"
+ROOM = 2 << 30  # bytes; far beyond what all tests at once have
+
+
+def in_memory() -> str | None:
+    """A folder in memory with room for everything, from which programs can be started."""
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return None
+    roomy = found.f_bavail * found.f_frsize >= ROOM
+    usable = os.access(MEMORY, os.W_OK | os.X_OK) and not found.f_flag & os.ST_NOEXEC
+    return MEMORY if roomy and usable else None
+
+
+if "TMPDIR" not in os.environ and (folder := in_memory()) is not None:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.tempdir = folder
 
 
 @pytest.fixture(scope="session", autouse=True)
