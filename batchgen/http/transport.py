@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import math
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypedDict
 from urllib.parse import unquote, urlsplit
@@ -54,6 +55,7 @@ class ProgressTimeout:
         self._seconds, self._last = seconds, math.inf
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
+        self._until = math.inf  # on the loop's clock
         self._extended = False  # once only: a flood of work may keep the loop late for ever
 
     async def __aenter__(self) -> Self:
@@ -78,9 +80,22 @@ class ProgressTimeout:
         self._last, self._extended = last, False
         self._wait(min(asyncio.get_running_loop().time() + self._seconds, last))
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let no time pass meanwhile: what is waited for is this machine's own disk."""
+        now = asyncio.get_running_loop().time
+        left = self._until - now()
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            yield
+        finally:
+            self._wait(now() + left)
+
     def _wait(self, until: float) -> None:
         if self.expired:
             return
+        self._until = until
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(until, self._on_timer, until)

@@ -21,6 +21,7 @@ class ClipLog:
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._warned: set[str] = set()
         self._writing = asyncio.Lock()
+        self._waiting: dict[str, list[str]] = {}  # lines for each folder: one sync is for all that wait
 
     async def add(self, *rows: Record) -> None:
         """Append the lines of clips that are on disk, synced. A failure is logged once for each folder."""
@@ -31,9 +32,13 @@ class ClipLog:
             await self._append(root, folder, lines)
 
     async def _append(self, root: str, folder: str, lines: Sequence[str]) -> None:
+        self._waiting.setdefault(folder, []).extend(lines)
         async with self._writing:
+            together = self._waiting.pop(folder, None)
+            if together is None:  # whoever wrote before has written these, too
+                return
             try:
-                before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, lines)
+                before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, together)
             except OSError as error:
                 if folder not in self._warned:
                     self._warned.add(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,11 +24,13 @@ from batchgen.http import addresses, transport
 from batchgen.http.bodies import answered_at, retry_after
 from batchgen.http.transport import ProgressTimeout
 from batchgen.storage.clip_hosts import MAX_HOST, ClipHosts, HostRefused
+from batchgen.storage.disk_threads import DiskQueue, DiskThreads
 from batchgen.storage.partfile import LARGEST_CLIP, Kept, PartFile
 from batchgen.storage.roots import Roots
 from batchgen.storage.transfer import Changed, Clip, Transfer
 
 PIECE = 1 << 18  # bytes
+BACKLOG = 1 << 20  # bytes that wait for the disk before no more are taken from the network
 MIN_SPEED = 16 << 10  # bytes per second; a line of 1 MB/s that four share gives each fifteen times as much
 BUSY = {429, 503}
 BODY_STATUSES = {200, 203, 206}
@@ -68,6 +71,7 @@ class Downloads:
         self._roots = Roots() if roots is None else roots
         self._hosts = hosts or ClipHosts()
         self._now = now
+        self._threads = DiskThreads()
         self._direct: aiohttp.ClientSession | None = None
         self._proxied: aiohttp.ClientSession | None = None  # a proxy, whose own address may be any
 
@@ -84,6 +88,7 @@ class Downloads:
         for session in (self._direct, self._proxied):
             if session:
                 await session.close()
+        self._threads.close()
 
     async def fetch(self, url: str, path: str, *, root: str) -> Clip:
         """Download ``url`` to ``path``, which lies below the folder ``root``, in one try.
@@ -118,17 +123,15 @@ class Downloads:
         part = transfer.part
         limit = asyncio.timeout_at(None if by == math.inf else by)
         try:
-            with part.opened():
+            with contextlib.ExitStack() as opened:
+                await self._threads.run(lambda: _open(part, opened))
                 try:
-                    for _ in part.verify_kept():
-                        await asyncio.sleep(0)
                     async with limit:
                         await self._receive_all(transfer, url, heard)
-                    note = transfer.judge(asyncio.get_running_loop().time())
-                    await asyncio.to_thread(part.sync)
-                    return Clip(part.keep(), part.sha256, part.size, note)
+                    now = asyncio.get_running_loop().time()
+                    return await self._threads.run(lambda: _keep(transfer, now, opened), counts=True)
                 except BaseException:
-                    transfer.end_try()
+                    await self._threads.run(lambda: _leave(transfer, opened))
                     raise
         except DownloadError as error:
             error.args = (self._masked(str(error).encode("utf-8", "replace")).decode(),)
@@ -140,7 +143,7 @@ class Downloads:
         except OSError as error:
             if limit.expired():
                 raise DownloadError("it took longer than --clip-timeout lets it") from error
-            part.discard()  # a full disk gets its room back
+            await self._threads.run(part.discard)  # a full disk gets its room back
             raise DownloadError(f"can't write {part.part}: {error.strerror or error}", local=True) from error
 
     async def _receive_all(self, transfer: Transfer, url: str, heard: Callable[[int], None]) -> None:
@@ -154,7 +157,7 @@ class Downloads:
                 if changed:
                     raise DownloadError("the clip's file changes while it comes") from None
                 changed = True
-                transfer.part.restart()
+                await self._threads.run(transfer.part.restart)
 
     async def _receive(self, transfer: Transfer, url: str, heard: Callable[[int], None]) -> bool:
         """Receive one answer. Returns whether the clip is complete; False where the next piece has to be asked for."""
@@ -172,19 +175,33 @@ class Downloads:
                     reason = f"the clip's host answered HTTP {status}"
                     asked = retry_after(headers.get("Retry-After"), answered_at(headers) or self._now())
                     raise DownloadError(reason, busy=status in BUSY, gone=status in GONE, retry_after=asked)
-                transfer.begin(url, status, headers, resumes=bool(wanted), length=response.content_length)
-                async for piece in response.content.iter_chunked(PIECE):
-                    came += len(piece)
-                    heard(len(piece))
-                    if came - seen >= max(self._min_speed * self._timeout, 1):
-                        stall.renew()
-                        seen = came
-                    transfer.receive(piece)
+                disk = DiskQueue(self._threads, response.close)
+                length, resumes = response.content_length, bool(wanted)
+                disk.put(lambda: transfer.begin(url, status, headers, resumes=resumes, length=length))
+                try:
+                    async for piece in response.content.iter_chunked(PIECE):
+                        came += len(piece)
+                        heard(len(piece))
+                        if came - seen >= max(self._min_speed * self._timeout, 1):
+                            stall.renew()
+                            seen = came
+                        disk.put(functools.partial(transfer.receive, piece), len(piece))
+                        if disk.backlog >= BACKLOG:
+                            with stall.suspended():
+                                await disk.done()
+                except asyncio.CancelledError:
+                    with contextlib.suppress(OSError, DownloadError, Changed):
+                        await disk.done()
+                    raise
+                except aiohttp.ClientError:
+                    await disk.done()  # where that failed, it had the connection closed
+                    raise
+                await disk.done()
         except TimeoutError:
             if not stall.expired:  # of the disk, which has such an error too
                 raise
             raise DownloadError(self._too_slow(came - seen), busy=came > seen) from None
-        complete = transfer.end()
+        complete = await self._threads.run(transfer.end)
         if not complete and transfer.part.size <= before:
             raise DownloadError(f"the clip's host sent {before:,} bytes and no more")
         return complete
@@ -238,6 +255,28 @@ class Downloads:
             return f"the download stood still for {self._timeout:g} s"
         speed, least = came / self._timeout / 1024, self._min_speed / 1024
         return f"it came with {speed:.1f} KiB/s for {self._timeout:g} s; less than {least:,.6g} KiB/s is too slow (--min-speed)"
+
+
+def _open(part: PartFile, opened: contextlib.ExitStack) -> None:
+    """Open the part, and prove what an earlier run left in it."""
+    opened.enter_context(part.opened())
+    for _ in part.verify_kept():
+        pass
+
+
+def _keep(transfer: Transfer, now: float, opened: contextlib.ExitStack) -> Clip:
+    """Judge a complete clip, sync it and give it its name."""
+    part, note = transfer.part, transfer.judge(now)
+    part.sync()
+    clip = Clip(part.keep(), part.sha256, part.size, note)
+    opened.close()
+    return clip
+
+
+def _leave(transfer: Transfer, opened: contextlib.ExitStack) -> None:
+    """End a try that failed."""
+    with opened.pop_all():
+        transfer.end_try()
 
 
 def _wants_key(response: aiohttp.ClientResponse) -> bool:

@@ -1,0 +1,96 @@
+"""Threads for what waits for a disk: a disk that doesn't answer holds up nobody but who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+LIMIT = 256  # threads, one for each download at most; a thread is only made where no other is free
+
+
+class DiskThreads:
+    """The threads of one run's downloads."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(LIMIT, "clips")
+
+    async def run(self, work: Callable[[], T], *, counts: bool = False) -> T:
+        """Run ``work`` in a thread. Where the caller is cancelled it is waited for all the same: it uses what the caller has.
+
+        ``counts``: what was done is not to be lost; the caller gets it, and is cancelled where it waits next. Raises what
+        ``work`` does.
+        """
+        doing = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            while not doing.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([doing])
+            failed = doing.cancelled() or doing.exception() is not None
+            task = asyncio.current_task()
+            if failed or not counts or task is None:
+                raise
+            task.cancel()
+            return doing.result()
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False)
+
+
+class DiskQueue:
+    """Work on one file, done in its order by a thread while the file's bytes go on coming.
+
+    Nothing more is done after a failure, which ``failed`` is told of and :meth:`done` raises.
+    """
+
+    def __init__(self, threads: DiskThreads, failed: Callable[[], None]) -> None:
+        self.backlog = 0  # bytes that wait
+        self._threads, self._failed = threads, failed
+        self._todo: list[Callable[[], Any]] = []
+        self._doing: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def put(self, work: Callable[[], Any], size: int = 0) -> None:
+        """Have ``work`` done, which takes ``size`` bytes of memory until then."""
+        self._todo.append(work)
+        self.backlog += size
+        if self._doing is None:
+            self._doing = asyncio.create_task(self._work())
+
+    async def done(self) -> None:
+        """Wait until everything is done, also where the caller is cancelled meanwhile. Raises what failed."""
+        cancelled: asyncio.CancelledError | None = None
+        while self._doing is not None:
+            try:
+                await asyncio.wait([self._doing])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        if self._error is not None:
+            raise self._error
+
+    async def _work(self) -> None:
+        while self._todo and self._error is None:
+            todo, size = self._todo, self.backlog
+            self._todo = []
+            doing = self._threads.run(functools.partial(_all, todo))
+            (found,) = await asyncio.gather(doing, return_exceptions=True)
+            if found is not None:
+                self._error = found
+                self._failed()
+            self.backlog -= size
+        self._doing = None
+
+
+def _all(todo: list[Callable[[], Any]]) -> None:
+    for work in todo:
+        work()

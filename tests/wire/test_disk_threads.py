@@ -1,0 +1,153 @@
+"""What waits for a disk waits in threads: a disk that doesn't answer holds up nobody else, and nothing that was done is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchgen.http.transport import ProgressTimeout
+from batchgen.ledger.writer import Ledger
+from batchgen.run.cliplog import ClipLog
+from batchgen.run.events import Events
+from batchgen.sandbox.video import clip
+from batchgen.storage.disk_threads import DiskThreads
+from batchgen.storage.download import Downloads
+from batchgen.storage.roots import Roots
+from tests.bench import material
+from tests.support import virtual_time
+from tests.support.program import ENDS
+from tests.support.virtual_time import Loop
+from tests.support.wire import answer, request, wire
+
+STUCK = 40  # downloads to the disk that doesn't answer: more than the loop's own pool has threads
+
+
+async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    heard = await request(reader)
+    writer.write(answer(clip("a longer name" if "stuck" in heard.path else "other")))
+
+
+def test_a_disk_that_does_not_answer_holds_up_no_download_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, sync, size = threading.Event(), os.fsync, len(clip("a longer name"))
+
+    def fsync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size == size:
+            answers.wait(ENDS)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    async def main() -> None:
+        async with asyncio.timeout(ENDS), wire(play) as url, Downloads(timeout=ENDS) as downloads:
+
+            async def one(name: str) -> None:
+                await downloads.fetch(f"{url}/{name}.mp4", str(tmp_path / f"{name}.mp4"), root=str(tmp_path))
+
+            stuck = [asyncio.create_task(one(f"stuck{number}")) for number in range(STUCK)]
+            await asyncio.gather(*(one(f"other{number}") for number in range(4)))
+            assert not any(task.done() for task in stuck)
+            answers.set()
+            await asyncio.gather(*stuck)
+
+    asyncio.run(main())
+    assert len(list(tmp_path.glob("*.mp4"))) == STUCK + 4
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_cancelled_caller_began_is_waited_for_and_not_lost_where_it_counts(
+    counts: bool, fails: bool
+) -> None:
+    began, goes_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> str:
+        began.set()
+        goes_on.wait(ENDS)
+        done.append("work")
+        if fails:
+            raise OSError("no")
+        return "result"
+
+    async def caller(threads: DiskThreads) -> None:
+        done.append(await threads.run(work, counts=counts))
+        await asyncio.sleep(0)
+        done.append("what comes after")
+
+    async def main() -> None:
+        threads = DiskThreads()
+        task = asyncio.create_task(caller(threads))
+        await asyncio.to_thread(began.wait, ENDS)
+        for _ in range(3):  # a signal may come more than once
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        threads.close()
+
+    asyncio.run(main())
+    assert done == (["work", "result"] if counts and not fails else ["work"])
+
+
+def test_time_that_a_disk_takes_is_none_that_a_host_took() -> None:
+    async def main(loop: Loop) -> float:
+        began = loop.time()
+        stall = ProgressTimeout(1.0)
+        with pytest.raises(TimeoutError):
+            async with stall:
+                await asyncio.sleep(0.75)
+                with stall.suspended():
+                    await asyncio.sleep(100)
+                await asyncio.sleep(1)
+        assert stall.expired
+        return loop.time() - began
+
+    assert virtual_time.run(main) == 100.75 + 0.25
+
+
+def test_lines_that_wait_beside_the_clips_are_written_with_one_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material.table(str(tmp_path / "t.csv"), "60")
+    rows = [
+        row._replace(
+            output_dir=str(tmp_path / "clips"), task_id=f"t{row.job_id}", video_path=row.output_path,
+            video_sha256="0", video_size=1,
+        )
+        for row in material.rows(str(tmp_path / "t.yaml"))
+    ]  # fmt: skip
+    syncs, sync = list[int](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        sync(descriptor)
+
+    done: list[int] = []
+
+    async def main() -> None:
+        with Ledger.open(str(tmp_path / "l.db"), origin="http://127.0.0.1:9") as ledger:
+            log = ClipLog(ledger, Roots(), Events(lambda: 0.0, lambda event: None))
+
+            async def one(number: int) -> None:
+                await log.add(rows[number])
+                written = (tmp_path / "clips/bench/clips.jsonl").read_text().splitlines()
+                assert rows[number].job_id in [json.loads(line)["job_id"] for line in written]
+                done.append(number)
+
+            monkeypatch.setattr(os, "fsync", fsync)
+            await asyncio.gather(*map(one, range(len(rows))))
+
+    asyncio.run(main())
+    written = (tmp_path / "clips/bench/clips.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["job_id"] for line in written) == sorted(row.job_id for row in rows)
+    assert sorted(done) == list(range(len(rows)))
+    assert len(syncs) <= 4
