@@ -44,13 +44,16 @@ def api_key(environ: Mapping[str, str]) -> str:
             f"there is no API key: set {KEY_VARIABLE}, {KEY_FILE_VARIABLE} to a file that holds it,"
             f" or {KEY_COMMAND_VARIABLE} to a command that prints it"
         )
-    if not key:
-        raise UsageError(f"the API key from {source} is empty")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError(
-            f"the API key from {source} has characters that no key has; was more than the key copied?"
-        )
+    check(key, f"the API key from {source}")
     return key
+
+
+def check(key: object, name: str = "the API key") -> None:
+    """Raise UsageError, which calls the key by this ``name``, where it can't be a key."""
+    if not key:
+        raise UsageError(f"{name} is empty")
+    if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(f"{name} has characters that no key has; was more than the key copied?")
 
 
 def key_without_waiting(environ: Mapping[str, str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
@@ -15,14 +16,19 @@ from batchgen.storage.clip_hosts import AllowedHost
 
 CONCURRENCY = 8  # create requests in flight, where neither the options nor a manifest say otherwise
 _MAY_BE_ZERO = frozenset({"retry_wait", "deadline"})
+_KINDS: Mapping[str, tuple[Any, str]] = {  # of the fields, by their annotations
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What one run may do. Money in US dollars, durations in seconds, moments in Unix seconds, speeds in bytes a second.
 
-    What limits creating is None for no limit. Raises UsageError for a number that isn't above 0; only ``retry_wait``
-    may be 0.
+    What limits creating is None for no limit. Raises UsageError for a value of another type ("no" would be true), and
+    for a number that isn't above 0; only ``retry_wait`` and ``deadline`` may be 0.
     """
 
     concurrency: int | None = None  # create requests in flight; None: 8, or more where a manifest states more
@@ -45,11 +51,20 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            value: Any = getattr(self, field.name)
+            kind, _, nothing = str(field.type).partition(" | ")
+            if kind not in _KINDS or (nothing and value is None):
+                continue
+            types, wanted = _KINDS[kind]
+            if not isinstance(value, types) or isinstance(value, bool) is not (kind == "bool"):
+                raise UsageError(f"{field.name} is {value!r}, and has to be {wanted}")
+            if kind != "bool":
                 least = 0.0 if field.name in _MAY_BE_ZERO else 1e-9
                 if not least <= value < 1e12:
                     raise UsageError(f"{field.name} is {value!r}, and has to be above 0")
+        hosts: Any = self.clip_hosts
+        if not isinstance(hosts, tuple) or not all(isinstance(host, AllowedHost) for host in hosts):
+            raise UsageError(f"clip_hosts is {hosts!r}, and has to be what allowed_hosts() returns")
         if self.downloads is not None and self.downloads > MOST:
             raise UsageError(f"downloads is {self.downloads!r}, and has to be {MOST} at most")
 

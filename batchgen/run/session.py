@@ -40,10 +40,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account that a run works for: the API's base URL, and the key, which is shown nowhere."""
+    """The account that a run works for: the API's base URL, and the key, which is shown nowhere.
+
+    Raises UsageError for a key that can't be one: with a line break at its end, for example.
+    """
 
     base_url: str
     key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        from batchgen.api import keys
+
+        keys.check(self.key)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Account:

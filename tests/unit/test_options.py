@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from typing import Any
 
@@ -67,6 +68,34 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
 def test_a_number_that_nothing_could_be_done_with_is_refused(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=name):
         RunOptions(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_cost", "5"),
+        ("max_cost", True),
+        ("max_jobs", 2.5),
+        ("max_running", False),
+        ("timeout", None),
+        ("deadline", datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)),
+        ("accept_changes", "no"),  # which is true
+        ("retry_failed", 0),
+        ("submit_only", None),
+        ("clip_hosts", ("cdn.corp",)),
+        ("clip_hosts", "cdn.corp"),
+        ("clip_hosts", None),
+    ],
+)
+def test_a_value_of_another_type_is_refused_before_it_can_pay_for_anything(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*, and has to be "):
+        RunOptions(**{name: value})
+
+
+def test_whole_numbers_are_amounts_and_durations_as_well() -> None:
+    assert RunOptions(max_cost=50, timeout=30, retry_wait=0) == RunOptions(
+        max_cost=50.0, timeout=30.0, retry_wait=0.0
+    )
 
 
 def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them() -> None:

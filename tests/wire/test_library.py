@@ -636,6 +636,16 @@ def test_an_account_comes_from_the_environment_where_that_is_asked_for(tmp_path:
         batchgen.Account.from_environment({})
 
 
+@pytest.mark.parametrize(
+    "key", ["", f"{KEY}\n", f"{KEY}\r\nX: y", f" {KEY}", f"\u00e9{KEY}", f"{KEY}\0", None, KEY.encode()]
+)
+def test_what_can_be_no_key_is_refused_before_it_is_sent_and_not_shown(key: Any) -> None:
+    """A header with a line break is sent by no client: the run would try for ever."""
+    with pytest.raises(batchgen.UsageError, match="the API key ") as raised:
+        batchgen.Account("http://localhost:1", key)
+    assert KEY not in str(raised.value)
+
+
 def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path) as one:
