@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
 from batchgen.models import Brief, Job, Manifest, Place, Problem, State, Twin, UnusableJob
-from batchgen.run.plan import MAX_ANY, MAX_TASKS, PAYS, Action, _yaml, decide, differences, next_id, plan
+from batchgen.run.plan import (
+    MAX_ANY,
+    MAX_TASKS,
+    PAYS,
+    Action,
+    _yaml,
+    decide,
+    differences,
+    next_id,
+    plan,
+    task_number,
+)
 
 P, G, U, S, C, D, F, R = (
     State  # pending, submitting, unknown, submitted, succeeded, downloaded, failed, rejected
@@ -386,6 +397,11 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
 )
 def test_a_change_is_told_field_by_field(before: object, after: object, told: str) -> None:
     assert differences(json.dumps(before), json.dumps(after)) == told
+
+
+def test_a_step_knows_which_of_its_jobs_tasks_it_is_about() -> None:
+    steps = [decide(job(), known) for known in ([], [row(F)], [row(F), row(F, 2)])]
+    assert [task_number(step) for step in (None, *steps)] == [1, 1, 2, 3]
 
 
 def test_ids_of_tries_count_up() -> None:
