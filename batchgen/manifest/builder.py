@@ -13,7 +13,7 @@ from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.manifest import trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
-from batchgen.manifest.key_search import KeySearch, text_of
+from batchgen.manifest.key_search import KeySearch, is_in_id, text_of
 from batchgen.manifest.locations import Draft, shown_path
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.models import ImageFile, Job, Within
@@ -161,7 +161,8 @@ class JobBuilder:
                 held := self._keys.look(draft, {**shared.fields, **own, **request})
             ):
                 tops = _tops(held)
-                good_id = None if "id" in tops else good_id
+                if is_in_id(draft, held):
+                    good_id, tops = None, {*tops, "id"}
                 findings, failures = [*held, *_without(tops, findings)], _without(tops, failures)
             return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 

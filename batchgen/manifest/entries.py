@@ -16,7 +16,7 @@ from batchgen.manifest.builder import BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
 from batchgen.manifest.image_refs import Sources
-from batchgen.manifest.key_search import HOLDS_KEY, KeySearch
+from batchgen.manifest.key_search import HOLDS_KEY, KeySearch, is_in_id
 from batchgen.manifest.listing import MORE, STRICT, Gathered, Listing, and_more, bounded
 from batchgen.manifest.locations import Document, Draft, InFolder, Inline, shown_path, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
@@ -270,9 +270,9 @@ class Reading:
             gone = {id(job) for _, job, _ in held}
             self.manifest.jobs[:] = [job for job in self.manifest.jobs if id(job) not in gone]
         for draft, job, findings in held:
-            unnamed = any(finding.path[:1] == ("id",) for finding in findings)
+            job_id = None if is_in_id(draft, findings) else job.id
             for finding in findings:
-                report(draft, None if unnamed else job.id, finding)
+                report(draft, job_id, finding)
 
     def _report_inline(self, draft: Draft, job_id: str | None, finding: Finding) -> None:
         self.problems.append(draft.origin.problem(job_id, *finding))

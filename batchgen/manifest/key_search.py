@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from batchgen.manifest.locations import Draft
@@ -55,6 +55,13 @@ class KeySearch:
         if not self.holds_key(" ".join(texts.values())):
             return []
         return [Finding((name,), HOLDS_KEY) for name, text in texts.items() if self.holds_key(text)]
+
+
+def is_in_id(draft: Draft, findings: Iterable[Finding]) -> bool:
+    """Whether these findings are about a job's id, too: where it has none of its own, it is taken from its image's name."""
+    fields = {finding.path[0] for finding in findings}
+    is_taken = draft.id is None and draft.fields.get("id") is None
+    return "id" in fields or (is_taken and not fields.isdisjoint(("image", "image_tail")))
 
 
 def text_of(draft: Draft, fields: Mapping[str, Any]) -> str:

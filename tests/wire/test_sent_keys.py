@@ -93,12 +93,9 @@ def test_a_prompt_may_spell_the_key_as_it_likes(tmp_path: Path, spelt: Callable[
     assert any("(a).prompt: holds the API key" in str(one) for one in problems)
 
 
-@pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS.keys())
-def test_the_key_is_found_in_each_of_many_rows_that_hold_it(
-    tmp_path: Path, spelt: Callable[[str], str]
-) -> None:
-    if len(spelt(LONG)) <= 20:  # a beginning of it
-        return
+@pytest.mark.parametrize("spelling", sorted(SPELLINGS.keys() - {"its beginning"}))
+def test_the_key_is_found_in_each_of_many_rows_that_hold_it(tmp_path: Path, spelling: str) -> None:
+    spelt = SPELLINGS[spelling]
     rows = [
         {"id": f"r{number}", "image": URL, "prompt": "a cat, 50% of it \\ " * 20} for number in range(600)
     ]
@@ -134,6 +131,16 @@ def test_an_image_that_is_named_after_the_key_is_that_mistake_alone(tmp_path: Pa
     (tmp_path / "m.yaml").write_text(f"{HEAD}  - {{id: a, image: {LONG}.png}}\n")
     _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
     assert [str(one).partition("(a).")[2][:22] for one in problems] == ["image: holds the API k"]
+
+
+@pytest.mark.parametrize("image", [f"https://a.org/{LONG}.png", f"https://a.org/{LONG}%5C.png", f"{LONG}.png"])
+def test_a_job_that_takes_its_id_from_an_image_named_after_the_key_is_called_by_its_number(
+    tmp_path: Path, image: str
+) -> None:
+    (tmp_path / "m.yaml").write_text(f"{HEAD}  - {{image: '{image}'}}\n")
+    _, problems = reader.read([str(tmp_path / "m.yaml")], holds_key=Mask(LONG).holds_key)
+    assert [one.subject for one in problems] == ["jobs[0].image"]
+    assert LONG not in str(problems[0])
 
 
 def test_a_folder_with_the_key_in_its_names_or_texts_makes_no_job(tmp_path: Path) -> None:
