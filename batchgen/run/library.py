@@ -257,13 +257,21 @@ async def _end_run(work: asyncio.Task[None], session: Session) -> None:
 
 
 def _refuse_key(loaded: Loaded, mask: Mask) -> None:
-    """Raise UsageError for a job that has the key."""
-    if mask.holds_key is not None:
-        for job in loaded.jobs:
-            if any(map(mask.holds, Body(job.request).texts())):
-                raise UsageError(
-                    f"{job.place}: ({job.id}) holds the API key; take it out, and give it as the account's"
-                )
+    """Raise UsageError for a job that has the key: in what is sent, or in the names that the ledger gets."""
+    if mask.holds_key is None:
+        return
+    for one in loaded.manifests:
+        for job in one.jobs:
+            if any(map(mask.holds, (one.name, job.id, job.external_task_id, *Body(job.request).texts()))):
+                raise _holds_key(mask, job.place, job.id)
+        for bad in one.unusable:
+            if any(map(mask.holds, (one.name, bad.id))):
+                raise _holds_key(mask, bad.problem.place, bad.id)
+
+
+def _holds_key(mask: Mask, place: Place, job_id: str) -> UsageError:
+    where = mask(f"{place}: ({job_id})")
+    return UsageError(f"{where} holds the API key; take it out, and give it as the account's")
 
 
 async def _opened(path: str, api: str, mask: Mask, lock_wait: float) -> Ledger:

@@ -646,12 +646,25 @@ def test_what_can_be_no_key_is_refused_before_it_is_sent_and_not_shown(key: Any)
     assert KEY not in str(raised.value)
 
 
-def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(tmp_path: Path) -> None:
+HOLDING = {
+    "prompt": ('"prompt": "3"', f'"prompt": "x {KEY} y"'),
+    "id": ('"id": "j3"', f'"id": "{KEY}"'),
+    "external_task_id": ('"id": "j3"', f'"id": "j3", "external_task_id": "{KEY}"'),
+    "id of a job without its image": ('"id": "j3"', f'"id": "{KEY}", "image_tail": "none.png"'),
+    "name of the manifest": ('"version": 1', f'"version": 1, "name": "{KEY}"'),
+}
+
+
+@pytest.mark.parametrize("change", HOLDING.values(), ids=HOLDING.keys())
+def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(
+    tmp_path: Path, change: tuple[str, str]
+) -> None:
     async def scene() -> None:
         async with night(tmp_path) as one:
             text = (one.folder / "m.yaml").read_text()
-            (one.folder / "m.yaml").write_text(text.replace('"prompt": "3"', f'"prompt": "x {KEY} y"'))
-            with pytest.raises(batchgen.UsageError, match=r"m\.yaml:.*\(j3\) holds the API key") as raised:
+            assert change[0] in text
+            (one.folder / "m.yaml").write_text(text.replace(*change))
+            with pytest.raises(batchgen.UsageError, match=r"m\.yaml.* holds the API key") as raised:
                 await one.events()
             assert KEY not in str(raised.value) and not one.ledger.exists() and one.accepted() == []
 

@@ -133,7 +133,9 @@ def test_an_image_that_is_named_after_the_key_is_that_mistake_alone(tmp_path: Pa
     assert [str(one).partition("(a).")[2][:22] for one in problems] == ["image: holds the API k"]
 
 
-@pytest.mark.parametrize("image", [f"https://a.org/{LONG}.png", f"https://a.org/{LONG}%5C.png", f"{LONG}.png"])
+@pytest.mark.parametrize(
+    "image", [f"https://a.org/{LONG}.png", f"https://a.org/{LONG}%5C.png", f"{LONG}.png"]
+)
 def test_a_job_that_takes_its_id_from_an_image_named_after_the_key_is_called_by_its_number(
     tmp_path: Path, image: str
 ) -> None:
