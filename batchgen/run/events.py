@@ -302,7 +302,12 @@ class Events:
 
 
 def masked(event: Event, mask: Callable[[str], str]) -> Event:
-    """The event with the key masked in its texts."""
+    """The event with the key masked in its texts. The texts of its errors are masked in place."""
+    errors = (
+        event.stops if isinstance(event, Ended) else (event.reason,) if isinstance(event, Stopped) else ()
+    )
+    for error in errors:
+        error.args = tuple(mask(one) if isinstance(one, str) else one for one in error.args)
     values: dict[str, Any] = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     clean: dict[str, Any] = {
         name: mask(value) if type(value) is str else value for name, value in values.items()

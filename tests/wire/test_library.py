@@ -617,11 +617,13 @@ def test_the_key_is_in_nothing_that_a_program_can_show(tmp_path: Path) -> None:
         unsure=0,
         unsure_cost_usd=0,
         endings=(ending,),
-        stops=(),
+        stops=(batchgen.EndedEarly(f"a library said {KEY}"),),
         exit_code=0,
     )
-    for event in (heard, ended):
+    stopped = batchgen.Stopped(at=0, reason=batchgen.EndedEarly(f"a library said {KEY}"))
+    for event in (heard, ended, stopped):
         assert KEY not in repr(masked(event, Mask(KEY)))
+    assert str(stopped.reason) == "a library said [key]"
 
 
 def test_an_account_comes_from_the_environment_where_that_is_asked_for(tmp_path: Path) -> None:
