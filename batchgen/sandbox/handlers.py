@@ -7,7 +7,6 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from aiohttp import web
 
@@ -112,11 +111,10 @@ class Api:
         )
         fault = self.dice.strike(Moment.MADE)
         document = envelope(0, "", self.account.created(task), self._request_id)
-        note: dict[str, Any] = {"order": order, "task": task, "accepted": True}
         if fault is None:
-            self._note("create", request, **note, code=0, status=200, fault=born)
+            self._note("create", request, order=order, task=task, code=0, status=200, fault=born)
         else:
-            self._note("create", request, **note, fault=fault)
+            self._note("create", request, order=order, task=task, fault=fault)
         self._callbacks.follow(task)
         if fault and (response := await self._play(fault, request, document)) is not None:
             return response
@@ -247,7 +245,6 @@ class Api:
         order: Order | None = None,
         task: Task | None = None,
         fault: Fault | None = None,
-        accepted: bool = False,
         code: int | None = None,
         status: int | None = None,
         message: str = "",
@@ -255,6 +252,7 @@ class Api:
         if fault and fault.reply:
             code, status = fault.reply.code, fault.reply.status
         order = order or Order()
+        accepted = kind == "create" and task is not None
         self.journal.add(
             Entry(
                 seq=len(self.journal) + 1,
