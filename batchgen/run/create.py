@@ -53,7 +53,7 @@ class Creator:
     async def create(self, work: Work) -> CreateOutcome:
         """Send one create. The pool has taken a slot for it, and gets the outcome here.
 
-        After an unclear answer, creates are sent one at a time until one is accepted: each may be paid without a task.
+        After an unclear answer, creates are sent one at a time until one is accepted: each may be paid and not known.
         """
         if not self._unclear:
             return await self._create(work)
