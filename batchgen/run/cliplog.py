@@ -21,20 +21,23 @@ class ClipLog:
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._warned: set[str] = set()
         self._writing = asyncio.Lock()
-        self._waiting: dict[str, list[str]] = {}  # lines for each folder: one sync is for all that wait
+        self._waiting: dict[
+            tuple[str, str], list[str]
+        ] = {}  # lines by root and folder: one sync is for all that wait
 
     async def add(self, *rows: Record) -> None:
         """Append the lines of clips that are on disk, synced. A failure is logged once for each folder."""
-        for root, folder in dict.fromkeys((row.root, clips.folder_of(row)) for row in rows):
-            lines = [
-                clips.entry_line(row, folder, self.api) for row in rows if clips.folder_of(row) == folder
-            ]
-            await self._append(root, folder, lines)
+        lines: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            folder = clips.folder_of(row)
+            lines.setdefault((row.root, folder), []).append(clips.entry_line(row, folder, self.api))
+        for (root, folder), some in lines.items():
+            await self._append(root, folder, some)
 
     async def _append(self, root: str, folder: str, lines: Sequence[str]) -> None:
-        self._waiting.setdefault(folder, []).extend(lines)
+        self._waiting.setdefault((root, folder), []).extend(lines)
         async with self._writing:
-            together = self._waiting.pop(folder, None)
+            together = self._waiting.pop((root, folder), None)
             if together is None:  # whoever wrote before has written these, too
                 return
             try:

@@ -68,8 +68,8 @@ def entry_line(record: Record, folder: str, api: str) -> str:
     assert record.video_path is not None
     line: dict[str, Any] = {
         "version": VERSION,
-        "file": os.path.relpath(record.video_path, folder),
-        "belongs": os.path.relpath(record.output_path, folder),
+        "file": _relative(record.video_path, folder),
+        "belongs": _relative(record.output_path, folder),
         "sha256": record.video_sha256,
         "size": record.video_size,
         "api": api,
@@ -82,6 +82,13 @@ def entry_line(record: Record, folder: str, api: str) -> str:
     ]
     line["request"] = json.loads(record.canonical)
     return json.dumps(line, separators=(",", ":"))  # ASCII: no editor and no file system changes it
+
+
+def _relative(path: str, folder: str) -> str:
+    """``path`` as it is seen from ``folder``: the general way takes longer than all else of a line."""
+    inner = path.removeprefix(f"{folder}{os.sep}")
+    plain = inner != path and f"{os.sep}." not in path and f"{os.sep}{os.sep}" not in path
+    return inner if plain else os.path.relpath(path, folder)
 
 
 def append(root: Root, folder: str, lines: Iterable[str]) -> tuple[int, int]:

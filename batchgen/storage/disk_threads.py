@@ -65,6 +65,13 @@ class DiskQueue:
         if self._doing is None:
             self._doing = asyncio.create_task(self._work())
 
+    async def finish(self, work: Callable[[], T]) -> T:
+        """Have ``work`` done, the last. Returns its result."""
+        results: list[T] = []
+        self.put(lambda: results.append(work()))
+        await self.done()
+        return results[0]
+
     async def done(self) -> None:
         """Wait until everything is done, also where the caller is cancelled meanwhile. Raises what failed."""
         cancelled: asyncio.CancelledError | None = None

@@ -196,12 +196,12 @@ class Downloads:
                 except aiohttp.ClientError:
                     await disk.done()  # where that failed, it had the connection closed
                     raise
-                await disk.done()
+                with stall.suspended():
+                    complete = await disk.finish(transfer.end)
         except TimeoutError:
             if not stall.expired:  # of the disk, which has such an error too
                 raise
             raise DownloadError(self._too_slow(came - seen), busy=came > seen) from None
-        complete = await self._threads.run(transfer.end)
         if not complete and transfer.part.size <= before:
             raise DownloadError(f"the clip's host sent {before:,} bytes and no more")
         return complete

@@ -69,11 +69,10 @@ def make(what: str, *arguments: object, cwd: Path) -> None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """The counting server in a process of its own; gives its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def server(name: str = "server", *arguments: object) -> Iterator[str]:
+    """The counting server, or another module here that is one, in a process of its own; gives its address."""
+    command = [sys.executable, "-m", f"tests.bench.{name}", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()

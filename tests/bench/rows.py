@@ -393,6 +393,52 @@ def million(folder: Path, repetitions: int) -> Row:
     return row
 
 
+# -- downloads ------------------------------------------------------------------------------------------------------
+
+
+def slow_clips(folder: Path, repetitions: int) -> Row:
+    """Clips from a host that is far away and gives each connection little."""
+    row = Row("64 clips of 4 MB from a host that gives a connection 2 MB/s, 50 ms away")
+    return _clips(row, folder, repetitions, (64, 4_000_000, 2_000_000, 0.05), 1.1)
+
+
+def small_clips(folder: Path, repetitions: int) -> Row:
+    """Small clips from this machine: what each of them costs."""
+    return _clips(Row("2,000 clips of 200 KB on loopback"), folder, repetitions, (2000, 200_000, 0, 0), 1.2)
+
+
+def _clips(row: Row, folder: Path, repetitions: int, host: tuple[int, int, int, float], goal: float) -> Row:
+    """Fetch clips whose tasks have ended; ``host``: how many, their bytes, bytes per second, seconds of delay."""
+    if not shutil.which("curl"):
+        row.remarks.append("not measured: curl isn't installed on this machine")
+        return row
+    count, size, *manner = host
+    make("table", folder / "night.csv", count, cwd=folder)
+    with server("clip_host", size, *manner) as url:
+        make("ended", folder / "ended.db", folder / "night.yaml", url, cwd=folder)
+        names = [f"shot{number:07}.mp4" for number in range(count)]
+        (folder / "urls").write_text("".join(f'url = "{url}/{one}"\noutput = "got/{one}"\n' for one in names))
+        clear = _fresh(folder, "got", "clips", "ledger.db")
+
+        def one_folder() -> None:
+            clear()
+            (folder / "got").mkdir()
+
+        def one_ledger() -> None:
+            clear()
+            shutil.copy(folder / "ended.db", folder / "ledger.db")
+
+        fetch = "curl -sfZ --no-progress-meter --parallel-max 16 -K urls"
+        shell = "curl, 16 at once, sha256sum, sync"
+        command = ["sh", "-c", f"{fetch} && sha256sum got/* > sums && sync -f sums"]
+        plain = Contender(shell, command, folder, count, prepare=one_folder)
+        ours = _batchgen(folder, "collect", "--ledger", "ledger.db", url=url, units=count, prepare=one_ledger)
+        in_turn([plain, ours], repetitions)
+    row.tell(plain, ours, unit="clips_per_second")
+    row.goals.append(Goal(f"time over {shell}", ours.seconds / plain.seconds, goal))
+    return row
+
+
 # -- small things ---------------------------------------------------------------------------------------------------
 
 
@@ -562,6 +608,8 @@ ROWS: dict[str, Callable[[Path, int], Row]] = {
     "nothing": nothing_to_do,
     "million": million,
     "history": history,
+    "slow_clips": slow_clips,
+    "small_clips": small_clips,
     "submitting": submitting,
     "start": start,
     "ledger": ledger,
