@@ -119,9 +119,8 @@ class Records:
             for job_id, take, *rest in self._of_jobs(
                 one.name, (job.id for job in one.jobs), f"job_id, take, {_BRIEF}"
             ):
-                rows = history.setdefault(to_key((one.name, job_id, take), compose=True), [])
-                if (brief := to_brief(*rest)) not in rows:  # takes of one job may stand apart
-                    rows.append(brief)
+                key = to_key((one.name, job_id, take), compose=True)
+                history.setdefault(key, []).append(to_brief(*rest))
         return history
 
     def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
@@ -366,8 +365,9 @@ class Records:
     def _of_jobs(
         self, manifest: str, job_ids: Iterable[str], columns: str, condition: str = ""
     ) -> Iterator[Sequence[Any]]:
-        """These columns of the rows of some jobs, however the accents of their names are spelt."""
-        for some in _chunks(name for job_id, _ in itertools.groupby(job_ids) for name in spellings(job_id)):
+        """These columns of the rows of some jobs, each row once, however the accents of their names are spelt."""
+        once = dict.fromkeys(job_ids)  # takes of one job may stand apart
+        for some in _chunks(name for job_id in once for name in spellings(job_id)):
             where = f"manifest = ? AND job_id IN ({_marks(some)}){condition} ORDER BY job_id, take, id"
             for spelling in spellings(manifest):
                 yield from self._each(

@@ -86,6 +86,18 @@ def test_a_ledger_of_many_rows_costs_a_manifest_no_more_than_one_of_few(sizes: l
     assert 50 < small <= large < 1.1 * small
 
 
+def test_a_row_is_looked_at_once_however_far_apart_the_takes_of_its_job_are(sizes: list[Records]) -> None:
+    """A row that came twice looked like two rows with one clip, and every clip of a folder was read at every run."""
+    names, ledger = [f"job{number}" for number in range(1200)], sizes[1]
+    one = manifest(*names)
+    one.jobs += [
+        job._replace(take=2) for job in one.jobs
+    ]  # the same folder once more, as two entries have it
+    clips = [row.job_id for row in ledger.stored_clips("night", (job.id for job in one.jobs))]
+    assert sorted(clips) == sorted(names)
+    assert {len(rows) for rows in ledger.history_of([one]).values()} == {1}
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_rows_are_found_by_their_jobs_however_accents_are_spelt(
     tmp_path: Path, form: Literal["NFC", "NFD"]
