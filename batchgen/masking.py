@@ -95,10 +95,24 @@ class Mask:
         return "".join((*parts, text[end:])) if parts else MASK
 
     def each(self, texts: Iterable[str]) -> Iterator[str]:
-        """Each of the texts without a key, which is looked for in many of them at once."""
+        """Each of the texts without a key, which is looked for in many of them at once.
+
+        An exception of ``texts`` comes after all texts that came before it.
+        """
         texts = iter(texts)
-        while block := [*islice(texts, BLOCK)]:
-            yield from map(self, block) if self.finds(" ".join(block)) else block
+        while True:
+            block: list[str] = []
+            try:
+                block.extend(islice(texts, BLOCK))
+            except Exception:
+                yield from self._block(block)
+                raise
+            if not block:
+                return
+            yield from self._block(block)
+
+    def _block(self, texts: list[str]) -> Iterable[str]:
+        return map(self, texts) if self.finds(" ".join(texts)) else texts
 
     def finds(self, text: str) -> bool:
         """Whether the text has a part of a key."""

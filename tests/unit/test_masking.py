@@ -7,10 +7,11 @@ import json
 import random
 import string
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
-from batchgen.masking import Mask
+from batchgen.masking import BLOCK, Mask
 from tests.support.spellings import SPELLINGS, readable
 
 KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0=="
@@ -139,3 +140,26 @@ def test_capitals_are_found_beside_letters_of_all_kinds(said: str) -> None:
 def test_a_key_in_a_megabyte_of_what_looks_like_one_is_found(said: str) -> None:
     mask = Mask(KEY)
     assert mask(f"{said}{KEY}{said}").count("[key]") == 1
+
+
+ENDS = ("", "\\", "\\\\", "%", "%4", "&", "&#", "&#x6", "\\u", "\\u{", "\\x4", "\0", "\u200b", "\u0130")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_many_texts_are_masked_together_as_each_would_be_alone(end: str) -> None:
+    mask, chance = Mask(KEY), random.Random(3)
+    spelt = [spelling(KEY) for spelling in SPELLINGS.values()]
+    texts = [f"{end}{chance.choice([*spelt, 'a cat', KEY[:20], ''])}{end}" for _ in range(BLOCK)]
+    texts += ["a cat"] * BLOCK + [KEY]
+    assert [*mask.each(texts)] == [*map(mask, texts)]
+
+
+def test_what_came_before_an_error_is_not_lost() -> None:
+    def rows() -> Iterator[str]:
+        yield from ["a", KEY]
+        raise ValueError("the third can't be read")
+
+    heard: list[str] = []
+    with pytest.raises(ValueError, match="the third"):
+        heard.extend(Mask(KEY).each(rows()))
+    assert heard == ["a", "[key]"]
