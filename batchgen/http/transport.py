@@ -105,7 +105,7 @@ class ProgressTimeout:
         if now - due > STALL_SECONDS and not self._extended:
             self._extended = True
             self._wait(max(min(now + self._seconds, self._last), now + STALL_SECONDS))
-        else:
+        elif not self.expired:  # by a timer before this one, while it was renewed
             self._timeout.reschedule(now)
 
 

@@ -262,7 +262,9 @@ def _refuse_key(loaded: Loaded, mask: Mask) -> None:
         return
     for one in loaded.manifests:
         for job in one.jobs:
-            if any(map(mask.holds, (one.name, job.id, job.external_task_id, *Body(job.request).texts()))):
+            body = Body(job.request)
+            texts = (one.name, job.id, job.external_task_id, *(image.path for image in body.files))
+            if any(map(mask.holds, (*texts, *body.texts()))):
                 raise _holds_key(mask, job.place, job.id)
         for bad in one.unusable:
             if any(map(mask.holds, (one.name, bad.id))):

@@ -114,6 +114,25 @@ def test_time_that_a_disk_takes_is_none_that_a_host_took() -> None:
     assert virtual_time.run(main) == 100.75 + 0.25
 
 
+def test_a_time_that_is_over_ends_once_although_it_is_renewed_meanwhile() -> None:
+    async def main(loop: Loop) -> list[str]:
+        errors: list[str] = []
+        loop.set_exception_handler(lambda _, context: errors.append(repr(context.get("exception"))))
+        with pytest.raises(TimeoutError):
+            async with ProgressTimeout(1.0) as progress:
+                try:
+                    progress.renew(loop.time())
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # the time is over, and its end is under way
+                    progress.renew(loop.time())
+                    await asyncio.sleep(0)
+                finally:
+                    await asyncio.sleep(1)  # a request that takes its time to end
+        return errors
+
+    assert virtual_time.run(main) == []
+
+
 def test_lines_that_wait_beside_the_clips_are_written_with_one_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from batchgen.sandbox.config import Config
 from batchgen.sandbox.journal import Entry, load
 from batchgen.sandbox.server import Sandbox
 from tests.support import wire
+from tests.support.pictures import make_png
 from tests.support.program import ENDS, KEY
 
 QUICK = batchgen.RunOptions(poll_interval=0.05, retry_wait=0.05, settle=0.4, timeout=10.0)
@@ -653,6 +654,7 @@ HOLDING = {
     "id": ('"id": "j3"', f'"id": "{KEY}"'),
     "external_task_id": ('"id": "j3"', f'"id": "j3", "external_task_id": "{KEY}"'),
     "id of a job without its image": ('"id": "j3"', f'"id": "{KEY}", "image_tail": "none.png"'),
+    "path of an image": ('"https://example.com/a.png"', f'"{KEY}.png"'),
     "name of the manifest": ('"version": 1', f'"version": 1, "name": "{KEY}"'),
 }
 
@@ -665,6 +667,7 @@ def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(
         async with night(tmp_path) as one:
             text = (one.folder / "m.yaml").read_text()
             assert change[0] in text
+            (one.folder / f"{KEY}.png").write_bytes(make_png())
             (one.folder / "m.yaml").write_text(text.replace(*change))
             with pytest.raises(batchgen.UsageError, match=r"m\.yaml.* holds the API key") as raised:
                 await one.events()
