@@ -87,7 +87,7 @@ class GroupCommit:
             if batch := self._take():
                 done = self._perform(batch)
                 if done:
-                    self._committing = done, self._thread.submit(self._connection.execute, "COMMIT")
+                    self._committing = done, self._commit()
         self._scheduled = False
 
     def close(self) -> None:
@@ -105,11 +105,23 @@ class GroupCommit:
         if not done:
             self._scheduled = False
             return
-        commit = self._thread.submit(self._connection.execute, "COMMIT")
+        commit = self._commit()
         self._committing = done, commit
         loop = self._loop
         assert loop is not None
         commit.add_done_callback(lambda commit: self._call_back(loop, commit))
+
+    def _commit(self) -> futures.Future[Any]:
+        """Begin a commit. It is made on this thread where Python has begun to end, which starts no more work on others."""
+        try:
+            return self._thread.submit(self._connection.execute, "COMMIT")
+        except RuntimeError:
+            commit: futures.Future[Any] = futures.Future()
+            try:
+                commit.set_result(self._connection.execute("COMMIT"))
+            except sqlite3.Error as error:
+                commit.set_exception(error)
+            return commit
 
     def _call_back(self, loop: asyncio.AbstractEventLoop, commit: futures.Future[Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: drain() finishes

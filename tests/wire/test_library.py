@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import contextlib
 import gc
 import json
@@ -363,6 +364,26 @@ def test_a_task_that_is_cancelled_leaves_a_ledger_that_the_next_run_goes_on_with
             with pytest.raises(asyncio.CancelledError):
                 async with asyncio.timeout(ENDS):
                     await reading
+            await safely_gone_on(one)
+
+    asyncio.run(scene())
+
+
+def test_a_run_in_a_thread_ends_where_python_does_and_has_recorded_what_it_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the main thread has ended, Python starts no more work in pools of threads: the run waited for ever."""
+
+    async def scene() -> None:
+        async with night(tmp_path) as one:
+            ended = None
+            async with asyncio.timeout(ENDS):
+                with monkeypatch.context() as patched:
+                    async for event in one.run():
+                        if isinstance(event, batchgen.Created):
+                            patched.setattr(concurrent.futures.thread, "_shutdown", True)  # as Python does
+                        ended = event
+            assert isinstance(ended, batchgen.Ended) and ended.created == len(one.accepted()) > 0
             await safely_gone_on(one)
 
     asyncio.run(scene())
