@@ -29,6 +29,7 @@ class Lock:
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._process = os.getpid()
 
     @classmethod
     def acquire(
@@ -66,7 +67,9 @@ class Lock:
 
     def release(self) -> None:
         with contextlib.suppress(OSError):
-            os.ftruncate(self._descriptor, 0)
+            if os.getpid() == self._process:  # a forked one shares the lock, and would go on holding it
+                os.ftruncate(self._descriptor, 0)
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
 

@@ -25,6 +25,7 @@ import pytest
 from batchgen.cli.export_rows import EXPORT_FIELDS, export_row
 from batchgen.errors import LedgerBusy, LedgerError, LedgerLost, TransitionError
 from batchgen.ledger import database
+from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import ALLOWED, MAY_BE_PAID
 from batchgen.ledger.writer import Ledger
@@ -696,6 +697,32 @@ def test_another_name_of_the_file_is_the_same_ledger(path: str, tmp_path: Path) 
 
     with Ledger.open(path, origin=ORIGIN), pytest.raises(LedgerBusy):
         Ledger.open(str(link), origin=ORIGIN)
+
+
+def test_a_process_that_was_forked_meanwhile_holds_the_ledger_no_longer_than_its_run(path: str) -> None:
+    """A program's pool of processes gets a copy of each descriptor, and with it the lock."""
+    ledger = Ledger.open(path, origin=ORIGIN)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        ledger.close()
+        Ledger.open(path, origin=ORIGIN).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_what_a_forked_process_does_with_a_lock_leaves_it_to_the_run(path: str) -> None:
+    lock = Lock.acquire(f"{path}.lock")
+    child = os.fork()
+    if child == 0:
+        lock.release()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(LedgerBusy, match=f"process {os.getpid()} on"):
+        Lock.acquire(f"{path}.lock")
+    lock.release()
 
 
 def test_a_lock_file_removed_while_it_is_being_locked_is_no_lock(
