@@ -285,17 +285,15 @@ class Records:
         return map(to_stored_clip, self._each(sql, (manifest,)))
 
     def stored_clips_like(
-        self, manifest: str, digests: Iterable[str], paths: Iterable[str]
+        self, manifests: Iterable[str], digests: Iterable[str], paths: Iterable[str]
     ) -> Iterator[StoredClip]:
-        """The same of the rows whose clips have these contents or belong at these paths, whatever job they are of."""
-        keys = map(path_key, paths)
-        for column, values in (("digest", digests), ("output_key", keys)):
+        """The same of the rows of manifests whose clips have these contents or belong at these paths, whatever job they are of."""
+        names = json.dumps([name for one in manifests for name in spellings(one)])
+        of_these = "+manifest IN (SELECT value FROM json_each(?)) AND +state = 'downloaded'"
+        for column, values in (("digest", digests), ("output_key", map(path_key, paths))):
             for some in _chunks(values):
-                where = f"{column} IN ({_marks(some)}) AND +manifest = ? AND +state = 'downloaded'"
-                yield from map(
-                    to_stored_clip,
-                    self._each(f"SELECT {_STORED_CLIP} FROM tasks WHERE {where}", (*some, manifest)),
-                )
+                sql = f"SELECT {_STORED_CLIP} FROM tasks WHERE {column} IN ({_marks(some)}) AND {of_these}"
+                yield from map(to_stored_clip, self._each(sql, (*some, names)))
 
     def moves(self) -> list[tuple[Record, str]]:
         """The recorded moves that aren't done yet: rows whose clip is to be moved from ``video_path``, with the target."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import CLIP_GONE, MAY_BE_PAID
-from batchgen.models import Manifest, Record, StoredClip
+from batchgen.models import Job, Manifest, Record, StoredClip
 from batchgen.names import composed
 from batchgen.run.clip_paths import clip_name, output_path
 from batchgen.run.plan import Action, Step
@@ -115,18 +115,22 @@ def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[S
         for name in ledger.manifests():
             yield from ledger.stored_clips(name)
         return
+    own, rest = set[tuple[str, str, int]](), list[Job]()
     for one in manifests:
-        own = set[tuple[str, int]]()
         others = (key[1] for key in (*one.skipped, *(bad.key for bad in one.unusable)))
         for row in ledger.stored_clips(one.name, itertools.chain((job.id for job in one.jobs), others)):
-            own.add((composed(row.job_id), row.take))
+            own.add(_key(row))
             yield row
-        # A job without a clip of its own may be done by one that was made under another id.
-        rest = [job for job in one.jobs if (job.id, job.take) not in own]
-        alike = ledger.stored_clips_like(one.name, (job.digest for job in rest), map(output_path, rest))
-        yield from {
-            row.external_task_id: row for row in alike if (composed(row.job_id), row.take) not in own
-        }.values()
+        rest += [job for job in one.jobs if job.key not in own]
+    # A job without a clip of its own may be done by one that was made under another id, or in another of the manifests.
+    alike = ledger.stored_clips_like(
+        (one.name for one in manifests), (job.digest for job in rest), map(output_path, rest)
+    )
+    yield from {row.external_task_id: row for row in alike if _key(row) not in own}.values()
+
+
+def _key(row: StoredClip) -> tuple[str, str, int]:
+    return composed(row.manifest), composed(row.job_id), row.take
 
 
 class _Files:

@@ -98,6 +98,25 @@ def test_a_row_is_looked_at_once_however_far_apart_the_takes_of_its_job_are(size
     assert {len(rows) for rows in ledger.history_of([one]).values()} == {1}
 
 
+@pytest.mark.parametrize("spelt", ["night", "n\xe4cht", unicodedata.normalize("NFD", "n\xe4cht")])
+def test_a_clip_that_is_gone_is_missed_though_its_job_has_gone_to_another_manifest(
+    tmp_path: Path, spelt: str
+) -> None:
+    with filled(tmp_path / "l.db", ["a", "b"]) as ledger:
+        connection = database.open_to_write(ledger.path, None)
+        connection.execute("UPDATE tasks SET manifest = ?", (spelt,))
+        connection.close()
+        name = unicodedata.normalize("NFC", spelt)
+        gone, stays = (job._replace(manifest=name) for job in manifest("a", "b").jobs)
+        moved = gone._replace(manifest="day", external_task_id="day.0")
+        both = [Manifest("m.yaml", name, jobs=[stays]), Manifest("d.yaml", "day", jobs=[moved])]
+        steps = [*survey(ledger, both, Roots()).applied(planned(both, ledger))]
+    assert [(step.external_task_id, step.action) for step in steps] == [
+        ("night.1", Action.DOWNLOAD),
+        ("night.0", Action.DOWNLOAD),
+    ]
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_rows_are_found_by_their_jobs_however_accents_are_spelt(
     tmp_path: Path, form: Literal["NFC", "NFD"]
