@@ -14,10 +14,11 @@ from batchgen.run.places import Places
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import Downloads
 from tests.bench.clip_host import Host as Slow
+from tests.bench.clip_host import body
 from tests.support import virtual_time
 from tests.support.program import Desk
 from tests.support.virtual_time import Loop
-from tests.support.wire import PATH, answer, request
+from tests.support.wire import PATH, answer, request, saying, wire
 from tests.wire.test_retrieval import Host, against, files, fresh, jobs
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "5", "--max-running", "40")
@@ -91,6 +92,27 @@ def test_no_more_clips_are_fetched_at_once_than_the_command_line_the_environment
             assert (ended.code, ended.err) == (0, "")
             assert host.most == most
             assert len(files(desk)) == len(names) * (number + 1)
+
+
+def test_a_run_fetches_more_clips_at_once_where_that_brings_more(tmp_path: Path) -> None:
+    desk, host = Desk(tmp_path), Counting()
+    host.file = lambda heard, before: answer(body(200_000))
+    desk.write("m.yaml", jobs(*(f"j{n}" for n in range(60))))
+    with against(desk, host):
+        ended = desk.run("run", *QUICK, "--concurrency", "40", "--max-running", "100", "m.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert FIRST < host.most <= 16
+
+
+@pytest.mark.parametrize(("status", "busy"), [(429, True), (503, True), (404, False), (500, False)])
+def test_a_host_that_says_that_it_is_busy_is_heard(tmp_path: Path, status: int, busy: bool) -> None:
+    async def scene() -> bool:
+        async with wire(saying(answer(b"<Error/>", status))) as url, Downloads(timeout=5) as downloads:
+            with pytest.raises(DownloadError) as caught:
+                await downloads.fetch(f"{url}/v.mp4", str(tmp_path / "v.mp4"), root=str(tmp_path))
+            return caught.value.busy
+
+    assert asyncio.run(scene()) is busy
 
 
 def test_places_at_a_host_are_had_in_turn_and_a_waiter_that_leaves_holds_none() -> None:
