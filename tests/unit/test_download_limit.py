@@ -76,6 +76,8 @@ def test_on_a_full_line_tries_end_and_get_rare(line: float) -> None:
     changes = play(limit, 60, line=line, each=line / 2)
     assert [number for _, number in changes[::2]] == [FIRST] * len(changes[::2])
     assert len(changes) // 2 <= 6
+    ends = [*(at for at, _ in changes[1:]), 60.0]
+    assert sum(end - at for (at, number), end in zip(changes, ends, strict=True) if number > FIRST) < 6
     first, later = (sum(a <= at < a + 20 for at, _ in changes) for a in (0, 40))
     assert later <= first
 
@@ -126,7 +128,7 @@ def test_where_nobody_waits_nothing_is_tried() -> None:
     limit = DownloadLimit(16)
     for number in range(100):
         limit.received(100_000, number / 10, waiting=False)
-    assert limit.limit == FIRST
+        assert limit.limit == FIRST
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
