@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import ipaddress
 import math
 import os
@@ -146,6 +147,15 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
+@functools.lru_cache(maxsize=1)
+def _context(*named: tuple[str, str, int]) -> ssl.SSLContext:
+    """The context of all sessions that trust the same certificates: reading a system's takes as long as twenty creates.
+
+    ``named`` are SSL_CERT_FILE and SSL_CERT_DIR, with the paths that they name and the times of their last changes.
+    """
+    return ssl.create_default_context()
+
+
 def session(
     *,
     force_close: bool = False,
@@ -163,7 +173,8 @@ def session(
         if not os.access(path, os.R_OK):
             text = f"{name} names {path}, which can't be read: no certificate could be checked with it"
             raise UsageError(text, kind="tls")
-    context = ssl.create_default_context() if named else True  # aiohttp has one with the system's own
+    # aiohttp has one with the system's own
+    context = _context(*((name, path, os.stat(path).st_mtime_ns) for name, path in named)) if named else True
     return aiohttp.ClientSession(
         connector=_Connector(
             set() if reached is None else reached,

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import os
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -197,6 +198,37 @@ def test_a_certificate_that_the_named_authority_signed_is_trusted(
 
     asyncio.run(scene())
     assert len(heard) == 2
+
+
+def test_authorities_are_read_once_for_all_sessions_and_again_when_their_file_changes(
+    authority: trustme.CA, trusted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    read: list[str] = []
+    make = ssl.create_default_context
+
+    def noted() -> ssl.SSLContext:
+        read.append(trusted.read_text())
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    heard: list[Heard] = []
+
+    async def create(url: str) -> Accepted:
+        async with Api(url, KEY, timeout=ENDS) as api, transport.session():
+            return await api.create(FIELDS)
+
+    async def scene() -> None:
+        async with tls(authority, works(heard)) as url:
+            assert await create(url) == await create(url) == Accepted("t1", "r1")
+            trustme.CA().cert_pem.write_to_path(str(trusted))
+            os.utime(trusted, (1, 1))
+            with pytest.raises(NeverSent, match="certificate"):
+                await create(url)
+
+    asyncio.run(scene())
+    assert len(heard) == 2
+    assert len(read) == len(set(read)) == 2
 
 
 PAST = {
