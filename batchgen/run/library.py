@@ -242,14 +242,17 @@ async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> Non
 async def _end_run(work: asyncio.Task[None], session: Session) -> None:
     """End the run and wait until it has released everything. If this is cancelled, answers aren't waited for any more."""
     cancelled: asyncio.CancelledError | None = None
-    if not work.done() and not session.end(EndedEarly("its program ended it", kind="program")):
+    in_order = not work.done() and session.end(EndedEarly("its program ended it", kind="program"))
+    if not in_order:
         work.cancel()
     while not work.done():
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-            work.cancel()
+            if in_order:  # once: a second time would take apart what it is releasing
+                in_order = False
+                work.cancel()
     if cancelled is not None:
         raise cancelled
     if not work.cancelled():

@@ -340,7 +340,7 @@ def test_a_loop_that_is_left_without_closing_ends_its_run_all_the_same(tmp_path:
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("times", [1, 2, 3, 40])
 @pytest.mark.parametrize("after", [1, 8])
 def test_a_task_that_is_cancelled_leaves_a_ledger_that_the_next_run_goes_on_with(
     tmp_path: Path, after: int, times: int
@@ -356,6 +356,10 @@ def test_a_task_that_is_cancelled_leaves_a_ledger_that_the_next_run_goes_on_with
                     if len(seen) >= after:
                         enough.set()
 
+            left: list[str] = []
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, context: left.append(context["message"])
+            )
             reading = asyncio.create_task(read())
             await enough.wait()
             for _ in range(times):
@@ -364,6 +368,8 @@ def test_a_task_that_is_cancelled_leaves_a_ledger_that_the_next_run_goes_on_with
             with pytest.raises(asyncio.CancelledError):
                 async with asyncio.timeout(ENDS):
                     await reading
+            gc.collect()
+            assert left == []  # such as connections that nobody closed
             await safely_gone_on(one)
 
     asyncio.run(scene())
