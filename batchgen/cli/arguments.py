@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -22,10 +23,24 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**{**given, "allow_abbrev": False})
+        self.commands: Mapping[str, Parser] = {}  # the program's alone has any
+
+    @property
+    def option_names(self) -> Collection[str]:
+        """The names of its options, such as ``-v`` and ``--verbose``."""
+        return self._option_string_actions.keys()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Report unknown arguments here, in the command's parser: the program's knows neither command nor options."""
-        known, rest = super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
+        if (
+            self.commands
+            and words
+            and words[0].startswith("-")
+            and words[0] not in {"--", *self.option_names}
+        ):
+            self.error(self._unknown(words[:1]))  # else its value, maybe the key, is quoted as no command
+        known, rest = super().parse_known_args(words, namespace)
         if rest:
             self.error(self._unknown(rest))
         return known, rest
@@ -37,10 +52,10 @@ class Parser(argparse.ArgumentParser):
             return f"unrecognized arguments: {' '.join(rest)}"
         if "key" in option:
             return f"there is no option {option}: the key is taken from no command line, where others could read it"
-        if near := get_close_matches(option, self._option_string_actions, n=1):
-            return f"there is no option {option} (did you mean {near[0]}?)"
-        if self._subparsers is not None:
+        if any(option in command.option_names for command in self.commands.values()):
             return f"{option} stands before the command; options go behind it"
+        if near := get_close_matches(option, self.option_names, n=1):
+            return f"there is no option {option} (did you mean {near[0]}?)"
         behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
         return f"there is no option {option}{behind}"
 

@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "topic", metavar="TOPIC", nargs="?", help="a page, or a command; without it, the pages are listed"
     )
     manual.set_defaults(parsers=commands.choices)
+    top.commands = commands.choices
     return top
 
 
@@ -241,7 +242,7 @@ def _add_ledger_commands(command: Command, groups: _Groups) -> None:
         groups.lock,
     )
     upkeep.add_argument(
-        "action", choices=["compact"], help="compact: rewrite the file without its empty pages"
+        "action", metavar="compact", choices=["compact"], help="rewrite the file without its empty pages"
     )
 
 

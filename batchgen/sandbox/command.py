@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import random
 import signal
 import sys
@@ -112,8 +114,18 @@ def run(arguments: argparse.Namespace, announce: Callable[[str, int], None] = an
     try:
         asyncio.run(_serve(configuration(arguments), arguments.host, arguments.port, announce))
     except (OSError, OverflowError) as error:
-        raise UsageError(f"it can't start: {error}") from None
+        raise UsageError(f"it can't start: {_why(error, arguments)}") from None
     return 0
+
+
+def _why(error: OSError | OverflowError, arguments: argparse.Namespace) -> str:
+    """What was in the way of serving: a file, or the address."""
+    if isinstance(error, OverflowError):
+        return str(error)
+    number = error.errno or 0
+    words = os.strerror(number) if number > 0 else error.strerror or str(error)  # below 0, of a host's name
+    hint = "; another --port may be free" if number == errno.EADDRINUSE else ""
+    return f"{error.filename or f'{arguments.host}:{arguments.port}'}: {words}{hint}"
 
 
 def configuration(arguments: argparse.Namespace) -> Config:

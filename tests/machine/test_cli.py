@@ -7,6 +7,7 @@ import fcntl
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -400,8 +401,14 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
         ("resolve x --task-id ../y", "../y"),
         ("sandbox --fault reset_aftr=1", "did you mean reset_after?"),
         ("sandbox --port x", "whole number"),
+        ("sandbox --journal /nowhere/j", "it can't start: /nowhere/j: No such file or directory\n"),
         ("run --api-key secret m.yaml", "no option --api-key: the key is taken from no command line"),
         ("-v run m.yaml", "-v stands before the command; options go behind it"),
+        ("--verbose run m.yaml", "--verbose stands before the command; options go behind it"),
+        ("--ledger x status", "--ledger stands before the command; options go behind it"),
+        ("--hlep", "there is no option --hlep (did you mean --help?)"),
+        ("ledger", "ledger: the following arguments are required: compact"),
+        ("ledger vacuum", "compact: invalid choice: 'vacuum'"),
         ("status -rf", "there is no option -rf; a name that begins with - goes behind --"),
         ("collect m.yaml", "collect: unrecognized arguments: m.yaml; see batchgen collect"),
         ("run --clip-timeout 1x m.yaml", "write 90, 90s, 15m, 2h or 1h30m"),
@@ -416,6 +423,22 @@ def test_a_bad_command_line_ends_with_2_and_one_line_that_says_why(
     assert err.startswith("batchgen")
     assert says in err
     assert err.count("\n") == 1, err
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert exit_code_of(["sandbox", "--port", f"{port}"]) == 2
+    said = f"it can't start: 127.0.0.1:{port}: Address already in use; another --port may be free\n"
+    assert capsys.readouterr().err == f"batchgen sandbox: {said}"
+
+
+def test_what_an_option_before_the_command_holds_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """It had been quoted as a command that isn't there."""
+    assert exit_code_of(["--key", "sk-secret", "run", "m.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert "the key is taken from no command line" in err
+    assert "sk-secret" not in err
 
 
 @pytest.mark.parametrize("option", ["--api-key", "--key", "--deadlin"])
