@@ -160,6 +160,8 @@ class _Csv:
                 continue
             else:
                 what = "; ".join(finding.text for finding in schema.check_entry("row", {name: ""}))
+                if number == 0 and name.startswith("#"):
+                    what += "; a table begins with the names of its columns, and has no comments"
             down, column = cell_position(text, number, self.separator)
             place = Place(self.shown, line + down - 1, column)
             yield Problem(place, f"column {number + 1}", what)
