@@ -24,7 +24,7 @@ def shown(text: str, columns: int) -> Iterator[str]:
         line = lines.pop(0)
         if line.startswith("```"):
             while lines and (code := lines.pop(0)) != "```":
-                yield f"    {code}"
+                yield f"    {code}".rstrip()
         elif line.startswith("|"):
             table = [line]
             while lines and lines[0].startswith("|"):
@@ -75,4 +75,6 @@ def _table(lines: Sequence[str], width: int) -> Iterator[str]:
     for title, *others in rows:
         yield from _folded(title, width, 2)
         for name, cell in zip(head[1:], others, strict=True):
+            if not cell:
+                continue
             yield from _folded(f"{name}: {cell}" if len(others) > 1 else cell, width, 4, 4)

@@ -314,6 +314,8 @@ def test_a_table_has_columns_where_they_fit_and_else_its_rows_one_below_the_othe
         "    b: 1 | 2",
         "    meaning: " + " ".join(["word"] * 6),
     ]
+    empty = "| a | b | c |\n|---|---|---|\n| x | y | |\n| x | | " + "z" * 20 + " |\n"
+    assert list(terminal.shown(empty, 22)) == ["x", "    b: y", "x", "    c:", "    " + "z" * 20]
 
 
 def test_a_link_names_the_command_that_shows_its_page() -> None:
@@ -327,4 +329,4 @@ def test_code_keeps_its_lines() -> None:
         shown = "\n".join(terminal.shown(text, 40))
         for language in ("console", "yaml", "ini", "crontab"):
             for block in blocks(text, language):
-                assert "\n".join(f"    {line}" for line in block.splitlines()) in shown, topic
+                assert "\n".join(f"    {line}".rstrip() for line in block.splitlines()) in shown, topic
