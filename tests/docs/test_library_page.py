@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import batchgen
+from batchgen.cli.report import ADVICE
 from batchgen.run import events, stream
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.server import Sandbox
@@ -107,10 +109,19 @@ def test_every_event_is_told_with_its_fields() -> None:
     for name, told in table.items():
         base = events.JobEvent if issubclass(kinds[name], events.JobEvent) else events.Event
         own = names(kinds[name]) - names(base)
-        if name == "Ended":
-            assert {"endings", "stops", "exit_code"} <= own & set(codes(told))
-        else:
-            assert set(codes(told)) == own, name
+        assert set(codes(told)) == own, name
+
+
+def test_the_buckets_of_the_page_are_those_that_the_summary_has_words_for() -> None:
+    text = section(MANUAL["library"], "Events")
+    told = text[text.index("A `bucket` is one of") : text.index("`jobs` of `Ended`")]
+    assert set(codes(told)) - {"bucket", "downloaded"} == ADVICE.keys() - {*batchgen.State}
+
+
+def test_the_account_of_the_rehearsal_is_one() -> None:
+    """A key with a space is refused, and the page had one."""
+    base_url, key = re.findall(r'batchgen\.Account\("(.+?)", "(.+?)"\)', MANUAL["library"])[-1]
+    assert batchgen.Account(base_url, key).base_url == base_url
 
 
 def test_what_a_late_reader_misses_is_what_the_page_says() -> None:
