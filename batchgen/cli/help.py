@@ -10,7 +10,7 @@ from batchgen.manual import pages, terminal
 from batchgen.request import schema
 
 WIDTH = max(map(len, pages.TOPICS))
-MORE = "`batchgen help TOPIC` shows a page, `batchgen help COMMAND` a command's options."
+MORE = "`batchgen help TOPIC` shows a page, `batchgen COMMAND --help` a command's options."
 
 
 def help_(args: argparse.Namespace, out: Output) -> int:
