@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from batchgen.cli.output import Output
+from batchgen.cli.output import Output, folded
 from batchgen.errors import UsageError
 from batchgen.manual import pages, terminal
 from batchgen.request import schema
@@ -21,8 +21,11 @@ def help_(args: argparse.Namespace, out: Output) -> int:
             listed = [{"topic": page.topic, "title": page.title} for page in every]
             out.document({"pages": listed, "schema": file})
         else:
-            lines = [f"{page.topic:{WIDTH}}  {page.title}" for page in every]
-            out.lines([*lines, "", MORE, f"The schema of manifests, for editors, is {file}"])
+            for page in every:
+                out.lines(folded(f"{page.topic:{WIDTH}}  {page.title}", out.width, indent=WIDTH + 2))
+            out.lines(
+                ["", *folded(MORE, out.width, indent=0), f"The schema of manifests, for editors, is {file}"]
+            )
         return 0
     topic = args.topic.casefold().removesuffix(".md")
     if topic in pages.TOPICS:

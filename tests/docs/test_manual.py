@@ -192,6 +192,14 @@ def test_without_a_topic_the_pages_are_listed_with_what_they_are_about(
     ]
 
 
+def test_the_list_of_pages_is_folded_to_the_terminal(tmp_path: Path) -> None:
+    code, shown = typed(tmp_path, COLUMNS="60")
+    lines = read(shown).splitlines()[:-1]  # the last one has a path
+    assert code == 0
+    assert any(line.startswith(" " * 17) for line in lines)
+    assert max(map(len, lines)) <= 60
+
+
 def test_the_list_of_pages_ends_with_the_path_of_the_schema_for_editors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -247,9 +255,9 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
 # -- on a terminal -----------------------------------------------------------------------------------------------------
 
 
-def typed(folder: Path, topic: str, **variables: str) -> tuple[int, str]:
+def typed(folder: Path, *topic: str, **variables: str) -> tuple[int, str]:
     env = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path), **variables}
-    return on_a_terminal([sys.executable, "-m", "batchgen", "help", topic], cwd=folder, env=env)
+    return on_a_terminal([sys.executable, "-m", "batchgen", "help", *topic], cwd=folder, env=env)
 
 
 def test_on_a_terminal_a_page_goes_through_the_pager(tmp_path: Path) -> None:
