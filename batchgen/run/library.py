@@ -181,7 +181,7 @@ def run(
 
     Raises UsageError, LedgerError (LedgerBusy for another run), or a Bug.
     """
-    return _run_events(loaded, ledger, account, options or RunOptions(), lock_wait)
+    return _run_events(loaded, os.path.abspath(ledger), account, options or RunOptions(), lock_wait)
 
 
 def collect(
@@ -191,7 +191,7 @@ def collect(
 
     Raises as :func:`run`, and LedgerError where there is no such ledger.
     """
-    return _run_events(None, ledger, account, options or RunOptions(), lock_wait)
+    return _run_events(None, os.path.abspath(ledger), account, options or RunOptions(), lock_wait)
 
 
 def read_ledger(path: Path) -> Records:
@@ -207,7 +207,7 @@ def _reader(path: Path | None) -> Records | nullcontext[None]:
 
 
 async def _run_events(
-    loaded: Loaded | None, path: Path, account: Account, options: RunOptions, lock_wait: float
+    loaded: Loaded | None, path: str, account: Account, options: RunOptions, lock_wait: float
 ) -> AsyncGenerator[Event, None]:
     """The events of one run, which works beside its reader."""
     stream, clock, mask = Stream(), Clock(), Mask(account.key)
@@ -215,7 +215,7 @@ async def _run_events(
         read_ledger(path).close()  # collecting makes no ledger
     else:
         _refuse_key(loaded, mask)
-    ledger = await _opened(os.path.abspath(path), origin(account.base_url), mask, lock_wait)
+    ledger = await _opened(path, origin(account.base_url), mask, lock_wait)
     events = Events(clock.now, lambda event: stream.take(masked(event, mask)))
     session = Session(ledger, account, options, clock, events)
     held = ExitStack()

@@ -703,6 +703,28 @@ def test_a_job_that_holds_the_key_is_sent_nowhere_and_written_nowhere(
     asyncio.run(scene())
 
 
+def test_the_ledger_is_the_one_that_was_named_wherever_the_program_is_when_the_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another ledger knows nothing of what is paid."""
+
+    async def scene() -> None:
+        async with night(tmp_path / "n") as one:
+            (tmp_path / "elsewhere").mkdir()
+            monkeypatch.chdir(one.folder)
+            runs = (
+                batchgen.run(batchgen.load("m.yaml"), "ledger.db", one.account, QUICK),
+                batchgen.collect("ledger.db", one.account, QUICK),
+            )
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            for events in runs:
+                assert isinstance([event async for event in events][-1], batchgen.Ended)
+            assert one.states() == {"downloaded": 6}
+            assert not list((tmp_path / "elsewhere").iterdir())
+
+    asyncio.run(scene())
+
+
 def test_collecting_creates_neither_tasks_nor_ledgers(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path, slots=None, task_seconds=(1.0, 1.0)) as one:
