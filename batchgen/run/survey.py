@@ -148,18 +148,18 @@ class _Files:
 
     def has(self, row: StoredClip) -> bool:
         """Whether a clip and all its parts are on disk. Raises OSError where its folder can't be read."""
-        folder, name = os.path.split(row.video_path)
+        folder, _, name = row.video_path.rpartition("/")
         if folder != self._path:
-            self._enter(self._roots[row.root], folder)
+            self._enter(self._roots[row.root], folder or "/")
         if self._why is not None:
             raise self._why
         if self._folder is None:
             return False
-        parts = [one["path"] for one in json.loads(row.parts) if one.get("path")] if row.parts else []
         try:
             about = os.stat(name, dir_fd=self._folder.descriptor)
-            for path in parts:
-                self._roots[row.root].stat(path)
+            for one in json.loads(row.parts) if row.parts else ():
+                if path := one.get("path"):
+                    self._roots[row.root].stat(path)
         except (OSError, ValueError):
             return False
         return stat.S_ISREG(about.st_mode) and row.video_size in (None, about.st_size)
