@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, EndedEarly
@@ -31,7 +30,7 @@ from batchgen.run.plan import Step
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
 from batchgen.run.runner import Runner
-from batchgen.run.tally import Tally
+from batchgen.run.tally import Counts, Tally
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api
@@ -215,9 +214,9 @@ def summary(
     budget = pool.budget
     return Ended(
         at=at,
-        jobs=MappingProxyType(tally.buckets),
-        others=MappingProxyType(tally.others),
-        tasks=MappingProxyType(tally.created),
+        jobs=Counts(tally.buckets),
+        others=Counts(tally.others),
+        tasks=Counts(tally.created),
         failed_tasks=tally.failed_tasks,
         created=budget.creates,
         cost_usd=budget.spent,

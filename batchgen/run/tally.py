@@ -10,6 +10,13 @@ from batchgen.errors import BatchgenError
 from batchgen.run.plan import Action, Step
 
 
+class Counts(dict[str, int]):
+    """How many of each name; 0 for every other. Unlike a Counter, ``dataclasses.asdict`` copies it right."""
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """A job that needs a person, and what that person has to know."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import contextlib
+import copy
+import dataclasses
 import gc
 import json
 import logging
+import pickle
 import signal
 import subprocess
 import sys
@@ -152,6 +155,22 @@ def test_created_events_have_the_ids_of_the_task_and_downloaded_ones_the_clip(tm
             assert created.cost_usd == pytest.approx(0.42)
             assert isinstance(down, batchgen.Downloaded)
             assert Path(down.path).read_bytes()[4:8] == b"ftyp"
+
+    asyncio.run(scene())
+
+
+def test_every_event_can_be_copied_sent_to_another_process_and_written_as_json(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, "task_fails@1", "balance@4") as one:
+            events = await one.events()
+            for event in events:
+                values = json.loads(json.dumps(dataclasses.asdict(event), default=str))
+                assert values["at"] == event.at == copy.deepcopy(event).at
+                assert type(pickle.loads(pickle.dumps(event))) is type(event)
+            ended = events[-1]
+            assert isinstance(ended, batchgen.Ended) and ended.stops
+            assert values["jobs"] == dict(ended.jobs) and sum(ended.jobs.values()) == 6
+            assert pickle.loads(pickle.dumps(ended)).jobs == ended.jobs and ended.jobs["no such"] == 0
 
     asyncio.run(scene())
 
