@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.program import Desk
 
 # A deadline per example would measure the machine, not the rule. The same examples each time: what fails a commit is
 # that commit's. `make explore` goes on to others.
@@ -56,6 +61,14 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """An empty folder, from which the program is called. A file of tests may lay more on it, by a fixture of its own."""
+    from tests.support.program import Desk
+
+    return Desk(tmp_path)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -28,11 +28,6 @@ PACE = ("--poll-interval", "0.05", "--timeout", "30", "--settle", "0.5")
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-@pytest.fixture
 def ahead(tmp_path: Path) -> Ahead:
     """The program in virtual time."""
     return Ahead(tmp_path)

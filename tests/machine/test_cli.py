@@ -37,10 +37,9 @@ def manifest(folder: Path, jobs: int = 1, prompt: str = "prompt") -> str:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
-    desk.write("night.yaml", manifest(tmp_path))
-    desk.write("bad.yaml", manifest(tmp_path, prompt="promt").replace("night", "bad"))
+def desk(desk: Desk) -> Desk:
+    desk.write("night.yaml", manifest(desk.folder))
+    desk.write("bad.yaml", manifest(desk.folder, prompt="promt").replace("night", "bad"))
     return desk
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,11 +26,6 @@ from tests.support.program import ENDS, KEY, Desk, until
 from tests.support.wire import PATH, answer, made, request, served
 
 WAITS = ("--poll-interval", "0.05", "--timeout", "3", "--settle", "1")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 class Host:

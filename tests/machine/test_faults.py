@@ -46,11 +46,6 @@ UNCLEAR_BEFORE = (
 READABLE = {"wrong_types_after"}
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def write_jobs(desk: Desk, count: int) -> None:
     jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}"} for n in range(count)]
     manifest = {

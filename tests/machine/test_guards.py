@@ -23,11 +23,6 @@ QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.5")
 FAST = ("--task-seconds", "0.05-0.1", "--no-unique")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def manifest(count: int, **top: object) -> str:
     jobs = [
         {"id": f"j{n:02}", "image": f"https://example.com/{n}.png", "prompt": str(n)} for n in range(count)

@@ -42,9 +42,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(made: Path, tmp_path: Path) -> Desk:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    desk = Desk(tmp_path)
+def desk(made: Path, desk: Desk) -> Desk:
+    shutil.copytree(made, desk.folder, dirs_exist_ok=True)
     desk.env |= {"POWERTOKENS_API_BASE": (made / "url").read_text(), "POWERTOKENS_API_KEY": KEY}
     return desk
 

@@ -25,11 +25,6 @@ QUICK = ("--poll-interval", "0.05", "--timeout", "1")
 PYTHON = (sys.executable, "-m", "batchgen")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def manifest(*jobs: dict[str, str]) -> str:
     return json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs})
 

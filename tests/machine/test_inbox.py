@@ -37,9 +37,8 @@ Attack = Callable[[Desk], None]
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A folder ``inbox`` that others write into, with one good picture, and beside it what is nobody's business."""
-    desk = Desk(tmp_path)
     monkeypatch.setenv("HOME", desk.env["HOME"])
     desk.write("inbox/good.png", GOOD)
     desk.write("private/passport.png", PASSPORT)

@@ -28,11 +28,6 @@ TYPED = "canary-typed-51bd"  # in command lines of tests, where others look for 
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1", "--retry-wait", "0.1")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def urls(count: int) -> str:
     jobs = [{"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": "x"} for n in range(count)]
     return json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": jobs})

@@ -7,7 +7,6 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -66,8 +65,7 @@ class Account:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
+def desk(desk: Desk) -> Desk:
     desk.write("m.yaml", urls(JOBS))
     desk.write("key", OLD).chmod(0o600)
     return desk

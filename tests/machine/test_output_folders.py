@@ -46,11 +46,6 @@ while not going:
 """
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def manifest(*ids: str) -> str:
     jobs = [{"id": one, "image": f"https://example.com/{n}.png", "prompt": "x"} for n, one in enumerate(ids)]
     return json.dumps({"version": 1, "name": "m", "defaults": {"model_name": "kling-v3"}, "jobs": jobs})

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,7 @@ URL = "https://cdn.example.com/a/b/far.png?signature=abc"
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = Desk(tmp_path)
+def desk(desk: Desk) -> Desk:
     desk.write("pictures/hero.png", make_png())
     shots = [
         {"index": 1, "prompt": "First\nline", "duration": "2"},

@@ -22,11 +22,6 @@ TAKEN = answer({"code": 1201, "message": "external_task_id must be unique"}, 400
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-@pytest.fixture
 def ahead(tmp_path: Path) -> Ahead:
     """The program in virtual time."""
     return Ahead(tmp_path)

@@ -20,11 +20,6 @@ QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
 SOON = ("--retry-wait", "0.1")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def urls(count: int, **fields: object) -> str:
     jobs = [
         {"id": f"j{n}", "image": f"https://example.com/{n}.png", "prompt": f"{n}", **fields}

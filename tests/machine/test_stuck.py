@@ -8,7 +8,6 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,11 +19,6 @@ from tests.support.program import Desk, Server, sandbox, until
 PACE = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
 TASKS = ("--task-seconds", "0.05-0.2")
 DAY = 86400.0
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def write_jobs(desk: Desk, count: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,10 +55,9 @@ PARTS = (
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    found = Desk(tmp_path)
-    found.write("m/a.png", make_png(300, 300))
-    return found
+def desk(desk: Desk) -> Desk:
+    desk.write("m/a.png", make_png(300, 300))
+    return desk
 
 
 def everything_said(desk: Desk, *paths: str) -> str:

@@ -43,11 +43,6 @@ WAITS = ("--poll-interval", "0.05", "--settle", "3600")  # an hour, which nobody
 SECRET = b"root:x:0:0:secret-of-the-inside"
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()

@@ -30,11 +30,6 @@ FAST = ("--task-seconds", "0.05-0.2")
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def manifest(*ids: str, name: str = "m", **fields: object) -> str:
     """Jobs whose content follows from the first letter of their ids, so that a job can be renamed."""
     jobs = [

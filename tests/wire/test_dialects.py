@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +21,6 @@ from tests.wire.test_api import NAME, create, query
 GATEWAYS = [name for name in DIALECTS if name != "vendor"]
 TASKS = ("--task-seconds", "0.05-0.2")
 PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def heard(name: str, code: int, status: int, *, query: bool = False) -> Answer:

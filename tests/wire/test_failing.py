@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -17,11 +16,6 @@ from tests.support.wire import answer, made, request, served
 TASKS = ("--task-seconds", "0.05-0.2")
 PACE = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
 SOON = ("--retry-wait", "0.1")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def write_jobs(desk: Desk, count: int) -> None:

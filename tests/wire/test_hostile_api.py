@@ -8,7 +8,6 @@ import socketserver
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -21,11 +20,6 @@ from tests.support.wire import Play, answer, made, request, served
 
 FAST = ("--task-seconds", "0.05-0.1")
 QUICK = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def urls(count: int) -> str:

@@ -23,11 +23,6 @@ PAGE = b"<html><head><title>Back soon</title></head><body><h1>We are fixing it</
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-@pytest.fixture
 def ahead(tmp_path: Path) -> Ahead:
     """The program in virtual time."""
     return Ahead(tmp_path)

@@ -41,11 +41,6 @@ WAITS = ("--poll-interval", "0.05", "--timeout", "2", "--settle", str(SETTLE))
 BRIEF = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.5")
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 class Host:
     """An API whose tasks have ended at once, and the host of their clips at the same address.
 

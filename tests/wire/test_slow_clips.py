@@ -26,11 +26,6 @@ WAITS = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
 WHOLE = clip("large") + (2_000_008).to_bytes(4, "big") + b"free" + os.urandom(2_000_000)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def in_pieces(heard: Heard, whole: bytes = WHOLE) -> bytes:
     """An answer to a question for a piece, or for all of it."""
     if (asked := heard.headers.get("range")) is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,6 @@ PACE = ("--timeout", "1", "--settle", "1", "--poll-interval", "0.05")
 TASKS = ("--task-seconds", "0.05-0.1")
 GATEWAYS = {"gateway_402": "insufficient_quota", "html_403": "HTTP 403"}  # their own words in place of a code
 PAYS = "to create them"  # what "run again" is said for
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def write_jobs(desk: Desk, count: int, **more: Any) -> None:
