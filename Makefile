@@ -4,14 +4,21 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 TESTS := -m pytest -q -n auto --dist worksteal -o tmp_path_retention_policy=failed
+# Compiled modules are kept, whatever the environment says: each worker and each program would compile all of them.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test quick torture fuzz explore bench lint format floors audit constraints clean
+.PHONY: run test compiled quick torture fuzz explore bench lint format floors audit constraints clean
 
 run: $(STAMP)
 	$(VENV)/bin/batchgen run --sandbox manifests/
 
-test: lint
+test: $(STAMP)
+	$(MAKE) -s -j2 lint compiled
 	$(VENV)/bin/python $(TESTS)
+
+# Once, before as many workers as there are do it at the same time.
+compiled: $(STAMP)
+	$(VENV)/bin/python -m pytest -q --collect-only tests > /dev/null
 
 # At every save: what needs no server and no other process.
 quick: lint

@@ -18,10 +18,11 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.program import Desk
 
-# A deadline per example would measure the machine, not the rule. The same examples each time: what fails a commit is
+# A deadline per example, or for making examples, would measure the machine, not the rule. The same examples each time: what fails a commit is
 # that commit's. `make explore` goes on to others.
-hypothesis.settings.register_profile("batchgen", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("batchgen", deadline=None, suppress_health_check=SLOW, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, suppress_health_check=SLOW, max_examples=1000)
 hypothesis.settings.load_profile("batchgen")
 
 MEMORY = "/dev/shm"

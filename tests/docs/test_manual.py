@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -109,7 +110,8 @@ def test_every_field_of_the_api_is_told_with_its_values_and_in_the_words_of_edit
 # -- troubleshooting ---------------------------------------------------------------------------------------------------
 
 
-def sayings() -> set[str]:
+@functools.cache
+def sayings() -> frozenset[str]:
     """Every text in the program's source and in what its schemas say; what is filled in is left out."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
@@ -126,12 +128,11 @@ def sayings() -> set[str]:
         (ROOT / "schemas" / name).read_text("utf-8")
         for name in ("image2video.schema.json", "manifest.schema.json")
     ]
-    return found | {
+    return frozenset(found) | {
         json.loads(text) for schema in schemas for text in re.findall(r'"(?:[^"\\]|\\.)*"', schema)
     }
 
 
-SAYINGS = sayings()
 TABLES = ("Nothing was begun", "A manifest was refused", "An image was refused", "A job didn't get its clip")
 
 
@@ -147,7 +148,7 @@ TABLES = ("Nothing was begun", "A manifest was refused", "An image was refused",
 def test_what_troubleshooting_quotes_is_said_by_the_program(message: str) -> None:
     for part in message.split("..."):
         words = part.strip(" ;,:")
-        assert not words or any(words in saying for saying in SAYINGS), words
+        assert not words or any(words in saying for saying in sayings()), words
 
 
 def test_every_cause_of_a_stop_is_explained() -> None:

@@ -29,6 +29,7 @@ STEPS = [
     ("resolve b --abandon", 2),
     ("collect --json", 0),
     ("recover --json m.yaml", 0),
+    ("ledger compact", 0),
     ("help ledger", 0),
     ("run poor.yaml", 3),
     ("collect --lock-wait 0", 75),

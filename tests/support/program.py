@@ -169,15 +169,24 @@ def until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
     """An event loop that runs beside the test."""
-    loop = asyncio.new_event_loop()
+    loop = asyncio.SelectorEventLoop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         yield loop
     finally:
+        asyncio.run_coroutine_threadsafe(_hang_up(loop), loop).result(ENDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(ENDS)
         loop.close()
+
+
+async def _hang_up(loop: asyncio.SelectorEventLoop) -> None:
+    """Close the connections of clients that came, or went, while their server was closed."""
+    await asyncio.sleep(0)
+    for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
+        transport.abort()
+    await asyncio.sleep(0)
 
 
 @contextmanager

@@ -35,10 +35,9 @@ GOOD = json.dumps(
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    found = Desk(tmp_path)
-    found.write("m/good.yaml", GOOD)
-    return found
+def desk(desk: Desk) -> Desk:
+    desk.write("m/good.yaml", GOOD)
+    return desk
 
 
 def written(**keys: Any) -> str:
@@ -53,9 +52,9 @@ def entry(**fields: Any) -> str:
     return written(jobs=[fields])
 
 
-def table(content: str | bytes, name: str = "t.csv") -> Callable[[Desk], object]:
+def table(content: str | Callable[[], str | bytes], name: str = "t.csv") -> Callable[[Desk], object]:
     def make(desk: Desk) -> None:
-        desk.write(f"m/{name}", content)
+        desk.write(f"m/{name}", content() if callable(content) else content)
         desk.write("m/bad.yaml", entry(table=name))
 
     return make
@@ -109,17 +108,19 @@ BAD: dict[str, str | bytes | Callable[[Desk], object]] = {
     "infinite numbers": table('{"image": "a.png", "take": 1e999}', "t.jsonl"),
     "half a character": table(f'{{"id": "\\ud800", "image": "{URL}"}}', "t.jsonl"),
     "half a character in a key": table(f'{{"\\ud800": 1, "image": "{URL}"}}', "t.jsonl"),
-    "200,000 columns": table(",".join(f"c{number}" for number in range(200_000)) + "\nx\n"),
-    "50 million commas": table("image,prompt\n" + "," * (50 * MiB) + "\n"),
-    "50 million commas in the header": table("image,prompt" + "," * (50 * MiB) + "x\n"),
-    "a row without an end": table("image,prompt\n" + 50 * ('"' + "x\n" * MiB + '",') + "x\n"),
+    "200,000 columns": table(lambda: ",".join(f"c{number}" for number in range(200_000)) + "\nx\n"),
+    "50 million commas": table(lambda: "image,prompt\n" + "," * (50 * MiB) + "\n"),
+    "50 million commas in the header": table(lambda: "image,prompt" + "," * (50 * MiB) + "x\n"),
+    "a row without an end": table(lambda: "image,prompt\n" + 50 * ('"' + "x\n" * MiB + '",') + "x\n"),
     "a bad byte after much text": table(
-        b"image,prompt\n" + (b"a.png," + b"x" * 1000 + b"\n") * 200_000 + b"\xff"
+        lambda: b"image,prompt\n" + (b"a.png," + b"x" * 2500 + b"\n") * 80_000 + b"\xff"
     ),
     "100,000 keys": "version: 1\n" + "".join(f"k{number}: 1\n" for number in range(100_000)),
-    "100,000 keys in a row": table(json.dumps({f"k{number}": 1 for number in range(100_000)}), "t.jsonl"),
+    "100,000 keys in a row": table(
+        lambda: json.dumps({f"k{number}": 1 for number in range(100_000)}), "t.jsonl"
+    ),
     "a key twice of 100,000": table(
-        "{" + ",".join(f'"k{number}":1' for number in range(100_000)) + ',"k99999":2}', "t.jsonl"
+        lambda: "{" + ",".join(f'"k{number}":1' for number in range(100_000)) + ',"k99999":2}', "t.jsonl"
     ),
     "300,000 entries that are none": "version: 1\njobs:\n" + "- x\n" * 300_000,
     "a sparse manifest": sparse("bad.yaml", b"version: 1\n"),
