@@ -158,10 +158,10 @@ class _Csv:
                 what = f'has the name "{excerpt(name)}", as one before it'
             elif name in known:
                 continue
+            elif number == 0 and name.startswith("#"):  # near to no column, whatever it is spelt like
+                what = f'"{excerpt(name)}" is no column; a table begins with their names, and has no comments'
             else:
                 what = "; ".join(finding.text for finding in schema.check_entry("row", {name: ""}))
-                if number == 0 and name.startswith("#"):
-                    what += "; a table begins with the names of its columns, and has no comments"
             down, column = cell_position(text, number, self.separator)
             place = Place(self.shown, line + down - 1, column)
             yield Problem(place, f"column {number + 1}", what)

@@ -123,7 +123,7 @@ def _why(error: OSError | OverflowError, arguments: argparse.Namespace) -> str:
     if isinstance(error, OverflowError):
         return str(error)
     number = error.errno or 0
-    words = os.strerror(number) if number > 0 else error.strerror or str(error)  # below 0, of a host's name
+    words = os.strerror(number) if number > 0 else str(error.strerror or error).partition(" (while")[0]
     hint = "; another --port may be free" if number == errno.EADDRINUSE else ""
     return f"{error.filename or f'{arguments.host}:{arguments.port}'}: {words}{hint}"
 

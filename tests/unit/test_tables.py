@@ -91,9 +91,9 @@ def test_rows_count_as_a_spreadsheet_counts_and_lines_as_an_editor_does(tmp_path
             ['t.csv:1:4: column 2: unknown key "durtion"; did you mean "duration"?'],
         ),
         (
-            b"# shots.csv\nid,prompt\na,b\n",
+            b"# shots\nid,prompt\na,b\n",
             [
-                't.csv:1:1: column 1: unknown key "# shots.csv"; a table begins with the names of its columns, and',
+                't.csv:1:1: column 1: "# shots" is no column; a table begins with their names, and has no comments',
                 "t.csv:2:1: row 2: 2 cells",
                 "t.csv:3:1: row 3: 2 cells",
             ],
