@@ -7,6 +7,7 @@ an argument, and is shown nowhere.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 from collections.abc import AsyncGenerator
@@ -187,11 +188,14 @@ def run(
 def collect(
     ledger: Path, account: Account, options: RunOptions | None = None, *, lock_wait: float = 0.0
 ) -> AsyncGenerator[Event, None]:
-    """Follow and download what the ledger has open; an iterator as :func:`run` gives it. Never creates.
+    """Follow and download what the ledger has open; an iterator as :func:`run` gives it.
+
+    Never creates, and follows what is open also with ``submit_only``.
 
     Raises as :func:`run`, and LedgerError where there is no such ledger.
     """
-    return _run_events(None, os.path.abspath(ledger), account, options or RunOptions(), lock_wait)
+    options = dataclasses.replace(options or RunOptions(), submit_only=False)
+    return _run_events(None, os.path.abspath(ledger), account, options, lock_wait)
 
 
 def read_ledger(path: Path) -> Records:

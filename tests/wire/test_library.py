@@ -744,6 +744,19 @@ def test_the_ledger_is_the_one_that_was_named_wherever_the_program_is_when_the_r
     asyncio.run(scene())
 
 
+def test_what_was_only_submitted_is_collected_with_the_same_options(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, slots=None, task_seconds=(0.5, 0.6)) as one:
+            options = dataclasses.replace(QUICK, submit_only=True)
+            await one.events(options)
+            assert one.states()["submitted"]
+            async for _ in batchgen.collect(one.ledger, one.account, options):
+                pass
+            assert one.states() == {"downloaded": 6}
+
+    asyncio.run(scene())
+
+
 def test_collecting_creates_neither_tasks_nor_ledgers(tmp_path: Path) -> None:
     async def scene() -> None:
         async with night(tmp_path, slots=None, task_seconds=(1.0, 1.0)) as one:
