@@ -123,7 +123,8 @@ def _why(error: OSError | OverflowError, arguments: argparse.Namespace) -> str:
     if isinstance(error, OverflowError):
         return str(error)
     number = error.errno or 0
-    words = os.strerror(number) if number > 0 else str(error.strerror or error).partition(" (while")[0]
+    own = error.filename is not None or number <= 0  # else asyncio's, which repeat the address and its number
+    words = str(error.strerror or error).partition(" (while")[0] if own else os.strerror(number)
     hint = "; another --port may be free" if number == errno.EADDRINUSE else ""
     return f"{error.filename or f'{arguments.host}:{arguments.port}'}: {words}{hint}"
 
