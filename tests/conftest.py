@@ -73,6 +73,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: three workers more than there are cores, since many tests wait for programs that wait."""
-    return (os.cpu_count() or 1) + 3
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """``-n auto``: three workers more than there are cores, since many tests wait for programs that wait; unit tests don't."""
+    waits = any(Path(path).name != "unit" for path in config.args)
+    return (os.cpu_count() or 1) + 3 * waits
