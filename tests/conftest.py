@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,20 @@ def desk(tmp_path: Path) -> Desk:
     from tests.support.program import Desk
 
     return Desk(tmp_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make what a report shows UTF-8: with a name that is none, the worker that sends it ends, and all tests with it."""
+    report = yield
+    report.sections = [(title, _printable(text)) for title, text in report.sections]
+    if _printable(shown := str(report.longrepr)) != shown:
+        report.longrepr = _printable(shown)
+    return report
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.hookimpl(optionalhook=True)

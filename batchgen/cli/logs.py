@@ -77,6 +77,7 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
         if args.log_format == "json"
         else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
     )
+    before = log.level, log.propagate
     # Records that no handler shows aren't made.
     log.setLevel(min(handler.level or logging.INFO for handler in handlers))
     log.propagate = False
@@ -86,6 +87,8 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
     try:
         yield
     finally:
+        level, log.propagate = before
+        log.setLevel(level)
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()

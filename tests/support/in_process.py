@@ -98,11 +98,10 @@ def _environment(cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
-    """Signals, logging and garbage collection; and this process keeps its core dumps, as others' tests look at them."""
+    """Signals, what is logged elsewhere, and garbage collection; and this process keeps its core dumps, as others' tests look at them."""
     signals = {number: signal.getsignal(number) for number in SIGNALS}
     thresholds = gc.get_threshold()
-    ours, root = logging.getLogger("batchgen"), logging.getLogger()
-    level, propagate = ours.level, ours.propagate
+    root = logging.getLogger()
     unheard = logging.StreamHandler()  # what libraries log, as Python shows it where nobody listens
     unheard.setLevel(logging.WARNING)
     main_thread = threading.get_ident()
@@ -114,8 +113,6 @@ def _process_state() -> Iterator[None]:
             yield
     finally:
         root.removeHandler(unheard)
-        ours.setLevel(level)
-        ours.propagate = propagate
         gc.unfreeze()
         gc.set_threshold(*thresholds)
         signal.setitimer(signal.ITIMER_REAL, 0)
