@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import csv
-import functools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from batchgen.http.addresses import request_url
-from batchgen.ledger.transitions import ABANDONED
-from batchgen.models import Record, State
-from batchgen.request.image_fields import is_url
-from batchgen.request.schema import defaults
+from batchgen.ledger.transitions import may_be_charged
+from batchgen.models import Record
+from batchgen.request.asked import asked, parsed
 from batchgen.storage.clips import iso
 
 EXPORT_FIELDS = (
@@ -73,7 +68,7 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
 
     ``current``: whether the row's clip is its job's now.
     """
-    request = asked(_parsed(record.canonical))
+    request = asked(parsed(record.canonical))
     url = record.video_url
     if url and "@" in url:
         url = request_url(url) or url  # an older version may have kept a user and a password
@@ -94,7 +89,7 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
         "video_url": url or None,
         "video_path": record.video_path or None,
         "video_sha256": record.video_sha256 or None,
-        "cost_usd_estimate": record.cost_usd_estimate if _may_be_charged(record) else 0.0,
+        "cost_usd_estimate": record.cost_usd_estimate if may_be_charged(record) else 0.0,
         "units_charged": record.units_charged or None,
         "prompt": request["prompt"],
         "image": record.image or request["image"],
@@ -104,21 +99,6 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
         "sound": request["sound"] or None,
         "current": current,
     }
-
-
-def _parsed(canonical: str) -> dict[str, Any]:
-    try:
-        fields: dict[str, Any] = orjson.loads(canonical)
-    except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
-        fields = json.loads(canonical)
-    return fields
-
-
-def _may_be_charged(record: Record) -> bool:
-    """Whether the row can have cost anything: a refused create and one that was never sent can't; a failed task can."""
-    if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
-        return record.error_code == ABANDONED and record.attempt > 0
-    return record.state is not State.PENDING
 
 
 def csv_lines(rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> Iterator[str]:
@@ -158,25 +138,3 @@ def spreadsheet_cell(field: str, value: Any) -> Any:
         text = value.replace('"', '""')
         return f'="{text}"'
     return value
-
-
-_defaults = functools.cache(defaults)
-
-
-def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request, or its canonical form, asks for in a person's words.
-
-    ``prompt`` is the shots' texts, a line each, where there are shots; ``image`` is the URL, if it is one, and
-    ``image_sha256`` the digest of the picture's bytes otherwise.
-    """
-    fields = {**_defaults(), **fields}
-    shots = fields.get("multi_prompt") or ()
-    image = fields.get("image", fields.get("image_tail"))
-    return {
-        "prompt": fields.get("prompt") or "\n".join(str(shot.get("prompt", "")) for shot in shots) or None,
-        "image": image if isinstance(image, str) and is_url(image) else None,
-        "image_sha256": image["sha256"] if isinstance(image, dict) else getattr(image, "sha256", None),
-        "mode": fields.get("mode"),
-        "duration": fields.get("duration"),
-        "sound": fields.get("sound"),
-    }

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from batchgen import limits
-from batchgen.cli.export_rows import asked
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
 from batchgen.cli.report import counted
 from batchgen.escapes import visible
 from batchgen.models import Job
 from batchgen.money.prices import is_floor
+from batchgen.request.asked import asked
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
 from batchgen.run.plan import PAYS, Action, Step, image_name

@@ -17,6 +17,7 @@ from batchgen.cli.output import Output, folded
 from batchgen.errors import cited
 from batchgen.ledger.reader import OPEN, Records
 from batchgen.models import HistoryEntry, Record, State, Unusable
+from batchgen.run.buckets import ADVICE
 from batchgen.run.plan import may_retry
 from batchgen.run.waits import shown_duration
 from batchgen.storage.clips import iso
@@ -27,7 +28,7 @@ _KINDS = (
     *("retry", "pending", "succeeded", "submitting", "submitted"),  # and these for a run
 )
 _WORDS: Mapping[str, tuple[str, str]] = {
-    **report.ADVICE,
+    **ADVICE,
     "submitting": (
         "being created",
         "By a run that is on; what a run left that was killed, the next one asks the API for.",

@@ -159,6 +159,13 @@ def changed_columns(record: Record, change: Change, at: float) -> dict[str, Any]
     return columns
 
 
+def may_be_charged(record: Record) -> bool:
+    """Whether the row can have cost anything: a refused create and one that was never sent can't; a failed task can."""
+    if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
+        return record.error_code == ABANDONED and record.attempt > 0
+    return record.state is not State.PENDING
+
+
 def task_seconds(row: Record) -> float | None:
     """Seconds from the task's acceptance to its end; None where one is unknown, or the clocks disagree."""
     if row.submitted_at is None or row.finished_at is None or row.finished_at < row.submitted_at:

@@ -53,6 +53,7 @@ DECIDES = {
         "run.dispositions",
         "run.outcomes",
         "run.failures",
+        "run.buckets",
         "run.tally",
     ),
 }

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import batchgen
-from batchgen.cli.report import ADVICE
 from batchgen.run import events, stream
+from batchgen.run.buckets import ADVICE
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.server import Sandbox
 from tests.support.documents import MANUAL, codes, files, rows, section

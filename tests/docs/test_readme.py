@@ -19,7 +19,7 @@ import pytest
 
 from batchgen import __version__, errors
 from batchgen.api import keys
-from batchgen.cli import options, report, settings
+from batchgen.cli import options, settings
 from batchgen.cli.export_rows import EXPORT_FIELDS
 from batchgen.cli.main import main
 from batchgen.http import endpoint, transport
@@ -27,6 +27,7 @@ from batchgen.manifest import reader
 from batchgen.models import State
 from batchgen.money.prices import MILLS_PER_SECOND, READ_ON
 from batchgen.request.schema import load
+from batchgen.run.buckets import ADVICE
 from batchgen.run.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
 from batchgen.run.tally import Tally, first_of
 from tests.machine.test_cli import JSON, parsers
@@ -341,16 +342,14 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
 
 
 def test_the_words_of_the_summary_are_told_with_what_to_do() -> None:
-    told = rows(section(MANUAL["operations"], "In the morning"))[-len(report.ADVICE) :]
-    assert [row[0] for row in told] == [word for word, _ in report.ADVICE.values()]
-    for bucket, row in zip(report.ADVICE, told, strict=True):
+    told = rows(section(MANUAL["operations"], "In the morning"))[-len(ADVICE) :]
+    assert [row[0] for row in told] == [word for word, _ in ADVICE.values()]
+    for bucket, row in zip(ADVICE, told, strict=True):
         assert bucket not in set(State) or bucket in codes(row[1])
 
 
 def test_nothing_that_is_told_to_do_pays_again_without_saying_so() -> None:
-    for word, state, _, advice in rows(section(MANUAL["operations"], "In the morning"))[
-        -len(report.ADVICE) :
-    ]:
+    for word, state, _, advice in rows(section(MANUAL["operations"], "In the morning"))[-len(ADVICE) :]:
         if re.search(r"--retry-failed|--accept-changes|take", advice):
             assert re.search(r"pays|paid|want another|refused", advice), (word, state)
 
