@@ -27,6 +27,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
     """Run against a sandbox of its own, with a ledger and clips in a new folder, which is kept."""
+    from batchgen.sandbox.command import real_clips
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.server import Sandbox
 
@@ -35,7 +36,9 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     args.output_dir = args.output_dir or os.path.join(home, "clips")
     retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
     options = replace(options, poll_interval=options.poll_interval or 0.5, retry_wait=retry_wait)
-    sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=os.path.join(home, "journal.jsonl")))
+    journal = os.path.join(home, "journal.jsonl")
+    clips = real_clips(None, os.environ)
+    sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips))
     url = await sandbox.start()
     try:
         with end_of(args, out) as end, open_ledger(args, out, url, end) as ledger:

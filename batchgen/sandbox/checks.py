@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchgen.sandbox.pictures import Picture, PictureError, decode
+from batchgen.sandbox.pictures import Keep, Picture, PictureError, decode
 from batchgen.sandbox.shapes import (
     Check,
     Refusal,
@@ -27,6 +27,7 @@ from batchgen.sandbox.shapes import (
     wrong,
 )
 
+FRAMES = ("image", "image_tail")  # the fields with a clip's first and last frame
 _REFERENCE = re.compile(r"(?<!<)<<<(element|voice|image)_([1-9][0-9]*)>>>(?!>)")
 # Texts that look like a reference but aren't in the specification's format; `a << b >> c` is plain text.
 _NO_REFERENCE = re.compile(
@@ -59,8 +60,11 @@ class Order:
         return value if isinstance(value, str) and value else None
 
 
-def read(body: bytes) -> Order:
-    """Read the request in ``body``. Never raises: a request that is refused has its ``refusal``."""
+def read(body: bytes, keep: Keep | None = None) -> Order:
+    """Read the request in ``body``, and give the pictures of its first and last frame to ``keep``.
+
+    Never raises: a request that is refused has its ``refusal``.
+    """
     order = Order()
     try:
         try:
@@ -76,7 +80,7 @@ def read(body: bytes) -> Order:
         _check_conditions(request)
         order.ignored = _ignored(request)
         for where, value in images(request):
-            _check_image(order, where, value)
+            _check_image(order, where, value, keep if where in FRAMES else None)
         _check_points(request, order.pictures.get("image"))
         order.failure = _failure(order.pictures)
     except Refusal as refusal:
@@ -209,11 +213,11 @@ def _ignored(request: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in idle if name in request)
 
 
-def _check_image(order: Order, where: str, value: str) -> None:
+def _check_image(order: Order, where: str, value: str, keep: Keep | None) -> None:
     if is_url(value):
         return
     try:
-        order.pictures[where] = decode(value)
+        order.pictures[where] = decode(value, keep)
     except PictureError as error:
         raise wrong(where, str(error)) from None
 

@@ -11,13 +11,16 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
     from batchgen.sandbox.config import Config
+
+CLIPS = ("real", "stand-in")
+CLIPS_VARIABLE = "BATCHGEN_SANDBOX_CLIPS"
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -88,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="vendor",
         help="answer as gateways do (default: %(default)s)",
     )
+    parser.add_argument(
+        "--clips",
+        choices=CLIPS,
+        help="encode clips from their pictures, or take a stand-in for all (BATCHGEN_SANDBOX_CLIPS;"
+        " default: real where batchgen[demo] is installed)",
+    )
     parser.add_argument("--journal", metavar="FILE", help="append every request to FILE as JSON Lines")
 
 
@@ -157,7 +166,20 @@ def configuration(arguments: argparse.Namespace) -> Config:
         callbacks=receivers,
         journal=arguments.journal,
         dialect=arguments.dialect,
+        real_clips=real_clips(arguments.clips, os.environ),
     )
+
+
+def real_clips(flag: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether clips are encoded: ``--clips``, ``BATCHGEN_SANDBOX_CLIPS``, or whether that is possible. Raises UsageError."""
+    from batchgen.sandbox import encoding
+
+    wanted = flag or environ.get(CLIPS_VARIABLE)
+    if wanted and wanted not in CLIPS:
+        raise UsageError(f"{CLIPS_VARIABLE}: {wanted!r} is neither real nor stand-in")
+    if wanted == "real" and not encoding.installed():
+        raise UsageError("real clips need PyAV and Pillow: install batchgen[demo], or take --clips stand-in")
+    return wanted != "stand-in" and encoding.installed()
 
 
 async def _serve(config: Config, host: str, port: int, announce: Callable[[str, int], None]) -> None:

@@ -22,6 +22,7 @@ class Config:
     ``key``: the bearer key that is required; None accepts any. ``neighbour``: up to so many slots are held by somebody
     else, another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
     ``callbacks``: the receivers that may be called back; ``webhook_secret`` (``whsec_...``) signs what they get.
+    ``real_clips``: encode each clip from its picture, rather than one stand-in for all; needs :mod:`encoding`'s libraries.
     ``dialect``: a name in :data:`batchgen.sandbox.dialects.DIALECTS`.
     """
 
@@ -42,3 +43,4 @@ class Config:
     callbacks: frozenset[Address] = frozenset()
     webhook_secret: str | None = None
     dialect: str = "vendor"
+    real_clips: bool = False

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from batchgen.sandbox import checks, hosts
+from batchgen.sandbox import checks, hosts, video
 from batchgen.sandbox.callbacks import Callbacks
 from batchgen.sandbox.checks import Order
+from batchgen.sandbox.clips import Clips
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.dialects import DIALECTS
 from batchgen.sandbox.envelope import CODES, Document, answer, envelope
@@ -37,6 +38,7 @@ class Api:
         self.elsewhere = ""
         self.held = 0  # requests that a fault keeps waiting
         self._release = asyncio.Event()
+        self._clips = Clips(real=config.real_clips)
         self._readers = ThreadPoolExecutor(2, "sandbox-read")  # few: each holds a whole body, decoded
         self._callbacks = Callbacks(
             self.account, self.dice, self._note, self._describe, config.callbacks, config.webhook_secret
@@ -45,6 +47,7 @@ class Api:
     async def close(self) -> None:
         await self._callbacks.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._clips.close()
         self.journal.close()
 
     def release(self) -> int:
@@ -73,7 +76,7 @@ class Api:
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             self._note("create", request, message="the client hung up before its body was read")
             raise
-        if len(body) < _LARGE:
+        if len(body) < _LARGE and not self._clips.real:
             order = checks.read(body)
         else:
             order = await self._read(body)
@@ -85,7 +88,9 @@ class Api:
         return await self._decide(request, order)
 
     async def _read(self, body: bytes) -> Order:
-        reading = asyncio.get_running_loop().run_in_executor(self._readers, checks.read, body)
+        reading = asyncio.get_running_loop().run_in_executor(
+            self._readers, checks.read, body, self._clips.keep
+        )
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:  # the client disconnected after its whole body had arrived: it counts
@@ -150,7 +155,8 @@ class Api:
             return web.Response(status=404, text="no such clip")
         if fault := self.dice.strike(Moment.FETCHED):
             self._note("video", request, task=task, fault=fault)
-            played = await self._play(fault, request, content=hosts.content(task, name))
+            content = hosts.content(task, name, await self._clips.of(task))
+            played = await self._play(fault, request, content=content)
             if played is not None:
                 return played
         return await self._serve_file(request, task, name, kind="video")
@@ -167,11 +173,13 @@ class Api:
     async def _serve_file(
         self, request: web.Request, task: Task, name: str, *, kind: Kind
     ) -> web.StreamResponse:
+        now = self.account.now  # before the clip is encoded: an address is valid when it is asked for
         response, breaks = hosts.serve(
             task,
             name,
             request,
-            self.account.now,
+            now,
+            clip=await self._clips.of(task),
             elsewhere=self.elsewhere if kind == "video" else "",
             authorized=not self._unauthorized(request),
         )
@@ -179,9 +187,11 @@ class Api:
         return response if breaks is None else await broken_off(request, response, breaks)
 
     def _files(self, task: Task) -> tuple[str, ...]:
-        """The digests of those of a task's files that the dialect's answers name."""
+        """The digests of those of a task's files that the dialect's answers name; none where they aren't encoded yet."""
+        if self._clips.real:
+            return ()
         names = hosts.files(task)[: None if self.config.dialect == "vendor" else 1]
-        return tuple(hashlib.sha256(hosts.content(task, name)).hexdigest() for name in names)
+        return tuple(hashlib.sha256(hosts.content(task, name, video.CLIP)).hexdigest() for name in names)
 
     def _describe(self, task: Task) -> Document:
         data = self.account.described(task)

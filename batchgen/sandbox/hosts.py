@@ -45,9 +45,9 @@ def task_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def content(task: Task, name: str) -> bytes:
-    """A file's bytes."""
-    whole = video.clip(name)
+def content(task: Task, name: str, clip: bytes) -> bytes:
+    """A file's bytes; ``clip`` is what all files of its task have in common."""
+    whole = video.clip(name, clip)
     if task.host == "clip_breaks":
         size = LARGE - len(whole)
         return whole + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
@@ -69,7 +69,7 @@ def videos(task: Task, base_url: str, now: float) -> list[dict[str, Any]]:
 
 
 def serve(
-    task: Task, name: str, request: web.Request, now: float, *, elsewhere: str, authorized: bool
+    task: Task, name: str, request: web.Request, now: float, *, elsewhere: str, authorized: bool, clip: bytes
 ) -> Served:
     """The answer of a task's host to a request for one of its files; ``elsewhere`` is "" at the other host itself."""
     if task.host == "clip_late" and now < task.ends + LATE:
@@ -81,7 +81,7 @@ def serve(
         return _error(403)
     if task.host == "clip_key" and elsewhere and not authorized:
         return _error(401)
-    whole = content(task, name)
+    whole = content(task, name, clip)
     if task.host == "clip_packed":
         return Served(_video(gzip.compress(whole), {"Content-Encoding": "gzip"}))
     return _range(whole, request) if task.host == "clip_breaks" else Served(_video(whole, {}))

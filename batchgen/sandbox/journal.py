@@ -22,7 +22,8 @@ class Entry:
     answered. ``code`` and ``status`` are those of the answer, None where it had none. ``running`` is the number of slots
     in use afterwards. ``images`` has the SHA-256 and size of every image's decoded bytes, by field; ``fields`` is the
     request without image data. ``authorized``: an Authorization header was there; its value is never kept. ``clips`` has
-    the SHA-256 of every file that a new task's answer will name, the clip itself first.
+    the SHA-256 of every file that a new task's answer will name, the clip itself first; none where clips are encoded
+    from pictures, which is done when they are fetched.
     """
 
     seq: int

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pybase64
+
+Keep = Callable[[str, bytes], None]  # a picture's digest and bytes
 
 MAX_BYTES = 10 * 1024 * 1024
 MIN_SIDE = 300
@@ -28,8 +31,8 @@ class Picture:
     height: int
 
 
-def decode(text: str) -> Picture:
-    """The picture in ``text``, which must be plain Base64; raises :class:`PictureError`."""
+def decode(text: str, keep: Keep | None = None) -> Picture:
+    """The picture in ``text``, which must be plain Base64; raises :class:`PictureError`. Its bytes are given to ``keep``."""
     if text[:5].lower() == "data:":
         raise PictureError("must not have a prefix such as data:image/png;base64,")
     try:
@@ -43,7 +46,10 @@ def decode(text: str) -> Picture:
         raise PictureError(f"is {width}x{height}, each side must be at least 300px")
     if 2 * max(width, height) > 5 * min(width, height):
         raise PictureError(f"is {width}x{height}, its aspect ratio must be within 1:2.5 ~ 2.5:1")
-    return Picture(hashlib.sha256(data).hexdigest(), len(data), width, height)
+    digest = hashlib.sha256(data).hexdigest()
+    if keep:
+        keep(digest, data)
+    return Picture(digest, len(data), width, height)
 
 
 def _dimensions(data: bytes) -> tuple[int, int]:

@@ -335,6 +335,21 @@ def test_time_and_chance_of_its_own_are_found(source: str, found: bool) -> None:
     assert own_time({"cli.x": source, "ledger.lock": source}) == []
 
 
+def test_the_encoder_of_clips_is_loaded_where_one_is_made_and_nowhere_else() -> None:
+    importers = {
+        module for module, source in sources().items() if "av" in map(top, imports(module, ast.parse(source)))
+    }
+    assert importers == {"sandbox.encoding"}
+    statements = ast.parse(sources()["sandbox.encoding"]).body
+    named = {
+        name
+        for one in statements
+        if isinstance(one, ast.Import | ast.ImportFrom)
+        for name in imports("sandbox.encoding", ast.Module([one], []))
+    }
+    assert not {"av", "PIL"} & set(map(top, named))
+
+
 def test_only_the_surface_prints_and_exits() -> None:
     assert wrong_speech(sources()) == []
 

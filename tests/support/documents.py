@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import batchgen
 from batchgen.manual import pages
+from batchgen.sandbox.command import CLIPS_VARIABLE
 from tests.support.terminal import on_a_terminal, read
 
 PACKAGE = Path(batchgen.__file__).parent
@@ -120,7 +121,7 @@ class Shell:
         tools = self.home.with_name(f"{self.home.name}-tools")
         script(tools / "python3", sys.executable)
         path = os.pathsep.join([str(self.home / ".local/bin"), str(tools), "/usr/bin", "/bin"])
-        self.env = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8"}
+        self.env = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", CLIPS_VARIABLE: "stand-in"}
 
     def type(self, command: str, *, stdin: str = "") -> Came:
         """Run one command to its end."""

@@ -36,7 +36,9 @@ class Server:
         self.journal = folder / f"journal-{time.monotonic_ns()}.jsonl"
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
-        arguments = parser.parse_args(["--journal", str(self.journal), "--seed", "1", *options])
+        arguments = parser.parse_args(
+            ["--journal", str(self.journal), "--seed", "1", "--clips", "stand-in", *options]
+        )
         sandbox = Sandbox(command.configuration(arguments))
         with ExitStack() as stack:
             self._loop = stack.enter_context(loop_in_thread())
@@ -108,6 +110,9 @@ class Desk:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.env[command.CLIPS_VARIABLE] = (
+            "stand-in"  # quick, and known to the journal before they are fetched
+        )
 
     def against(self, server: Server) -> Desk:
         self.env |= {"POWERTOKENS_API_BASE": server.url, "POWERTOKENS_API_KEY": KEY}
