@@ -12,6 +12,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 │   ├── LedgerOutdated       2   it is of an older version, and is migrated first
 │   ├── LedgerLost           4   it can't be written any more; stop, then run again
 │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
+│       └── OrderWithdrawn   1   an ordered take that a person withdrew while the run was on
 ├── Bug                      1   batchgen itself is wrong; the text is a line to report
 ├── DownloadError            1   a clip couldn't be downloaded; retried as a download
 └── ApiError                 1   one create or query went wrong
@@ -171,6 +172,10 @@ class TransitionError(LedgerError):
     """A change of state that the ledger's rules forbid."""
 
     exit_code = 1
+
+
+class OrderWithdrawn(TransitionError):
+    """A take that was ordered when the run began, and isn't any more: nothing of it was sent."""
 
 
 class Bug(BatchgenError):

@@ -25,6 +25,9 @@ ROW_LENGTH: Final = 64 * 2**20  # characters: four images of 10 MB as Base64, an
 
 SIDECAR_BYTES: Final = 2**20
 
+TAKE: Final = 1_000_000  # the largest take, as in the schema
+NOTE: Final = 1_000  # characters of a person's note about a clip or an order
+
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 PROBLEMS: Final = 1_000  # of one manifest, after which the rest of it isn't looked at; of its warnings

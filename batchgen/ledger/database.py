@@ -13,110 +13,10 @@ from urllib.parse import quote
 from batchgen.disk import sync_folder
 from batchgen.errors import LedgerError, LedgerOutdated
 from batchgen.ledger import integrity
+from batchgen.ledger import migrations as schema
 
+MIGRATIONS = schema.MIGRATIONS
 APPLICATION_ID = int.from_bytes(b"bgen")
-
-# One script per version, applied in order; `PRAGMA user_version` counts them. A released script is never edited.
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-
-    CREATE TABLE tasks (
-        id INTEGER PRIMARY KEY,
-        external_task_id TEXT NOT NULL UNIQUE,
-        base_id TEXT NOT NULL,
-        manifest TEXT NOT NULL,
-        job_id TEXT NOT NULL,
-        take INTEGER NOT NULL,
-        digest TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'submitting', 'unknown', 'submitted', 'succeeded',
-                                             'downloaded', 'failed', 'rejected')),
-        kind TEXT NOT NULL,             -- mode/duration
-        attempt INTEGER NOT NULL,
-        created_at REAL NOT NULL,       -- times are Unix seconds
-        submitted_at REAL,
-        finished_at REAL,
-        length REAL,                    -- seconds that the task took, where it ended well
-        task_id TEXT,
-        error_code TEXT,
-        error_message TEXT,
-        request_id TEXT,
-        output_path TEXT NOT NULL,
-        output_key TEXT,                -- output_path as a file system sees it that ignores case; while it is held
-        video_url TEXT,
-        video_path TEXT,
-        video_sha256 TEXT,
-        cost_usd_estimate REAL,
-        units_charged TEXT,
-        canonical TEXT NOT NULL
-    );
-    CREATE INDEX tasks_job ON tasks (manifest, job_id, take);
-    CREATE INDEX tasks_retry ON tasks (base_id) WHERE external_task_id <> base_id;
-    CREATE INDEX tasks_state ON tasks (state);
-    -- Two rows that may have a clip never share a file; a row that can have none lets its path go.
-    CREATE UNIQUE INDEX tasks_output ON tasks (output_key) WHERE output_key IS NOT NULL;
-    CREATE INDEX tasks_length ON tasks (kind, finished_at, length) WHERE length IS NOT NULL;
-
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY,         -- the order; clocks may jump
-        task INTEGER NOT NULL REFERENCES tasks (id),
-        at REAL NOT NULL,
-        event TEXT NOT NULL,
-        from_state TEXT,
-        to_state TEXT NOT NULL,
-        code TEXT,
-        message TEXT,
-        request_id TEXT,
-        detail TEXT                     -- a JSON object, or nothing
-    );
-    CREATE INDEX events_task ON events (task);
-
-    CREATE TABLE images (
-        path TEXT PRIMARY KEY,
-        size INTEGER NOT NULL,
-        mtime_ns TEXT NOT NULL,         -- may exceed 64 bits with a sign, as inode may
-        inode TEXT NOT NULL,
-        sha256 TEXT NOT NULL,
-        format TEXT NOT NULL,
-        width INTEGER NOT NULL,
-        height INTEGER NOT NULL
-    ) WITHOUT ROWID;
-
-    CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-    CREATE TRIGGER events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
-    CREATE TRIGGER tasks_last BEFORE DELETE ON tasks BEGIN SELECT RAISE(ABORT, 'tasks are never forgotten'); END;
-    CREATE TRIGGER tasks_stay BEFORE UPDATE OF id, external_task_id, base_id ON tasks
-        BEGIN SELECT RAISE(ABORT, 'a task keeps its id'); END;
-    """,
-    # A job that was renamed is found by what shapes its clip, and a task has one owner.
-    "CREATE INDEX tasks_digest ON tasks (digest); CREATE INDEX tasks_task ON tasks (task_id);",
-    """
-    ALTER TABLE tasks ADD COLUMN image TEXT;    -- what was sent, as a path or URL: for people
-    ALTER TABLE tasks ADD COLUMN parts TEXT;    -- a JSON array of {part, url, path, sha256}: the clip's further files
-    ALTER TABLE tasks ADD COLUMN output_dir TEXT;       -- the output folder that output_path lies below
-    ALTER TABLE tasks ADD COLUMN video_size INTEGER;    -- bytes
-    UPDATE tasks SET video_size = (
-        SELECT json_extract(detail, '$.bytes') FROM events
-        WHERE task = tasks.id AND event = 'downloaded' ORDER BY events.id DESC LIMIT 1
-    ) WHERE state = 'downloaded';
-    -- Clips that are about to be renamed, or have been and it isn't recorded yet; from video_path to target.
-    CREATE TABLE moves (task INTEGER PRIMARY KEY REFERENCES tasks (id), target TEXT NOT NULL);
-    ALTER TABLE images ADD COLUMN orientation INTEGER NOT NULL DEFAULT 1;   -- what EXIF says; 1 is upright, or not known
-
-    -- Jobs whose images failed their checks when their manifest was last run; nothing of them can be at the API.
-    CREATE TABLE unusable (
-        manifest TEXT NOT NULL,
-        job_id TEXT NOT NULL,
-        take INTEGER NOT NULL,
-        evidence TEXT NOT NULL,         -- another one where a file was replaced
-        text TEXT NOT NULL,
-        since REAL NOT NULL,
-        given_up TEXT,                  -- by whom, as long as the evidence stays
-        PRIMARY KEY (manifest, job_id, take)
-    ) WITHOUT ROWID;
-    """,
-)
 
 BUSY_SECONDS = 5.0  # how long another program may hold the file (a backup, an sqlite3 shell)
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL: fewer syncs than the default, and still bounded
@@ -151,11 +51,11 @@ def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
 
 
 def open_to_write(
-    path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS
+    path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS, *, migrate: bool = True
 ) -> sqlite3.Connection:
     """The writing connection of a prepared ledger, migrated to the present version.
 
-    ``origin`` None takes a ledger of any origin.
+    ``origin`` None takes a ledger of any origin. Without ``migrate``, an older one raises LedgerOutdated.
     """
     integrity.check_owner(path, writing=True)
     integrity.warn_if_folder_is_open(path)
@@ -163,6 +63,8 @@ def open_to_write(
     try:
         with translated(path):
             if _check(connection, path, migrations) < len(migrations):
+                if not migrate:
+                    raise _outdated(path)
                 _migrate(connection, migrations)
             if origin is not None:
                 _check_origin(connection, path, origin)
@@ -197,7 +99,7 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
                 connection = _connect(path, "ro&immutable=1")
                 version = _check(connection, path, migrations)
             if version < len(migrations):
-                raise LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
+                raise _outdated(path)
             if origin is not None:
                 _check_origin(connection, path, origin)
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -249,6 +151,10 @@ def damaged(path: str, why: str) -> LedgerError:
         f"the ledger {path} is damaged: {why}. Keep the file; `batchgen recover` rebuilds it into another"
         " (--ledger) from what the API knows."
     )
+
+
+def _outdated(path: str) -> LedgerOutdated:
+    return LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
 
 
 def unowned(path: str) -> LedgerError:

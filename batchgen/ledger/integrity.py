@@ -121,9 +121,7 @@ class CellTypes:
         """``values`` is the class whose fields ``names`` are."""
         hints = typing.get_type_hints(values)
         self._names = names
-        self._allowed = [
-            {_stored(kind) for kind in typing.get_args(hints[name]) or (hints[name],)} for name in names
-        ]
+        self._allowed = [{_stored(kind) for kind in _members(hints[name])} for name in names]
         self._paths = [(number, _PATHS[name]) for number, name in enumerate(names) if name in _PATHS]
         self._numbers = [number for number, kinds in enumerate(self._allowed) if float in kinds]
         self._good: set[tuple[type, ...]] = set()
@@ -145,6 +143,11 @@ class CellTypes:
                 path.startswith("/") and path.endswith(suffix) and "/../" not in path
             ):
                 raise wrong_cell(self._names[number], row[0], "is no clip's path")
+
+
+def _members(hint: object) -> list[object]:
+    """The types, and the members of Literals, of a union."""
+    return [one for part in typing.get_args(hint) for one in _members(part)] or [hint]
 
 
 def _stored(kind: object) -> type:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
 from batchgen.ledger.images import RememberedImages
+from batchgen.ledger.orders import Orders
 from batchgen.ledger.rows import (
     COLUMNS,
     path_key,
@@ -29,6 +30,7 @@ from batchgen.ledger.rows import (
 )
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.ledger.upkeep import bring_up_to_date
+from batchgen.ledger.verdicts import Verdicts
 from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
 from batchgen.names import spellings
 
@@ -64,6 +66,7 @@ class Records:
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
         self._reader = connection
+        self.verdicts, self.orders = Verdicts(self._each), Orders(self._each)
 
     @classmethod
     def read(cls, path: str, *, origin: str | None = None) -> Records:

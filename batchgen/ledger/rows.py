@@ -10,8 +10,20 @@ from typing import Any
 
 import orjson
 
+from batchgen import limits
 from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
-from batchgen.models import Brief, HistoryEntry, ImageFile, Record, State, StoredClip, Unusable, is_try_of
+from batchgen.models import (
+    Brief,
+    HistoryEntry,
+    ImageFile,
+    Order,
+    Record,
+    State,
+    StoredClip,
+    Unusable,
+    Verdict,
+    is_try_of,
+)
 from batchgen.names import composed
 from batchgen.request.identity import is_request
 
@@ -21,9 +33,10 @@ IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
-_RECORD, _BRIEF, _STORED_CLIP, _UNUSABLE = (
-    CellTypes(kind, kind._fields) for kind in (Record, Brief, StoredClip, Unusable)
+_RECORD, _BRIEF, _STORED_CLIP, _UNUSABLE, _VERDICT = (
+    CellTypes(kind, kind._fields) for kind in (Record, Brief, StoredClip, Unusable, Verdict)
 )
+_ORDER = CellTypes(Order, Order._fields[:-1])
 _KEY = CellTypes(Record, ("manifest", "job_id", "take"))
 _IMAGE = CellTypes(ImageFile, IMAGE_COLUMNS)
 _EVENT = CellTypes(
@@ -154,6 +167,23 @@ def image_cells(image: ImageFile) -> tuple[object, ...]:
 def to_unusable(row: Sequence[Any]) -> Unusable:
     _UNUSABLE.check(row)
     return Unusable(*row)
+
+
+def to_verdict(row: Sequence[Any]) -> Verdict:
+    """A Verdict from the values of its fields."""
+    _VERDICT.check(row)
+    if row[2] not in ("keep", "retake", None):
+        raise wrong_cell("verdict", row[0], "is none that there is")
+    return Verdict(*row)
+
+
+def to_order(row: Sequence[Any]) -> Order:
+    """An Order from the values of its fields."""
+    manifest, job_id, take, at, note, by, begun = row
+    _ORDER.check((manifest, job_id, take, at, note, by))
+    if not 0 < take <= limits.TAKE:
+        raise wrong_cell("orders.take", f"{manifest}/{job_id}", "is no take")
+    return Order(manifest, job_id, take, at, note, by, bool(begun))
 
 
 def to_event(external_task_id: str, row: Sequence[Any]) -> HistoryEntry:

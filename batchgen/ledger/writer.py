@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from batchgen.errors import LedgerError, TransitionError
+from batchgen.errors import LedgerError, OrderWithdrawn, TransitionError
 from batchgen.ledger import database, integrity
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
+from batchgen.ledger.orders import is_standing
 from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
 from batchgen.ledger.transitions import (
@@ -131,15 +132,18 @@ class Ledger(Records):
 
     # -- writes: each returns once it is on disk; cancelling the caller doesn't undo it ---------------
 
-    async def begin(self, record: Record, *, detail: Mapping[str, Any] | None = None) -> Record:
+    async def begin(
+        self, record: Record, *, detail: Mapping[str, Any] | None = None, ordered: bool = False
+    ) -> Record:
         """Record the intent to send a create: the row is inserted or updated, becomes submitting, and counts one more attempt.
 
         Returns the row as stored. Its ``output_path`` may differ from the proposed one: see :meth:`_free_path`. Raises
-        TransitionError where no create may be sent for this id, or for this job under another id.
+        TransitionError where no create may be sent for this id, or for this job under another id; and OrderWithdrawn for an
+        ``ordered`` take without a row whose order doesn't stand any more.
         """
         kind, detail_json, at = record.kind, self._json(detail), self._clock()
         row = record._replace(image=self._masked(record.image)) if record.image else record
-        return await self._commits.write(lambda: self._begin(row, kind, detail_json, at))
+        return await self._commits.write(lambda: self._begin(row, kind, detail_json, at, ordered))
 
     async def apply(self, change: Change) -> Record:
         """Change a row's state, as :func:`batchgen.ledger.transitions.advance` allows. Returns the row. Raises TransitionError."""
@@ -211,8 +215,10 @@ class Ledger(Records):
 
     # -- the operations, inside the group's transaction: they refuse before they write ----------------
 
-    def _begin(self, record: Record, kind: str, detail_json: str | None, at: float) -> Record:
+    def _begin(self, record: Record, kind: str, detail_json: str | None, at: float, ordered: bool) -> Record:
         number, mine, others = self._family(record)
+        if ordered and mine is None and not is_standing(self._writer, record.key):
+            raise OrderWithdrawn(f"{record.external_task_id}: its order was withdrawn meanwhile.")
         row = intended(record, mine, at)
         for other in others:
             if other.state in MAY_BE_PAID and other.digest == record.digest:

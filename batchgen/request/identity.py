@@ -21,6 +21,7 @@ from batchgen.request.image_fields import IMAGE_FIELDS, is_url
 from batchgen.request.json_text import compact_sorted, json_bytes, sendable
 from batchgen.request.schema import defaults
 
+_DERIVED = re.compile(r"[A-Za-z0-9_-]{1,24}\.[A-Za-z0-9_-]{1,32}\.[0-9a-f]{20}")
 NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape the clip
 
 
@@ -86,6 +87,11 @@ def external_task_id(manifest: str, job_id: str, take: int, digest: str) -> str:
     manifest, job_id = composed(manifest), composed(job_id)
     identity = json_bytes([manifest, job_id, take, digest])
     return f"{_manifest_slug(manifest)}.{_slug(job_id, 32)}.{hashlib.sha256(identity).hexdigest()[:20]}"
+
+
+def is_derived(name: str) -> bool:
+    """Whether an id looks like one of :func:`external_task_id`, and not like one that a manifest gave."""
+    return _DERIVED.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=64)  # many jobs have one manifest

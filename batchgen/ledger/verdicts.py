@@ -1,0 +1,83 @@
+"""What people said of clips: ``keep`` or ``retake``, with a note. It is only ever added to; the last word counts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from batchgen.errors import LedgerError
+from batchgen.ledger import beside, database
+from batchgen.ledger.rows import to_verdict
+from batchgen.models import Verdict
+
+_FIELDS = "verdicts.at, verdict, note, by"
+_CHUNK = 500  # values of one query
+# Rows whose clip is the newest of its job, of all takes, ordered ones included.
+_NEWEST = """NOT EXISTS (SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest
+    AND other.job_id = tasks.job_id AND (other.take > tasks.take OR (other.take = tasks.take AND other.id > tasks.id)))"""
+
+
+class Verdicts:
+    """Reads what was said of the clips of a ledger's rows."""
+
+    def __init__(self, query: Callable[[str, Sequence[Any]], Iterator[Sequence[Any]]]) -> None:
+        """``query`` gives the rows that a statement finds with these values. Raises LedgerError."""
+        self._query = query
+
+    def of(self, external_task_ids: Iterable[str]) -> dict[str, Verdict]:
+        """The last word about each of these rows; those that nothing is said of, or that it was taken back of, are left out."""
+        found: dict[str, Verdict] = {}
+        ids = iter(external_task_ids)
+        while some := list(itertools.islice(ids, _CHUNK)):
+            rows = self._query(
+                f"SELECT external_task_id, {_FIELDS} FROM tasks JOIN verdicts ON verdicts.id ="
+                " (SELECT max(id) FROM verdicts WHERE task = tasks.id)"
+                " WHERE external_task_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(some),),
+            )
+            found |= {one.external_task_id: one for one in map(to_verdict, rows) if one.verdict is not None}
+        return found
+
+    def history(self, external_task_id: str) -> list[Verdict]:
+        """All that was ever said of a row's clip, oldest first."""
+        rows = self._query(
+            f"SELECT external_task_id, {_FIELDS} FROM tasks CROSS JOIN verdicts ON task = tasks.id"
+            " WHERE external_task_id = ? ORDER BY verdicts.id",
+            (external_task_id,),
+        )
+        return [to_verdict(row) for row in rows]
+
+    def marked(self) -> list[Verdict]:
+        """The verdicts ``retake`` that count, of clips that are the newest of their job: in the order of the rows."""
+        rows = self._query(
+            f"SELECT external_task_id, {_FIELDS} FROM verdicts CROSS JOIN tasks ON tasks.id = task"
+            " WHERE verdict = 'retake' AND verdicts.id = (SELECT max(id) FROM verdicts WHERE task = tasks.id)"
+            f" AND {_NEWEST} ORDER BY tasks.id",
+            (),
+        )
+        return [to_verdict(row) for row in rows]
+
+
+def give(path: str, verdicts: Iterable[Verdict]) -> None:
+    """Write verdicts, all or none. A run may hold the ledger meanwhile.
+
+    Raises LedgerError where the ledger has no such row, or the row had no clip yet that could have been judged.
+    """
+    with beside.transaction(path) as connection:
+        for one in verdicts:
+            row = database.execute(
+                connection,
+                "SELECT id, video_path FROM tasks WHERE external_task_id = ?",
+                (one.external_task_id,),
+            ).fetchone()
+            if row is None:
+                raise LedgerError(f"the ledger {path} has no {one.external_task_id}: nothing was written.")
+            if row[1] is None:
+                raise LedgerError(f"{one.external_task_id} has no clip yet: nothing was written.")
+            database.execute(
+                connection,
+                "INSERT INTO verdicts (task, at, verdict, note, by) VALUES (?, ?, ?, ?, ?)",
+                (row[0], *one[1:]),
+            )
