@@ -51,6 +51,7 @@ class Reading:
         self.warnings = Listing()
         self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was first
         self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
+        self.empty: list[str] = []  # why entries make no job
 
     def all_problems(self) -> list[Problem]:
         if not self.problems:
@@ -209,13 +210,18 @@ class Reading:
                 if skip:
                     return
                 self.found.append((at, found._replace(images=[])))
+                if not found.images:
+                    self.empty.append(warnings.nothing_in(shown, match, found))
                 if found.leftovers:
                     what = warnings.listed(sorted(set(found.leftovers)))
                     log.info(
                         "%s: passed over %d leftovers of programs: %s", shown, len(found.leftovers), what
                     )
             else:
+                before = len(self.places)
                 self._read_many(table(full, shown, within), "row", shared)
+                if len(self.places) == before:
+                    self.empty.append(f"{shown} has no rows")
         except OSError as error:
             if skip:
                 return
@@ -337,7 +343,8 @@ class Reading:
             text = f'differs from "{other}" only in case; where case means nothing, their clips have one name'
             self.warnings.append(self.problem_of(job, ("id",), text + and_more(len(alike) - 1)))
         if not (self.problems or self.manifest.jobs or self.manifest.unusable):
-            self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", warnings.NO_JOB))
+            text = warnings.no_job(self.empty, len(self.manifest.skipped))
+            self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", text))
 
     def where(self, key: tuple[str, int]) -> Place:
         """The place of the job with an id and a take."""

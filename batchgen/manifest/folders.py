@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -64,6 +65,8 @@ class Found(NamedTuple):
     others: list[str]  # pictures that the entry doesn't take
     deeper: list[str]  # pictures one folder further down than the entry goes
     leftovers: list[str]  # names of programs' leftovers
+    strangers: Counter[str]  # how many files of each suffix are neither pictures nor texts; "" is none
+    closed: list[str]  # folders that the entry doesn't go into, relative to the folder
 
 
 def look(root: str, match: str | None, within: Within) -> Found:
@@ -72,8 +75,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
     ``within`` has ``root``, resolved, for its first folder.
     """
     glob = Glob(match) if match else None
-    found = Found([], [], [], [], [])
-    unseen: list[str] = []  # folders that the entry doesn't go into
+    found = Found([], [], [], [], [], Counter(), [])
     accents = False
     folders = [("", glob.top if glob else frozenset())]
     while folders:
@@ -96,7 +98,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
                         )
                     folders.append((f"{below}{name}/", deeper))
                 else:
-                    unseen.append(f"{below}{name}")
+                    found.closed.append(f"{below}{name}")
             elif lower.endswith(sidecars.SUFFIXES):
                 texts.append(name)
             elif leftovers.is_file(lower):
@@ -111,6 +113,8 @@ def look(root: str, match: str | None, within: Within) -> Found:
                     accents = accents or not (name.isascii() and below.isascii())
             elif lower.endswith(PICTURES) and not leads_to_folder:
                 pictures.append(name)
+            elif not leads_to_folder:
+                found.strangers[os.path.splitext(lower)[1]] += 1
         found.others.extend(f"{root}/{below}{name}" for name in pictures)
         if not (texts or unfinished or trouble):
             found.images.extend(Image(below, name) for name in taken)
@@ -120,7 +124,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
         for name in taken:
             why = trouble.get(name) or pairs.trouble.get(name, "")
             found.images.append(Image(below, name, pairs.beside.get(name, ()), why, unfinished.get(name, "")))
-    for folder in sorted(unseen)[:MAX_UNSEEN]:
+    for folder in sorted(found.closed)[:MAX_UNSEEN]:
         found.deeper.extend(f"{root}/{folder}/{name}" for name in _pictures_in(within.folders[0], folder))
     if accents:
         _find_twins(found.images)

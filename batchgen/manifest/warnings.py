@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from batchgen.manifest.folders import IMAGE_SUFFIXES, Found
 from batchgen.models import Job
 
-NAMED = 3  # files that a warning names
+NAMED = 3  # files, or entries, that a warning names
+KINDS = 8  # suffixes that it names
 EVERYWHERE = "**/*.{png,jpg,jpeg}"
-NO_JOB = "no job comes of this manifest"
 
 
 def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
@@ -31,6 +31,34 @@ def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
         yield f"no entry takes these pictures: {', '.join(parts)}"
     if found.orphans:
         yield f"no image has the name of these texts, so that no job uses them: {listed(found.orphans)}"
+
+
+def no_job(empty: Sequence[str], skipped: int) -> str:
+    """The warning about a manifest without a job; ``empty`` says why entries make none, ``skipped`` jobs are left out."""
+    reasons = [*empty[:NAMED]]
+    if len(empty) > NAMED:
+        reasons.append(f"{len(empty) - NAMED:,} more entries make none either")
+    if skipped:
+        reasons.append("the one that it has is skipped" if skipped == 1 else f"all {skipped:,} are skipped")
+    return "no job comes of this manifest" + (f": {'; '.join(reasons)}" if reasons else "")
+
+
+def nothing_in(shown: str, match: str | None, found: Found) -> str:
+    """Why an entry takes no image of its folder, which holds no other than ``found``."""
+    counts = found.strangers + Counter(_suffix(path) for path in (*found.others, *found.orphans))
+    folders = len(found.closed)
+    if not counts:
+        holds = (
+            f"; its {folders:,} folder{'s need' if folders > 1 else ' needs'} a match such as {EVERYWHERE!r}"
+            if folders
+            else ""
+        )
+        return f"{shown} has no pictures in it{holds}"
+    what = f"match {match!r}" if match else "an entry without match, which takes PNG and JPEG"
+    named = sorted(counts.items(), key=lambda item: (-item[1], item[0] or "~"))
+    kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in named[:KINDS])
+    more = f", and {len(named) - KINDS:,} more kinds" if len(named) > KINDS else ""
+    return f"{shown} has nothing for {what}, but {kinds}{more}"
 
 
 def _suffix(path: str) -> str:

@@ -146,9 +146,58 @@ def test_what_another_manifest_takes_is_not_told() -> None:
     assert told("  - {folder: in}\n", "other.yaml") == []
 
 
+@pytest.mark.parametrize(
+    ("files", "entries", "why"),
+    [
+        ([], ["{folder: in}"], "in has no pictures in it"),
+        (["Thumbs.db", "README.txt"], ["{folder: in}"], "in has no pictures in it"),
+        (
+            ["sub/a.png"],
+            ["{folder: in}"],
+            "in has no pictures in it; its 1 folder needs a match such as '**/*.{png,jpg,jpeg}'",
+        ),
+        (
+            ["a.png", "b.PNG", "clip.mp4", "noname"],
+            ["{folder: in, match: '*.jpg'}"],
+            "in has nothing for match '*.jpg', but 2 .png, 1 .mp4, 1 without a suffix",
+        ),
+        (
+            ["a.heic", "b.pdf"],
+            ["{folder: in}"],
+            "in has nothing for an entry without match, which takes PNG and JPEG, but 1 .heic, 1 .pdf",
+        ),
+        (
+            [f"a.{letter}" for letter in "bcdefghijk"],
+            ["{folder: in}"],
+            (
+                "in has nothing for an entry without match, which takes PNG and JPEG, but "
+                "1 .b, 1 .c, 1 .d, 1 .e, 1 .f, 1 .g, 1 .h, 1 .i, and 2 more kinds"
+            ),
+        ),
+        (["a.png"], ["{folder: in, skip: true}"], "the one that it has is skipped"),
+        (["a.png", "b.png"], ["{folder: in, skip: true}"], "all 2 are skipped"),
+        (["shots.csv"], ["{table: in/shots.csv}"], "in/shots.csv has no rows"),
+        (
+            [],
+            [f"{{folder: in, match: '*.{suffix}'}}" for suffix in ("png", "jpg", "jpe", "jfif", "gif")],
+            (
+                "in has no pictures in it; in has no pictures in it; in has no pictures in it; "
+                "2 more entries make none either"
+            ),
+        ),
+    ],
+)
+def test_a_manifest_without_any_job_says_why(files: list[str], entries: list[str], why: str) -> None:
+    Path("in").mkdir()
+    for number, file in enumerate(files):
+        put(f"in/{file}", b"id,prompt\n" if file.endswith(".csv") else make_png(seed=number))
+    found = told("".join(f"  - {entry}\n" for entry in entries))
+    assert f"night.yaml:4:1: jobs: no job comes of this manifest: {why}" in found
+
+
 def test_a_manifest_without_any_job_is_told(tmp_path: Path) -> None:
     Path("in").mkdir()
-    assert told("  - {folder: in}\n") == ["night.yaml:4:1: jobs: no job comes of this manifest"]
+    put("night.yaml", HEAD + "  - {folder: in}\n")
     desk = Desk(tmp_path)
     result = desk.run("validate", "night.yaml")
     assert (result.code, result.out) == (0, "1 manifest, 0 jobs: no problems, 1 warning\n")
