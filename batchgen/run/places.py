@@ -20,6 +20,11 @@ class Place:
         self._began = asyncio.get_running_loop().time()
         self._first = True
 
+    @property
+    def shared(self) -> int:
+        """How many places its host has by now."""
+        return self._host.limit.limit
+
     def received(self, count: int) -> None:
         """So many bytes have come."""
         now = asyncio.get_running_loop().time()
@@ -37,14 +42,14 @@ class Places:
     """Places for at most ``most`` downloads at once."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
+        self._most = most
         self._all = asyncio.Semaphore(most)
         self._hosts: dict[str, _Host] = {}
 
     @contextlib.asynccontextmanager
     async def one(self, url: str) -> AsyncIterator[Place]:
         """Wait for a place at the host of ``url``, and hold it. A DownloadError that passes may say that the host is busy."""
-        host = self._hosts.setdefault(str(origin_of(url)), _Host(self.most))
+        host = self._hosts.setdefault(str(origin_of(url)), _Host(self._most))
         await host.acquire()
         try:
             async with self._all:

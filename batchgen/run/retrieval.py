@@ -17,6 +17,7 @@ from batchgen.http.addresses import request_url
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.models import ClipLink, Job, Record, State, TaskView
 from batchgen.run.clip_paths import output_path, part_path
+from batchgen.run.clip_times import ClipTime, ClipTimes
 from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.events import Downloaded, JobNoticed
@@ -42,17 +43,17 @@ MAX_WAIT = 120.0  # seconds that a clip's host may ask to wait
 
 
 class Retrieval:
-    """Downloads the clips of one run. Each clip has ``settle`` seconds without progress, and ``clip`` seconds in all.
+    """Downloads the clips of one run. Each file has ``settle`` seconds without progress, and ``clip`` seconds in all.
 
-    After clips that took too long, later ones have less time, so that many slow clips hardly take longer than a few.
+    After tries in vain, later ones have less time, so that many slow clips hardly take longer than a few.
     """
 
     def __init__(self, run: RunContext, downloads: Downloads) -> None:
         self._ledger, self._queries, self._inventory = run.ledger, run.queries, run.inventory
-        self._patience, self._most = run.waits.settle, run.waits.clip
+        self._patience = run.waits.settle
         self._clock, self._events = run.clock, run.events
         self._downloads = downloads
-        self._late = 0  # clips that took too long
+        self._times = ClipTimes(run.waits.clip, self._patience / 4)
         self._places = Places(run.pool.limits.downloads)
 
     async def download(self, work: Work, record: Record) -> Outcome | None:
@@ -67,7 +68,7 @@ class Retrieval:
         now = asyncio.get_running_loop().time
         failed, since = 0, now()  # tries without progress, and since when
         recorded = ""  # the last error that was recorded
-        last = math.inf  # when its time is over; its time begins with its first turn
+        time = ClipTime(self._times)
         refused = False
         try:
             while (link := files.next) is not None:
@@ -82,12 +83,16 @@ class Retrieval:
                 try:
                     queued = now()
                     async with self._places.one(link.url) as place:
-                        last = now() + self._allowed if last == math.inf else last + now() - queued
-                        files.done[link.part] = await self._downloads.attempt(
-                            transfer, link.url, by=last, heard=place.received
-                        )
+                        began = now()
+                        try:
+                            files.done[link.part] = await self._downloads.attempt(
+                                transfer, link.url, by=time.limit(began, began - queued), heard=place.received
+                            )
+                        finally:  # before the place is another's, who has less time by it
+                            time.tried(now() - began, place.shared)
                     if files.has_progressed(link.part, math.inf):
-                        failed, since, last = 0, now(), last + self._allowed
+                        failed, since = 0, now()
+                        time.file_came()
                     continue
                 except DownloadError as caught:
                     error = caught
@@ -107,14 +112,14 @@ class Retrieval:
                     )
                     work.record = record
                 wait = self._wait(failed, error)
-                late = now() + wait >= last
-                if late or (failed >= MIN_TRIES and (error.local or now() - since >= self._patience)):
-                    self._late += late
+                lasting = error.local or now() - since >= self._patience
+                if time.over(now() + wait) or (failed >= MIN_TRIES and lasting):
                     return await self._not_downloaded(work, record, error, files)
                 await asyncio.sleep(wait)
                 record = work.record = await self._refresh_addresses(record, files)
         finally:
             await self._keep_parts(work, files)
+        time.clip_came()
         writing = asyncio.create_task(self._record(work, record, files))
         try:
             await asyncio.shield(writing)
@@ -122,11 +127,6 @@ class Retrieval:
             await writing
             raise
         return None
-
-    @property
-    def _allowed(self) -> float:
-        """Seconds that the next file of a clip may take."""
-        return max(self._most / (1 + self._late // self._places.most), min(self._patience / 4, self._most))
 
     def _kept(self, record: Record) -> dict[str, Kept]:
         """What an earlier run left of the clip's files, by part."""

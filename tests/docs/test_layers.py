@@ -49,6 +49,7 @@ DECIDES = {
         "run.waits",
         "run.budget",
         "run.download_limit",
+        "run.clip_times",
         "run.pool",
         "run.dispositions",
         "run.outcomes",

@@ -17,8 +17,9 @@ from batchgen.run.download_limit import FIRST
 from batchgen.run.waits import Waits
 from batchgen.sandbox.video import clip
 from batchgen.storage.download import MIN_SPEED
+from tests.support.ahead import Ahead
 from tests.support.program import Desk, until
-from tests.support.wire import Heard, answer, request
+from tests.support.wire import PATH, Heard, answer, request
 from tests.wire.test_retrieval import Host, against, files, fresh, jobs
 
 WAITS = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")
@@ -238,24 +239,141 @@ def test_bytes_that_are_others_each_time_end_a_clips_turn(desk: Desk) -> None:
     assert len(host.files) < 40
 
 
-def test_a_host_that_sends_a_little_more_each_time_ends_a_clips_turn(desk: Desk) -> None:
+# -- many of them, in virtual time ------------------------------------------------------------------------------------
+
+MANY = (
+    "--max-running",
+    "20",
+    "--concurrency",
+    "20",
+    "--downloads",
+    "4",
+    "--clip-timeout",
+    "60s",
+    "--settle",
+    "40s",
+)
+
+
+class EndlessHost(Host):
+    """A host whose clips never end; each of its answers breaks off after ``breaks`` seconds. ``honest`` are clips of
+    ``seconds``.
+    """
+
+    def __init__(self, breaks: float = 1e9, honest: tuple[str, ...] = (), seconds: float = 40.0) -> None:
+        super().__init__(fresh, lambda heard, before: b"")
+        self.breaks, self.honest, self.seconds = breaks, honest, seconds
+        self.spans: dict[str, list[float]] = {}  # of each clip, when it was asked for first, and left last
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = await request(reader)
+        if heard.path.startswith(PATH):
+            writer.write(self.says(heard))
+            return
+        name = heard.path[1:].partition(".")[0]
+        now = asyncio.get_running_loop().time
+        whole = (
+            clip(name)
+            + (int(self.seconds * 1e5)).to_bytes(4, "big")
+            + b"free"
+            + bytes(int(self.seconds * 1e5) - 8)
+        )
+        size = len(whole) if name in self.honest else 1 << 31
+        start = int(heard.headers.get("range", "bytes=0-")[6:-1])
+        head = answer(b"", 206, ETag='"v"', Content_Range=f"bytes {start}-{size - 1}/{size}")
+        writer.write(head.replace(b"Content-Length: 0", f"Content-Length: {size - start}".encode()))
+        began = now()
+        span = self.spans.setdefault(name, [began, began])
+        try:
+            while start < size and now() < began + self.breaks:
+                piece = whole[start : start + 10_000] or bytes(10_000)
+                writer.write(piece)
+                start += len(piece)
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        finally:
+            span[1] = now()
+
+
+def names(count: int) -> list[str]:
+    return [f"j{number}" for number in range(count)]
+
+
+def test_clips_after_clips_that_took_too_long_have_less_time(tmp_path: Path) -> None:
+    desk, host = Ahead(tmp_path), EndlessHost()
+    desk.write("m.yaml", jobs(*names(12)))
+    with desk.against_api(host.play):
+        ended = desk.run("run", *MANY, "m.yaml")
+    assert ended.code == 1
+    assert ended.err.count("it took longer than --clip-timeout lets it") == 12
+    assert set(host.asked.values()) == {1}  # nobody tries again whose time is over
+    spans = sorted(ends - begins for begins, ends in host.spans.values())
+    assert spans == pytest.approx([60 / 2**1.5] * 4 + [30.0] * 4 + [60.0] * 4, abs=0.3)
+
+
+def test_clips_that_break_off_again_and_again_have_less_time_together(tmp_path: Path) -> None:
+    """Their tries take turns, so none of them has had its time when the others' begins."""
+    desk, host = Ahead(tmp_path), EndlessHost(breaks=5.0)
+    desk.write("m.yaml", jobs(*names(24)))
+    with desk.against_api(host.play):
+        ended = desk.run("run", *MANY, "m.yaml")
+    assert ended.code == 1
+    assert len(host.spans) == 24
+    first = min(begins for begins, _ in host.spans.values())
+    assert max(ends for _, ends in host.spans.values()) - first < 120  # 24 * 60 s on four places are 360
+
+
+def test_a_slow_clip_among_clips_that_never_end_comes_home_by_the_second_night(tmp_path: Path) -> None:
+    desk, host = Ahead(tmp_path), EndlessHost(honest=("j11",))
+    desk.write("m.yaml", jobs(*names(12)))
+    with desk.against_api(host.play):
+        desk.run("run", *MANY, "m.yaml")
+        desk.run("collect", *MANY[4:])
+    assert [row["job_id"] for row in desk.export() if row["state"] == "downloaded"] == ["j11"]
+    assert len(files(desk)["j11.mp4"]) > 40e5
+    assert host.creates == 12
+
+
+def test_a_clip_that_broke_off_and_came_home_takes_no_time_from_others(tmp_path: Path) -> None:
+    desk, host = Ahead(tmp_path), EndlessHost(breaks=30.0, honest=tuple(names(5)))
+    host.status = lambda times: "succeed" if times > 3 else "processing"
+    desk.write("m.yaml", jobs(*names(5)))
+    one_at_a_time = ("--max-running", "1", "--downloads", "1", "--poll-interval", "30s")
+    with desk.against_api(host.play):
+        ended = desk.run("run", *one_at_a_time, *MANY[6:], "m.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert len(files(desk)) == 5
+
+
+def test_each_file_of_a_clip_has_its_own_time(tmp_path: Path) -> None:
+    desk, host = Ahead(tmp_path), EndlessHost(honest=("a", "b", "c"))
+    host.videos = lambda job, times: [{"id": name, "url": f"/{name}.mp4"} for name in host.honest]
+    desk.write("m.yaml", jobs("j1"))
+    with desk.against_api(host.play):
+        ended = desk.run("run", *MANY, "m.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert len(files(desk)) == 3
+
+
+def test_a_host_that_sends_a_little_more_each_time_ends_a_clips_turn(tmp_path: Path) -> None:
     """Each of its answers is progress, and each is over at once."""
 
-    asked = set[str]()
+    class Little(Host):
+        async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            said = self.says(await request(reader))
+            await asyncio.sleep(1.0)
+            writer.write(said)
 
     def file(heard: Heard, before: int) -> bytes:
-        asked.add(heard.path.partition("?")[0])
         start = int(heard.headers.get("range", "bytes=0-")[6:-1])
         span = f"bytes {start}-{start + 70_000}/2000000000"
         return answer(clip("large")[start : start + 1] + bytes(70_000), 206, Content_Range=span)
 
-    host = Host(fresh, file)
-    names = [f"j{n}" for n in range(12)]
-    desk.write("m.yaml", jobs(*names))
-    with against(desk, host):
-        ended = desk.run(
-            "run", "--max-running", "20", "--downloads", "4", *WAITS, "--clip-timeout", "6s", "m.yaml"
-        )
+    desk, host = Ahead(tmp_path), Little(fresh, file)
+    desk.write("m.yaml", jobs(*names(12)))
+    with desk.against_api(host.play):
+        ended = desk.run("run", *MANY, "m.yaml")
     assert ended.code == 1
-    assert "not home yet" in ended.err
-    assert len(asked) == 12
+    assert ended.err.count("it took longer than --clip-timeout lets it") == 12
+    assert len({heard.path for heard in host.files}) == 12
+    assert len(host.files) < 4 * (62 + 32 + 24)
