@@ -9,6 +9,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from batchgen.jobs import Job, Place
+
+__all__ = (
+    "TASK_ID",
+    "Brief",
+    "Change",
+    "ClipLink",
+    "HistoryEntry",
+    "ImageFile",
+    "Job",
+    "Manifest",
+    "Place",
+    "Problem",
+    "Record",
+    "State",
+    "StoredClip",
+    "TaskView",
+    "Twin",
+    "Unusable",
+    "UnusableJob",
+    "Within",
+    "is_try_of",
+    "root_of",
+)
+
 #: A task id that can stand in a URL's path and in a file's name.
 TASK_ID = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_:-][A-Za-z0-9._:-]*")
 _TRY = re.compile(r"~[1-9][0-9]{0,8}")
@@ -32,17 +57,6 @@ class State(enum.StrEnum):
     DOWNLOADED = "downloaded"  # the clip is on disk, complete and checked
     FAILED = "failed"  # the task ended without a clip
     REJECTED = "rejected"  # the create was refused; nothing was made
-
-
-class Place(NamedTuple):
-    """A position in a file. Lines and columns count from 1; 0 means the file as a whole."""
-
-    file: str
-    line: int = 0
-    column: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +118,6 @@ class ImageFile:
             self.xxh3,
             within,
         )
-
-
-class Job(NamedTuple):  # as a frozen dataclass it would take four times as long to make
-    """One job, checked and ready to be planned.
-
-    ``request`` holds the API's fields as they will be sent, without ``external_task_id``; where the API takes an
-    image, the value is a URL or Base64 (``str``) or an :class:`ImageFile`. ``digest`` is the SHA-256 (hex) of what
-    shapes the clip.
-    """
-
-    manifest: str
-    id: str
-    take: int
-    external_task_id: str
-    digest: str
-    request: Mapping[str, Any]
-    output_dir: str
-    place: Place
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What names this job to a person: manifest name, job id, take."""
-        return (self.manifest, self.id, self.take)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ _KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a 
 # A file that doesn't look like this isn't a manifest, and was probably named by mistake: nothing of it is quoted.
 _LIKE_A_MANIFEST = re.compile(rb"""(?m)^[ \t{,]*["']?(?:version|jobs|defaults)["']?[ \t]*:""")
 
+_Key = str | tuple[str, int]  # an id alone is that of take 1: there may be a million
+
 
 class Reading:
     """One manifest while it is read, with its jobs, problems and warnings so far; ``file`` is as the user named it."""
@@ -49,7 +51,7 @@ class Reading:
         self.manifest = Manifest(file, "")
         self.problems = Listing()
         self.warnings = Listing()
-        self.places: dict[tuple[str, int], Inline | Place] = {}  # where each (id, take) was first
+        self.places: dict[_Key, Inline | Place | Job] = {}  # where each id and take was first
         self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
         self.empty: list[str] = []  # why entries make no job
 
@@ -288,17 +290,15 @@ class Reading:
         made = self.builder.build(draft, kind, shared)
         origin = draft.origin
         if made.id is not None:
-            key = (made.id, made.take)
+            key = _key(made.id, made.take)
             if key in self.places:
                 take = f" (take {made.take})" if made.take != 1 else ""
-                text = f'"{made.id}"{take} is the id of {self.where(key)} already; give one of them another'
+                where = self.where(made.id, made.take)
+                text = f'"{made.id}"{take} is the id of {where} already; give one of them another'
                 if not made.id.isascii():
                     text += " (how accents are spelt makes no other id)"
                 return made._replace(findings=[*made.findings, Finding(("id",), text)])
-            if isinstance(origin, Inline):
-                self.places[key] = origin
-            else:
-                self.places[key] = made.job.place if made.job is not None else origin.place
+            self.places[key] = origin if isinstance(origin, Inline) else made.job or origin.place
         if made.job is not None:
             self.manifest.jobs.append(made.job)
         elif made.skipped:
@@ -346,17 +346,21 @@ class Reading:
             text = warnings.no_job(self.empty, len(self.manifest.skipped))
             self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", text))
 
-    def where(self, key: tuple[str, int]) -> Place:
+    def where(self, job_id: str, take: int) -> Place:
         """The place of the job with an id and a take."""
-        found = self.places[key]
-        return found.at() if isinstance(found, Inline) else found
+        found = self.places[_key(job_id, take)]
+        return found.at() if isinstance(found, Inline) else found.place if isinstance(found, Job) else found
 
     def problem_of(self, job: Job, path: Sequence[str | int], text: str) -> Problem:
         """A problem or warning about a job that was built."""
-        found = self.places[job.id, job.take]
+        found = self.places[_key(job.id, job.take)]
         if isinstance(found, Inline):
             return found.problem(job.id, path, text)
-        return Problem(found, subject(job.id, None, path), text)
+        return Problem(self.where(job.id, job.take), subject(job.id, None, path), text)
+
+
+def _key(job_id: str, take: int) -> _Key:
+    return job_id if take == 1 else (job_id, take)
 
 
 def _image_of(draft: Draft | Problem) -> str | None:

@@ -23,6 +23,7 @@ from batchgen.manifest.entries import Reading
 from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.isolation import isolated
 from batchgen.manifest.listing import and_more
+from batchgen.manifest.repeated import repeated
 from batchgen.models import ImageFile, Job, Manifest, Place, Problem, Within
 
 
@@ -133,39 +134,39 @@ def _report_shared_names(readings: Sequence[Reading]) -> None:
 
 
 def _report_shared_ids(readings: Sequence[Reading]) -> None:
-    ids = [job.external_task_id for reading in readings for job in reading.manifest.jobs]
-    if len(set(ids)) == len(ids):
+    jobs = [job for reading in readings for job in reading.manifest.jobs]
+    shared = {job.external_task_id for job in repeated(jobs, lambda job: job.external_task_id)}
+    if not shared:
         return
     first: dict[str, tuple[Reading, Job]] = {}
-    for reading in readings:
-        for job in reading.manifest.jobs:
-            other, twin = first.setdefault(job.external_task_id, (reading, job))
-            if twin is job or (other is not reading and other.manifest.name == reading.manifest.name):
-                continue  # the second: their one name was reported already
-            what = f'"{job.external_task_id}" is the external_task_id of'
-            path = ("external_task_id",)
-            with isolated(reading.give_up):
-                text = f"{what} {other.where((twin.id, twin.take))} as well"
-                reading.problems.append(reading.problem_of(job, path, text))
-            if other is not reading:
-                with isolated(other.give_up):
-                    text = f"{what} {reading.where((job.id, job.take))} as well"
-                    other.problems.append(other.problem_of(twin, path, text))
+    for reading, job in ((one, job) for one in readings for job in one.manifest.jobs):
+        if job.external_task_id not in shared:
+            continue
+        other, twin = first.setdefault(job.external_task_id, (reading, job))
+        if twin is job or (other is not reading and other.manifest.name == reading.manifest.name):
+            continue  # the second: their one name was reported already
+        what = f'"{job.external_task_id}" is the external_task_id of'
+        path = ("external_task_id",)
+        with isolated(reading.give_up):
+            text = f"{what} {other.where(twin.id, twin.take)} as well"
+            reading.problems.append(reading.problem_of(job, path, text))
+        if other is not reading:
+            with isolated(other.give_up):
+                text = f"{what} {reading.where(job.id, job.take)} as well"
+                other.problems.append(other.problem_of(twin, path, text))
 
 
 def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
     readings = [one for one in readings if not one.problems]  # of one name each
-    digests = [job.digest for reading in readings for job in reading.manifest.jobs]
-    if len(set(digests)) == len(digests):
-        return
     by_name = {reading.manifest.name: reading for reading in readings}
     alike: dict[str, list[tuple[Job, Job]]] = {}
-    for job, other in warnings.same_content(job for one in readings for job in one.manifest.jobs):
+    jobs = [job for reading in readings for job in reading.manifest.jobs]
+    for job, other in warnings.same_content(repeated(jobs, lambda job: job.digest)):
         alike.setdefault(job.manifest, []).append((job, other))
     for name, pairs in alike.items():
         job, other = pairs[0]
         reading = by_name[name]
         with isolated(reading.give_up):
-            where = by_name[other.manifest].where((other.id, other.take))
+            where = by_name[other.manifest].where(other.id, other.take)
             text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
             reading.warnings.append(reading.problem_of(job, (), text + and_more(len(pairs) - 1)))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from batchgen.manifest.folders import IMAGE_SUFFIXES, Found
+from batchgen.manifest.repeated import repeated
 from batchgen.models import Job
 
 NAMED = 3  # files, or entries, that a warning names
@@ -86,9 +87,10 @@ def same_content(jobs: Iterable[Job]) -> Iterator[tuple[Job, Job]]:
 
 def same_but_case(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
     """Jobs of one manifest whose ids differ from another's only in case, each with the other's id."""
-    mixed = [job for job in jobs if job.id != job.id.lower()]
-    if not mixed:
+    if all(job.id == job.id.lower() for job in jobs):
         return
+    jobs = repeated(jobs, lambda job: job.id.lower())
+    mixed = [job for job in jobs if job.id != job.id.lower()]
     known = {job.id: job.id for job in jobs if job.id == job.id.lower()}
     for job in mixed:
         other = known.setdefault(job.id.lower(), job.id)

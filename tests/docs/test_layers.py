@@ -29,7 +29,20 @@ ROOMS = (
     ("cli",),
 )
 #: What stands in no room, since every room may use it. A new one needs a reason why it has none.
-TOP = {"", "__main__", "errors", "models", "advice", "escapes", "limits", "masking", "names", "files", "disk"}
+TOP = {
+    "",
+    "__main__",
+    "errors",
+    "models",
+    "jobs",
+    "advice",
+    "escapes",
+    "limits",
+    "masking",
+    "names",
+    "files",
+    "disk",
+}
 FACE = ""  # hands out what programs have, and loads it when it is asked for: it stands above all, and is imported by all
 SANDBOX_MAY = {"", "errors", "files"}  # besides itself; and only cli may import the sandbox
 

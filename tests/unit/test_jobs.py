@@ -1,0 +1,80 @@
+"""A job is kept in few bytes, and gives back what it was made of; values that come twice are found with little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchgen.manifest.repeated import repeated
+from batchgen.models import ImageFile, Job, Place
+
+_TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too
+_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+_IMAGE = ImageFile("/in/a.png", 1, 2, 3, "0" * 64, "png", 300, 300)
+
+
+@given(
+    request=st.dictionaries(_TEXT, _VALUE | st.just(_IMAGE), max_size=6),
+    names=st.tuples(_TEXT, _TEXT, _TEXT, _TEXT, _TEXT),
+    take=st.integers(1, 10**9),
+    place=st.tuples(st.integers(0, 10**9), st.integers(0, 10**6)),
+    digest=st.binary(min_size=32, max_size=32),
+)
+def test_a_job_gives_back_what_it_was_made_of(
+    request: dict[str, Any],
+    names: tuple[str, str, str, str, str],
+    take: int,
+    place: tuple[int, int],
+    digest: bytes,
+) -> None:
+    manifest, job_id, name, folder, file = names
+    where = Place(file, *place)
+    job = Job(manifest, job_id, take, name, digest.hex(), request, folder, where)
+    assert (job.manifest, job.id, job.take, job.external_task_id) == (manifest, job_id, take, name)
+    assert (job.digest, job.output_dir, job.place) == (digest.hex(), folder, where)
+    assert [*job.request.items()] == [*request.items()]
+    assert [*map(repr, job.request.values())] == [*map(repr, request.values())]  # 1 is not 1.0, -0.0 not 0.0
+    assert job == job._replace(take=take) != job._replace(take=take + 1)
+
+
+def test_a_large_value_is_kept_as_it_is_and_not_made_again_at_every_look() -> None:
+    base64 = "iVBORw0KGgo" * 1000
+    job = Job("m", "j", 1, "e", "0" * 64, {"image": base64}, "/clips", Place("m.yaml"))
+    assert job.request["image"] is base64
+
+
+def test_a_job_from_a_table_takes_few_bytes() -> None:
+    request = {
+        "model_name": "kling-v3",
+        "mode": "pro",
+        "image": "https://images.example.com/night/0000001.png",
+        "prompt": "Slow camera push-in on product 1, soft light, gentle parallax",
+        "duration": "10",
+    }
+    one, other = (
+        Job("m", f"job{n}", 1, f"m.job{n}.0123456789", "0" * 64, request, "/clips", Place("t.csv", n, 1))
+        for n in (1, 2)
+    )
+    own = [getattr(one, slot) for slot in Job.__slots__]
+    shared = {id(getattr(other, slot)) for slot in Job.__slots__}
+    taken = sys.getsizeof(one) + sum(sys.getsizeof(value) for value in own if id(value) not in shared)
+    assert taken < 200 + len(json.dumps(request))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000])
+def test_values_that_come_more_than_once_are_found_in_their_order(count: int) -> None:
+    texts = [hashlib.sha256(str(number * number % 997).encode()).hexdigest() for number in range(count)]
+    counts = Counter(texts)
+    expected = [number for number, text in enumerate(texts) if counts[text] > 1]
+    assert repeated(range(count), texts.__getitem__) == expected
