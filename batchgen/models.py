@@ -82,6 +82,30 @@ class Within(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done to a picture before it is sent. Without ``format`` its pixels stay, and only metadata are taken out.
+
+    ``source`` is the picture's size as stored, ``inner`` that of what is seen of it in the made picture, ``canvas`` that of
+    the made picture, in pixels. ``orientation`` says how it is turned first, ``crop`` is what is kept of the turned picture.
+    ``options`` are those that shape the identity; ``words`` and ``doubts`` are for people.
+    """
+
+    source_format: str
+    source: tuple[int, int]
+    inner: tuple[int, int]
+    canvas: tuple[int, int]
+    orientation: int = 1
+    crop: tuple[int, int] | None = None
+    format: Literal["jpeg", "png"] | None = None
+    quality: int = 92
+    background: str = "#ffffff"
+    is_mask: bool = False
+    options: tuple[tuple[str, int | str], ...] = ()
+    words: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 

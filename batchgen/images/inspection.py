@@ -267,17 +267,21 @@ def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
         return "png", *_measure_png(source)
     if head.startswith(JPEG):
         return "jpeg", *_measure_jpeg(source)
+    raise ImageError(f"{kind_of(head)}; {ACCEPTED}")
+
+
+def kind_of(head: bytes) -> str:
+    """What a file is that is neither PNG nor JPEG, by its first 512 bytes. Raises Unfinished for one without content."""
     if not head:
         raise Unfinished("the file is empty")
     if not head.strip(b"\0"):
         raise Unfinished("the file begins with zero bytes, as one does that isn't written yet")
     for offset, start, name in _OTHERS:
         if head.startswith(start, offset):
-            raise ImageError(f"it is {name}; {ACCEPTED}")
+            return f"it is {name}"
     if _MARKUP.match(head):
-        name = "an SVG drawing" if b"<svg" in head.lower() else "an HTML or XML page"
-        raise ImageError(f"it is {name}; {ACCEPTED}")
-    raise ImageError(f"it is neither PNG nor JPEG; {ACCEPTED}")
+        return "it is an SVG drawing" if b"<svg" in head.lower() else "it is an HTML or XML page"
+    return "it is neither PNG nor JPEG"
 
 
 def _measure_png(source: _Source) -> tuple[int, int, int]:
@@ -298,7 +302,7 @@ def _measure_png(source: _Source) -> tuple[int, int, int]:
         if not (name.isalpha() and name.isascii()):
             raise Unfinished("the PNG is damaged: something that is no chunk stands between its chunks")
         if name == b"eXIf":
-            orientation = _orientation(source.peek(min(length, EXIF_BYTES)))
+            orientation = orientation_of(source.peek(min(length, EXIF_BYTES)))
         crc = source.skip(length, zlib.crc32(name))
         if crc != int.from_bytes(source.read(4)) and name[:1].isupper():
             raise Unfinished(f"the PNG is damaged: a checksum is wrong ({name.decode()})")
@@ -332,7 +336,7 @@ def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
             sides = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
             _check_sides(*sides)
         elif marker == _APP1 and (exif := source.peek(min(length, EXIF_BYTES))).startswith(b"Exif\0\0"):
-            orientation = _orientation(exif[6:])
+            orientation = orientation_of(exif[6:])
         pixels = pixels or marker == _SOS
         source.skip(length)
     if sides is None or not pixels:
@@ -340,7 +344,7 @@ def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
     return *sides, orientation
 
 
-def _orientation(exif: bytes) -> int:
+def orientation_of(exif: bytes) -> int:
     """The orientation in EXIF data (a TIFF header and its first list of tags), 1 to 8; 1, upright, where there is none."""
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
     if exif[:4] not in (b"II*\0", b"MM\0*"):
