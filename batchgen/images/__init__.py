@@ -1,1 +1,1 @@
-"""What a picture is: its format and size, whether it is whole, its digests."""
+"""What a picture is, and what is done to it before it is sent."""
