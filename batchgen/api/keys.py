@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import shlex
 import stat
-import subprocess
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from batchgen import files
 from batchgen.errors import UsageError
+
+if TYPE_CHECKING:
+    import subprocess
 
 KEY_VARIABLE = "POWERTOKENS_API_KEY"
 KEY_FILE_VARIABLE = "POWERTOKENS_API_KEY_FILE"
@@ -96,6 +98,8 @@ def _from_file(path: str, variable: str) -> str:
 
 def _from_command(command: str) -> str:
     """The output of a command, run without a shell; its stderr goes to the user. Raises UsageError."""
+    from subprocess import TimeoutExpired  # for the few who have such a command
+
     what = f"the command in {KEY_COMMAND_VARIABLE}"  # not the command itself: it may be the key, in the wrong variable
     process, why = _started(command)
     if process is None:
@@ -105,7 +109,7 @@ def _from_command(command: str) -> str:
     try:
         printed = _output(process.stdout.fileno(), ends)
         code = process.wait(max(0.0, ends - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired):
+    except (TimeoutError, TimeoutExpired):
         raise UsageError(f"{what} took longer than {COMMAND_ENDS:.0f} seconds and was ended") from None
     finally:
         process.kill()
@@ -121,6 +125,8 @@ def _from_command(command: str) -> str:
 
 def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
     """The process; or None, and why it didn't start. An exception would have the command in it."""
+    import subprocess
+
     try:
         words = shlex.split(command)
         words[:1] = map(os.path.expanduser, words[:1])
@@ -134,6 +140,8 @@ def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
 
 def _output(descriptor: int, ends: float) -> bytes:
     """A command's output up to its end. Raises TimeoutError at ``ends``, UsageError where it is longer than a key."""
+    import select
+
     output = b""
     while len(output) <= LONGEST_KEY:
         if not select.select([descriptor], [], [], max(0.0, ends - time.monotonic()))[0]:

@@ -6,13 +6,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchgen.cli import quantities
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
-from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
+
+if TYPE_CHECKING:
+    from batchgen.storage.clip_hosts import AllowedHost
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,6 +55,8 @@ class Parser(argparse.ArgumentParser):
             return f"there is no option {option}: the key is taken from no command line, where others could read it"
         if any(option in command.option_names for command in self.commands.values()):
             return f"{option} stands before the command; options go behind it"
+        from difflib import get_close_matches
+
         if near := get_close_matches(option, self.option_names, n=1):
             return f"there is no option {option} (did you mean {near[0]}?)"
         behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
@@ -102,6 +105,8 @@ def task_id(text: str) -> str:
 
 
 def clip_hosts(text: str) -> tuple[AllowedHost, ...]:
+    from batchgen.storage.clip_hosts import allowed_hosts
+
     try:
         return allowed_hosts(text)
     except ValueError as error:

@@ -7,16 +7,17 @@ over an end, and that over a glob, so that ids with ``*``, ``[`` or ``@`` in the
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchgen.errors import UsageError
-from batchgen.ledger.reader import Records
-from batchgen.models import Record
 from batchgen.names import composed
+
+if TYPE_CHECKING:
+    from batchgen.ledger.reader import Records
+    from batchgen.models import Record
 
 LISTED = 10  # names that a message lists
 SEARCHED = 20_000  # names that are searched for similar ones
@@ -93,6 +94,8 @@ def near(text: str, names: Iterable[Name]) -> list[str]:
         full = str(name._replace(take=1))
         for part in (full, name.job_id, name.job_id.rpartition("/")[2]):
             texts.setdefault(composed(part).casefold(), []).append(full)
+    import difflib
+
     likely = difflib.get_close_matches(text, texts, LISTED, 0.7)
     likely += [part for part in texts if text and text in part]
     return list(dict.fromkeys(full for part in likely for full in texts[part]))[:LISTED]

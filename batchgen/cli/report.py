@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchgen import limits
 from batchgen.cli.job_names import Name
 from batchgen.errors import ApiError, BatchgenError, cited
 from batchgen.models import Problem
 from batchgen.run.buckets import ADVICE
-from batchgen.run.events import Ended
-from batchgen.run.tally import Ending
+
+if TYPE_CHECKING:
+    from batchgen.run.events import Ended
+    from batchgen.run.tally import Ending
 
 SHOWN = 20  # endings of one kind that a summary spells out
 

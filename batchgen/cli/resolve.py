@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from batchgen.advice import command
 from batchgen.cli import settings
+from batchgen.cli.details import event_object, record_text, unusable_object, unusable_text
 from batchgen.cli.export_rows import export_row
 from batchgen.cli.job_names import Name
 from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output
-from batchgen.cli.status import event_object, record_text, unusable_object, unusable_text
 from batchgen.errors import UsageError
 from batchgen.ledger.reader import OPEN, Records
 from batchgen.ledger.transitions import ABANDONED

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from batchgen.cli import quantities
 from batchgen.errors import UsageError
-from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
-from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
+
+if TYPE_CHECKING:
+    from batchgen.storage.clip_hosts import AllowedHost
 
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
@@ -35,6 +37,8 @@ def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:
 
 def base_url(flag: str | None, environ: Mapping[str, str]) -> str:
     """The API's base URL: ``--base-url``, ``POWERTOKENS_API_BASE``, or the built-in one."""
+    from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
+
     return flag or environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
 
 
@@ -42,6 +46,8 @@ def clip_hosts(flag: tuple[AllowedHost, ...] | None, environ: Mapping[str, str])
     """The hosts that clips may come from besides public ones over https: ``--clip-hosts``, or ``BATCHGEN_CLIP_HOSTS``."""
     if flag is not None:
         return flag
+    from batchgen.storage.clip_hosts import allowed_hosts
+
     try:
         return allowed_hosts(environ.get(CLIP_HOSTS_VARIABLE) or "")
     except ValueError as error:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from batchgen.cli import report, settings
-from batchgen.cli.export_rows import export_row
 from batchgen.cli.job_names import Name
-from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output, folded
 from batchgen.errors import cited
 from batchgen.ledger.reader import OPEN, Records
-from batchgen.models import HistoryEntry, Record, State, Unusable
+from batchgen.models import Record, State
 from batchgen.run.buckets import ADVICE
-from batchgen.run.plan import may_retry
 from batchgen.run.waits import shown_duration
-from batchgen.storage.clips import iso
 
 #: The lists of jobs that need a person or a run, in this order.
 _KINDS = (
@@ -67,6 +62,8 @@ def waiting(ledger: Records) -> Iterator[Waiting]:
 
 def _may_retry(ledger: Records, row: Record) -> bool:
     """Whether the next run pays for another task of a job whose last task failed."""
+    from batchgen.run.plan import may_retry
+
     series = [one for one in ledger.series(row.base_id) if one.digest == row.digest]
     return may_retry([one.error_code for one in series if one.state is State.FAILED])
 
@@ -76,14 +73,18 @@ def status(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         if args.jobs:
-            _jobs(args, out, ledger, path)
+            from batchgen.cli.details import show_jobs
+
+            show_jobs(args, out, ledger, path)
         elif args.json:
+            from batchgen.cli.details import exported
+
             unfinished = ledger.records(states=[state for state in State if state is not State.DOWNLOADED])
             out.document(
                 {
                     "ledger": path,
                     "states": ledger.counts(),
-                    "open": [_exported(ledger, row) for row in unfinished],
+                    "open": [exported(ledger, row) for row in unfinished],
                     "attention": [attention_object(one) for one in waiting(ledger)],
                 }
             )
@@ -91,29 +92,6 @@ def status(args: argparse.Namespace, out: Output) -> int:
             shown = Shown(time.time(), out.width, args.all or args.verbose)
             out.lines(status_text(ledger.counts(), waiting(ledger), path, shown))
     return 0
-
-
-def _jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str) -> None:
-    """Everything about some jobs."""
-    takes = {name: rows for text in args.jobs for name, rows in job_rows(ledger, text, many=True).items()}
-    rows = {row.external_task_id: row for rows in takes.values() for row in rows}
-    refused = [one for one in ledger.unusable() if one.key in takes]
-    found = ((_exported(ledger, row), ledger.events(name)) for name, row in rows.items())
-    if args.json:
-        tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in found]
-        images = [unusable_object(one) for one in refused]
-        out.document({"ledger": path, "tasks": tasks, "unusable": images})
-        return
-    most = None if args.all or args.verbose else report.SHOWN
-    for number, (row, past) in enumerate(itertools.islice(found, most)):
-        out.lines([*[""] * bool(number), *record_text(row, past)])
-    left = max(len(rows) - most, 0) + max(len(refused) - most, 0) if most is not None else 0
-    more = [f"... and {left:,} more; --all shows them all"] if left else []
-    out.lines([*[""] * bool(rows and (refused or more)), *map(unusable_text, refused[:most]), *more])
-
-
-def _exported(ledger: Records, row: Record) -> dict[str, Any]:
-    return export_row(row, current=ledger.is_current(row.external_task_id))
 
 
 class Shown(NamedTuple):
@@ -154,6 +132,8 @@ def status_text(
 
 def attention_object(one: Waiting) -> dict[str, Any]:
     """An entry of ``attention`` for scripts."""
+    from batchgen.storage.clips import iso
+
     names = ("external_task_id", "task_id", "error_code", "request_id")
     row = {name: getattr(one.row, name, None) for name in names}
     return {
@@ -169,46 +149,3 @@ def attention_object(one: Waiting) -> dict[str, Any]:
         "request_id": row["request_id"],
         "advice": _WORDS[one.kind][1],
     }
-
-
-def unusable_object(one: Unusable) -> dict[str, Any]:
-    """A job whose image was refused, for scripts."""
-    return {
-        "manifest": one.manifest,
-        "job_id": one.job_id,
-        "take": one.take,
-        "since": iso(one.since),
-        "text": one.text,
-        "given_up": one.given_up,
-    }
-
-
-def unusable_text(one: Unusable) -> str:
-    """A job whose image was refused, in a line."""
-    by = f"; given up by {one.given_up}, until the image is replaced" if one.given_up else ""
-    return f"{Name(*one.key)}: image refused since {iso(one.since)}: {one.text}{by}"
-
-
-def event_object(event: HistoryEntry) -> dict[str, Any]:
-    """A line of history for scripts."""
-    row = {
-        name: getattr(event, name)
-        for name in ("event", "from_state", "to_state", "code", "message", "request_id")
-    }
-    return {"at": iso(event.at), **row, "detail": dict(event.detail)}
-
-
-def record_text(row: Mapping[str, Any], history: Iterable[HistoryEntry]) -> Iterator[str]:
-    """Everything the ledger knows of one row: its fields, then its history."""
-    width = max(map(len, row))
-    for name, value in row.items():
-        if value is not None:
-            yield f"{name:<{width}}  {value}"
-    yield "history"
-    for event in history:
-        parts = [f"  {iso(event.at)}", f"{event.event} -> {event.to_state}"]
-        parts += [f"code {event.code}"] if event.code else []
-        parts += [event.message] if event.message else []
-        parts += [f"request id {event.request_id}"] if event.request_id else []
-        parts += [f"{name} {value}" for name, value in event.detail.items()]
-        yield "  ".join(parts)

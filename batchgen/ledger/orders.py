@@ -16,7 +16,6 @@ from batchgen.ledger import beside, database
 from batchgen.ledger.rows import COLUMNS, to_order, to_record
 from batchgen.models import Order, Record, State
 from batchgen.names import composed, spellings
-from batchgen.request.identity import is_derived
 
 _BEGUN = (
     "EXISTS (SELECT 1 FROM tasks WHERE tasks.manifest = orders.manifest AND tasks.job_id = orders.job_id"
@@ -92,6 +91,8 @@ def order(
 
 
 def _order(connection: sqlite3.Connection, wish: Wish, at: float, by: str | None, *, again: bool) -> Placed:
+    from batchgen.request.identity import is_derived  # readers, who order nothing, need no digests
+
     manifest, job_id = composed(wish.manifest), composed(wish.job_id)
     names = json.dumps([*spellings(manifest)]), json.dumps([*spellings(job_id)])
     rows = [to_record(database.restored(row)) for row in database.execute(connection, _OF_JOB, names)]

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
+from batchgen.ledger.conditions import COUNTS, CURRENT, LAST_WORD, NAMED, SINCE
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.orders import Orders
 from batchgen.ledger.rows import (
@@ -29,7 +30,6 @@ from batchgen.ledger.rows import (
     to_unusable,
 )
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
-from batchgen.ledger.upkeep import bring_up_to_date
 from batchgen.ledger.verdicts import Verdicts
 from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
 from batchgen.names import spellings
@@ -39,24 +39,6 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _STORED_CLIP = ", ".join(StoredClip._fields)
 _BRIEF = "external_task_id, base_id, state, digest, error_code, id"
-# Rows whose external_task_id or base_id is in a JSON array.
-_NAMED = (
-    "(external_task_id IN (SELECT value FROM json_each(?1))"
-    " OR (base_id IN (SELECT value FROM json_each(?1)) AND external_task_id <> base_id))"
-)
-# When a row came into its state. Events that change no state, such as another try of a download, don't count.
-_SINCE = "(SELECT at FROM events WHERE task = {0}.id AND from_state IS NOT to_state ORDER BY id DESC LIMIT 1)"
-_LAST_STEP = _SINCE.replace("SELECT at", "SELECT id")
-# A row that was never paid, or failed, is reported only while no other row of its job has changed after it.
-_LAST_WORD = f"""NOT EXISTS (
-    SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest AND other.job_id = tasks.job_id
-    AND other.take = tasks.take AND other.id <> tasks.id
-    AND {_LAST_STEP.format("other")} > {_LAST_STEP.format("tasks")})"""
-# Whether a row has its job's current clip: the newest row that may be paid, and isn't superseded.
-_CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND id = (
-    SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
-    AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
-    AND (instr(own.output_path, '/superseded/') = 0 OR instr('/' || own.job_id, '/superseded/') > 0)))"""
 _CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
 
 
@@ -78,6 +60,8 @@ class Records:
         try:
             return Records(path, database.open_to_read(path, origin))
         except LedgerOutdated as outdated:
+            from batchgen.ledger.upkeep import bring_up_to_date
+
             bring_up_to_date(path, outdated)
             return Records(path, database.open_to_read(path, origin))
 
@@ -135,7 +119,7 @@ class Records:
         for some in _chunks(dict.fromkeys(base_ids)):
             wanted = set(some)
             rows = self._each(
-                f"SELECT {_BRIEF} FROM tasks WHERE {_NAMED} ORDER BY id",
+                f"SELECT {_BRIEF} FROM tasks WHERE {NAMED} ORDER BY id",
                 (json.dumps(some),),
             )
             for row in rows:
@@ -194,9 +178,9 @@ class Records:
         person gave them up.
         """
         ended = "state IN ('pending', 'failed', 'rejected') AND error_code IS NOT ?"
-        conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {_LAST_WORD}))"]
+        conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {LAST_WORD}))"]
         for batch in _chunks(array.array("q", self._numbers(conditions, [*OPEN, ABANDONED]))):
-            sql = f"SELECT {_SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
+            sql = f"SELECT {SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
             for since, *row in self._rows(f"{sql} ORDER BY id", batch):
                 record = to_record(row)
                 if record.state is not State.DOWNLOADED:  # it may have changed meanwhile
@@ -211,13 +195,13 @@ class Records:
 
     def is_current(self, external_task_id: str) -> bool:
         """Whether a row has its job's current clip."""
-        sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_CURRENT}"
+        sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {CURRENT}"
         return bool(self._rows(sql, (external_task_id,)))
 
     def exported(self) -> Iterator[tuple[Record, bool]]:
         """All rows in the order they were made, each with whether its clip is its job's now; never all in memory."""
         last = self._rows("SELECT max(id) FROM tasks")[0][0]
-        sql = f"SELECT id, {_CURRENT}, {', '.join(COLUMNS)} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
+        sql = f"SELECT id, {CURRENT}, {', '.join(COLUMNS)} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
         number = -1
         while rows := self._rows(sql, (number, last)):
             number = rows[-1][0]
@@ -226,9 +210,7 @@ class Records:
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take has changed after this one."""
         return bool(
-            self._rows(
-                f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {_LAST_WORD}", (external_task_id,)
-            )
+            self._rows(f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {LAST_WORD}", (external_task_id,))
         )
 
     def names(self) -> Iterator[tuple[str, str, int]]:
@@ -268,7 +250,7 @@ class Records:
         else:
             numbers = set[int]()
             for some in _chunks(dict.fromkeys(ids)):
-                numbers.update(self._numbers([_NAMED, *conditions], [json.dumps(some), *values]))
+                numbers.update(self._numbers([NAMED, *conditions], [json.dumps(some), *values]))
         for batch in _chunks(sorted(numbers)):
             for row in self._rows(f"{_SELECT} WHERE id IN ({_marks(batch)}) ORDER BY id", batch):
                 record = to_record(row)
@@ -344,8 +326,11 @@ class Records:
 
     def counts(self) -> dict[State, int]:
         """How many rows are in each state; all states are there."""
-        rows = self._rows("SELECT state, count(*) FROM tasks GROUP BY state")
-        return dict.fromkeys(State, 0) | {to_state(state, "all rows"): count for state, count in rows}
+        (_, total), *rows = self._rows(COUNTS)
+        counts = {to_state(state, "all rows"): count for state, count in rows}
+        return {state: counts.get(state, 0) for state in State} | {
+            State.DOWNLOADED: total - sum(counts.values())
+        }
 
     def durations(self, kind: str, limit: int = 200) -> list[float]:
         """Seconds from acceptance to end of the latest tasks of a kind that ended well, latest first."""

@@ -25,7 +25,7 @@ from batchgen.models import (
     is_try_of,
 )
 from batchgen.names import composed
-from batchgen.request.identity import is_request
+from batchgen.request.json_text import is_request
 
 COLUMNS = Record._fields
 _ONE_RUN = ("xxh3", "within")  # fields of an image that hold for one run alone

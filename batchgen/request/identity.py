@@ -54,20 +54,6 @@ def canonical(request: Mapping[str, Any]) -> str:
     return sendable(compact_sorted(fields))
 
 
-def is_request(fields: Any) -> bool:
-    """Whether a value that was read as canonical JSON has the fields, in the types, that its readers rely on."""
-    if type(fields) is not dict:
-        return False
-    shots, image = fields.get("multi_prompt"), fields.get("image", fields.get("image_tail"))
-    return (
-        all(type(fields.get(name)) is str for name in ("mode", "duration"))
-        and type(fields.get("prompt") or "") is str
-        and type(fields.get("watermark_info") or {}) is dict
-        and (shots is None or (type(shots) is list and all(type(shot) is dict for shot in shots)))
-        and (type(image) is not dict or type(image.get("sha256")) is str)
-    )
-
-
 def canonical_text(fields: Any) -> str:
     """The text that :func:`canonical` gave, made again from its parsed JSON."""
     return sendable(compact_sorted(fields))

@@ -39,3 +39,17 @@ def json_bytes(value: Any) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
         return sendable(_compact(value)).encode()
+
+
+def is_request(fields: Any) -> bool:
+    """Whether a value that was read as canonical JSON has the fields, in the types, that its readers rely on."""
+    if type(fields) is not dict:
+        return False
+    shots, image = fields.get("multi_prompt"), fields.get("image", fields.get("image_tail"))
+    return (
+        all(type(fields.get(name)) is str for name in ("mode", "duration"))
+        and type(fields.get("prompt") or "") is str
+        and type(fields.get("watermark_info") or {}) is dict
+        and (shots is None or (type(shots) is list and all(type(shot) is dict for shot in shots)))
+        and (type(image) is not dict or type(image.get("sha256")) is str)
+    )

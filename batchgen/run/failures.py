@@ -36,6 +36,7 @@ TRIPS = 5.0  # points
 WINDOW = 20  # ended tasks
 SHARE = 0.8  # of them, in points
 
+TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
 LONGEST_WAIT = 1800.0  # seconds before a retry
 
 

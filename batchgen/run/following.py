@@ -20,7 +20,7 @@ from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Failed, JobNoticed, Progressed, Succeeded
-from batchgen.run.failures import Cause, cause_of
+from batchgen.run.failures import TASKS_FAIL, Cause, cause_of
 from batchgen.run.outcomes import Outcome
 from batchgen.run.polling import Lengths, align_to_tick
 from batchgen.run.pool import Watch, Work
@@ -34,7 +34,6 @@ OVERDUE_STEP = 600.0  # seconds between the queries for an overdue task while ot
 UNWANTED_QUERIES = 20
 MAX_NOT_FOUND = 5  # answers of "no such task" in one run after which the task is left to the next run
 GONE_AFTER = 3 * 86400.0  # seconds of only such answers, in more than one run, before it counts as gone
-TASKS_FAIL = "tasks_fail"  # the ledger's note that a run was stopped by its failed tasks
 
 
 class Follower:

@@ -21,19 +21,18 @@ from batchgen.models import Manifest
 from batchgen.run import loading, recovery
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
-from batchgen.run.failures import Breaker
-from batchgen.run.following import TASKS_FAIL
+from batchgen.run.failures import TASKS_FAIL, Breaker
 from batchgen.run.inventory import Inventory
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
 from batchgen.run.pool import Lane, Limits, Pool
-from batchgen.run.runner import Runner
 from batchgen.run.tally import Counts, Tally
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api
+    from batchgen.run.runner import Runner
     from batchgen.storage.download import Downloads
 
 
@@ -123,6 +122,8 @@ class Session:
             await self._work(api, downloads)
 
     async def _work(self, api: Api, downloads: Downloads) -> None:
+        from batchgen.run.runner import Runner
+
         inventory, waits = self._inventory, self._options.waits
         runner = self._runner = Runner(inventory, api, downloads, self._pool, waits, self._tally, self._clock)
         if self._steps is None:

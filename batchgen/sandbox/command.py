@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -140,6 +139,8 @@ def _why(error: OSError | OverflowError, arguments: argparse.Namespace) -> str:
 
 def configuration(arguments: argparse.Namespace) -> Config:
     """How the sandbox of these options is to behave. Raises UsageError."""
+    import random
+
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.faults import parse
     from batchgen.sandbox.guard import address

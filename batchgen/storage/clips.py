@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from batchgen import limits
 from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, State, StoredClip, is_try_of
-from batchgen.request.identity import canonical_text, digest, is_request
+from batchgen.request.identity import canonical_text, digest
+from batchgen.request.json_text import is_request
 from batchgen.storage.partfile import LARGEST_CLIP
 from batchgen.storage.roots import Folder, Root
 

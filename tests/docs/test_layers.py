@@ -50,7 +50,7 @@ SANDBOX_MAY = {"", "errors", "files"}  # besides itself; and only cli may import
 DECIDE = {"", "images", "request", "money", "manifest"}
 DECIDES = {
     *("http.endpoint", "http.networks", "http.addresses", "http.bodies", "http.fields"),
-    *("ledger.transitions",),
+    *("ledger.transitions", "ledger.conditions"),
     *("api.responses", "api.task_shapes", "api.codes", "api.credentials"),
     *("storage.clip_hosts", "storage.mp4"),
     *(
@@ -81,6 +81,7 @@ OFFLINE |= {
     "cli.preview",
     "cli.report",
     "cli.status",
+    "cli.details",
     "cli.resolve",
     "cli.export_rows",
     "cli.help",

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from batchgen import __version__
 from batchgen.cli import options
 from batchgen.cli.main import main
 from batchgen.ledger.writer import Ledger
@@ -489,40 +488,6 @@ def test_messages_name_only_commands_that_there_are() -> None:
     named = set(re.findall(r"`batchgen ([a-z]+)", text))
     assert named
     assert named <= set(parsers())
-
-
-def test_version_and_help_start_without_what_they_do_not_need(desk: Desk) -> None:
-    """Start time as a rule: what takes long to import isn't there yet."""
-    code = (
-        "import sys\nfrom batchgen.cli.main import main\n"
-        "try: main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0\n"
-        "heavy = {'aiohttp', 'asyncio', 'jsonschema', 'yaml', 'tqdm', 'pybase64', 'sqlite3', 'socket', 'ssl'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    for option in ("--version", "--help"):
-        desk.program = (sys.executable, "-c", code)
-        result = desk.run(option)
-        assert result.err == "[]\n"
-        assert result.out
-    assert desk.run("--version").out == f"batchgen {__version__}\n"
-
-
-def test_commands_that_neither_ask_nor_write_start_without_what_they_do_not_need(desk: Desk) -> None:
-    desk.write(
-        "m.yaml", "version: 1\njobs: [{model_name: kling-v3, image: https://a.org/a.png, prompt: x}]\n"
-    )
-    code = (
-        "import sys\nfrom batchgen.cli.main import main\nmain(sys.argv[1:])\n"
-        "heavy = {'aiohttp', 'asyncio', 'jsonschema', 'tqdm', 'ssl', 'multiprocessing'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    desk.program = (sys.executable, "-c", code)
-    for command in ("validate", "plan"):
-        result = desk.run(command, "m.yaml")
-        assert result.err == "[]\n"
-        assert "1 job" in result.out
-    desk.program = (sys.executable, "-c", code.replace("{'aiohttp'", "{'yaml', 'aiohttp'"))
-    assert desk.run("status").err.endswith("[]\n")
 
 
 # -- on a terminal ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,135 @@
+"""What each command may import: all else would be time and memory that every start takes, for nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.program import Desk, sandbox
+
+#: Parts of the standard library that take a millisecond or more. What isn't here may be imported by all.
+COSTLY = {
+    *("asyncio", "concurrent", "csv", "ctypes", "decimal", "difflib", "email", "http", "importlib.metadata"),
+    *("ipaddress", "multiprocessing", "random", "socket", "sqlite3", "ssl", "subprocess", "tempfile"),
+    *("unittest", "urllib", "xml", "xmlrpc", "zoneinfo"),
+}
+
+
+@dataclass(frozen=True)
+class May:
+    """What may be imported: of the standard library's costly parts, packages, and of batchgen rooms and modules."""
+
+    costly: frozenset[str] = frozenset()
+    packages: frozenset[str] = frozenset()
+    batchgen: frozenset[str] = frozenset()
+
+    def and_also(self, costly: str = "", packages: str = "", batchgen: str = "") -> May:
+        """These, and others besides."""
+        return May(
+            self.costly.union(costly.split()),
+            self.packages.union(packages.split()),
+            self.batchgen.union(batchgen.split()),
+        )
+
+
+# A room stands for all of its modules, but for `cli` and `run`: their modules are named.
+PARSER = May().and_also(
+    batchgen="cli.main cli.options cli.arguments cli.quantities cli.output cli.logs manifest.isolation"
+    " run.download_limit sandbox.command",
+)
+COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys cli.core_dumps")
+LEDGER = COMMAND.and_also(
+    "sqlite3 ipaddress urllib",
+    "",
+    "cli.settings ledger request.json_text",
+)
+_REQUESTS = "csv decimal difflib email importlib.metadata ipaddress random socket urllib"
+MANIFESTS = COMMAND.and_also(
+    f"{_REQUESTS} concurrent",
+    "jsonschema_rs pybase64 xxhash yaml",
+    "cli.report cli.job_names http.networks images request manifest run.buckets",
+)
+PLAN = MANIFESTS.and_also(
+    "sqlite3",
+    "",
+    "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
+    " run.clip_paths run.failures run.plan run.planning run.survey run.waits",
+).and_also(batchgen=" ".join(LEDGER.batchgen))
+MAY = {
+    "--version": PARSER,
+    "--help": PARSER,
+    "help": COMMAND.and_also(
+        "ipaddress random tempfile urllib importlib.metadata",
+        "",
+        "cli.help manual request.schema request.findings request.messages request.json_text",
+    ),
+    "status": LEDGER.and_also(batchgen="cli.status cli.report cli.job_names run.buckets run.waits"),
+    "export": LEDGER.and_also(
+        "csv email importlib.metadata random socket",
+        "pybase64 xxhash",
+        "cli.export cli.export_rows http.addresses http.bodies images request storage.clips storage.partfile"
+        " storage.roots",
+    ),
+    "validate m.yaml": MANIFESTS.and_also(batchgen="cli.validate"),
+    "plan m.yaml": PLAN.and_also(batchgen="cli.plan cli.preview"),
+    # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.
+    "run m.yaml": PLAN.and_also(
+        "asyncio ssl subprocess tempfile",
+        "",
+        "cli.run cli.execute cli.ending cli.progress cli.shared http.addresses storage.clip_hosts"
+        " run.budget run.cliplog run.clock run.events run.inventory run.loading run.naming"
+        " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally",
+    ),
+}
+PROGRAM = """
+import sys
+before = set(sys.modules)
+from batchgen.cli.main import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk on the morning after a night: its ledger has all jobs of ``m.yaml``, and the API is gone."""
+    desk = Desk(tmp_path_factory.mktemp("night"))
+    job = {"model_name": "kling-v3", "image": "https://a.org/a.png", "prompt": "x"}
+    desk.write("m.yaml", json.dumps({"version": 1, "jobs": [job]}))
+    with sandbox(desk.folder, "--task-seconds", "0.1") as server:
+        done = desk.against(server).run("run", "--poll-interval", "0.05", "m.yaml")
+        assert done.code == 0, done.err
+    desk.program = (sys.executable, "-c", PROGRAM)
+    return desk
+
+
+@pytest.mark.parametrize("command", MAY)
+def test_a_command_imports_what_it_may_and_nothing_else(night: Desk, command: str) -> None:
+    may, ended = MAY[command], night.run(*command.split())
+    assert ended.code == 0, ended.err
+    loaded = ended.err.split()
+    names = {name.removeprefix("batchgen.") for name in loaded if name.startswith("batchgen.")}
+    modules = {name for name in names if "." in name}  # else a room, or of the top
+    assert {
+        name
+        for name in modules - may.batchgen
+        if name.startswith(("cli.", "run.")) or top(name) not in may.batchgen
+    } == set()
+    others = {
+        name for name in map(top, loaded) if name.isidentifier() and not name.startswith(("_", "cython"))
+    }
+    assert others - sys.stdlib_module_names - {"batchgen"} - may.packages == set()
+    assert {name for name in loaded if name in COSTLY} - may.costly == set()
+    assert may.packages <= others  # else the list says more than there is
+    assert {name for name in may.batchgen if "." in name} <= names
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
