@@ -11,8 +11,7 @@ Stricter than YAML: keys are text and unique, one document, UTF-8, no tags beyon
 ``.nan`` and ``.inf``, limits on size, depth and on what aliases add up to. A value that aliases refer to is one object,
 not copies: don't change it.
 
-The parser's events are read in one loop that keeps no positions; :class:`Positions` reads the text again, for
-documents that turn out to have problems.
+No positions are kept; :class:`Positions` reads the text again, for documents that turn out to have problems.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from yaml import CSafeLoader, YAMLError
 from yaml.error import MarkedYAMLError
@@ -125,14 +124,92 @@ def decode(data: bytes) -> str:
         ) from None
 
 
-class _Level(NamedTuple):
-    """The state of a collection while one inside it is read."""
+class _Document:
+    """A document's value, put together event by event. With ``marks``, its collections stay empty."""
 
-    node: Any
-    keys: dict[str, Any]
-    key: str | None
-    anchor: str | None
-    size: int
+    def __init__(self, marks: Marks | None) -> None:
+        self.root: Any = None
+        self._marks = marks
+        self.anchors: dict[str, tuple[Any, int]] = {}  # a value, and how many there are in it
+        self._stack: list[tuple[Any, ...]] = []  # of the collections around it, what follows here
+        self._node: Any = None  # the collection being read, with
+        self._keys: dict[str, Any] = {}  # the events of its keys so far,
+        self._key: str | None = None  # the key whose value comes next,
+        self._anchor: str | None = None  # its anchor, and
+        self._size = 0  # the number of values before it
+        self._typed = self._total = 0  # values in the text; the same with those that aliases repeat
+
+    def add(self, event: Any, value: Any) -> None:
+        """Add a key or a value."""
+        if self._marks is not None:
+            self._marks.add(event, value)
+        self._total += 1
+        self._typed += 1
+        if self._typed > limits.MANIFEST_VALUES:
+            raise _error(event, f"more than {limits.MANIFEST_VALUES:,} values; split it, or use a table")
+        if type(self._node) is list:
+            if self._marks is None:
+                self._node.append(value)
+        elif self._node is None:
+            self.root = value
+        elif self._key is None:
+            self._add_key(event, value)
+        else:
+            if self._marks is None:
+                self._node[self._key] = value
+            self._key = None
+
+    def start(self, event: Any, value: Any) -> None:
+        """Begin a collection: ``value``, which is empty yet."""
+        if not event.implicit and event.tag != (_MAP if type(value) is dict else _SEQ):
+            text = f"the tag {_tag(event)} means nothing here; leave it out"
+            raise _error(event, text, "this tag means nothing here")
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (_OPEN, 0)
+        self.add(event, value)
+        if len(self._stack) == limits.NESTING:
+            raise _error(event, _too_deep())
+        self._stack.append((self._node, self._keys, self._key, self._anchor, self._size))
+        self._node, self._keys, self._key = value, {}, None
+        self._anchor, self._size = event.anchor, self._total
+
+    def end(self) -> None:
+        """End the collection that began last."""
+        if self._anchor is not None:
+            self.anchors[self._anchor] = (self._node, self._total - self._size + 1)
+        self._node, self._keys, self._key, self._anchor, self._size = self._stack.pop()
+        if self._marks is not None:
+            self._marks.close()
+
+    def alias(self, event: Any) -> None:
+        """Add a value that stands above once more."""
+        if event.anchor not in self.anchors:
+            name = _short(event.anchor)
+            text = f"*{name} stands for nothing: there is no &{name} above it"
+            raise _error(event, text, "this * stands for nothing")
+        value, extra = self.anchors[event.anchor]
+        if value is _OPEN:
+            text = f"*{_short(event.anchor)} stands inside of what it stands for"
+            raise _error(event, text, "this * stands inside of what it stands for")
+        self._total += extra - 1
+        if self._total - self._typed > ALIAS_ALLOWANCE + ALIAS_FACTOR * self._typed:
+            raise _error(event, "aliases make this document explode; write it out, or use defaults")
+        self.add(event, value)
+
+    def _add_key(self, event: Any, key: Any) -> None:
+        if type(key) is not str:
+            raise _error(event, "a key must be text; put it in quotes")
+        if key == "<<" and type(event) is ScalarEvent and event.implicit[0]:
+            raise _error(event, "merge keys are not part of YAML 1.2; put what jobs share under defaults")
+        keys = self._keys
+        if key in keys:
+            line, column = _at(keys[key])
+            text = f'the key "{_short(key)}" stands twice; first at {line}:{column}'
+            raise _error(event, text, f"this key stands twice; first at {line}:{column}")
+        if len(keys) == limits.KEYS:
+            raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
+        keys[key] = event
+        self._key = key
 
 
 def _read(data: bytes, marks: Marks | None) -> Any:
@@ -141,16 +218,8 @@ def _read(data: bytes, marks: Marks | None) -> Any:
         raise YamlError(1, 1, f"more than {limits.MANIFEST_BYTES >> 20} MiB; split it, or use a table")
     data, quoted, others = _for_libyaml(data)
     parser = CSafeLoader(data)  # for its events alone: it builds nothing
-    anchors: dict[str, tuple[Any, int]] = {}
-    stack: list[_Level] = []
-    root: Any = None
+    document = _Document(marks)
     documents = 0
-    node: Any = None  # the collection being read, with
-    keys: dict[str, Any] = {}  # the events of its keys so far,
-    key: str | None = None  # the key whose value comes next,
-    anchor: str | None = None  # its anchor, and
-    size = 0  # the number of values before it
-    typed = total = 0  # values in the text; the same with those that aliases repeat
     while True:
         try:
             event: Any = parser.get_event()
@@ -162,86 +231,27 @@ def _read(data: bytes, marks: Marks | None) -> Any:
             if event.implicit[0]:
                 if value[:1] in _UNCERTAIN:
                     value = _plain(event)
-                elif value == "<<" and key is None and type(node) is dict:
-                    raise _error(
-                        event, "merge keys are not part of YAML 1.2; put what jobs share under defaults"
-                    )
             elif event.tag is not None and event.tag not in _TEXT_TAGS:
                 value = _tagged(event)
             if others and type(value) is str:
                 value = value.translate(quoted if event.style == '"' else others)
             if event.anchor is not None:
-                anchors[event.anchor] = (value, 1)
-        elif kind is MappingStartEvent or kind is SequenceStartEvent:
-            if not event.implicit and event.tag != (_MAP if kind is MappingStartEvent else _SEQ):
-                text = f"the tag {_tag(event)} means nothing here; leave it out"
-                raise _error(event, text, "this tag means nothing here")
-            value = {} if kind is MappingStartEvent else []
-            if event.anchor is not None:
-                anchors[event.anchor] = (_OPEN, 0)
+                document.anchors[event.anchor] = (value, 1)
+            document.add(event, value)
+        elif kind is MappingStartEvent:
+            document.start(event, {})
+        elif kind is SequenceStartEvent:
+            document.start(event, [])
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
-            if anchor is not None:
-                anchors[anchor] = (node, total - size + 1)
-            node, keys, key, anchor, size = stack.pop()
-            if marks is not None:
-                marks.close()
-            continue
+            document.end()
         elif kind is AliasEvent:
-            if event.anchor not in anchors:
-                raise _error(
-                    event,
-                    f"*{_short(event.anchor)} stands for nothing: there is no &{_short(event.anchor)} above it",
-                    "this * stands for nothing",
-                )
-            value, extra = anchors[event.anchor]
-            if value is _OPEN:
-                text = f"*{_short(event.anchor)} stands inside of what it stands for"
-                raise _error(event, text, "this * stands inside of what it stands for")
-            total += extra - 1
-            if total - typed > ALIAS_ALLOWANCE + ALIAS_FACTOR * typed:
-                raise _error(event, "aliases make this document explode; write it out, or use defaults")
+            document.alias(event)
         elif kind is DocumentStartEvent:
             documents += 1
             if documents > 1:
                 raise _error(event, "a second document starts here; put it into a file of its own")
-            continue
         elif kind is StreamEndEvent:
-            return root
-        else:
-            continue
-
-        if marks is not None:
-            marks.add(event, value)
-        total += 1
-        typed += 1
-        if typed > limits.MANIFEST_VALUES:
-            raise _error(event, f"more than {limits.MANIFEST_VALUES:,} values; split it, or use a table")
-        if type(node) is list:
-            if marks is None:
-                node.append(value)
-        elif node is None:
-            root = value
-        elif key is None:
-            if type(value) is not str:
-                raise _error(event, "a key must be text; put it in quotes")
-            if value in keys:
-                line, column = _at(keys[value])
-                text = f'the key "{_short(value)}" stands twice; first at {line}:{column}'
-                raise _error(event, text, f"this key stands twice; first at {line}:{column}")
-            if len(keys) == limits.KEYS:
-                raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
-            keys[value] = event
-            key = value
-            continue
-        else:
-            if marks is None:
-                node[key] = value
-            key = None
-        if kind is MappingStartEvent or kind is SequenceStartEvent:
-            if len(stack) == limits.NESTING:
-                raise _error(event, _too_deep())
-            stack.append(_Level(node, keys, key, anchor, size))
-            node, keys, key, anchor, size = value, {}, None, event.anchor, total
+            return document.root
 
 
 def _plain(event: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchgen.errors import (
@@ -36,6 +37,17 @@ MAX_LOOKUPS = 3  # lookups of one id, right before its create, before the create
 MAX_DEFERRALS = 2  # times that a create is put off before it is left to the next run
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One job's turn to be created, for which the pool has taken a slot."""
+
+    work: Work
+    job: Job
+    external_task_id: str
+    land: Callable[[Work, float], None]  # what tells the pool how the turn ended, also where it is cancelled
+    uncertain: bool = False  # an earlier create of this id got no clear answer
+
+
 class Creator:
     """Creates the tasks of one run, and stops creating where an answer means that."""
 
@@ -62,76 +74,93 @@ class Creator:
 
     async def _create(self, work: Work) -> CreateOutcome:
         assert work.step is not None and isinstance(work.step.job, Job)
-        job, land = work.step.job, self._pool.came_back
+        turn = _Turn(work, work.step.job, work.step.external_task_id, self._pool.came_back)
         try:
-            before = self._ledger.record(work.step.external_task_id)
-            if self._waits(work):
-                work.record = before
-                return CreateOutcome(Outcome(again=True))
-            self.looking_up.add(work)
-            if self._queries.misdirected and not await self._queries.answers_itself(
-                work.step.external_task_id
-            ):
-                self._queries.pause(0.0)
-                work.record = before
-                return CreateOutcome(Outcome(again=True))
-            uncertain = before is not None and self._ledger.was_uncertain(before.external_task_id) is not None
-            line = self._lost_line(job)
-            if uncertain or (before is None and (self._is_looked_up_first(work) or line is not None)):
-                view = await self._look_up(work, line)
-                self.looking_up.discard(work)
-                if isinstance(view, TaskView):
-                    land = self._pool.occupied
-                    await self._use_existing_task(work, job, before, view)
-                    return CreateOutcome()
-                if view is not None or self._pool.closed or work.lane.closed:
-                    work.record = before
-                    return CreateOutcome(self._deferred(work, view))
-            self.looking_up.discard(work)
-            record = work.record = await self._ledger.begin(new_row(job, work.step.external_task_id))
-            try:
-                made = await self._api.create({**job.request, "external_task_id": record.external_task_id})
-                if made.task_id in self._made or self._ledger.with_task(made.task_id):
-                    text = f"accepted, but with task {made.task_id}, which another job has"
-                    raise MaybeAccepted(text, code=0, request_id=made.request_id)
-                self._made.add(made.task_id)
-            except (ApiError, ImageError) as error:
-                disposition = dispose(error, uncertain=uncertain)
-                match disposition.slot:
-                    case Slot.HELD:
-                        land = self._pool.uncertain
-                    case Slot.FULL:
-                        land = self._pool.refused_slot
-                change = disposition.change(record.external_task_id, error)
-                work.record = await self._ledger.apply(change)
-                self._events.emit_job(
-                    NotCreated,
-                    work.record,
-                    change.message or "",
-                    state=disposition.state,
-                    code=work.record.error_code,
-                    request_id=change.request_id,
-                )
-                self._apply_to_run(disposition, error)
-                return CreateOutcome(_end(disposition, error), disposition.taken)
-            land = self._pool.started
-            work.record = await write(
-                self._ledger,
-                record,
-                State.SUBMITTED,
-                "accepted",
-                request_id=made.request_id,
-                task_id=made.task_id,
-                submitted_at=self._clock.now(),
-            )
-            self._unclear = 0
-            self._queries.reached()
-            self._events.emit_job(Created, work.record, f"task {made.task_id}")
-            return CreateOutcome()
+            if (end := await self._without_create(turn)) is not None:
+                return end
+            return await self._send(turn)
         finally:
             self.looking_up.discard(work)
-            land(work, asyncio.get_running_loop().time())
+            turn.land(work, asyncio.get_running_loop().time())
             self._changed.set()
+
+    async def _without_create(self, turn: _Turn) -> CreateOutcome | None:
+        """The outcome of a job that isn't created now, because that isn't permitted any more or because it has a task.
+
+        None where it may be created.
+        """
+        work = turn.work
+        before = self._ledger.record(turn.external_task_id)
+        if self._waits(work):
+            work.record = before
+            return CreateOutcome(Outcome(again=True))
+        self.looking_up.add(work)
+        if self._queries.misdirected and not await self._queries.answers_itself(turn.external_task_id):
+            self._queries.pause(0.0)
+            work.record = before
+            return CreateOutcome(Outcome(again=True))
+        turn.uncertain = before is not None and self._ledger.was_uncertain(turn.external_task_id) is not None
+        line = self._lost_line(turn.job)
+        if turn.uncertain or (before is None and (self._is_looked_up_first(work) or line is not None)):
+            view = await self._look_up(work, line)
+            self.looking_up.discard(work)
+            if isinstance(view, TaskView):
+                turn.land = self._pool.occupied
+                await self._use_existing_task(work, turn.job, before, view)
+                return CreateOutcome()
+            if view is not None or self._pool.closed or work.lane.closed:
+                work.record = before
+                return CreateOutcome(self._deferred(work, view))
+        self.looking_up.discard(work)
+        return None
+
+    async def _send(self, turn: _Turn) -> CreateOutcome:
+        """Record the intent, send the create, and record what its answer means."""
+        work = turn.work
+        record = work.record = await self._ledger.begin(new_row(turn.job, turn.external_task_id))
+        try:
+            made = await self._api.create({**turn.job.request, "external_task_id": record.external_task_id})
+            if made.task_id in self._made or self._ledger.with_task(made.task_id):
+                text = f"accepted, but with task {made.task_id}, which another job has"
+                raise MaybeAccepted(text, code=0, request_id=made.request_id)
+            self._made.add(made.task_id)
+        except (ApiError, ImageError) as error:
+            return await self._failed(turn, record, error)
+        turn.land = self._pool.started
+        work.record = await write(
+            self._ledger,
+            record,
+            State.SUBMITTED,
+            "accepted",
+            request_id=made.request_id,
+            task_id=made.task_id,
+            submitted_at=self._clock.now(),
+        )
+        self._unclear = 0
+        self._queries.reached()
+        self._events.emit_job(Created, work.record, f"task {made.task_id}")
+        return CreateOutcome()
+
+    async def _failed(self, turn: _Turn, record: Record, error: ApiError | ImageError) -> CreateOutcome:
+        """Record a create that was refused, not sent or not clearly answered."""
+        disposition = dispose(error, uncertain=turn.uncertain)
+        match disposition.slot:
+            case Slot.HELD:
+                turn.land = self._pool.uncertain
+            case Slot.FULL:
+                turn.land = self._pool.refused_slot
+        change = disposition.change(record.external_task_id, error)
+        now = turn.work.record = await self._ledger.apply(change)
+        self._events.emit_job(
+            NotCreated,
+            now,
+            change.message or "",
+            state=disposition.state,
+            code=now.error_code,
+            request_id=change.request_id,
+        )
+        self._apply_to_run(disposition, error)
+        return CreateOutcome(_end(disposition, error), disposition.taken)
 
     def _waits(self, work: Work) -> bool:
         """Whether creates were paused or stopped after this one got its turn."""
