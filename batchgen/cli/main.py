@@ -107,6 +107,12 @@ def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
     return error.exit_code
 
 
+def _init(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.init import init
+
+    return init(args, out)
+
+
 def _validate(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.validate import validate
 
@@ -176,6 +182,7 @@ def _sandbox(args: argparse.Namespace, out: Output) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
+    "init": _init,
     "validate": _validate,
     "plan": _plan,
     "run": _run,

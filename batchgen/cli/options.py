@@ -13,6 +13,7 @@ _RAW = argparse.RawDescriptionHelpFormatter
 
 EPILOG = """\
 examples:
+  batchgen init photos/                a first manifest for a folder of images
   batchgen run manifests/              do what is missing; silent when all is well
   batchgen plan manifests/             what that would do, and what it costs
   batchgen run --sandbox manifests/    rehearse against a local API: no key, no money
@@ -101,7 +102,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_work(command: Command, groups: _Groups) -> None:
-    """The commands that read manifests or talk to the API."""
+    """The commands that make and read manifests, or talk to the API."""
+    init = command(
+        "init",
+        "write a commented manifest for a folder of images; show its first plan",
+        "  batchgen init photos/\n  batchgen init photos/ -o manifests/",
+        groups.ledger,
+    )
+    init.add_argument("folder", metavar="FOLDER", help="the folder of images; those further down count, too")
+    init.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the manifest, or a folder for it (default: beside FOLDER, with its name); nothing is overwritten",
+    )
     command(
         "validate",
         "check manifests; no network, no ledger",

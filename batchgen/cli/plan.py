@@ -6,6 +6,9 @@ import argparse
 import contextlib
 import os
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from batchgen.cli import preview, report, settings
 from batchgen.cli.output import Output
@@ -18,8 +21,8 @@ from batchgen.run.survey import Survey, survey, unrecorded
 from batchgen.storage.roots import Roots
 
 
-def plan(args: argparse.Namespace, out: Output) -> int:
-    """Say what a run would do about each job."""
+def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = MappingProxyType({})) -> int:
+    """Say what a run would do about each job. With ``--json``, the object has ``also``, too."""
     roots = Roots()
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
@@ -46,7 +49,7 @@ def plan(args: argparse.Namespace, out: Output) -> int:
             found = preview.plan_object(steps)
             found |= report.problem_fields(problems, verbose=args.verbose)
             found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
-            out.document({"exit_code": code, **found, "skipped": skipped})
+            out.document({"exit_code": code, **also, **found, "skipped": skipped})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
             if skipped and args.verbose:

@@ -211,7 +211,9 @@ class Reading:
                 self._read_many(drafts, "sidecar", shared)
                 if skip:
                     return
-                self.found.append((at, found._replace(images=[])))
+                mine = os.path.relpath(os.path.abspath(self.file), full)
+                orphans = [name for name in found.orphans if name != mine]
+                self.found.append((at, found._replace(images=[], orphans=orphans)))
                 if not found.images:
                     self.empty.append(warnings.nothing_in(shown, match, found))
                 if found.leftovers:

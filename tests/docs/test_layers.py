@@ -75,6 +75,7 @@ DECIDES = {
 OFFLINE = {"manifest.reader", "run.planning", "run.survey", "ledger.reader"}
 OFFLINE |= {
     "cli.main",
+    "cli.init",
     "cli.validate",
     "cli.plan",
     "cli.export",

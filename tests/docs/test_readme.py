@@ -333,7 +333,7 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
     assert told.pop("any that can't do its work") == {"exit_code", "error", "problems", "stops"}
     assert told.pop("sandbox") == {"url", "seed"}
     found = {
-        re.sub(r" --poll-interval 0.05| night.yaml| JOB$|(?<=help) \w+$", "", line): fields
+        re.sub(r" --poll-interval 0.05| night.yaml| in -o in| JOB$|(?<=help) \w+$", "", line): fields
         for line, fields in JSON.items()
     }
     found["status"], found["status JOB"] = JSON["status"], JSON["status JOB"]

@@ -20,6 +20,7 @@ from batchgen.cli import options
 from batchgen.cli.main import main
 from batchgen.ledger.writer import Ledger
 from tests.support.documents import PACKAGE
+from tests.support.pictures import make_png
 from tests.support.program import KEY, Desk, Result, Server, sandbox, until
 from tests.support.terminal import on_a_terminal, read
 
@@ -55,6 +56,7 @@ def folder_of_done(tmp_path_factory: pytest.TempPathFactory, server: Server) -> 
     desk = Desk(folder).against(server)
     desk.write("night.yaml", manifest(folder))
     desk.write("bad.yaml", manifest(folder, prompt="promt").replace("night", "bad"))
+    desk.write("in/p.png", make_png())
     assert desk.run("run", *QUICK, "night.yaml") == Result(0, "", "")
     return folder
 
@@ -221,6 +223,7 @@ RUN = {
 }
 PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"}
 JSON = {
+    "init in -o in": {"manifest", "pictures", "prepared", "left_out", "next"} | PLAN,
     "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings", "skipped"},
     "plan night.yaml": PLAN,
     "run -n night.yaml": PLAN,

@@ -17,6 +17,8 @@ QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.5")
 STEPS = [
     ("--version", 0),
     ("--no-such-option", 2),
+    ("init in", 0),
+    ("init in", 2),
     ("validate m.yaml", 0),
     ("validate bad.yaml", 2),
     ("plan --json m.yaml", 0),
@@ -49,6 +51,7 @@ def night(folder: Path, *, as_process: bool) -> list[Result]:
     desk.write("m.yaml", manifest("a", "b"))
     desk.write("changed.yaml", manifest("a", "b", mode="pro"))
     desk.write("bad.yaml", manifest("a", promt="typo"))
+    desk.write("in/p.png", make_png())
     desk.write("small.png", make_png(100, 100))
     desk.write("small.yaml", manifest("t", name="small", image="small.png"))
     desk.write("poor.yaml", manifest("p", name="poor"))
