@@ -32,6 +32,9 @@ OVERDUE_ANSWERS = 3  # answers in one run after which an overdue task may be lef
 OVERDUE_STEP = 600.0  # seconds between the queries for an overdue task while other tasks run
 # Queries a second, at most, in a run that only submits: enough to see that tasks fail, and to stop paying then.
 UNWANTED_QUERIES = 20
+ENOUGH_FOLLOWED = (
+    500  # tasks in such a run, while no create waits for a slot: what is followed takes kilobytes
+)
 MAX_NOT_FOUND = 5  # answers of "no such task" in one run after which the task is left to the next run
 GONE_AFTER = 3 * 86400.0  # seconds of only such answers, in more than one run, before it counts as gone
 
@@ -140,7 +143,7 @@ class Follower:
         now = asyncio.get_running_loop().time()
         wait = self._lengths.next_ask(kind, age, wanted=self._pool.full)
         if self._pool.limits.submit_only and not self._pool.full:
-            wait = max(wait, self._pool.slots.running / UNWANTED_QUERIES)
+            wait = max(wait, min(self._pool.slots.running, ENOUGH_FOLLOWED) / UNWANTED_QUERIES)
         marks = [self._lengths.overdue_at(kind)]
         if self._pool.limits.deadline is not None:
             marks.append(self._lengths.overdue_after_deadline(kind, self._waits.timeout))

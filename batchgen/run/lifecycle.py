@@ -19,7 +19,7 @@ from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Paused
 from batchgen.run.failures import EXCUSED, retry_wait
-from batchgen.run.following import Follower
+from batchgen.run.following import ENOUGH_FOLLOWED, Follower
 from batchgen.run.inventory import Inventory
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import MAX_TASKS, PAYS, decide
@@ -81,6 +81,8 @@ class Lifecycle:
                 case State.SUBMITTING | State.UNKNOWN:
                     end = await self._settle(work, work.record, taken=taken)
                 case State.SUBMITTED:
+                    if self._unwanted:
+                        return Outcome(about=work.record.external_task_id, parked=True)
                     end = await self._follow(work, work.record)
                 case State.SUCCEEDED:
                     end = await self._retrieval.download(work, work.record)
@@ -89,6 +91,12 @@ class Lifecycle:
                 case State.PENDING | State.REJECTED | State.DOWNLOADED:
                     break
         return end or Outcome()
+
+    @property
+    def _unwanted(self) -> bool:
+        """Whether nobody waits for the end of one more task, and enough are followed to see that tasks fail."""
+        pool = self.pool
+        return pool.limits.submit_only and len(self.following) >= ENOUGH_FOLLOWED and not pool.full
 
     # -- settle ---------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ class Outcome(NamedTuple):
 
     ``text`` is what a person has to know, or empty; ``about`` is the ``external_task_id`` that it is about, if not its
     row's. ``bucket`` is where the job is counted, if not by the state of its row. ``again``: it goes back into its queue
-    after ``retry_in`` seconds; then ``text`` counts only where the run ends before its turn.
+    after ``retry_in`` seconds; then ``text`` counts only where the run ends before its turn. ``parked``: nobody asks for its
+    task, unless a create waits for its slot; ``about`` names its row.
     """
 
     text: str = ""
@@ -18,6 +19,7 @@ class Outcome(NamedTuple):
     again: bool = False
     retry_in: float = 0.0
     about: str = ""
+    parked: bool = False
 
 
 class CreateOutcome(NamedTuple):

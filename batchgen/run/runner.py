@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, TransitionError
@@ -48,6 +48,9 @@ class Runner:
         self._ledger, self._events = inventory.ledger, inventory.events
         self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock)
         self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._parked: list[
+            Work
+        ] = []  # their tasks run and are not followed; without their records, which are in the ledger
         self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # those of the last Totals
         self._closed = False  # whether the end of creating was reported
         self._only_overdue_left = False  # nothing is left but tasks that are not waited for
@@ -65,7 +68,7 @@ class Runner:
     @property
     def total(self) -> int:
         """Jobs of the plan and open rows beside it, as far as known."""
-        return self.finished + len(self._tasks) + self._pool.waiting
+        return self.finished + len(self._tasks) + len(self._parked) + self._pool.waiting
 
     @property
     def finished(self) -> int:
@@ -125,6 +128,10 @@ class Runner:
             if (work := pool.next(now())) is not None:
                 self._spawn(work)
                 continue
+            if self._parked and pool.full:  # a create waits for the end of one of them
+                for work in self._unparked():
+                    self._spawn(work)
+                continue
             self._emit_progress()
             if self._only_overdue(now()):
                 if (work := pool.next(now(), overdue=True)) is not None:
@@ -151,7 +158,8 @@ class Runner:
         A task whose slot was given back counts as well: it may have succeeded without a clip, and run again since.
         """
         late = self._pool.late(now)
-        return (bool(self._tasks) or self._pool.slots.running > 0) and all(
+        some = bool(self._tasks) or self._pool.slots.running > 0
+        return (some and not self._parked) and all(
             work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
         )
 
@@ -186,6 +194,8 @@ class Runner:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for work in self._unparked():
+            self._count(work)
         self._emit_progress()
         for lane in self._pool.lanes:
             for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.retries)):
@@ -194,6 +204,14 @@ class Runner:
             lane.again.clear()
             lane.queue.clear()
             lane.retries.clear()
+
+    def _unparked(self) -> Iterator[Work]:
+        """All parked jobs, with their records and oldest first; none is parked from here on."""
+        parked, self._parked = {work.outcome.about: work for work in self._parked}, []
+        for record in self._ledger.records(ids=parked):
+            if (work := parked.pop(record.external_task_id, None)) is not None:
+                work.outcome, work.record = Outcome(), record
+                yield work
 
     def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._work_on(work))
@@ -221,6 +239,10 @@ class Runner:
         ended = work.record is None or work.record.state is not State.SUBMITTED
         if ended or work.outcome.bucket is not None:
             self._pool.ended(work)  # else its task goes on, and holds its slot
+        if work.outcome.parked:
+            work.record = None
+            self._parked.append(work)
+            return
         if not work.outcome.again:
             self._count(work)
             return

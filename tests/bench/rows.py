@@ -537,6 +537,14 @@ def submitting(folder: Path, repetitions: int) -> Row:
     small, large = runs
     later = (many - few) / (large.seconds - small.seconds)
     row.goals.append(Goal("jobs/s after the first 5,000, over theirs", later / small.rate, 0.9, least=True))
+    row.goals.append(
+        Goal(
+            "memory of a further job, its row of the plan included",
+            (large.peak - small.peak) / (many - few),
+            2000,
+            "bytes",
+        )
+    )
     return row
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from batchgen.errors import EndedEarly
 from batchgen.models import State
-from batchgen.run import following
+from batchgen.run import following, lifecycle
 from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.events import Finished
 from batchgen.run.polling import MAX_OVERDUE
 from batchgen.run.recovery import LOOKUP_ATTEMPTS
 from tests.support.nights import Night, Ran, play
@@ -238,3 +239,40 @@ def test_a_run_that_submits_alone_sees_ends_in_time_where_a_create_waits_for_the
         return ran.seconds
 
     assert play(scene, 8, task_seconds=(100.0, 110.0)) < 3.5 * 110
+
+
+def test_a_run_that_submits_alone_keeps_a_few_tasks_in_memory_and_counts_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "UNWANTED_QUERIES", 0.2)
+    monkeypatch.setattr(lifecycle, "ENOUGH_FOLLOWED", 3)
+    jobs = 60
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(submit_only=True, concurrency=2)
+        assert (ran.code, ran.tally.buckets) == (0, {"submitted": jobs})
+        assert ran.tally.created["submitted"] == jobs
+        finished = [event for event in night.heard if isinstance(event, Finished)]
+        assert {event.task_id for event in finished} == {row.task_id for row in night.rows()}
+        asked = {entry.path for entry in night.sandbox.journal.of("query")}
+        tasks = {path for path in asked if path.rpartition("/")[2] in {row.task_id for row in night.rows()}}
+        assert 1 <= len(tasks) <= 3
+        assert (await night.run(collect=True)).tally.others == {"downloaded": jobs}
+
+    play(scene, jobs, latency=4.0, task_seconds=(5_000.0, 6_000.0))
+
+
+def test_a_run_that_submits_alone_asks_for_all_tasks_once_a_create_waits_for_the_end_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifecycle, "ENOUGH_FOLLOWED", 1)
+    jobs, slots = 40, 10
+
+    async def scene(night: Night) -> tuple[float, int]:
+        ran = await night.run(submit_only=True)
+        assert ran.code == 0 and len(night.rows()) == jobs
+        return ran.seconds, max(entry.running for entry in night.entries)
+
+    seconds, running = play(scene, jobs, slots=slots, task_seconds=(100.0, 110.0))
+    assert running == slots
+    assert seconds < 1.3 * 110 * (jobs / slots - 1)
