@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from batchgen.escapes import visible
 from batchgen.models import Within
@@ -87,6 +88,61 @@ def _open_below(folder: str, path: str, flags: int) -> int:
         return os.open(name, flags | _NONBLOCKING | os.O_NOFOLLOW, dir_fd=descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Kept(NamedTuple):
+    """A folder that is kept open, by its path and what it lies within."""
+
+    path: str
+    within: Within
+    descriptor: int
+
+
+class Folders:
+    """Opens files below folders, as :func:`open_nonblocking` does; the folder of the last one stays open for the next one.
+
+    Several threads may use it: each takes the folder away from the others as long as it opens a file there.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[_Kept] = []
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._kept:
+            os.close(self._kept.pop().descriptor)
+
+    def open(self, path: str, flags: int, within: Within) -> int:
+        """Open what lies at a path, without waiting for it. Raises OSError, as :func:`open_nonblocking` does."""
+        above, _, name = path.rpartition("/")
+        if name not in ("", ".", ".."):
+            try:
+                folder = self._folder(above, within)
+                try:
+                    return os.open(name, flags | _NONBLOCKING | os.O_NOFOLLOW, dir_fd=folder.descriptor)
+                finally:
+                    self._kept.append(folder)
+            except OSError:  # a link, or another folder lies there by now: looked at once more
+                pass
+        return open_nonblocking(path, flags, within)
+
+    def open_regular(self, path: str, flags: int, within: Within) -> int:
+        """Open a regular file. Raises OSError, also for anything else."""
+        return _if_regular(self.open(path, flags, within), path)
+
+    def _folder(self, path: str, within: Within) -> _Kept:
+        with suppress(IndexError):  # another thread may have it
+            if (kept := self._kept.pop())[:2] == (path, within):
+                return kept
+            os.close(kept.descriptor)
+        real = os.path.realpath(path)
+        folder = next((folder for folder in within.folders if _lies_in(real, folder)), None)
+        if folder is None:
+            raise OSError(errno.EXDEV, "it leads outside", path)
+        names = [part for part in real[len(folder) :].split("/") if part]
+        return _Kept(path, within, _step_down(folder, names))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import xxhash
 
 from batchgen.errors import ImageError, Unfinished
 from batchgen.escapes import excerpt
-from batchgen.files import open_nonblocking
+from batchgen.files import Folders, open_nonblocking
 from batchgen.models import ImageFile, Within
 
 # "must not exceed 10MB" can mean 10,000,000 bytes or 10 MiB. The larger limit is used: a create that the API refuses
@@ -74,9 +74,12 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three o
 _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
 
 
-def inspect(path: str, within: Within | None = None) -> ImageFile:
-    """Read an image file once and check it. Raises ImageError, and Unfinished, with the reason but without the path."""
-    with opened(path, within) as (file, before):
+def inspect(path: str, within: Within | None = None, folders: Folders | None = None) -> ImageFile:
+    """Read an image file once and check it. Raises ImageError, and Unfinished, with the reason but without the path.
+
+    With ``folders``, its folder may be open already from the image before.
+    """
+    with opened(path, within, folders) as (file, before):
         if before.st_size > MAX_BYTES:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
@@ -118,14 +121,19 @@ def unchanged(image: ImageFile) -> bool:
 
 
 @contextmanager
-def opened(path: str, within: Within | None) -> Iterator[tuple[int, os.stat_result]]:
+def opened(
+    path: str, within: Within | None, folders: Folders | None = None
+) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file: its descriptor and its status. Every OSError, also while it is read, becomes an ImageError.
 
     Only a lack of descriptors stays an OSError: no image is at fault. A named pipe isn't waited for. With ``within``, what
     leads out of its folders isn't opened.
     """
     try:
-        file = open_nonblocking(path, os.O_RDONLY, within)
+        if folders is None or within is None:
+            file = open_nonblocking(path, os.O_RDONLY, within)
+        else:
+            file = folders.open(path, os.O_RDONLY, within)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except OSError as error:

@@ -205,7 +205,7 @@ class Reading:
         try:
             if kind == "folder":
                 found = folders.look(full, match, within)
-                drafts = folders.drafts(at.number, full, found.images, within)
+                drafts = folders.drafts(at.number, full, found.images, within, self.sources.folders)
                 if not skip:
                     drafts = self.sources.read_ahead(drafts, _image_of, within)
                 self._read_many(drafts, "sidecar", shared)

@@ -198,36 +198,46 @@ def _find_twins(images: list[Image]) -> None:
         images.append(twins[0])
 
 
-def drafts(number: int, path: str, images: list[Image], within: Within) -> Iterator[Draft | Problem]:
+def drafts(
+    number: int, path: str, images: list[Image], within: Within, opened: files.Folders
+) -> Iterator[Draft | Problem]:
     """A draft for each of the ``images`` of the folder ``path``; ``number`` is the entry's position in ``jobs``."""
-    shown = within.shown
-    for below, name, beside, trouble, waits in images:
-        relative = f"{below}{name}"
-        job_id = composed(os.path.splitext(relative)[0])
+    for image in images:
+        relative = f"{image.below}{image.name}"
+        origin = InFolder(number, os.path.join(within.shown, relative), None, None)
         fields: dict[str, Any] = {}
-        sidecar: Document | None = None
-        prompt_file: str | None = None
-        problems: list[Problem] = []
-        for text in () if trouble else beside:
-            file = os.path.join(shown, below + text)
-            try:
-                data = sidecars.read(f"{path}/{below}{text}", within)
-                if text.lower().endswith(".txt"):
-                    fields["prompt"] = sidecars.prompt(data)
-                    prompt_file = file
-                else:
-                    own = schema.natural(sidecars.fields(data))
-                    sidecar = Document(file, data)
-                    if twice := own.keys() & fields.keys():
-                        what = f"{min(twice)} is given in {os.path.join(shown, below + beside[0])} as well"
-                        problems.append(Problem(sidecar.place([min(twice)]), min(twice), what))
-                    fields.update(own)
-            except YamlError as error:
-                problems.append(Problem(Place(file, error.line, error.column), "", error.text))
-            except OSError as error:
-                problems.append(Problem(Place(file), "", f"can't be read: {error.strerror}"))
-        if problems:
-            yield from problems
-        else:
-            origin = InFolder(number, os.path.join(shown, relative), sidecar, prompt_file)
-            yield Draft(origin, fields, job_id, f"{path}/{relative}", trouble, waits)
+        if image.beside and not image.trouble:
+            origin, problems = _with_sidecars(origin, path, image, fields, within, opened)
+            if problems:
+                yield from problems
+                continue
+        job_id = composed(os.path.splitext(relative)[0])
+        yield Draft(origin, fields, job_id, f"{path}/{relative}", image.trouble, image.waits)
+
+
+def _with_sidecars(
+    origin: InFolder, path: str, image: Image, fields: dict[str, Any], within: Within, opened: files.Folders
+) -> tuple[InFolder, list[Problem]]:
+    """Put what an image's sidecars say into ``fields``: its origin with them, and their problems."""
+    problems: list[Problem] = []
+    shown = os.path.join(within.shown, image.below)
+    for text in image.beside:
+        file = os.path.join(shown, text)
+        try:
+            data = sidecars.read(f"{path}/{image.below}{text}", within, opened)
+            if text.lower().endswith(".txt"):
+                fields["prompt"] = sidecars.prompt(data)
+                origin = origin._replace(prompt_file=file)
+            else:
+                own = schema.natural(sidecars.fields(data))
+                document = Document(file, data)
+                origin = origin._replace(sidecar=document)
+                if twice := own.keys() & fields.keys():
+                    what = f"{min(twice)} is given in {os.path.join(shown, image.beside[0])} as well"
+                    problems.append(Problem(document.place([min(twice)]), min(twice), what))
+                fields.update(own)
+        except YamlError as error:
+            problems.append(Problem(Place(file, error.line, error.column), "", error.text))
+        except OSError as error:
+            problems.append(Problem(Place(file), "", f"can't be read: {error.strerror}"))
+    return origin, problems

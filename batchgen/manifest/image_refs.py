@@ -16,6 +16,7 @@ import xxhash
 from batchgen import files
 from batchgen.errors import ImageError, Unfinished
 from batchgen.escapes import excerpt
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
@@ -30,6 +31,7 @@ _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
 )
 Entry = TypeVar("Entry")
+Inspect = Callable[[str, Within | None, Folders], ImageFile]
 FRESH = 60.0  # seconds after its last change in which an incomplete file may still be being copied
 DAY = 86_400.0  # seconds
 LARGE = 1 << 20  # bytes from which an image is read on another thread
@@ -44,16 +46,19 @@ class SourceError(ValueError):
 class Sources:
     """Images by the text that means them; each file is inspected once, however many jobs use it.
 
-    Of those that are ``known`` from before, by their paths, only what has changed since is inspected. ``now`` is the
+    Of those that are ``known`` from before, by their paths, only what has changed since is inspected; ``folders`` opens
+    what lies in an entry's folders. ``now`` is the
     time at which the reading began, in Unix seconds; what was written shortly before may not be whole yet.
     """
 
     def __init__(
         self,
-        inspect: Callable[[str, Within | None], ImageFile],
+        inspect: Inspect,
         known: Mapping[str, ImageFile],
+        folders: Folders,
         now: float = 0.0,
     ) -> None:
+        self.folders = folders
         self._now = now
         self._inspect = inspect
         self._known = known
@@ -123,7 +128,7 @@ class Sources:
         return image if image is not None and inspection.unchanged(image) else self._read(path, within)
 
     def _read(self, path: str, within: Within | None) -> ImageFile:
-        image = self._inspect(path, within)
+        image = self._inspect(path, within, self.folders)
         self._latest_size = image.size
         return image
 

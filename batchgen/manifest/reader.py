@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from batchgen.errors import UsageError
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import warnings
 from batchgen.manifest.entries import Reading
-from batchgen.manifest.image_refs import Sources
+from batchgen.manifest.image_refs import Inspect, Sources
 from batchgen.manifest.isolation import isolated
 from batchgen.manifest.listing import and_more
 from batchgen.manifest.repeated import repeated
-from batchgen.models import ImageFile, Job, Manifest, Place, Problem, Within
+from batchgen.models import ImageFile, Job, Manifest, Place, Problem
 
 
 def read(
@@ -33,7 +34,7 @@ def read(
     output_dir: str | None = None,
     strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
-    inspect: Callable[[str, Within | None], ImageFile] = inspection.inspect,
+    inspect: Inspect = inspection.inspect,
     now: float = 0.0,
     holds_key: Callable[[str], bool] | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:
@@ -46,11 +47,12 @@ def read(
     copied. A text for which ``holds_key`` is true is a problem; with ``strict``, warnings are problems, too. Raises
     UsageError for a path that is neither a manifest nor a folder with one.
     """
-    sources = Sources(inspect, known, now)
-    readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
-    for reading in readings:
-        with isolated(reading.give_up):
-            reading.read()
+    with Folders() as folders:
+        sources = Sources(inspect, known, folders, now)
+        readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
+        for reading in readings:
+            with isolated(reading.give_up):
+                reading.read()
     if changed := sources.changed():
         for reading in readings:
             with isolated(reading.give_up):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
-from batchgen.files import open_regular_below
+from batchgen.files import Folders
 from batchgen.limits import SIDECAR_BYTES
 from batchgen.manifest.yaml12 import YamlError, decode, load
 from batchgen.models import Within
@@ -101,9 +100,9 @@ def fields(data: bytes) -> dict[str, Any]:
     return found
 
 
-def read(path: str, within: Within) -> bytes:
+def read(path: str, within: Within, folders: Folders) -> bytes:
     """The bytes of a sidecar. Raises YamlError where it is too large, and OSError, also where it lies outside ``within``."""
-    with open(path, "rb", opener=partial(open_regular_below, within=within)) as file:
+    with open(path, "rb", opener=lambda _, flags: folders.open_regular(path, flags, within)) as file:
         data = file.read(SIDECAR_BYTES + 1)
     if len(data) > SIDECAR_BYTES:
         raise YamlError(1, 1, f"more than {SIDECAR_BYTES >> 20} MiB: this can't be about one image")

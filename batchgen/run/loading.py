@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
@@ -54,8 +55,8 @@ def load(
     """Read manifests, as :func:`batchgen.manifest.reader.read` does. No image is read again that is ``known``."""
     fresh: list[ImageFile] = []
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
-        image = inspection.inspect(path, within)
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
+        image = inspection.inspect(path, within, folders)
         fresh.append(image)
         return image
 

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from batchgen.files import Folders
 from batchgen.images.inspection import inspect as inspect_image
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
@@ -136,8 +137,8 @@ def done(file: str, manifest_file: str, origin: str = ORIGIN) -> None:
     """A ledger in which every job of a manifest is done and every image of it remembered."""
     images: list[ImageFile] = []
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
-        images.append(inspect_image(path, within))
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
+        images.append(inspect_image(path, within, folders))
         return images[-1]
 
     reader.read([manifest_file], inspect=inspect)

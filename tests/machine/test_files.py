@@ -22,6 +22,7 @@ import pytest
 from batchgen import files
 from batchgen.cli import logs
 from batchgen.errors import ImageError
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import entries, globs, image_refs, sidecars, tables
 from batchgen.manifest.yaml12 import YamlError
@@ -156,7 +157,8 @@ def test_a_pipe_that_is_swapped_in_between_the_look_and_the_opening_holds_nothin
         if read == "table":
             return [*tables.table(str(file), "x.csv")]
         if read == "sidecar":
-            return sidecars.read(str(file), Within(".", (str(tmp_path),)))
+            with Folders() as folders:
+                return sidecars.read(str(file), Within(".", (str(tmp_path),)), folders)
         if read == "manifest":
             return entries._bytes_of(str(file))
         return inspection.inspect(str(file))

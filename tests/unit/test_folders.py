@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchgen import limits
+from batchgen.files import Folders
 from batchgen.manifest import folders
 from batchgen.manifest.globs import Glob, match_error
 from batchgen.manifest.locations import Draft
@@ -44,7 +45,9 @@ def found_in(
     root: Path, shown: str = "shown", match: str | None = None, number: int = 0
 ) -> Iterator[Draft | Problem]:
     within = Within(shown, (os.path.realpath(root),))
-    return folders.drafts(number, str(root), folders.look(str(root), match, within).images, within)
+    with Folders() as opened:
+        images = folders.look(str(root), match, within).images
+        yield from folders.drafts(number, str(root), images, within, opened)
 
 
 def folder(root: Path, match: str | None = None) -> list[str | None]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from batchgen import limits
 from batchgen.errors import UsageError
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.manifest.image_refs import LARGE
@@ -689,9 +690,9 @@ def test_an_image_is_inspected_once_however_often_it_is_used() -> None:
     put("night.yaml", HEAD + text + "  - folder: in\n  - {id: n, image: none.png}\n")
     counts: Counter[str] = Counter()
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
         counts[path] += 1
-        return inspection.inspect(path, within)
+        return inspection.inspect(path, within, folders)
 
     reader.read(["night.yaml"], inspect=inspect)
     assert counts == {os.path.abspath("a.png"): 1, os.path.abspath("in/b.png"): 1}
@@ -818,9 +819,9 @@ def test_large_images_of_a_folder_are_read_by_several_threads_and_judged_as_by_o
     known = {str(file): inspection.inspect(str(file)) for file in files[12:]}
     inspected: list[tuple[str, bool]] = []
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
         inspected.append((path, threading.current_thread() is threading.main_thread()))
-        return inspection.inspect(path, within)
+        return inspection.inspect(path, within, folders)
 
     [night], problems = reader.read([str(tmp_path / "m.yaml")], known=known, inspect=inspect)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.manifest.image_refs import FRESH
@@ -81,8 +82,8 @@ def test_a_picture_that_grows_after_it_was_looked_at_waits() -> None:
     Path("in/a.jpg").write_bytes(make_jpeg())
     Path("in/b.jpg").write_bytes(make_jpeg(seed=2))
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
-        found = inspection.inspect(path, within)
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
+        found = inspection.inspect(path, within, folders)
         if path.endswith("a.jpg"):
             with open(path, "ab") as file:
                 file.write(b"the phone's film")

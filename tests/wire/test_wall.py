@@ -14,6 +14,7 @@ import pytest
 
 from batchgen import limits
 from batchgen.errors import Interrupted, LedgerLost, UsageError
+from batchgen.files import Folders
 from batchgen.manifest import reader
 from batchgen.manifest.isolation import isolated
 from batchgen.models import ImageFile, Within
@@ -269,7 +270,7 @@ def test_what_nobody_foresaw_is_told_in_one_line_without_what_was_read(tmp_path:
     (tmp_path / "good.yaml").write_text(GOOD)
     (tmp_path / "a.png").write_bytes(make_png(300, 300))
 
-    def inspect(path: str, within: Within | None) -> ImageFile:
+    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
         raise ZeroDivisionError(secret)
 
     good, problems = reader.read([str(tmp_path)], inspect=inspect)
