@@ -19,6 +19,8 @@ from batchgen.money.prices import cost_mills
 
 NAMED = 5  # files of a kind that are named
 KINDS = 8  # suffixes that are named
+REHEARSED = 12  # jobs of a rehearsal: enough to see it
+TRIED = 3  # clips to pay for before all others
 NEIGHBOURS = 200  # manifests beside the new one that are looked into
 
 
@@ -43,7 +45,7 @@ def init(args: argparse.Namespace, out: Output) -> int:
     )
     claiming = scaffold.claimed_by(_neighbours(here), root)
     _write(target, text)
-    steps = _next(target)
+    steps = _next(target, contents.pictures)
     talks = not (args.quiet or args.json)
     if talks:
         out.say(*_found(target, contents))
@@ -180,15 +182,18 @@ def _claimed(file: str, target: str) -> str:
     )
 
 
-def _next(target: str) -> list[tuple[str, str]]:
+def _next(target: str, pictures: int) -> list[tuple[str, str]]:
     """The commands that come next, each with what it is for."""
-    steps = [
-        (advice.command("run", target, options="--sandbox"), "rehearse it: no key, no money"),
-        (advice.command("run", target), "make the clips; this pays"),
-    ]
+    many = f" --max-jobs {REHEARSED}" if pictures > REHEARSED else ""
+    steps = [(advice.command("run", target, options=f"--sandbox{many}"), "rehearse it: no key, no money")]
     if not keys.key_without_waiting(os.environ):
-        steps.insert(1, ("export POWERTOKENS_API_KEY_FILE=~/.config/batchgen/key", "a file with your key"))
-    return steps
+        key = f"export {keys.KEY_FILE_VARIABLE}=~/.config/batchgen/key"
+        steps.append((key, "a file with your key"))
+    if pictures > TRIED:
+        cost = f"${TRIED * cost_mills(scaffold.FIELDS) / 1000:.2f}"
+        few = advice.command("run", target, options=f"--max-jobs {TRIED}")
+        steps.append((few, f"a few clips first, to see whether the prompt is right; about {cost}"))
+    return [*steps, (advice.command("run", target), "make all that is still missing; it pays for each once")]
 
 
 def _steps(steps: list[tuple[str, str]]) -> list[str]:

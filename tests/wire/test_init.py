@@ -217,6 +217,17 @@ def test_fields_beside_pictures_leave_the_cap_to_the_person(desk: Desk) -> None:
     assert "\n# max_cost_usd: 1 # a run creates" in (desk.folder / "in.yaml").read_text()
 
 
+def test_of_many_pictures_a_few_are_tried_first(desk: Desk) -> None:
+    for number in range(13):
+        desk.write(f"in/{number}.png", make_png(seed=number))
+    assert started(desk, "in")["next"] == [
+        "batchgen run in.yaml --sandbox --max-jobs 12",
+        "export POWERTOKENS_API_KEY_FILE=~/.config/batchgen/key",
+        "batchgen run in.yaml --max-jobs 3",
+        "batchgen run in.yaml",
+    ]
+
+
 def test_quiet_shows_the_plan_alone(desk: Desk) -> None:
     desk.write("in/a.png", make_png())
     result = desk.run("init", "-q", "in")
