@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from batchgen.cli import logs, report
+from batchgen.cli import logs, preview, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.progress import Bar
@@ -50,10 +50,12 @@ async def execute(
         summary = report.run_object(ended, code, verbose=out.verbose)
         summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
         summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
-        out.document({**summary, "skipped": loaded.skipped})
+        waits = [preview.waiting_object(one) for one in loaded.waiting]
+        out.document({**summary, "skipped": loaded.skipped, "waiting_orders": waits})
     out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
     if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
+        out.say(*map(preview.waiting_text, loaded.waiting))
     if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
         out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
         if loaded.skipped and out.verbose:

@@ -163,6 +163,12 @@ def _resolve(args: argparse.Namespace, out: Output) -> int:
     return resolve(args, out)
 
 
+def _retake(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.retake import retake
+
+    return retake(args, out)
+
+
 def _ledger(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.ledger import ledger
 
@@ -190,6 +196,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "status": _status,
     "export": _export,
     "resolve": _resolve,
+    "retake": _retake,
     "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,

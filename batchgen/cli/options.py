@@ -224,6 +224,27 @@ def _add_ledger_commands(command: Command, groups: _Groups) -> None:
     choices.add_argument(
         "--abandon", action="store_true", help="give it up: it is never created again, and no run tells of it"
     )
+    retake = command(
+        "retake",
+        "order another take of a job: the next run creates it, and pays",
+        "  batchgen retake bags/tote --note 'slower, please'\n  batchgen retake --marked\n"
+        "  batchgen retake                      what is ordered and marked\n"
+        "  batchgen retake --withdraw bags/tote",
+        groups.ledger,
+    )
+    retake.add_argument("jobs", metavar="JOB", nargs="*", help=f"{_JOB}, or a glob")
+    retake.add_argument(
+        "--marked", action="store_true", help="every job whose newest clip has the verdict `retake`"
+    )
+    retake.add_argument(
+        "--withdraw", action="store_true", help="take back what is ordered and no run has begun"
+    )
+    retake.add_argument("--note", metavar="TEXT", help="what is to be better, for people: it is not sent")
+    retake.add_argument(
+        "--again",
+        action="store_true",
+        help="one more, also where a take is ordered already, is under way, or ended without a clip",
+    )
     status = command(
         "status",
         "the ledger for people",

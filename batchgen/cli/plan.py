@@ -16,6 +16,7 @@ from batchgen.errors import ManifestError
 from batchgen.http.endpoint import origin
 from batchgen.ledger.reader import Records
 from batchgen.manifest import reader
+from batchgen.run.ordered import with_orders
 from batchgen.run.planning import planned
 from batchgen.run.survey import Survey, survey, unrecorded
 from batchgen.storage.roots import Roots
@@ -37,6 +38,7 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
         )
         if not manifests:
             raise ManifestError(problems)
+        manifests, waiting = with_orders(manifests, ledger)
         on_disk = survey(ledger, manifests, roots) if ledger is not None else Survey()
         api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
         beside = unrecorded(ledger, manifests, api, roots)
@@ -49,11 +51,13 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
             found = preview.plan_object(steps)
             found |= report.problem_fields(problems, verbose=args.verbose)
             found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
-            out.document({"exit_code": code, **also, **found, "skipped": skipped})
+            waits = [preview.waiting_object(one) for one in waiting]
+            out.document({"exit_code": code, **also, **found, "skipped": skipped, "waiting_orders": waits})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
+            out.lines(map(preview.waiting_text, waiting))
             if skipped and args.verbose:
-                out.lines([f"{report.counted(skipped, 'job')} skipped"])
+                out.lines(preview.skipped_text(key for one in manifests for key in one.skipped))
     out.say(*report.problem_lines(problems, verbose=args.verbose))
     if not args.quiet:
         out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))

@@ -19,7 +19,9 @@ from batchgen.money.prices import is_floor
 from batchgen.request.asked import asked
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
+from batchgen.run.ordered import WaitingOrder
 from batchgen.run.plan import PAYS, Action, Step, image_name
+from batchgen.storage.clips import iso
 
 #: What each word of a plan means.
 LEGEND: Mapping[Action, str] = {
@@ -68,6 +70,28 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
         yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
     yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
+
+
+def skipped_text(keys: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+    """The jobs that their manifests leave out, a line each, and their number."""
+    count = 0
+    for key in keys:
+        count += 1
+        yield f"skipped            {Name(*key)}"
+    yield f"{counted(count, 'job')} skipped"
+
+
+def waiting_text(waiting: WaitingOrder) -> str:
+    """An order that no run can begin as the manifests are now, in a line."""
+    order = waiting.order
+    return f"ordered, and waits: {Name(*order.key)}: {waiting.why}"
+
+
+def waiting_object(waiting: WaitingOrder) -> dict[str, Any]:
+    """The same for scripts."""
+    order = waiting.order
+    names = {"manifest": order.manifest, "job_id": order.job_id, "take": order.take}
+    return {**names, "ordered_at": iso(order.at), "note": order.note, "reason": waiting.why}
 
 
 def plan_object(steps: Iterable[Step]) -> dict[str, Any]:

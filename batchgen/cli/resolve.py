@@ -41,7 +41,10 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
     if refused is not None and (record is None or record.state not in OPEN):
         return _refused_image(args, out, (path, origin), refused)
-    assert record is not None
+    if record is None:
+        raise UsageError(
+            f"{args.job!r} is ordered, and no run has begun it: `{command('retake', args.job, options='--withdraw')}` takes it back"
+        )
     change = _decision(args, record)
     if change is not None:
         if not offered:

@@ -14,7 +14,7 @@ from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
 from batchgen.http.endpoint import origin
 from batchgen.ledger.writer import Ledger
-from batchgen.run.loading import Loaded, load
+from batchgen.run.loading import Loaded, load, with_orders
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account
 
@@ -45,8 +45,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
 
 
 def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
-    """Load the manifests. Images that the ledger knows by size, times and inode are not read again."""
-    return load(
+    """Load the manifests, and the takes that were ordered of them. Images that the ledger knows by size, times and inode are not read again."""
+    loaded = load(
         wanted.paths,
         output_dir=wanted.output_dir,
         strict=wanted.strict,
@@ -54,6 +54,7 @@ def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
         now=time.time(),
         holds_key=out.mask.holds_key,
     )
+    return with_orders(loaded, ledger)
 
 
 def api_settings(args: argparse.Namespace, out: Output) -> Account:

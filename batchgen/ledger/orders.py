@@ -59,7 +59,7 @@ class Placed(NamedTuple):
     """What became of a wish for another take of a job: its order, or why there is none.
 
     ``last`` is the newest row of its newest take; None where the ledger has no row of the job. ``again``: the order would
-    be taken with ``again``.
+    be taken with ``again``. ``waiting``: there is none because one that no run has begun stands already.
     """
 
     manifest: str
@@ -68,6 +68,7 @@ class Placed(NamedTuple):
     why: str = ""
     last: Record | None = None
     again: bool = False
+    waiting: bool = False
 
 
 class Wish(NamedTuple):
@@ -111,7 +112,7 @@ def _order(connection: sqlite3.Connection, wish: Wish, at: float, by: str | None
     standing = [to_order(row) for *row, withdrawn in map(database.restored, found) if not withdrawn]
     waiting = next((one for one in standing if not one.begun), None)
     if not again and waiting is not None:
-        return placed._replace(why=f"take {waiting.take} is ordered already", again=True)
+        return placed._replace(why=f"take {waiting.take} is ordered already", again=True, waiting=True)
     if not again and last.state is not State.DOWNLOADED:
         return placed._replace(why=f"take {last.take} is {last.state}, and has no clip yet", again=True)
     unusable = database.execute(

@@ -214,10 +214,10 @@ class Records:
         )
 
     def names(self) -> Iterator[tuple[str, str, int]]:
-        """Every take that has a row or a refused image: manifest name, job id, take. Consume it at once, as a read is open."""
+        """Every take that has a row, a refused image or an order: manifest name, job id, take. Consume it at once, as a read is open."""
         rows = self._each(
             "SELECT DISTINCT manifest, job_id, take FROM tasks INDEXED BY tasks_job"
-            " UNION SELECT manifest, job_id, take FROM unusable"
+            " UNION SELECT manifest, job_id, take FROM unusable UNION SELECT manifest, job_id, take FROM orders"
         )
         return map(to_key, rows)
 

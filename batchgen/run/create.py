@@ -117,7 +117,9 @@ class Creator:
     async def _send(self, turn: _Turn) -> CreateOutcome:
         """Record the intent, send the create, and record what its answer means."""
         work = turn.work
-        record = work.record = await self._ledger.begin(new_row(turn.job, turn.external_task_id))
+        ordered = work.step is not None and work.step.ordered
+        row = new_row(turn.job, turn.external_task_id)
+        record = work.record = await self._ledger.begin(row, ordered=ordered)
         try:
             made = await self._api.create({**turn.job.request, "external_task_id": record.external_task_id})
             if made.task_id in self._made or self._ledger.with_task(made.task_id):

@@ -153,11 +153,12 @@ def plan(
     """
     options, roots = options or RunOptions(), Roots()
     with _reader(ledger) as records:
-        found = survey(records, loaded.manifests, roots) if records is not None else Survey()
+        manifests = loading.with_orders(loaded, records).manifests
+        found = survey(records, manifests, roots) if records is not None else Survey()
         api = records.origin if records is not None else origin(base_url) if base_url else ""
-        beside = unrecorded(records, list(loaded.manifests), api, roots)
+        beside = unrecorded(records, list(manifests), api, roots)
         steps = planned(
-            loaded.manifests,
+            manifests,
             records,
             beside,
             retry_failed=options.retry_failed,
@@ -224,7 +225,7 @@ async def _run_events(
     session = Session(ledger, account, options, clock, events)
     held = ExitStack()
     held.enter_context(ledger)
-    work = asyncio.create_task(_work(session, held, loaded))
+    work = asyncio.create_task(_work(session, held, loaded, ledger))
     work.add_done_callback(lambda _: stream.close())
     try:
         while (event := await stream.next()) is not None:
@@ -235,9 +236,11 @@ async def _run_events(
             await _end_run(work, session)
 
 
-async def _work(session: Session, held: ExitStack, loaded: Loaded | None) -> None:
+async def _work(session: Session, held: ExitStack, loaded: Loaded | None, ledger: Ledger) -> None:
     """The run itself. It releases the ledger when it is over, however slow its reader is."""
     with held:
+        if loaded is not None:
+            loaded = loading.with_orders(loaded, ledger)
         if await session.prepare(loaded):
             await session.work()
         await session.conclude()

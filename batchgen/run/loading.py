@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,11 @@ from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
+from batchgen.run import ordered
+from batchgen.run.ordered import WaitingOrder
 
 if TYPE_CHECKING:
+    from batchgen.ledger.reader import Records
     from batchgen.ledger.writer import Ledger
 
 
@@ -20,12 +23,14 @@ if TYPE_CHECKING:
 class Loaded:
     """Loaded manifests: those without problems, and all problems of the others.
 
-    ``images`` are the files that were read for it; those that the ledger knew are not among them.
+    ``images`` are the files that were read for it; those that the ledger knew are not among them. ``waiting`` are orders of
+    their jobs' takes that can't be begun.
     """
 
     manifests: Sequence[Manifest]
     problems: Sequence[Problem] = ()
     images: Sequence[ImageFile] = ()
+    waiting: Sequence[WaitingOrder] = ()
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -70,6 +75,12 @@ def load(
         holds_key=holds_key,
     )
     return Loaded(*found, fresh)
+
+
+def with_orders(loaded: Loaded, ledger: Records | None) -> Loaded:
+    """The same with the takes that people ordered of these manifests' jobs."""
+    manifests, waiting = ordered.with_orders(loaded.manifests, ledger)
+    return replace(loaded, manifests=manifests, waiting=waiting)
 
 
 async def remember(ledger: Ledger, loaded: Loaded) -> None:

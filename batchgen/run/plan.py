@@ -40,6 +40,8 @@ class Action(enum.StrEnum):
     WAITING = "waiting"  # its image is still being written
 
 
+_NEW = "new"
+
 PAYS = frozenset({Action.CREATE, Action.RETRY})
 
 _ACTIONS: Mapping[State, tuple[Action, str]] = {
@@ -60,6 +62,7 @@ class Step(NamedTuple):
     reason: str
     cost: float = 0.0
     renamed: bool = False  # the row was made under another name
+    ordered: bool = False  # the manifest doesn't ask for it: a person ordered it
 
 
 def decide(
@@ -88,7 +91,7 @@ def decide(
     series = [row for row in known if row.base_id == job.external_task_id]
     newest = max(series, key=_order, default=None)
     if newest is None:
-        return _pays(job, Action.CREATE, job.external_task_id, "new" if paid is None else "changed; accepted")
+        return _pays(job, Action.CREATE, job.external_task_id, _NEW if paid is None else "changed; accepted")
     if newest.state in (State.PENDING, State.REJECTED):
         reason = "not created yet" if newest.state is State.PENDING else "refused before; sent again"
         return _pays(job, Action.CREATE, newest.external_task_id, reason)
@@ -153,6 +156,9 @@ def plan(
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
                     step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
+            if manifest.ordered and job.key in manifest.ordered:
+                reason = "ordered" if step.reason == _NEW else step.reason
+                step = step._replace(reason=reason, ordered=True)
             if step.external_task_id in taken:
                 reason = f"{step.external_task_id} is another job's in these manifests by now"
                 step = Step(job, Action.CHANGED, step.external_task_id, reason)

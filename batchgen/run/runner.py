@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, TransitionError
+from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, OrderWithdrawn, TransitionError
 from batchgen.manifest.isolation import to_report
 from batchgen.models import Record, State
 from batchgen.run.clock import Clock
@@ -232,6 +232,8 @@ class Runner:
         work.outcome = Outcome()
         try:
             work.outcome = await self._run_lifecycle(work)
+        except OrderWithdrawn:
+            work.outcome = Outcome(bucket="abandoned")
         except TransitionError as error:  # of this job alone
             work.outcome = Outcome(str(error))
         except LedgerError as error:

@@ -220,8 +220,12 @@ RUN = {
     "problems",
     "warnings",
     "skipped",
+    "waiting_orders",
 }
-PLAN = {"exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"}
+PLAN = {
+    *("exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"),
+    "waiting_orders",
+}
 JSON = {
     "init in -o in": {"manifest", "pictures", "prepared", "left_out", "next"} | PLAN,
     "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings", "skipped"},
@@ -233,6 +237,8 @@ JSON = {
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable"},
     "resolve JOB": {"ledger", "task", "unusable"},
+    "retake": {"ledger", "waiting_orders", "marked"},
+    "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},
     "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},

@@ -47,7 +47,7 @@ def test_an_earlier_ledger_is_read_and_printed_as_the_program_that_made_it_did(
     try:
         was = [json.loads(line) for line in recorded["out"].splitlines()]
     except json.JSONDecodeError:
-        assert without_ages(out) == without_ages(recorded["out"])
+        assert without_names(without_ages(out)) == without_ages(recorded["out"])
     else:
         lines = [json.loads(line) for line in out.splitlines()]
         assert [as_before(line, before) for line, before in zip(lines, was, strict=True)] == was
@@ -56,6 +56,11 @@ def test_an_earlier_ledger_is_read_and_printed_as_the_program_that_made_it_did(
 def without_ages(text: str) -> str:
     """How long something has been so depends on the day."""
     return re.sub(r", for \d+ \w+", ", for AGE", text)
+
+
+def without_names(text: str) -> str:
+    """The jobs that a manifest leaves out are listed since, above their number."""
+    return re.sub(r"(?m)^skipped  .*\n", "", text)
 
 
 def as_before(value: Any, before: Any) -> Any:

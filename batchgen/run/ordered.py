@@ -1,0 +1,80 @@
+"""Adds the takes that people ordered to the manifests that their jobs are of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from batchgen.ledger.reader import Records
+from batchgen.models import Job, Manifest, Order
+from batchgen.request.identity import external_task_id
+
+
+class WaitingOrder(NamedTuple):
+    """An order that no run can begin as the manifests are now, and why."""
+
+    order: Order
+    why: str
+
+
+def with_orders(
+    manifests: Sequence[Manifest], ledger: Records | None
+) -> tuple[list[Manifest], list[WaitingOrder]]:
+    """The manifests with the takes that were ordered of their jobs, each behind its job's; and the orders that wait.
+
+    An ordered take is the job as its manifest says it now, as if that had ``take`` in it: where the manifest asks for the
+    take itself, the order adds nothing. The manifests given are left as they are.
+    """
+    standing = [] if ledger is None else ledger.orders.standing([one.name for one in manifests])
+    by_manifest = {
+        name: list(orders) for name, orders in itertools.groupby(standing, lambda one: one.manifest)
+    }
+    found, waiting = [], list[WaitingOrder]()
+    for one in manifests:
+        orders = by_manifest.get(one.name)
+        found.append(_with(one, orders, waiting) if orders else one)
+    return found, waiting
+
+
+def _with(manifest: Manifest, orders: Sequence[Order], waiting: list[WaitingOrder]) -> Manifest:
+    wanted = {order.job_id for order in orders}
+    written: dict[str, list[Job]] = {}
+    for job in manifest.jobs:
+        if job.id in wanted:
+            written.setdefault(job.id, []).append(job)
+    skipped = set(manifest.skipped)
+    added: dict[tuple[str, str, int], list[Job]] = {}  # by the job that they come behind
+    ordered = {}
+    for order in orders:
+        takes = written.get(order.job_id, [])
+        if any(job.take == order.take for job in takes):
+            continue
+        before = max(takes, key=lambda job: job.take, default=None)
+        why = _obstacle(manifest, order, before, skipped)
+        if before is not None and not why:
+            name = external_task_id(before.manifest, before.id, order.take, before.digest)
+            added.setdefault(before.key, []).append(before._replace(take=order.take, external_task_id=name))
+            ordered[order.key] = order
+        elif not order.begun:
+            waiting.append(WaitingOrder(order, why))
+    jobs = (
+        [job for one in manifest.jobs for job in (one, *added.get(one.key, ()))] if added else manifest.jobs
+    )
+    return replace(manifest, jobs=jobs, ordered=ordered)
+
+
+def _obstacle(
+    manifest: Manifest, order: Order, job: Job | None, skipped: Iterable[tuple[str, str, int]]
+) -> str:
+    """Why an ordered take can't be made as its manifest is now; empty where it can. ``job`` is its job there."""
+    if order.key in skipped or (job is None and any(key[1] == order.job_id for key in skipped)):
+        return f"{manifest.file} leaves the job out (skip: true)"
+    if job is None and any(one.id == order.job_id for one in manifest.unusable):
+        return "its image failed the checks"
+    if job is None:
+        return f"{manifest.file} has no such job any more"
+    if job.external_task_id != external_task_id(job.manifest, job.id, job.take, job.digest):
+        return f"{manifest.file} gives the job an external_task_id of its own, which stands for one clip"
+    return ""

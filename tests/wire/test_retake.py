@@ -1,0 +1,294 @@
+"""Another take that a person ordered: shown before it costs, paid once, and withdrawn until a run begins it. The journal is the witness."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen.ledger import verdicts
+from batchgen.models import Verdict
+from tests.support.pictures import make_png
+from tests.support.program import Desk, Server, sandbox, until
+
+QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
+URL = "https://example.com/1.png"
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05-0.1") as server:
+        yield server
+
+
+@pytest.fixture
+def desk(tmp_path: Path, server: Server) -> Desk:
+    return Desk(tmp_path).against(server)
+
+
+def write(desk: Desk, *jobs: dict[str, Any], name: str = "bags", **top: Any) -> None:
+    defaults = {"model_name": "kling-v3", "image": URL, "prompt": "Slow push-in", **top.pop("defaults", {})}
+    content = {"version": 1, "defaults": defaults, "jobs": jobs, **top}
+    desk.write(f"{name}.yaml", json.dumps(content))
+
+
+def night(desk: Desk, *manifests: str, code: int = 0) -> None:
+    result = desk.run("run", *QUICK, *(manifests or ["bags.yaml"]))
+    assert result.code == code, result.err
+
+
+def created(server: Server) -> Counter[str]:
+    """How often a task was made, by the job's name in its id."""
+    return Counter(name.rsplit(".", 1)[0] for name in server.accepted().values())
+
+
+def plan(desk: Desk, *manifests: str) -> list[tuple[str, int, str, str, float]]:
+    jobs = desk.run("plan", "--json", *(manifests or ["bags.yaml"])).json["jobs"]
+    return [
+        (job["job_id"], job["take"], job["action"], job["reason"], job["cost_usd_estimate"]) for job in jobs
+    ]
+
+
+def clips(desk: Desk) -> list[str]:
+    return sorted(path.name for path in (desk.folder / "clips" / "bags").glob("*.mp4"))
+
+
+def ledger(desk: Desk) -> Path:
+    return desk.folder / "home" / ".local" / "state" / "batchgen" / "ledger.db"
+
+
+def mark(desk: Desk, job_id: str, verdict: Any = "retake", note: str | None = None) -> None:
+    (row,) = [row for row in desk.export() if row["job_id"] == job_id and row["take"] == 1]
+    verdicts.give(str(ledger(desk)), [Verdict(row["external_task_id"], 1.7e9, verdict, note)])
+
+
+def test_an_ordered_take_is_shown_with_its_price_then_made_once_under_its_own_name(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"}, {"id": "clutch"})
+    night(desk)
+    ordered = desk.run("retake", "tote", "--note", "slower")
+    assert ordered.code == 0
+    assert "ordered      $0.42  bags/tote@2  (slower)" in ordered.out
+    assert "1 take ordered, about $0.42: the next run that begins creates it" in ordered.out
+    assert created(server) == {"bags.tote": 1, "bags.clutch": 1}  # nothing yet
+    assert plan(desk) == [
+        ("tote", 1, "done", "its clip is here", 0.0),
+        ("tote", 2, "create", "ordered", 0.42),
+        ("clutch", 1, "done", "its clip is here", 0.0),
+    ]
+    night(desk)
+    assert created(server) == {"bags.tote": 2, "bags.clutch": 1}
+    assert clips(desk) == ["clutch.mp4", "tote.mp4", "tote.take2.mp4"]
+    night(desk)
+    assert created(server).total() == 3
+    assert [one[:3] for one in plan(desk)] == [
+        ("tote", 1, "done"),
+        ("tote", 2, "done"),
+        ("clutch", 1, "done"),
+    ]
+
+
+def test_the_ordered_take_has_the_id_that_the_manifest_would_give_it_and_is_not_made_twice(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    night(desk)
+    write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
+    assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "done")]
+    night(desk)
+    assert created(server) == {"bags.tote": 2}
+    write(desk, {"id": "tote", "take": 2})  # it says so instead
+    night(desk)
+    assert created(server) == {"bags.tote": 2}
+
+
+def test_a_take_that_the_manifest_asks_for_as_well_by_now_is_one_take(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
+    assert [one[:4] for one in plan(desk)][1:] == [("tote", 2, "create", "new")]
+    night(desk)
+    night(desk)
+    assert created(server) == {"bags.tote": 2}
+
+
+def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "tote", "prompt": "Another light"})
+    night(desk, code=5)  # take 1 has changed
+    sent = [entry.fields["prompt"] for entry in server.entries() if entry.accepted]
+    assert sent == ["Slow push-in", "Another light"]
+
+
+def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    assert desk.run("retake", "tote").code == 0
+    twice = desk.run("retake", "tote")
+    assert twice.code == 0
+    assert "take 2 is ordered already; `batchgen retake bags/tote --again` orders one more" in twice.err
+    assert desk.run("retake", "tote@2", "--again", "--json").json["ordered"][0]["take"] == 3
+    night(desk)
+    night(desk)
+    assert created(server) == {"bags.tote": 3}
+    assert clips(desk) == ["tote.mp4", "tote.take2.mp4", "tote.take3.mp4"]
+
+
+def test_what_is_withdrawn_is_never_made_and_what_is_begun_is_not_withdrawn(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    gone = desk.run("retake", "--withdraw", "tote@2")
+    assert (gone.code, gone.out) == (0, "withdrawn          bags/tote@2\n")
+    assert [one[:3] for one in plan(desk)] == [("tote", 1, "done")]
+    night(desk)
+    assert created(server) == {"bags.tote": 1}
+    desk.run("retake", "tote")
+    night(desk)
+    late = desk.run("retake", "--withdraw", "tote")
+    assert late.code == 2 and "bags/tote@2: a run has begun it" in late.err
+    assert created(server) == {"bags.tote": 2}
+
+
+def test_an_order_whose_job_is_in_no_manifest_waits_and_says_so(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"}, {"id": "clutch"})
+    write(desk, {"id": "vase", "prompt": "Another"}, name="other")
+    night(desk)
+    desk.run("retake", "tote")
+    for job, why in (
+        ([], "bags.yaml has no such job any more"),
+        ([{"id": "tote", "skip": True}], "bags.yaml leaves the job out (skip: true)"),
+        ([{"id": "tote", "image": "no.png"}], "its image failed the checks"),
+        ([{"id": "tote", "external_task_id": "mine"}], "gives the job an external_task_id of its own"),
+    ):
+        write(desk, {"id": "clutch"}, *job)
+        said = desk.run("plan", "bags.yaml")
+        assert f"ordered, and waits: bags/tote@2: {why}" in said.out or why in said.out, said.out
+        (waits,) = desk.run("plan", "--json", "bags.yaml").json["waiting_orders"]
+        assert (waits["job_id"], waits["take"]) == ("tote", 2) and why in waits["reason"]
+        assert ("tote", 2) not in [one[:2] for one in plan(desk)]
+    night(desk, "other.yaml")
+    assert desk.run("plan", "--json", "other.yaml").json["waiting_orders"] == []  # not this run's to say
+    write(desk, {"id": "tote"}, {"id": "clutch"})
+    night(desk)
+    assert created(server) == {"bags.tote": 2, "bags.clutch": 1, "other.vase": 1}
+
+
+def test_a_job_with_an_id_of_its_own_gets_no_take_and_hears_what_to_write(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote", "external_task_id": "mine"})
+    night(desk)
+    refused = desk.run("retake", "tote")
+    assert refused.code == 2
+    assert (
+        "external_task_id mine, which stands for one clip; another one there asks for another" in refused.err
+    )
+    assert created(server).total() == 1
+
+
+def test_marked_orders_what_is_judged_so_once(desk: Desk, server: Server) -> None:
+    write(desk, *({"id": name} for name in ("tote", "clutch", "vase")))
+    night(desk)
+    mark(desk, "tote", note="too fast")
+    mark(desk, "clutch")
+    mark(desk, "clutch", "keep")
+    shown = desk.run("retake")
+    assert shown.code == 0 and "1 clip marked: `batchgen retake --marked`" in shown.out
+    first = desk.run("retake", "--marked", "--json").json
+    assert [(one["job_id"], one["take"], one["note"]) for one in first["ordered"]] == [
+        ("tote", 2, "too fast")
+    ]
+    second = desk.run("retake", "--marked")
+    assert (second.code, second.out) == (0, "no clip is marked whose take is not ordered\n")
+    night(desk)
+    assert desk.run("retake", "--marked", "--json").json["ordered"] == []
+    assert created(server) == {"bags.tote": 2, "bags.clutch": 1, "bags.vase": 1}
+
+
+def test_a_run_that_is_on_leaves_a_new_order_to_the_next_and_creates_none_that_was_withdrawn(
+    tmp_path: Path,
+) -> None:
+    """Both are written while the run holds the ledger, and its only slot waits for an answer."""
+    with sandbox(tmp_path, "--task-seconds", "0.05", "--fault", "stall_after@3") as server:
+        desk = Desk(tmp_path).against(server)
+        write(desk, {"id": "tote"}, {"id": "vase"})
+        night(desk)
+        desk.run("retake", "tote")
+        write(desk, {"id": "first"}, {"id": "tote"}, {"id": "vase"}, max_running=1)
+        process = desk.start("run", *QUICK, "--json", "bags.yaml")
+        until(lambda: created(server)["bags.first"] == 1)
+        assert desk.run("retake", "--withdraw", "tote").code == 0
+        assert desk.run("retake", "vase").code == 0
+        server.ask("release", {})
+        result = desk.finish(process)
+        assert (result.code, result.json["buckets"]["abandoned"]) == (0, 1), result.err
+        assert created(server) == {"bags.tote": 1, "bags.vase": 1, "bags.first": 1}
+        assert [one[:4] for one in plan(desk) if one[2] != "done"] == [("vase", 2, "create", "ordered")]
+        night(desk)
+        assert created(server) == {"bags.tote": 1, "bags.vase": 2, "bags.first": 1}
+
+
+def test_a_lost_ledger_pays_for_no_ordered_take_again(desk: Desk, server: Server) -> None:
+    """The take's clip is on disk; then its task is at the API alone."""
+    write(desk, {"id": "tote", "image": "tote.png"})
+    desk.write("tote.png", make_png(seed=1))
+    night(desk)
+    desk.run("retake", "tote")
+    night(desk)
+    shutil.rmtree(ledger(desk).parent)
+    night(desk)
+    assert [(row["take"], row["state"]) for row in desk.export()] == [(1, "downloaded"), (2, "downloaded")]
+    (third,) = desk.run("retake", "tote", "--json").json["ordered"]
+    assert third["take"] == 3
+    desk.run("run", *QUICK, "--submit-only", "bags.yaml")
+    assert created(server) == {"bags.tote": 3}
+    shutil.rmtree(ledger(desk).parent)
+    night(desk)
+    (again,) = desk.run("retake", "tote", "--json").json["ordered"]
+    assert again["take"] == 3
+    night(desk)  # it is asked for before it is created, and found
+    assert created(server) == {"bags.tote": 3}
+    assert clips(desk) == ["tote.mp4", "tote.take2.mp4", "tote.take3.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--marked", "tote"], "leave JOB and --withdraw out"),
+        (["--withdraw"], "--withdraw takes a JOB"),
+        (["--withdraw", "tote"], "no order to withdraw"),
+        (["--again", "--marked"], "--again goes with a JOB"),
+        (["--note", "x"], "--note goes with a JOB or --marked"),
+        (["tote", "--note", "x" * 1001], "1,000 are the most"),
+        (["totte"], "near it:\n  bags/tote"),
+    ],
+)
+def test_a_wrong_wish_is_one_clear_message_and_orders_nothing(
+    desk: Desk, arguments: list[str], words: str
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    result = desk.run("retake", *arguments)
+    assert result.code == 2 and words in result.err, result.err
+    assert desk.run("retake", "--json").json["waiting_orders"] == []
+
+
+def test_what_is_ordered_and_not_begun_is_a_job_with_a_name(desk: Desk) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    assert desk.run("status", "tote@2").code == 0
+    decided = desk.run("resolve", "tote@2", "--abandon")
+    assert decided.code == 2 and "`batchgen retake tote@2 --withdraw` takes it back" in decided.err
