@@ -313,7 +313,7 @@ def test_the_options_of_every_command_are_in_the_reference_and_no_others() -> No
 def test_the_variables_that_are_read_are_named() -> None:
     page = MANUAL["commands"]
     named = set(re.findall(r"`([A-Z_]+)`", section(page, "Options") + section(page, "Variables")))
-    modules = vars(settings) | vars(keys)
+    modules = vars(settings) | vars(keys) | vars(endpoint)
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
     assert named == constants | of_others | {"XDG_STATE_HOME", "NO_COLOR"}
