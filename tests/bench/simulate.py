@@ -65,6 +65,7 @@ class Night:
     rounds: int = 200
     concurrency: int = 8
     seed: int = 1
+    momentary: float = 0.0  # the share of creates that get 1303 although slots are free
 
     @property
     def tasks(self) -> int:
@@ -205,8 +206,11 @@ def simulate(night: Night) -> Outcome:
                 await neighbour
         return _outcome(night, folder, folder.sandbox.account.tasks[before:], entries, begun)
 
+    rules = [f"slots_full={night.momentary}"] if night.momentary else []
     return play(
         scene,
+        1,
+        *rules,
         seed=night.seed,
         slots=night.slots,
         task_seconds=LENGTHS[night.lengths],
@@ -272,6 +276,8 @@ def nights() -> Iterator[tuple[str, Night]]:
     there = Night(5, "threefold", told=False, known=True, neighbour=2, there=True)
     yield "a neighbour was there first", there
     yield "a neighbour came to stay", replace(there, there=False, visit=math.inf)
+    for told in (True, False):
+        yield "1303 of a moment", Night(5, "threefold", told, momentary=0.04)
     for slots, told in itertools.product((1, 2), (True, False)):
         yield "other sizes", Night(slots, "threefold", told)
     yield "other sizes", Night(1000, "threefold", told=False, rounds=5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchgen.run.polling import CHANCE, TICK, Lengths, align_to_tick
 from batchgen.run.pool import Lane, Limits, Pool, Work
-from batchgen.run.slots import FIRST, TRY_AFTER, Slots
+from batchgen.run.slots import FIRST, TRY_AFTER, TRY_AFTER_CONFIGURED, TRY_SOON, Slots
 from batchgen.run.waits import backoff
 
 
@@ -284,7 +284,7 @@ def test_a_try_at_the_highest_limit_that_held_makes_the_next_wait_for_three_tent
     told: int | None, waits: list[int]
 ) -> None:
     """Below a limit that somebody stated there is something to be found: tries begin earlier."""
-    assert waits_between_tries(Slots(told), 3, 4) == waits
+    assert waits_between_tries(Slots(told), 3, 5) == [TRY_SOON, *waits]  # the first refusal is doubted
 
 
 def test_a_try_below_the_highest_limit_that_held_makes_the_next_wait_a_twentieth_longer() -> None:
@@ -298,7 +298,65 @@ def test_a_try_below_the_highest_limit_that_held_makes_the_next_wait_a_twentieth
         slots.started()
     for _ in range(3):  # then somebody else took three
         slots.ended()
-    assert waits_between_tries(slots, 3, 4) == [20, 21, 23, 24]
+    assert waits_between_tries(slots, 3, 5) == [TRY_SOON, 20, 21, 23, 24]
+
+
+@pytest.mark.parametrize("told", [None, 5])
+def test_a_refusal_of_a_moment_at_a_limit_that_held_is_tested_once_and_costs_no_other(
+    told: int | None,
+) -> None:
+    account = Account(told, 5)
+    account.turn_over(20)
+    refusals = account.refusals
+    account.end()
+    account.slots.take()
+    account.slots.refused(account.now)
+    assert account.slots.limit == 4
+    account.turn_over(TRY_SOON)
+    assert (account.slots.limit, account.running) == (5, 5)
+    account.turn_over(TRY_AFTER_CONFIGURED)
+    assert account.refusals == refusals
+
+
+def test_a_neighbour_who_comes_is_believed_at_the_second_refusal() -> None:
+    account = Account(None, 5)
+    account.turn_over(20)
+    refusals = account.refusals
+    account.end()
+    account.capacity = 4
+    account.turn_over(TRY_AFTER // 2)
+    assert account.refusals == refusals + 2
+    assert account.slots.limit == 4
+
+
+def test_refusals_one_after_the_other_are_tested_up_to_the_limit_before_the_first_of_them() -> None:
+    account = Account(None, 5)
+    account.turn_over(20)
+    refusals = account.refusals
+    for _ in range(2):
+        account.end()
+        account.slots.take()
+        account.slots.refused(account.now)
+    assert account.slots.limit == 3
+    account.turn_over(TRY_SOON)
+    assert (account.slots.limit, account.running) == (5, 5)
+    assert account.refusals == refusals
+
+
+def test_a_limit_that_is_back_before_a_refusal_is_tested_is_not_exceeded_by_the_test() -> None:
+    account = Account(None, 5)
+    account.turn_over(20)
+    refusals = account.refusals
+    account.end()
+    account.end()
+    account.slots.take()
+    account.slots.take()
+    account.slots.refused(account.now)
+    account.slots.started(account.now)  # which was on its way at the same time
+    account.running += 1
+    account.turn_over(2 * TRY_SOON)
+    assert account.slots.limit == account.running == 5
+    assert account.refusals == refusals
 
 
 def test_the_words_for_slots_say_what_runs_and_what_may() -> None:

@@ -43,6 +43,13 @@ def test_a_neighbour_costs_the_slots_he_holds_and_little_more() -> None:
     assert outcome.refusals < REFUSALS
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "learned"])
+def test_refusals_of_a_moment_cost_few_slots_and_little_more_than_themselves(told: bool) -> None:
+    outcome = simulate(Night(5, "threefold", told, rounds=30, momentary=0.04))
+    assert outcome.over_greedy <= 0.1
+    assert outcome.refusals < 0.08
+
+
 def test_an_account_with_one_slot_refuses_once_at_the_start_and_rarely_later() -> None:
     outcome = simulate(Night(1, "threefold", told=False, rounds=40))
     assert outcome.refusals < REFUSALS
