@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.bench.simulate import LENGTHS, Night, bound, goal, greedy, least_lag, simulate
 
 QUERIES = 12
-REFUSALS = 0.05  # of a short night; the tries at its start are as many as in a whole one
+REFUSALS = 0.07  # of a short night; the tries at its start are as many as in a whole one
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["told", "learned"])
@@ -47,7 +47,7 @@ def test_a_neighbour_costs_the_slots_he_holds_and_little_more() -> None:
 def test_refusals_of_a_moment_cost_few_slots_and_little_more_than_themselves(told: bool) -> None:
     outcome = simulate(Night(5, "threefold", told, rounds=30, momentary=0.04))
     assert outcome.over_greedy <= 0.1
-    assert outcome.refusals < 0.08
+    assert outcome.refusals < 0.04 + REFUSALS
 
 
 def test_an_account_with_one_slot_refuses_once_at_the_start_and_rarely_later() -> None:
