@@ -23,6 +23,7 @@ from batchgen.models import Change, Job, Manifest, Record, State, StoredClip
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events, JobNoticed
 from batchgen.run.naming import Names
+from batchgen.run.plan import digests_of
 from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
@@ -52,7 +53,7 @@ class Inventory:
             tuple[str, str, int], list[Record]
         ] = {}  # lines without a clip: manifest, digest, take
         self._left_out: dict[str, str] = {}  # manifests whose clips' folder batchgen failed over, and how
-        self._present: dict[tuple[str, str, int], str] = {}  # the digests of the manifests' jobs
+        self._manifests: Sequence[Manifest] = ()
         self.roots = Roots()
         self.log = ClipLog(ledger, self.roots, events)
         self.names = Names(ledger, self.log, self.roots, events)
@@ -85,7 +86,7 @@ class Inventory:
         """
         imported: list[Record] = []
         own: set[str] = set()
-        self._present = {job.key: job.digest for one in manifests for job in one.jobs}
+        self._manifests = manifests
         for one in manifests:
             for output_dir in sorted({job.output_dir for job in one.jobs}):
                 folder = os.path.join(output_dir, one.name)
@@ -164,6 +165,10 @@ class Inventory:
         return next((row for row in lines if row.key == job.key), None) or next(
             (row for row in lines if self._present.get(row.key) != row.digest), None
         )
+
+    @functools.cached_property
+    def _present(self) -> dict[tuple[str, str, int], str]:
+        return digests_of(self._manifests)
 
     def _lacks(self, row: Record) -> bool:
         """Whether the ledger lacks this clip, and has nothing that contradicts it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
@@ -124,34 +124,45 @@ def may_retry(failed: Sequence[str | None]) -> bool:
     return counted < MAX_TASKS and failed.count(Cause.CONTENT) < MAX_REFUSED and len(failed) < MAX_ANY
 
 
+class Known(NamedTuple):
+    """Some jobs of one manifest, and what the ledger knows of them: a run may have more jobs than it can know of at once.
+
+    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
+    ``twins`` by digest: a job without rows may have had another name when it was paid.
+    """
+
+    manifest: Manifest
+    history: Mapping[tuple[str, str, int], Sequence[Brief]]
+    series: Mapping[str, Sequence[Brief]]
+    twins: Mapping[str, Sequence[Twin]]
+
+
 def plan(
     manifests: Sequence[Manifest],
-    history: Mapping[tuple[str, str, int], Sequence[Brief]],
-    series: Mapping[str, Sequence[Brief]],
-    twins: Mapping[str, Sequence[Twin]],
+    known: Iterable[Known],
     given_up: Container[tuple[tuple[str, str, int], str]] = (),
     *,
     retry_failed: bool = False,
     accept_changes: bool = False,
 ) -> Iterator[Step]:
-    """The steps of all jobs, in the manifests' order.
+    """The steps of all jobs, in the manifests' order; ``known`` has these jobs in the same order.
 
-    ``history`` has the ledger's rows by (manifest, job id, take), ``series`` by the job's own external_task_id, and
-    ``twins`` by digest: a job without rows may have had another name when it was paid. ``given_up`` has the key and the
-    evidence of each unusable job that a person gave up.
+    ``given_up`` has the key and the evidence of each unusable job that a person gave up.
     """
     names = {manifest.name for manifest in manifests}
-    present = {job.key: job.digest for manifest in manifests for job in manifest.jobs} if twins else {}
     skipped = {key for manifest in manifests for key in manifest.skipped}
-    taken: set[str] = set()
-    for manifest in manifests:
+    present: dict[tuple[str, str, int], str] | None = None  # digests of all jobs, where they are needed
+    # Hashes, which take less than texts. Two that are equal by chance would leave a job for another night, and pay nothing.
+    taken: set[int] = set()
+    for manifest, history, series, twins in known:
         for job in manifest.jobs:
-            known = history.get(job.key, ())
-            elsewhere = series.get(job.external_task_id, ())
-            rows = [*known, *(row for row in elsewhere if row not in known)] if elsewhere else known
+            rows = history.get(job.key, ())
+            if elsewhere := series.get(job.external_task_id):
+                rows = [*rows, *(row for row in elsewhere if row not in rows)]
             step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
-            if job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
-                free = (one for one in twins[job.digest] if one.row.external_task_id not in taken)
+            if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
+                present = digests_of(manifests) if present is None else present
+                free = (one for one in twins[job.digest] if hash(one.row.external_task_id) not in taken)
                 twin = next((one for one in free if _may_be_renamed(one, job, present, skipped)), None)
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
@@ -159,11 +170,11 @@ def plan(
             if manifest.ordered and job.key in manifest.ordered:
                 reason = "ordered" if step.reason == _NEW else step.reason
                 step = step._replace(reason=reason, ordered=True)
-            if step.external_task_id in taken:
+            if hash(step.external_task_id) in taken:
                 reason = f"{step.external_task_id} is another job's in these manifests by now"
                 step = Step(job, Action.CHANGED, step.external_task_id, reason)
             elif step.action is not Action.CHANGED:
-                taken.add(step.external_task_id)
+                taken.add(hash(step.external_task_id))
             yield step
         for bad in manifest.unusable:
             if (bad.key, bad.evidence) in given_up:
@@ -171,6 +182,11 @@ def plan(
                 continue
             action = Action.WAITING if bad.waits else Action.UNUSABLE
             yield Step(bad, action, "", f"{bad.problem.text} ({bad.problem.place})")
+
+
+def digests_of(manifests: Iterable[Manifest]) -> dict[tuple[str, str, int], str]:
+    """The digests of all jobs, by manifest, job id and take."""
+    return {job.key: job.digest for one in manifests for job in one.jobs}
 
 
 def _may_be_renamed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from batchgen.errors import cited
@@ -12,7 +14,11 @@ from batchgen.models import Brief, Job, Manifest, Record, Twin
 from batchgen.names import composed
 from batchgen.request.identity import canonical
 from batchgen.run.clip_paths import output_path
-from batchgen.run.plan import Action, Step, differences, plan
+from batchgen.run.plan import Action, Known, Step, differences, digests_of, plan
+
+PART = 1000  # jobs whose rows are in memory at once
+History = dict[tuple[str, str, int], list[Brief]]
+Twins = dict[str, list[Twin]]
 
 
 def planned(
@@ -27,31 +33,16 @@ def planned(
 
     ``beside`` are rows that a run will import from the clips' folders, by external_task_id.
     """
-    if ledger is None or not manifests:
-        history, twins = _with_rows({}, {}, beside)
-        for step in plan(manifests, history, {}, twins):
+    more = _with_rows(beside)
+    if ledger is None:
+        parts = (Known(part, {}, {}, {}) for one in manifests for part in _parts(one))
+        for step in plan(manifests, map(functools.partial(_joined, more), parts)):
             yield _taken_in(step, beside)
         return
-    history = ledger.history_of(manifests)
-    unpaid, foreign = [], []
-    for job in (job for one in manifests for job in one.jobs):
-        paid = own = False
-        rows = history.get(job.key, ())
-        if rows and all(row.digest != job.digest for row in rows):
-            history[job.key] = rows = _respelt(job, rows, ledger)
-        for row in rows:
-            paid = paid or (row.digest == job.digest and row.state in MAY_BE_PAID)
-            own = own or row.base_id == job.external_task_id
-        if not paid:
-            unpaid.append(job.digest)
-        if not own:
-            foreign.append(job.external_task_id)
-    _find_renamed(manifests, ledger, history)
-    series = ledger.briefs(foreign)
-    history, twins = _with_rows(history, ledger.twins(unpaid), beside)
     given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
+    known = map(functools.partial(_joined, more), _known(manifests, ledger))
     options = {"retry_failed": retry_failed, "accept_changes": accept_changes}
-    for planned_step in plan(manifests, history, series, twins, given_up, **options):
+    for planned_step in plan(manifests, known, given_up, **options):
         step = _taken_in(planned_step, beside)
         if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
             yield _explained(step, step.job, ledger.record(step.external_task_id))
@@ -59,31 +50,64 @@ def planned(
             yield step
 
 
-def _find_renamed(
-    manifests: Sequence[Manifest], ledger: Records, history: dict[tuple[str, str, int], list[Brief]]
-) -> None:
-    """Give a job without rows the row whose clip has its name: that of a job that was renamed to it after it was paid."""
-    new = {output_path(job): job for one in manifests for job in one.jobs if job.key not in history}
-    held = ledger.holders(new)
-    present = {job.key: job.digest for one in manifests for job in one.jobs} if held else {}
+def _parts(one: Manifest) -> Iterator[Manifest]:
+    """The manifest in parts of at most ``PART`` jobs."""
+    starts = range(0, len(one.jobs) or 1, PART)
+    for start in starts:
+        unusable = one.unusable if start == starts[-1] else []
+        yield replace(one, jobs=one.jobs[start : start + PART], unusable=unusable)
+
+
+def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
+    """What the ledger knows of the jobs, of one part of a manifest after another."""
+    present = functools.cache(lambda: digests_of(manifests))
     skipped = {key for one in manifests for key in one.skipped}
-    for path, holder in held.items():
-        own = holder.key == new[path].key  # by a name whose accents are spelt in both ways at once
-        if own or (present.get(holder.key) != holder.row.digest and holder.key not in skipped):
-            history[new[path].key] = [holder.row]
+    for part in (part for one in manifests for part in _parts(one)):
+        history = ledger.history_of([part])
+        unpaid, foreign = [], []
+        for job in part.jobs:
+            paid = own = False
+            digest, name = job.digest, job.external_task_id
+            rows = history.get(job.key, ())
+            if rows and all(row.digest != digest for row in rows):
+                history[job.key] = rows = _respelt(job, rows, ledger)
+            for row in rows:
+                paid = paid or (row.digest == digest and row.state in MAY_BE_PAID)
+                own = own or row.base_id == name
+            if not paid:
+                unpaid.append(digest)
+            if not own:
+                foreign.append(name)
+        new = {output_path(job): job for job in part.jobs if job.key not in history}
+        for path, holder in ledger.holders(new).items():
+            # The row whose clip has a job's name may be that of a job that was renamed to it after it was paid.
+            own = holder.key == new[path].key  # by a name whose accents are spelt in both ways at once
+            if own or (present().get(holder.key) != holder.row.digest and holder.key not in skipped):
+                history[new[path].key] = [holder.row]
+        yield Known(part, history, ledger.briefs(foreign), ledger.twins(unpaid))
 
 
-def _with_rows(
-    history: dict[tuple[str, str, int], list[Brief]],
-    twins: dict[str, list[Twin]],
-    beside: Mapping[str, Record],
-) -> tuple[dict[tuple[str, str, int], list[Brief]], dict[str, list[Twin]]]:
-    """``history`` and ``twins`` with the rows in ``beside`` added."""
+def _with_rows(beside: Mapping[str, Record]) -> tuple[History, Twins]:
+    """The rows in ``beside`` by their jobs, and by their contents."""
+    history, twins = History(), Twins()
     for number, row in enumerate(beside.values(), 1 << 40):
         brief = Brief(row.external_task_id, row.base_id, row.state, row.digest, number=number)
         history.setdefault(row.key, []).append(brief)
         twins.setdefault(row.digest, []).append(Twin(row.key, brief))
     return history, twins
+
+
+def _joined(more: tuple[History, Twins], known: Known) -> Known:
+    """What is known of some jobs, with these rows added."""
+    history, twins = more
+    if not history:
+        return known
+    keys = [job.key for job in known.manifest.jobs if job.key in history]
+    digests = {job.digest for job in known.manifest.jobs} & twins.keys()
+    return known._replace(
+        history={**known.history, **{key: [*known.history.get(key, ()), *history[key]] for key in keys}},
+        twins={**known.twins, **{one: [*known.twins.get(one, ()), *twins[one]] for one in digests}},
+    )
 
 
 def _taken_in(step: Step, beside: Mapping[str, Record]) -> Step:

@@ -13,6 +13,7 @@ from batchgen.ledger import database
 from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import path_key
 from batchgen.models import Job, Manifest, Place, State
+from batchgen.run import planning
 from batchgen.run.plan import Action
 from batchgen.run.planning import planned
 from batchgen.run.survey import survey
@@ -156,3 +157,26 @@ def test_a_row_whose_accents_are_spelt_in_both_ways_at_once_is_not_paid_again(
         (step,) = planned([Manifest("m.yaml", "night", jobs=[job])], ledger)
         action = Action.CHANGED if changed else Action.DONE
         assert (step.action, step.external_task_id) == (action, "night.0")
+
+
+@pytest.mark.parametrize("part", [1, 2, 1000])
+def test_steps_are_the_same_in_however_small_parts_the_ledger_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """A clip is one job's alone, whether that job stands in the same part of the manifest or in one before."""
+    monkeypatch.setattr(planning, "PART", part)
+    with filled(tmp_path / "ledger.db", ["a", "b", "c", "d"]) as ledger:
+        a, b, c, d = manifest("a", "b", "c", "d").jobs
+        swapped = [a._replace(id="b", external_task_id="x"), b._replace(id="a", external_task_id="y")]
+        copies = [job._replace(id=f"new {job.id}", external_task_id=f"new.{job.id}") for job in (c, c, d)]
+        copies[1] = copies[1]._replace(id="again", external_task_id="again")
+        one = Manifest("m.yaml", "night", jobs=[*swapped, *copies, d])
+        steps = [(step.job.id, step.action, step.external_task_id) for step in planned([one], ledger)]
+    assert steps == [
+        ("b", Action.DONE, "night.0"),
+        ("a", Action.DONE, "night.1"),
+        ("new c", Action.DONE, "night.2"),
+        ("again", Action.CREATE, "again"),
+        ("new d", Action.CREATE, "new.d"),
+        ("d", Action.DONE, "night.3"),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ from batchgen.run.plan import (
     MAX_TASKS,
     PAYS,
     Action,
+    Known,
+    Step,
     _yaml,
     decide,
     differences,
@@ -32,6 +35,18 @@ P, G, U, S, C, D, F, R = (
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def steps_of(
+    manifests: Sequence[Manifest],
+    history: Mapping[tuple[str, str, int], Sequence[Brief]],
+    series: Mapping[str, Sequence[Brief]],
+    twins: Mapping[str, Sequence[Twin]],
+    given_up: Container[tuple[tuple[str, str, int], str]] = (),
+    **options: bool,
+) -> Iterator[Step]:
+    known = (Known(one, history, series, twins) for one in manifests)
+    return plan(manifests, known, given_up, **options)
 
 
 def job(digest: str = "new", external_task_id: str = "e") -> Job:
@@ -256,20 +271,20 @@ def test_a_plan_does_not_depend_on_the_order_of_rows(known: list[Brief], rng: ob
 def test_rows_under_a_jobs_own_id_count_wherever_they_came_from() -> None:
     manifest = Manifest("m.yaml", "m", jobs=[job()])
     moved = Brief("e", "e", State.DOWNLOADED, sha256("new"))
-    assert [step.action for step in plan([manifest], {}, {"e": [moved]}, {})] == [Action.DONE]
+    assert [step.action for step in steps_of([manifest], {}, {"e": [moved]}, {})] == [Action.DONE]
 
 
 def test_rows_that_are_a_jobs_own_in_both_ways_count_once() -> None:
     manifest = Manifest("m.yaml", "m", jobs=[job()])
     rows = [row(F), row(F, 2)]
-    (step,) = plan([manifest], {("m", "j", 1): rows}, {"e": list(rows)}, {})
+    (step,) = steps_of([manifest], {("m", "j", 1): rows}, {"e": list(rows)}, {})
     assert (step.action, step.external_task_id) == (Action.RETRY, "e~3")
 
 
 def test_of_two_jobs_that_one_id_would_serve_the_second_needs_a_decision() -> None:
     """The ledger's row of one stands under an id that another has been given since."""
     manifest = Manifest("m.yaml", "m", jobs=[job(), job()._replace(id="k")])
-    first, second = plan([manifest], {}, {}, {})
+    first, second = steps_of([manifest], {}, {}, {})
     assert (first.action, first.external_task_id) == (Action.CREATE, "e")
     assert (second.action, second.external_task_id, second.cost) == (Action.CHANGED, "e", 0.0)
     assert second.reason == "e is another job's in these manifests by now"
@@ -283,11 +298,11 @@ def test_a_job_whose_image_failed_its_checks_is_told_waits_or_was_given_up_with_
         UnusableJob("m", "c", 1, problem, "another image by now"),
     ]
     given_up = {(("m", "c", 1), "seen")}
-    steps = list(plan([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, given_up))
+    steps = list(steps_of([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, given_up))
     assert [step.action for step in steps] == [Action.UNUSABLE, Action.WAITING, Action.UNUSABLE]
     assert {step.reason for step in steps} == {"a.png is no image (m.yaml:3:5)"}
     again = list(
-        plan([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, {*given_up, (("m", "a", 1), "seen")})
+        steps_of([Manifest("m.yaml", "m", unusable=bad)], {}, {}, {}, {*given_up, (("m", "a", 1), "seen")})
     )
     assert [step.action for step in again] == [Action.ABANDONED, Action.WAITING, Action.UNUSABLE]
     assert again[0].reason == "its image failed the checks; given up by hand"
@@ -303,7 +318,7 @@ def renamed(jobs: list[Job], twins: list[Twin], *, accept_changes: bool = False)
     manifests = [Manifest(f"{name}.yaml", name) for name in sorted({one.manifest for one in jobs})]
     for one in jobs:
         next(manifest for manifest in manifests if manifest.name == one.manifest).jobs.append(one)
-    steps = plan(manifests, {}, {}, {sha256("new"): twins}, accept_changes=accept_changes)
+    steps = steps_of(manifests, {}, {}, {sha256("new"): twins}, accept_changes=accept_changes)
     return [(step.action, step.external_task_id) for step in steps]
 
 
@@ -318,7 +333,7 @@ def test_a_row_under_a_jobs_own_name_spelt_in_another_way_is_its_own() -> None:
 
 def test_a_job_that_its_manifest_skips_keeps_its_clip_for_itself() -> None:
     manifest = Manifest("m.yaml", "m", jobs=[named("new")], skipped=[("m", "old", 1)])
-    (step,) = plan([manifest], {}, {}, {sha256("new"): [Twin(("m", "old", 1), row(D, base="old"))]})
+    (step,) = steps_of([manifest], {}, {}, {sha256("new"): [Twin(("m", "old", 1), row(D, base="old"))]})
     assert (step.action, step.external_task_id) == (Action.CREATE, "m.new.1")
 
 
@@ -347,10 +362,10 @@ def test_jobs_whose_names_moved_on_by_one_keep_their_clips() -> None:
     twins = {one.digest: [Twin(("m", name, 1), one)] for name, one in rows.items()}
     manifest = Manifest("m.yaml", "m", jobs=jobs)
 
-    steps = list(plan([manifest], history, {}, twins))
+    steps = list(steps_of([manifest], history, {}, twins))
     renamed = [(Action.DONE, f"old.{number}") for number in (1, 2, 3)]
     assert [(step.action, step.external_task_id) for step in steps] == [(Action.CHANGED, "old.1"), *renamed]
-    accepted = list(plan([manifest], history, {}, twins, accept_changes=True))
+    accepted = list(steps_of([manifest], history, {}, twins, accept_changes=True))
     assert [(step.action, step.external_task_id) for step in accepted] == [(Action.CREATE, "m.1"), *renamed]
 
 
@@ -359,7 +374,7 @@ def test_jobs_that_swapped_their_names_keep_their_clips() -> None:
     rows = {name: row(D, base=f"old.{name}", digest=name) for name in "ab"}
     history = {("m", name, 1): [one] for name, one in rows.items()}
     twins = {sha256(name): [Twin(("m", name, 1), one)] for name, one in rows.items()}
-    steps = plan([Manifest("m.yaml", "m", jobs=jobs)], history, {}, twins)
+    steps = steps_of([Manifest("m.yaml", "m", jobs=jobs)], history, {}, twins)
     assert [(step.action, step.external_task_id) for step in steps] == [
         (Action.DONE, "old.b"),
         (Action.DONE, "old.a"),
@@ -381,7 +396,7 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
     assert both[1] == (Action.CREATE, "m.b.1")
     there = row(D, base="m.a.1")
     manifest = Manifest("m.yaml", "m", jobs=[named("b"), named("a")])
-    steps = plan([manifest], {("m", "a", 1): [there]}, {}, {sha256("new"): [Twin(("m", "a", 1), there)]})
+    steps = steps_of([manifest], {("m", "a", 1): [there]}, {}, {sha256("new"): [Twin(("m", "a", 1), there)]})
     assert [step.action for step in steps] == [Action.CREATE, Action.DONE], "the new one stands before it"
 
 

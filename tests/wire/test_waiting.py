@@ -13,7 +13,7 @@ from batchgen.images import inspection
 from batchgen.manifest import reader
 from batchgen.manifest.image_refs import FRESH
 from batchgen.models import ImageFile, Manifest, Within
-from batchgen.run.plan import plan
+from batchgen.run.planning import planned
 from batchgen.run.tally import Tally
 from tests.support.pictures import make_jpeg, make_png
 from tests.support.program import Desk, sandbox
@@ -149,7 +149,7 @@ def test_pictures_that_cannot_be_sent_are_no_progress() -> None:
     put("old.png", HALVES["cut.png"], age=86_400)
     put("whole.png", make_png(seed=1))
     tally = Tally()
-    left = tally.count_finished(plan([read()], {}, {}, {}))
+    left = tally.count_finished(planned([read()], None))
     assert [step.job.id for step in left] == ["whole"]
     assert (tally.buckets["waiting"], tally.buckets["unusable"]) == (1, 1)
     assert tally.finished == 0
