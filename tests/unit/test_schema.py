@@ -493,13 +493,13 @@ def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
     fields = set(REQUEST["properties"])
     keys = {kind: set(resolve_kind(kind)["properties"]) for kind in KINDS}
     assert keys == {
-        "inline": fields | {"id", "take", "skip"},
-        "row": fields | {"id", "take", "skip"},
-        "sidecar": fields - {"image"} | {"id", "take", "skip"},
+        "inline": fields | {"id", "take", "takes", "skip"},
+        "row": fields | {"id", "take", "takes", "skip"},
+        "sidecar": fields - {"image"} | {"id", "take", "takes", "skip"},
         "folder": fields - {"image", "external_task_id"}
-        | {"folder", "match", "allow", "allow_fields", "take", "skip"},
-        "table": fields - {"external_task_id"} | {"table", "allow", "allow_fields", "take", "skip"},
-        "defaults": fields - {"external_task_id"} | {"take", "skip"},
+        | {"folder", "match", "allow", "allow_fields", "take", "takes", "skip"},
+        "table": fields - {"external_task_id"} | {"table", "allow", "allow_fields", "take", "takes", "skip"},
+        "defaults": fields - {"external_task_id"} | {"take", "takes", "skip"},
     }
     assert set(MANIFEST["properties"]) == {
         *(
@@ -962,7 +962,7 @@ def test_entries_are_judged_by_their_keys_and_values(kind: str, data: Any, expec
         *(
             ("inline", "watermark", "watermark_info"),
             ("inline", "webhook", "callback_url"),
-            ("row", "takes", "take"),
+            ("row", "variant", "take"),
         ),
         *(("folder", "directory", "folder"), ("folder", "glob", "match"), ("table", "csv", "table")),
         *(
