@@ -112,7 +112,8 @@ class ImageFile:
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` (hex) goes into the
     job's identity. ``xxh3`` (128 bits, hex) only checks until it is sent that the file hasn't changed; it is "" where an
     earlier run inspected the file. ``orientation`` is what its EXIF data say: 1 is upright. With ``within``, the file is
-    opened below those folders alone.
+    opened below those folders alone. With a ``recipe``, ``width`` and ``height`` are those of the picture that is made of the
+    file before it is sent.
     """
 
     path: str
@@ -120,12 +121,13 @@ class ImageFile:
     mtime_ns: int
     inode: int
     sha256: str
-    format: Literal["png", "jpeg"]
+    format: str
     width: int
     height: int
     orientation: int = field(default=1, compare=False)
     xxh3: str = field(default="", compare=False)
     within: Within | None = field(default=None, compare=False)
+    recipe: Recipe | None = None
 
     def to_be_read(self, within: Within | None) -> ImageFile:
         """The same file for another entry, which may read from other folders."""

@@ -14,11 +14,12 @@ from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
 from batchgen.cli.report import counted
 from batchgen.escapes import visible
-from batchgen.models import Job
+from batchgen.manifest.locations import subject
+from batchgen.models import ImageFile, Job
 from batchgen.money.prices import is_floor
 from batchgen.request.asked import asked
 from batchgen.request.identity import canonical
-from batchgen.request.image_fields import is_url
+from batchgen.request.image_fields import image_values, is_url
 from batchgen.run.ordered import WaitingOrder
 from batchgen.run.plan import PAYS, Action, Step, image_name
 from batchgen.storage.clips import iso
@@ -60,6 +61,8 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
         yield from folded(f"{step.action:<9} {price:>8}  {name}  ({step.reason})", width, indent=6)
         if isinstance(step.job, Job) and (pays or verbose):
             yield _bought(step.job, None if verbose else width)
+            if verbose:
+                yield from (f"    {field}: {what}" for field, _, what in preparations(step.job))
     for action in Action:
         if (more := counts[action] - limits.JOBS_SHOWN) > 0 and not verbose:
             yield f"... and {more:,} more: {action}; -v shows them all, --json has them"
@@ -116,15 +119,23 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
     }
 
 
+def preparations(job: Job) -> Iterator[tuple[str, str, str]]:
+    """The images of a job that are to be prepared: their field, their path, and in words what is done to them."""
+    for path, image in image_values(job.request):
+        if isinstance(image, ImageFile) and image.recipe is not None:
+            yield subject("", None, path), image.path, ", ".join(image.recipe.words) or "sent as it is"
+
+
 def _wanted(step: Step) -> dict[str, Any]:
     """The fields of a job's request; all null where its image was refused."""
     if not isinstance(step.job, Job):
-        return dict.fromkeys(asked({}))
+        return {**dict.fromkeys(asked({})), "prepare": None}
     request = step.job.request
     wanted = asked(request) | {"image": image_name(request)}
     if wanted["image"] is None:  # Base64, whose digest its canonical form has
         wanted["image_sha256"] = asked(json.loads(canonical(request)))["image_sha256"]
-    return wanted
+    done = {field: what for field, _, what in preparations(step.job)}
+    return {**wanted, "prepare": done or None}
 
 
 def _bought(job: Job, width: int | None) -> str:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from batchgen.cli import report
+from batchgen.cli.job_names import Name
 from batchgen.cli.output import Output
+from batchgen.cli.preview import preparations
+from batchgen.escapes import visible
 from batchgen.manifest import reader
+from batchgen.models import Manifest
 
 
 def validate(args: argparse.Namespace, out: Output) -> int:
@@ -25,6 +32,7 @@ def validate(args: argparse.Namespace, out: Output) -> int:
     jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
     skipped = sum(len(one.skipped) for one in manifests)
     code = 2 if problems else 0
+    prepared = _prepared(manifests) if args.verbose else iter(())
     if args.json:
         out.document(
             {
@@ -34,15 +42,35 @@ def validate(args: argparse.Namespace, out: Output) -> int:
                 **report.problem_fields(problems, verbose=args.verbose),
                 **report.problem_fields(warned, "warnings", verbose=args.verbose),
                 "skipped": skipped,
+                **({"prepared": [*prepared]} if args.verbose else {}),
             }
         )
     else:
         out.say(*report.problem_lines(problems, verbose=args.verbose))
         if not args.quiet:
             out.say(*report.problem_lines(warned, report.warning_text, verbose=args.verbose))
+        out.lines(
+            f"{Name(one['manifest'], one['job_id'], one['take'])}: {one['field']}: {visible(one['file'])}: {one['what']}"
+            for one in prepared
+        )
         if not problems and not args.quiet:
             files = report.counted(len(manifests), "manifest")
             hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
             left_out = f", {skipped:,} skipped" if skipped and args.verbose else ""
             out.lines([f"{files}, {report.counted(jobs, 'job')}{left_out}: no problems{hint}"])
     return code
+
+
+def _prepared(manifests: Iterable[Manifest]) -> Iterator[dict[str, Any]]:
+    """What is done to each image that is to be prepared."""
+    here = os.path.join(os.getcwd(), "")
+    for job in (job for one in manifests for job in one.jobs):
+        for field, file, what in preparations(job):
+            yield {
+                "manifest": job.manifest,
+                "job_id": job.id,
+                "take": job.take,
+                "field": field,
+                "file": file.removeprefix(here),
+                "what": what,
+            }

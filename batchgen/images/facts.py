@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from batchgen.errors import ImageError, Unfinished
+from batchgen.files import Folders
 from batchgen.images import isobmff
 from batchgen.images.headers import Headers
 from batchgen.images.inspection import EXIF_BYTES, JPEG, PNG, kind_of, opened, orientation_of
@@ -61,9 +62,9 @@ class Facts:
     unusual: bool = False
 
 
-def examine(path: str, within: Within | None = None) -> Facts:
+def examine(path: str, within: Within | None = None, folders: Folders | None = None) -> Facts:
     """The facts about an image file. Raises ImageError, and Unfinished, with the reason but without the path."""
-    with opened(path, within) as (file, status):
+    with opened(path, within, folders) as (file, status):
         try:
             return facts_of(Headers(lambda count, at: os.pread(file, count, at), status.st_size))
         except Unfinished as error:

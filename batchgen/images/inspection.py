@@ -16,7 +16,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pybase64
 import xxhash
@@ -74,17 +74,31 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn; the three o
 _KNOWN_MARKERS = frozenset(range(0xC0, 0xFF))  # below, nothing is defined that has a length
 
 
-def inspect(path: str, within: Within | None = None, folders: Folders | None = None) -> ImageFile:
+class Header(NamedTuple):
+    """What was read already of a picture that is to be prepared: of any format and size."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int
+
+
+def inspect(
+    path: str, within: Within | None = None, folders: Folders | None = None, header: Header | None = None
+) -> ImageFile:
     """Read an image file once and check it. Raises ImageError, and Unfinished, with the reason but without the path.
 
-    With ``folders``, its folder may be open already from the image before.
+    With ``folders``, its folder may be open already from the image before. With a ``header`` it needn't be as the API takes
+    it, and of other formats than its own only the digests are taken.
     """
     with opened(path, within, folders) as (file, before):
-        if before.st_size > MAX_BYTES:
+        if before.st_size > MAX_BYTES and header is None:
             raise ImageError(_too_large(before.st_size))
         source = _Source(_chunks(file, before.st_size))
         try:
-            form, width, height, orientation = _measure(source)
+            form, width, height, orientation = header or _measure(source)
+            if header is not None and form in ("png", "jpeg"):
+                _measure(source, limits=False)
         except Unfinished as error:
             raise Unfinished(str(error), before.st_mtime) from None
         digest, xxh3 = source.finish()
@@ -108,6 +122,15 @@ def inspect_base64(text: str) -> ImageFile:
 def _changed_ns(status: os.stat_result) -> int:
     """When the file was changed last, in nanoseconds: its mtime can be set back, its ctime can't."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
+
+
+def is_acceptable(image: ImageFile) -> bool:
+    """Whether an image that was inspected is one that the API takes as it lies."""
+    try:
+        _check_sides(image.width, image.height)
+    except ImageError:
+        return False
+    return image.format in ("png", "jpeg") and image.size <= MAX_BYTES
 
 
 def unchanged(image: ImageFile) -> bool:
@@ -268,13 +291,13 @@ class _Source:
         return self._digest.hexdigest(), self._xxh3.hexdigest()
 
 
-def _measure(source: _Source) -> tuple[Literal["png", "jpeg"], int, int, int]:
-    """Format, width, height and orientation of an image. Raises ImageError where it isn't whole, or the API refuses it."""
+def _measure(source: _Source, *, limits: bool = True) -> tuple[str, int, int, int]:
+    """Format, width, height and orientation of an image. Raises ImageError where it isn't whole, or beyond the API's limits."""
     head = source.peek(512)
     if head.startswith(PNG):
-        return "png", *_measure_png(source)
+        return "png", *_measure_png(source, limits)
     if head.startswith(JPEG):
-        return "jpeg", *_measure_jpeg(source)
+        return "jpeg", *_measure_jpeg(source, limits)
     raise ImageError(f"{kind_of(head)}; {ACCEPTED}")
 
 
@@ -292,7 +315,7 @@ def kind_of(head: bytes) -> str:
     return "it is neither PNG nor JPEG"
 
 
-def _measure_png(source: _Source) -> tuple[int, int, int]:
+def _measure_png(source: _Source, limits: bool) -> tuple[int, int, int]:
     """Read the chunks up to IEND. Critical chunks must have the right checksum."""
     source.read(len(PNG))
     if source.read(8) != b"\0\0\0\x0dIHDR":
@@ -301,7 +324,8 @@ def _measure_png(source: _Source) -> tuple[int, int, int]:
     if zlib.crc32(header, zlib.crc32(b"IHDR")) != int.from_bytes(source.read(4)):
         raise ImageError("the PNG is damaged: its header's checksum is wrong")
     width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
-    _check_sides(width, height)
+    if limits:
+        _check_sides(width, height)
     orientation = 1
     pixels = False
     while True:
@@ -322,7 +346,7 @@ def _measure_png(source: _Source) -> tuple[int, int, int]:
     return width, height, orientation
 
 
-def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
+def _measure_jpeg(source: _Source, limits: bool) -> tuple[int, int, int]:
     """Read the markers up to the end of the first picture.
 
     Segments are skipped by their length, so a thumbnail inside of one is never mistaken for the picture. What follows
@@ -342,7 +366,8 @@ def _measure_jpeg(source: _Source) -> tuple[int, int, int]:
             frame = source.read(6)
             length -= 6
             sides = int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
-            _check_sides(*sides)
+            if limits:
+                _check_sides(*sides)
         elif marker == _APP1 and (exif := source.peek(min(length, EXIF_BYTES))).startswith(b"Exif\0\0"):
             orientation = orientation_of(exif[6:])
         pixels = pixels or marker == _SOS

@@ -31,6 +31,7 @@ _QUARTERS: Final = 5  # EXIF's orientations from 5 on turn by a quarter
 #: Colours by their names: an unquoted # begins a comment in YAML.
 COLOURS: Final = {"white": "#ffffff", "black": "#000000", "gray": "#808080", "grey": "#808080"}
 STRIPPED: Final = "metadata left out"
+NO_HEIF: Final = "HEIC is read by pillow-heif, which isn't installed: pip install 'batchgen[heif]'"
 _CROP: Final = "fit: crop pads nothing"
 _SAVE: Final = "save the image turned, and paint the mask on that"
 _NAMES: Final = {
@@ -78,7 +79,7 @@ def options(prepare: Any) -> Options | None:
 
 def recipe(facts: Facts, options: Options) -> Recipe:
     """What is done to a picture. Raises ImageError where it can't be made acceptable."""
-    _check(facts, least=_LEAST_SIDE)
+    check_source(facts, least=_LEAST_SIDE)
     seen = _seen(facts)
     kept, frame = _framed(seen, options.fit)
     words = _changes(facts, options)
@@ -131,7 +132,7 @@ def recipe(facts: Facts, options: Options) -> Recipe:
 
 def mask_recipe(facts: Facts, image: Recipe) -> Recipe:
     """What is done to a mask so that it fits its prepared image. Raises ImageError where that can't be known."""
-    _check(facts, least=1)
+    check_source(facts)
     size = _seen(facts)
     stored = image.source
     seen = stored[::-1] if image.orientation >= _QUARTERS else stored
@@ -193,7 +194,8 @@ def mask_recipe(facts: Facts, image: Recipe) -> Recipe:
     )
 
 
-def _check(facts: Facts, *, least: int) -> None:
+def check_source(facts: Facts, *, least: int = 1) -> None:
+    """Raise ImageError for a picture that is too large, or too small, to be prepared at all."""
     most = JPEG_PIXELS if facts.format == "jpeg" else SOURCE_PIXELS
     size = f"{facts.width}x{facts.height}"
     if facts.size > SOURCE_BYTES:

@@ -28,7 +28,7 @@ from batchgen.names import composed
 from batchgen.request.json_text import is_request
 
 COLUMNS = Record._fields
-_ONE_RUN = ("xxh3", "within")  # fields of an image that hold for one run alone
+_ONE_RUN = ("xxh3", "within", "recipe")  # fields of an image that hold for one run alone
 IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name not in _ONE_RUN)
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))

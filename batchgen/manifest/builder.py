@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from batchgen import names
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
-from batchgen.manifest import takes, trust
+from batchgen.images.recipe import options as prepare_options
+from batchgen.manifest import pictures, trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
 from batchgen.manifest.key_search import KeySearch, is_in_id, text_of
 from batchgen.manifest.locations import Draft, shown_path
@@ -30,17 +31,14 @@ UNPORTABLE: Final = (
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
 # A warning and no problem: an id that was paid for must stay valid, and every command in a message is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
-TURNED: Final = (
-    "its EXIF data say to turn it, and it is sent as it lies; turn the picture itself where that matters"
-)
+TURNED: Final = "its EXIF data say to turn it, and it is sent as it lies, maybe sideways; `prepare: true` turns it upright"
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
 class BuildResult(NamedTuple):
     """The result of a draft: a job; else ``findings`` about its fields, and ``failures`` of its images.
 
-    ``warnings`` are about a valid job. With ``waits``, the failures may be gone at the next run. ``takes`` is how many takes
-    are asked for, of which this is the first.
+    ``warnings`` are about a valid job. With ``waits``, the failures may be gone at the next run.
     """
 
     id: str | None
@@ -51,15 +49,6 @@ class BuildResult(NamedTuple):
     warnings: Sequence[Finding] = ()
     skipped: bool = False
     waits: bool = False
-    takes: int = 1
-
-    def with_take(self, take: int) -> BuildResult:
-        """The same for another take of the job, with the id that this has."""
-        job = self.job
-        if job is not None:
-            name = external_task_id(job.manifest, job.id, take, job.digest)
-            job = job._replace(take=take, external_task_id=name)
-        return self._replace(take=take, job=job)
 
 
 class Shared(NamedTuple):
@@ -80,6 +69,17 @@ class Shared(NamedTuple):
         kept = {name: value for name, value in self.fields.items() if name not in gone}
         left = self._replace(fields=kept, reported=self.reported - gone)
         return {name: own[name] for name in own if name not in gone}, left
+
+
+class _Look(NamedTuple):
+    """How the images of a request are looked at, and what was found: ``images``, or what is wrong."""
+
+    within: Within | None
+    reported: Container[str | int]
+    prepare: bool
+    images: dict[tuple[str | int, ...], ImageFile]
+    findings: list[Finding]
+    failures: list[Finding]
 
 
 class JobBuilder:
@@ -110,10 +110,10 @@ class JobBuilder:
             own, shared = shared.without_nulls(own)
         file = draft.file
         if own.get("skip", shared.fields.get("skip")) is True:
-            return self._skipped(draft, takes.merged(shared.fields, own))
+            return self._skipped(draft, {**shared.fields, **own})
         if file is not None and (refused := self._refused_file(draft, file)) is not None:
             return refused
-        request = takes.merged(shared.fields, own)
+        request = {**shared.fields, **own}
         if request.get("skip") is False:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
@@ -131,23 +131,19 @@ class JobBuilder:
                 findings.append(Finding(error.path, error.text))
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
+        prepare = request.pop("prepare", None)
         asked = "" if self._keys is None else text_of(draft, request)
         job_id, take = request.pop("id", None), request.pop("take", None)
         job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
-        take, several = 1 if take is None else take, takes.count(request.pop("takes", 1))
+        take = 1 if take is None else take
         external = request.pop("external_task_id", None)
-        findings += takes.conflict(own)
-        if several > 1 and external is not None:
-            text = "asks for several takes, and external_task_id is the id of one: leave it out, or write each take"
-            findings.append(Finding(("takes",), text))
 
         simple = (
             _is_simple(own.get("id", "-"))
             and type(own.get("take", 1)) is int
             and 0 < own.get("take", 1) < 1000
             and "external_task_id" not in own
-            and type(own.get("takes", 1)) is int
-            and 0 < own.get("takes", 1) <= takes.MOST
+            and type(own.get("prepare", True)) is bool
         )
         misplaced = file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
@@ -162,12 +158,16 @@ class JobBuilder:
             (failures if file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}
         reported_now = reported | _tops(findings) if findings else reported
-        waits = self._look(draft, request, shared.within, reported_now, images, findings, failures)
+        options = None if "prepare" in reported_now else prepare_options(prepare)
+        look = _Look(shared.within, reported_now, options is not None, images, findings, failures)
+        waits = self._look(draft, request, look)
+        if options is not None and not (findings or failures):
+            failures += pictures.prepare(request, images, options, self.sources.picture)
         good_id = (
             job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
         )
         good_take = take if type(take) is int else 1
-        if good_id is not None and (why := self._unwritable(good_id, max(good_take, several))):
+        if good_id is not None and (why := self._unwritable(good_id, good_take)):
             (failures if file else findings).append(Finding(("id",), why))
         nothing_wrong = not (findings or failures or good_id is None or reported)
         if nothing_wrong and images:
@@ -180,9 +180,9 @@ class JobBuilder:
                 if is_in_id(draft, held):
                     good_id, tops = None, {*tops, "id"}
                 findings, failures = [*held, *_without(tops, findings)], _without(tops, failures)
-            waiting = 0 < waits == len(failures)
-            return BuildResult(good_id, good_take, None, findings, failures, waits=waiting, takes=several)
+            return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
 
+        files: dict[tuple[str | int, ...], ImageFile] = {}
         if images:
             files = {path: image for path, image in images.items() if image.path}
             request = with_values(request, files)
@@ -201,7 +201,11 @@ class JobBuilder:
             warnings.append(Finding(("external_task_id",), UNHANDY))
         if images and any(image.orientation > 1 for image in images.values()):
             warnings.append(Finding(("image",), TURNED))
-        return BuildResult(good_id, take, job, [], [], warnings, takes=several)
+        if options is not None:
+            warnings += pictures.doubts(images)
+            if "prepare" in own and not files:
+                warnings.append(Finding(("prepare",), pictures.NOTHING))
+        return BuildResult(good_id, take, job, [], [], warnings)
 
     def _refused_file(self, draft: Draft, file: str) -> BuildResult | None:
         """The result for a folder's image that can't become a job by what is known of its file; None where it may."""
@@ -226,10 +230,7 @@ class JobBuilder:
         if not isinstance(job_id, str):
             job_id, _ = self._derived_id(draft, request)
         job_id = names.composed(job_id) if job_id is not None else None
-        several = takes.count(request.get("takes"))
-        return BuildResult(
-            job_id, take if type(take) is int else 1, None, [], [], skipped=True, takes=several
-        )
+        return BuildResult(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
 
     def evidence(self, draft: Draft, shared: Shared) -> str:
         """A text that changes when a file of an unusable job is replaced: the files' sizes and times."""
@@ -248,33 +249,31 @@ class JobBuilder:
         self,
         draft: Draft,
         request: Mapping[str, Any],
-        within: Within | None,
-        reported: Container[str | int],
-        images: dict[tuple[str | int, ...], ImageFile],
-        findings: list[Finding],
-        failures: list[Finding],
+        look: _Look,
     ) -> int:
-        """Inspect every image of the request, with results in ``images``, ``findings`` or ``failures``.
-
-        Returns how many of the failures may be gone at the next run.
-        """
+        """Inspect every image of the request. Returns how many of the failures may be gone at the next run."""
         waits = 0
         for path, value in image_values(request):
-            if path[0] in reported or not isinstance(value, str):
+            if path[0] in look.reported or not isinstance(value, str):
                 continue
             try:
                 if draft.file is not None and path == ("image",):
-                    image: ImageFile | None = self.sources.file(draft.file, within)
+                    image: ImageFile | None = (
+                        self.sources.picture(draft.file, look.within)[0]
+                        if look.prepare
+                        else self.sources.file(draft.file, look.within)
+                    )
                 else:
-                    image = self.sources.look(value, self.base, _limits(draft, path, within))
+                    limits = _limits(draft, path, look.within)
+                    image = self.sources.look(value, self.base, limits, prepare=look.prepare)
             except SourceError as error:
-                findings.append(Finding(path, str(error)))
+                look.findings.append(Finding(path, str(error)))
             except ImageError as error:
-                failures.append(Finding(path, str(error)))
+                look.failures.append(Finding(path, str(error)))
                 waits += self.sources.may_wait(error)
             else:
                 if image is not None:
-                    images[path] = image
+                    look.images[path] = image
         return waits
 
     def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:

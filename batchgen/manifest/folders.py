@@ -30,6 +30,8 @@ PICTURES: Final = (
     *IMAGE_SUFFIXES,
     ".heic",
     ".heif",
+    ".hif",
+    ".mpo",
     ".webp",
     ".avif",
     ".gif",
@@ -69,10 +71,10 @@ class Found(NamedTuple):
     closed: list[str]  # folders that the entry doesn't go into, relative to the folder
 
 
-def look(root: str, match: str | None, within: Within) -> Found:
+def look(root: str, match: str | None, within: Within, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Found:
     """Everything that the folder ``root`` has for an entry, images sorted by their path below it. Raises OSError.
 
-    ``within`` has ``root``, resolved, for its first folder.
+    ``within`` has ``root``, resolved, for its first folder. Without ``match``, files with these ``suffixes`` are taken.
     """
     glob = Glob(match) if match else None
     found = Found([], [], [], [], [], Counter(), [])
@@ -105,7 +107,7 @@ def look(root: str, match: str | None, within: Within) -> Found:
                 found.leftovers.append(name)
                 if lower.endswith(leftovers.UNFINISHED):
                     unfinished[os.path.splitext(name)[0]] = name
-            elif lower.endswith(IMAGE_SUFFIXES) if glob is None else glob.takes(place, lower):
+            elif lower.endswith(suffixes) if glob is None else glob.takes(place, lower):
                 if not leads_to_folder:
                     taken.append(name)
                     if is_link and (why := _outside(f"{root}/{below}{name}", within)):

@@ -17,7 +17,10 @@ from batchgen import files
 from batchgen.errors import ImageError, Unfinished
 from batchgen.escapes import excerpt
 from batchgen.files import Folders
-from batchgen.images import inspection
+from batchgen.images import facts, inspection
+from batchgen.images.facts import Facts
+from batchgen.images.recipe import check_source
+from batchgen.manifest.pictures import remedy
 from batchgen.models import ImageFile, Within
 from batchgen.names import Disk
 from batchgen.request import urls
@@ -31,7 +34,7 @@ _SURELY_BASE64 = (
     256  # characters; a text of Base64's alphabet that is longer and names no file is meant as Base64
 )
 Entry = TypeVar("Entry")
-Inspect = Callable[[str, Within | None, Folders], ImageFile]
+Inspect = Callable[..., ImageFile]
 FRESH = 60.0  # seconds after its last change in which an incomplete file may still be being copied
 DAY = 86_400.0  # seconds
 LARGE = 1 << 20  # bytes from which an image is read on another thread
@@ -63,7 +66,9 @@ class Sources:
         self._inspect = inspect
         self._known = known
         self._seen: dict[str, ImageFile | ImageError] = {}
+        self._pictures: dict[str, tuple[ImageFile, Facts] | ImageError] = {}  # those that are to be prepared
         self._begun: dict[str, Future[ImageFile]] = {}
+        self._begun_pictures: dict[str, Future[tuple[ImageFile, Facts]]] = {}
         self._latest_size = 0
         self._disk = Disk()
         self._inside: set[tuple[str, Within]] = set()  # folders whose files lie where they must
@@ -74,7 +79,7 @@ class Sources:
 
     def has(self, path: str) -> bool:
         """Whether a job has named the file at an absolute path."""
-        return path in self._seen
+        return path in self._seen or path in self._pictures
 
     def may_wait(self, error: ImageError) -> bool:
         """Whether an incomplete image may still be being written."""
@@ -91,9 +96,10 @@ class Sources:
 
     def changed(self) -> set[str]:
         """The paths of images that were complete, and have been changed since they were inspected."""
+        pictures = {path: found[0] for path, found in self._pictures.items() if isinstance(found, tuple)}
         return {
             path
-            for path, image in self._seen.items()
+            for path, image in {**self._seen, **pictures}.items()
             if isinstance(image, ImageFile)
             and abs(self._now - image.mtime_ns / 1e9) < FRESH
             and not inspection.unchanged(image)
@@ -105,19 +111,55 @@ class Sources:
         image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
         return image if image.within is within else image.to_be_read(within)
 
+    def picture(self, path: str, within: Within | None = None) -> tuple[ImageFile, Facts]:
+        """The picture at an absolute path, which is to be prepared: of any format and size. Raises ImageError."""
+        found = self._pictures.get(path)
+        if found is None:
+            try:
+                found = self._picture(path, within)
+            except ImageError as error:
+                found = error
+            self._pictures[path] = found
+        if isinstance(found, ImageError):
+            raise found
+        image, about = found
+        return (image if image.within is within else image.to_be_read(within)), about
+
+    def _picture(self, path: str, within: Within | None) -> tuple[ImageFile, Facts]:
+        if (begun := self._begun_pictures.pop(path, None)) is not None:
+            return begun.result()
+        image = self._known.get(path)
+        if image is None or not inspection.unchanged(image):
+            return self._read_picture(path, within)
+        return image, facts.examine(path, within, self.folders)
+
+    def _read_picture(self, path: str, within: Within | None) -> tuple[ImageFile, Facts]:
+        about = facts.examine(path, within, self.folders)
+        check_source(about)
+        header = inspection.Header(about.format, about.width, about.height, about.orientation)
+        image = self._inspect(path, within, self.folders, header)
+        if image.size != about.size:
+            raise Unfinished("the file changed while it was read; is something still writing it?", math.inf)
+        self._latest_size = image.size
+        return image, about
+
     def read_ahead(
-        self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within
+        self, entries: Iterable[Entry], path: Callable[[Entry], str | None], within: Within, *, prepare: bool
     ) -> Iterator[Entry]:
         """The same entries; where images are large, other threads read those of the next few entries meanwhile.
 
-        ``path`` gives the absolute path of an entry's image, or None.
+        ``path`` gives the absolute path of an entry's image, or None. ``prepare``: they are to be prepared.
         """
+        seen: Mapping[str, object] = self._pictures if prepare else self._seen
         with ThreadPoolExecutor(CORES, "images") as pool:
             coming: deque[Entry] = deque()
             for entry in entries:
                 file = path(entry)
-                if self._latest_size >= LARGE and file not in self._known and file not in self._seen and file:
-                    self._begun[file] = pool.submit(self._read, file, within)
+                if self._latest_size >= LARGE and file not in self._known and file not in seen and file:
+                    if prepare:
+                        self._begun_pictures[file] = pool.submit(self._read_picture, file, within)
+                    else:
+                        self._begun[file] = pool.submit(self._read, file, within)
                 coming.append(entry)
                 if len(coming) > 2 * CORES:
                     yield coming.popleft()
@@ -125,17 +167,27 @@ class Sources:
 
     def _image(self, path: str, within: Within | None) -> ImageFile:
         image = self._known.get(path)
-        return image if image is not None and inspection.unchanged(image) else self._read(path, within)
+        if image is not None and inspection.is_acceptable(image) and inspection.unchanged(image):
+            return image
+        return self._read(path, within)
 
     def _read(self, path: str, within: Within | None) -> ImageFile:
-        image = self._inspect(path, within, self.folders)
+        try:
+            image = self._inspect(path, within, self.folders)
+        except Unfinished:
+            raise
+        except ImageError as error:
+            raise ImageError(f"{error}{remedy(path, within)}") from error
         self._latest_size = image.size
         return image
 
-    def look(self, text: str, base: str, within: Within | None = None) -> ImageFile | None:
+    def look(
+        self, text: str, base: str, within: Within | None = None, *, prepare: bool = False
+    ) -> ImageFile | None:
         """The image that ``text`` means, with an empty path for Base64; None for a URL, which isn't opened here.
 
-        Paths are relative to ``base``; ``~/`` is the home folder. With ``within`` a file lies below its folders.
+        Paths are relative to ``base``; ``~/`` is the home folder. With ``within`` a file lies below its folders. One that is
+        to be prepared may be of any format and size.
         Raises SourceError and ImageError.
         """
         if is_url(text):
@@ -150,7 +202,7 @@ class Sources:
             try:
                 if within and (why := self._leads_out(path, stat.S_ISLNK(mode), within)):
                     raise ImageError(why)
-                return self.file(path, within)
+                return self.picture(path, within)[0] if prepare else self.file(path, within)
             except ImageError as error:
                 raise _named(error, text) from error
         if scheme := _SCHEME.match(text):

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from batchgen.images.facts import SUFFIXES
 from batchgen.manifest.folders import IMAGE_SUFFIXES, Found
 from batchgen.manifest.repeated import repeated
 from batchgen.models import Job
@@ -22,7 +23,8 @@ def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
     parts = []
     wrong = {suffix: count for suffix, count in others.items() if suffix not in IMAGE_SUFFIXES}
     if wrong:
-        parts.append(f"{_counts(wrong)} (the API takes PNG and JPEG; convert them)")
+        remedy = "`prepare: true` takes them" if all(one in SUFFIXES for one in wrong) else "convert them"
+        parts.append(f"{_counts(wrong)} (the API takes PNG and JPEG; {remedy})")
     right = {suffix: count for suffix, count in others.items() if suffix in IMAGE_SUFFIXES}
     if right:
         parts.append(f"{_counts(right)} (match leaves them out)")

@@ -56,6 +56,7 @@ class Body:
             elif isinstance(part, str):
                 yield from _escaped(part)
             else:
+                assert part.recipe is None, "a picture is sent as it lies that is to be prepared"
                 try:
                     yield from _verified_base64(part)
                 except ImageError as error:

@@ -5,6 +5,7 @@ A condition between keys is skipped where one of its keys has a finding of its o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ def findings(
     meant: set[Path] = set()  # known keys that an unknown one probably stands for: not missing as well
     broken: dict[tuple[Path, int], tuple[Condition, Any]] = {}
     plain: list[Any] = []
-    for error in errors:
+    for error in itertools.chain.from_iterable(map(_told, errors)):
         path: Path = tuple(error.absolute_path)
         if condition := _condition(schema, error):
             broken.setdefault((condition.holder, id(condition.member)), (condition, error))
@@ -59,6 +60,15 @@ def findings(
         if touched.isdisjoint(found) and touched.isdisjoint(meant):
             listed.append(Finding(condition.place(error), condition.member["$comment"]))
     return listed
+
+
+def _told(error: Any) -> Iterator[Any]:
+    """The errors to tell of in place of one: of a set of keys those inside of it, where true or false would do, too."""
+    is_switch = error.validator == "oneOf" and error.validator_value[0].get("type") == "boolean"
+    if is_switch and isinstance(error.instance, Mapping):
+        yield from (one for one in error.context if one.schema_path[0] == 1)
+    else:
+        yield error
 
 
 class Condition(NamedTuple):

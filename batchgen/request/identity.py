@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from batchgen.images.inspection import decoded
+from batchgen.images.recipe import VERSION
 from batchgen.models import ImageFile
 from batchgen.names import composed, unicode_3_2
 from batchgen.request.image_fields import IMAGE_FIELDS, is_url
@@ -29,7 +30,7 @@ def canonical(request: Mapping[str, Any]) -> str:
     """The canonical JSON of everything in a checked request that shapes its clip.
 
     Keys are sorted, numbers have one spelling, defaults are filled in, and an image is ``{"sha256": hex}`` of its
-    bytes, be it a file or inline Base64. A URL stays text, because the image behind it isn't known.
+    bytes, be it a file or inline Base64; where other pixels are made of them, ``prepare`` says by which rules. A URL stays text, because the image behind it isn't known.
     """
     fields = {**defaults(), **request}
     for name in NOT_THE_CLIP:
@@ -93,8 +94,10 @@ def _slug(name: str, longest: int) -> str:
     return name[:longest] or "x"
 
 
-def _by_content(image: str | ImageFile) -> str | dict[str, str]:
+def _by_content(image: str | ImageFile) -> str | dict[str, Any]:
     if isinstance(image, ImageFile):
+        if image.recipe is not None and image.recipe.format is not None:
+            return {"sha256": image.sha256, "prepare": {"version": VERSION, **dict(image.recipe.options)}}
         return {"sha256": image.sha256}
     if is_url(image):
         return image

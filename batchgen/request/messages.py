@@ -37,7 +37,8 @@ _SYNONYMS = {
         "callback_url": "callback webhook webhook_url notify_url hook",
         "external_task_id": "task_id external_id custom_id client_id request_id",
         "id": "key title job job_id job_name no nr number",
-        "take": "variant version_number variation repeat",
+        "take": "takes variant version_number variation repeat",
+        "prepare": "convert resize preprocess preprocessing prep autofix fix_image image_prepare",
         "folder": "dir directory folders input_dir input_folder image_folder images",
         "match": "glob pattern files filter include",
         "table": "csv sheet spreadsheet rows tsv jsonl excel xlsx",
@@ -105,6 +106,9 @@ def bad_value(error: Any) -> str:
     match error.validator:
         case "type":
             return _wrong_kind(value, str(limit))
+        case "oneOf" if limit[0].get("type") == "boolean":
+            keys = ", ".join(limit[1]["properties"])
+            return f"{shown(value)} is neither true nor false, nor a set of keys and values ({keys})"
         case "enum" | "const":
             return _not_one_of(value, limit if error.validator == "enum" else [limit])
         case "pattern":

@@ -132,6 +132,8 @@ def _reader(schema: Mapping[str, Any]) -> Reader | None:
     forms = schema.get("anyOf", [schema])
     first = forms[0]
     kinds = {form.get("type", form.get("$ref", "").rpartition("/")[2]) for form in forms[1:]}
+    if "oneOf" in first:  # a switch, or a set of keys
+        return partial(_read_switch_or_object, readers=_readers_of(first["oneOf"][1]["properties"]))
     match _resolved(first, "manifest").get("type"):
         case "object":
             readers = _readers_of(first.get("properties", {}))
@@ -158,6 +160,10 @@ def _read_text(value: Any) -> Any:
 
 def _read_switch(value: Any) -> Any:
     return _WORDS.get(value, value) if isinstance(value, str) else value
+
+
+def _read_switch_or_object(value: Any, *, readers: Mapping[str, Reader]) -> Any:
+    return _read_object(_read_switch(value), readers=readers, as_text=True)
 
 
 def _read_switch_text(value: Any) -> Any:

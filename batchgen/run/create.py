@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchgen.errors import (
@@ -28,6 +28,7 @@ from batchgen.run.events import Created, Found, NotCreated, Stopped
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
 from batchgen.run.pool import Work
+from batchgen.run.preparing import Preparer, needs_preparing
 from batchgen.run.waits import backoff
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class _Turn:
     external_task_id: str
     land: Callable[[Work, float], None]  # what tells the pool how the turn ended, also where it is cancelled
     uncertain: bool = False  # an earlier create of this id got no clear answer
+    request: Mapping[str, Any] | ImageError = field(default_factory=dict)  # as it is sent, or why it can't be
 
 
 class Creator:
@@ -53,11 +55,12 @@ class Creator:
 
     def __init__(self, run: RunContext, api: Api) -> None:
         self.stop_reason: BatchgenError | None = None  # why creating stopped, where it decides the exit code
-        self.looking_up: set[Work] = set()  # jobs that are looked up before their creates
+        self.looking_up: set[Work] = set()  # jobs that are looked up, or prepared, before their creates
         self._ledger, self._queries, self._pool = run.ledger, run.queries, run.pool
         self._changed, self._clock, self._events = run.changed, run.clock, run.events
         self._lost_line = run.inventory.lost_line
         self._api = api
+        self._preparer = Preparer()
         self._unclear = 0  # in a row
         self._one_at_a_time = asyncio.Lock()
         self._made: set[str] = set()  # task ids of this run: not all may be on disk yet
@@ -111,8 +114,25 @@ class Creator:
             if view is not None or self._pool.closed or work.lane.closed:
                 work.record = before
                 return CreateOutcome(self._deferred(work, view))
+        self.looking_up.add(work)
+        request = turn.job.request
+        turn.request = await self._prepared(request)
         self.looking_up.discard(work)
+        if turn.request is not request and self._waits(work):
+            work.record = before
+            return CreateOutcome(Outcome(again=True))
         return None
+
+    async def _prepared(self, request: Mapping[str, Any]) -> Mapping[str, Any] | ImageError:
+        """A request as it is sent, with its pictures prepared; the same one where none is to be prepared."""
+        try:
+            return await self._preparer.prepared(request) if needs_preparing(request) else request
+        except ImageError as error:
+            return error
+
+    async def close(self) -> None:
+        """End what was started for creates."""
+        await self._preparer.close()
 
     async def _send(self, turn: _Turn) -> CreateOutcome:
         """Record the intent, send the create, and record what its answer means."""
@@ -121,7 +141,9 @@ class Creator:
         row = new_row(turn.job, turn.external_task_id)
         record = work.record = await self._ledger.begin(row, ordered=ordered)
         try:
-            made = await self._api.create({**turn.job.request, "external_task_id": record.external_task_id})
+            if isinstance(turn.request, ImageError):
+                raise turn.request
+            made = await self._api.create({**turn.request, "external_task_id": record.external_task_id})
             if made.task_id in self._made or self._ledger.with_task(made.task_id):
                 text = f"accepted, but with task {made.task_id}, which another job has"
                 raise MaybeAccepted(text, code=0, request_id=made.request_id)

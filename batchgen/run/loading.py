@@ -60,8 +60,10 @@ def load(
     """Read manifests, as :func:`batchgen.manifest.reader.read` does. No image is read again that is ``known``."""
     fresh: list[ImageFile] = []
 
-    def inspect(path: str, within: Within | None, folders: Folders) -> ImageFile:
-        image = inspection.inspect(path, within, folders)
+    def inspect(
+        path: str, within: Within | None, folders: Folders, header: inspection.Header | None = None
+    ) -> ImageFile:
+        image = inspection.inspect(path, within, folders, header)
         fresh.append(image)
         return image
 

@@ -235,7 +235,13 @@ def differences(before: str, after: str) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, dict) and isinstance(value.get("sha256"), str):
-        return f"bytes {value['sha256'][:12]}"
+        how = value.get("prepare")
+        options = (
+            "".join(f" {key}={how[key]}" for key in sorted(how) if key != "version")
+            if isinstance(how, dict)
+            else ""
+        )
+        return f"bytes {value['sha256'][:12]}{', prepared' if how else ''}{options}"
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -118,6 +118,7 @@ class Runner:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(list(self._tasks))
+            await self._lifecycle.creator.close()
 
     async def _dispatch(self, submit_only: bool) -> None:
         """Start jobs as the pool permits, until nothing is left to start or to wait for."""

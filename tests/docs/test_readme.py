@@ -316,7 +316,7 @@ def test_the_variables_that_are_read_are_named() -> None:
     modules = vars(settings) | vars(keys) | vars(endpoint)
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
-    assert named == constants | of_others | {"XDG_STATE_HOME", "NO_COLOR"}
+    assert named == constants | of_others | {"XDG_STATE_HOME", "XDG_CACHE_HOME", "NO_COLOR"}
     assert f"`{keys.CREDENTIAL}`" in page and endpoint.DEFAULT_BASE_URL in page
     assert endpoint.DEFAULT_BASE_URL in section(MANUAL["operations"], "The account and its key")
 

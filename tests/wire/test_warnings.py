@@ -99,7 +99,7 @@ def test_cut_prompts_are_told_in_manifests_and_sidecars_with_their_places() -> N
         (
             ["a.heic", "b.HEIC", "c.webp"],
             "folder: in",
-            "2 .heic, 1 .webp (the API takes PNG and JPEG; convert them)",
+            "2 .heic, 1 .webp (the API takes PNG and JPEG; `prepare: true` takes them)",
         ),
         (
             ["sub/a.png", "sub/b.jpg"],

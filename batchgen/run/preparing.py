@@ -1,0 +1,160 @@
+"""Has pictures prepared by processes beside the loop, right before they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from batchgen.errors import ImageError
+from batchgen.images.recipe import VERSION
+from batchgen.manifest.image_refs import with_values
+from batchgen.models import ImageFile, Recipe
+from batchgen.request.image_fields import image_values
+from batchgen.storage.prepared import PreparedImages, folder
+
+WORKERS: Final = max(min(os.cpu_count() or 1, 4), 1)
+SECONDS: Final = 120.0  # for one picture; those of the largest sources take a few
+LARGE: Final = 50_000_000  # pixels from which pictures are prepared one at a time: each takes much memory
+_MESSAGE: Final = 1 << 16  # bytes of an answer
+# What a decoder's process needs of the environment. The key isn't in it.
+_ENVIRONMENT: Final = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"),
+)
+
+
+def needs_preparing(request: Mapping[str, Any]) -> bool:
+    """Whether an image of a request has a recipe."""
+    return any(isinstance(value, ImageFile) and value.recipe for _, value in image_values(request))
+
+
+class Preparer:
+    """Prepares the pictures of one run. ``seconds`` is how long one may take before its process is killed."""
+
+    def __init__(
+        self, kept: PreparedImages | None = None, *, workers: int = WORKERS, seconds: float = SECONDS
+    ) -> None:
+        self._kept = kept
+        self._seconds = seconds
+        self._free = asyncio.Semaphore(workers)
+        self._large = asyncio.Lock()
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._making: dict[str, asyncio.Lock] = {}  # by key: several jobs may have one picture
+
+    async def prepared(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The request with the files that are sent in place of those that have a recipe. Raises ImageError."""
+        made = {}
+        for path, value in image_values(request):
+            if isinstance(value, ImageFile) and value.recipe is not None:
+                made[path] = await self._file(value, value.recipe)
+        return with_values(request, made) if made else request
+
+    async def close(self) -> None:
+        """End the processes."""
+        for process in self._idle:
+            await _end(process)
+        self._idle.clear()
+        if self._kept is not None:
+            self._kept.close()
+
+    async def _file(self, image: ImageFile, recipe: Recipe) -> ImageFile:
+        if recipe.format is None and not recipe.words:
+            return dataclasses.replace(image, recipe=None)  # as it lies
+        form = recipe.format or ("png" if image.format == "png" else "jpeg")
+        key = _key(image, recipe)
+        try:
+            if self._kept is None:
+                self._kept = await asyncio.to_thread(PreparedImages, folder(os.environ))
+            async with self._making.setdefault(key, asyncio.Lock()):
+                found = await asyncio.to_thread(self._kept.find, key, recipe.canvas, form)
+                if found is None:
+                    await self._make(self._kept, key, image, recipe)
+                    found = await asyncio.to_thread(self._kept.find, key, recipe.canvas, form)
+        except OSError as error:
+            raise ImageError(f"{image.path}: prepared, it can't be kept: {error.strerror}") from error
+        if found is None:
+            raise ImageError(
+                f"{image.path}: prepared, it was gone before it was sent; the next run makes it again"
+            )
+        return found
+
+    async def _make(self, kept: PreparedImages, key: str, image: ImageFile, recipe: Recipe) -> None:
+        target = kept.new_path()
+        order = {
+            "path": image.path,
+            "within": image.within,
+            "size": image.size,
+            "digest": image.xxh3 or image.sha256,
+            "recipe": _plain(recipe),
+            "to": target,
+        }
+        alone = recipe.source[0] * recipe.source[1] > LARGE
+        try:
+            async with self._large if alone else contextlib.nullcontext(), self._free:
+                answer = await self._answer(order)
+            if "error" in answer:
+                raise ImageError(f"{image.path}: {answer['error']}")
+            await asyncio.to_thread(kept.keep, target, key, answer["sha256"], answer["size"])
+        finally:
+            kept.discard(target)
+
+    async def _answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """What a process answers to an order. One that doesn't answer is killed, and the picture can't be prepared."""
+        process = self._idle.pop() if self._idle else await _start()
+        assert process.stdin is not None and process.stdout is not None
+        good = False
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            async with asyncio.timeout(self._seconds):
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+            answer = json.loads(line)
+            good = True
+        except TimeoutError:
+            return {"error": f"its decoder took longer than {self._seconds:g} s, and was killed"}
+        except (ValueError, OSError):  # it died over it
+            return {"error": "its decoder crashed over it, or was killed; is it damaged, or is memory short?"}
+        else:
+            return dict(answer)
+        finally:
+            if good:
+                self._idle.append(process)
+            else:
+                await _end(process)
+
+
+async def _start() -> asyncio.subprocess.Process:
+    """A process that prepares pictures; signals to the run's group don't reach it."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "batchgen.images.worker"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        start_new_session=True,
+        limit=_MESSAGE,
+    )
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe shapes the picture: what is for people and for identities is left out."""
+    return {**dataclasses.asdict(recipe), "options": (), "words": (), "doubts": ()}
+
+
+def _key(image: ImageFile, recipe: Recipe) -> str:
+    """The name under which a prepared picture is kept: the digest of its source and of all that is done to it."""
+    text = json.dumps([VERSION, image.sha256, _plain(recipe)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
