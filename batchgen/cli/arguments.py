@@ -25,6 +25,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **given: Any) -> None:
         super().__init__(**{**given, "allow_abbrev": False})
         self.commands: Mapping[str, Parser] = {}  # the program's alone has any
+        self.others: Mapping[str, Parser] = {}  # beside a command's, those of all commands
 
     @property
     def option_names(self) -> Collection[str]:
@@ -59,8 +60,23 @@ class Parser(argparse.ArgumentParser):
 
         if near := get_close_matches(option, self.option_names, n=1):
             return f"there is no option {option} (did you mean {near[0]}?)"
+        if having := [name for name, other in self.others.items() if option in other.option_names]:
+            return f"there is no option {option} here; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} it"
         behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
         return f"there is no option {option}{behind}"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Say which command may be meant. What is near to none isn't shown: it may be the key."""
+        if not self.commands or action.dest != "command" or value in self.commands:
+            super()._check_value(action, value)
+            return
+        from difflib import get_close_matches
+
+        if near := get_close_matches(value, self.commands, n=1):
+            text = f"there is no command {value} (did you mean {near[0]}?)"
+        else:
+            text = f"there is no such command; write one of {', '.join(self.commands)}"
+        self.error(text)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -73,12 +74,19 @@ def record_text(row: Mapping[str, Any], history: Iterable[HistoryEntry]) -> Iter
     width = max(map(len, row))
     for name, value in row.items():
         if value is not None:
-            yield f"{name:<{width}}  {value}"
+            yield f"{name:<{width}}  {_text(value)}"
     yield "history"
     for event in history:
         parts = [f"  {iso(event.at)}", f"{event.event} -> {event.to_state}"]
         parts += [f"code {event.code}"] if event.code else []
         parts += [event.message] if event.message else []
         parts += [f"request id {event.request_id}"] if event.request_id else []
-        parts += [f"{name} {value}" for name, value in event.detail.items()]
+        parts += [f"{name} {_text(value)}" for name, value in event.detail.items()]
         yield "  ".join(parts)
+
+
+def _text(value: Any) -> str:
+    """A field's value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

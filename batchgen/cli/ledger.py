@@ -7,6 +7,7 @@ import os
 
 from batchgen.cli import settings
 from batchgen.cli.output import Output
+from batchgen.cli.quantities import shown_size
 from batchgen.errors import LedgerError
 
 
@@ -27,6 +28,6 @@ def ledger(args: argparse.Namespace, out: Output) -> int:
             {"ledger": path, "bytes_before": done.before, "bytes_after": done.after, "in_use": done.read}
         )
         return 0
-    saved = f"{done.before / 1e6:,.1f} MB before, {done.after / 1e6:,.1f} MB now"
+    saved = f"{shown_size(done.before)} before, {shown_size(done.after)} now"
     out.lines([f"{path}: {saved}{'; its file shrinks once nobody reads it' if done.read else ''}"])
     return 0

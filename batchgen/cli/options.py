@@ -86,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     )
     manual.set_defaults(parsers=commands.choices)
     top.commands = commands.choices
+    for one in top.commands.values():
+        one.others = top.commands
     return top
 
 

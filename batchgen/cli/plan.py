@@ -24,9 +24,11 @@ from batchgen.storage.roots import Roots
 
 def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Say what a run would do about each job. With ``--json``, the object has ``also``, too."""
-    roots = Roots()
     path = settings.ledger_path(args.ledger, os.environ)
-    with Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger:
+    with (
+        Records.read(path) if os.path.lexists(path) else contextlib.nullcontext() as ledger,
+        Roots() as roots,
+    ):
         known = ledger.images() if ledger is not None else {}
         manifests, problems = reader.read(
             args.paths,

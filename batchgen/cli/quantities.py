@@ -7,6 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 from batchgen.run.download_limit import MOST
 
+
+def shown_size(count: int) -> str:
+    """A number of bytes in one unit for people: ``512 bytes``, ``45 kB``, ``1.5 MB``, ``2.1 GB``."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.9995 * size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e3:.0f} kB" if count >= 999.5 else f"{count} bytes"
+
+
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s?)?")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Record
 from batchgen.run.events import Events
 from batchgen.storage import clips
+from batchgen.storage.disk_threads import DiskThreads
 from batchgen.storage.roots import Roots
 
 
@@ -21,6 +23,7 @@ class ClipLog:
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._warned: set[str] = set()
         self._writing = asyncio.Lock()
+        self._threads = DiskThreads()
         self._waiting: dict[
             tuple[str, str], list[str]
         ] = {}  # lines by root and folder: one sync is for all that wait
@@ -41,7 +44,9 @@ class ClipLog:
             if together is None:  # whoever wrote before has written these, too
                 return
             try:
-                before, after = await asyncio.to_thread(clips.append, self._roots[root], folder, together)
+                # Cancelled or not: whoever waits is told that the lines are synced once this is over.
+                append = functools.partial(clips.append, self._roots[root], folder, together)
+                before, after = await self._threads.run(append, counts=True)
             except OSError as error:
                 if folder not in self._warned:
                     self._warned.add(folder)

@@ -151,8 +151,8 @@ def plan(
 
     ``base_url`` is the API's, where the ledger isn't there yet. Raises LedgerError.
     """
-    options, roots = options or RunOptions(), Roots()
-    with _reader(ledger) as records:
+    options = options or RunOptions()
+    with _reader(ledger) as records, Roots() as roots:
         manifests = loading.with_orders(loaded, records).manifests
         found = survey(records, manifests, roots) if records is not None else Survey()
         api = records.origin if records is not None else origin(base_url) if base_url else ""
@@ -224,6 +224,7 @@ async def _run_events(
     events = Events(clock.now, lambda event: stream.take(masked(event, mask)))
     session = Session(ledger, account, options, clock, events)
     held = ExitStack()
+    held.callback(session.close)
     held.enter_context(ledger)
     work = asyncio.create_task(_work(session, held, loaded, ledger))
     work.add_done_callback(lambda _: stream.close())

@@ -54,6 +54,11 @@ class Queries:
         self._claims: dict[str, tuple[str, str, int]] = {}  # whose a task is that is named beside the clips
         self._found: set[str] = set()  # known tasks that a lookup of this run has found
 
+    @property
+    def lost(self) -> EndedEarly | None:
+        """Why a run that ends now heard nothing from the API; None where it answers."""
+        return self._reach.lost
+
     async def ask(self, task_id: str) -> TaskView:
         """Query a task by its task id. Raises what :meth:`Api.query` does, and ApiError where another task comes back."""
         view = await self._ask(task_id)

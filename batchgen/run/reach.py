@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
 from batchgen.run.events import Events, Reachable, Unreachable
+from batchgen.run.waits import shown_duration
 
 SILENT_SECONDS = 1.2  # seconds without an answer before that is logged
 UNREACHABLE = 10  # times --timeout without reaching the API before the run is ended
@@ -29,7 +30,7 @@ class Reach:
         self._timeout, self._give_up, self._events = timeout, give_up, events
         self._since: float | None = None  # loop time; None: it answers
         self._known = False  # it has answered before
-        self._reason = ""
+        self._reason, self._kind = "", "unreachable"
         self._reported: set[str] = set()  # reasons that were reported since it last answered
         self._timer: asyncio.TimerHandle | None = None
 
@@ -60,12 +61,22 @@ class Reach:
         self._since, self._known, self._reason = None, True, ""
         self._reported.clear()
 
+    @property
+    def lost(self) -> EndedEarly | None:
+        """Why a run that ends now heard nothing from the API; None where it answers."""
+        silent = 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+        if silent < SILENT_SECONDS:
+            return None
+        text = f"the API could not be reached for the last {shown_duration(silent)}: {self._reason}"
+        return EndedEarly(text, kind=self._kind)
+
     def missed(self, error: ApiError) -> None:
         """Record that a request did not reach the API, or that something else answered in its place."""
         now = asyncio.get_running_loop().time()
         reason = str(error).removeprefix("no answer: ").removeprefix("not sent: ")
         self._miss(now, f"a page answers in its place: {reason}" if error.kind == PAGE else reason)
         assert self._since is not None
+        self._kind = error.kind
         silent = now - self._since
         if error.kind in PERMANENT and not self._known:
             text = f"the API can't be reached: {reason}"

@@ -7,7 +7,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from batchgen.errors import BatchgenError, Bug, EndedEarly, LedgerError, OrderWithdrawn, TransitionError
+from batchgen.errors import (
+    BatchgenError,
+    Bug,
+    EndedEarly,
+    Interrupted,
+    LedgerError,
+    OrderWithdrawn,
+    TransitionError,
+)
 from batchgen.manifest.isolation import to_report
 from batchgen.models import Record, State
 from batchgen.run.clock import Clock
@@ -43,6 +51,7 @@ class Runner:
     ) -> None:
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
+        self._lost: BatchgenError | None = None  # why it had heard nothing from the API by then
         self._pool = pool
         self._api = api
         self._ledger, self._events = inventory.ledger, inventory.events
@@ -63,7 +72,8 @@ class Runner:
     @property
     def stops(self) -> list[BatchgenError]:
         """Why creating, or the run, stopped before all was done."""
-        return [reason for reason in (self._lifecycle.creator.stop_reason, self.ended) if reason is not None]
+        found = (self._lifecycle.creator.stop_reason, self.ended, self._lost)
+        return [reason for reason in found if reason is not None]
 
     @property
     def total(self) -> int:
@@ -83,6 +93,8 @@ class Runner:
         self._api.set_deadline(answers or GRACE, answers=answers)
         if self.ended is None:
             self.ended = reason
+            if isinstance(reason, Interrupted) or reason.kind == "until":  # else it says so itself
+                self._lost = self.queries.lost
             self._pool.close(reason)
             self._lifecycle.changed.set()
 

@@ -163,6 +163,10 @@ class Session:
         self._events.emit(event)
         return event
 
+    def close(self) -> None:
+        """Close what the run holds open of its output folders."""
+        self._inventory.roots.close()
+
     async def _plan(self) -> list[Step]:
         steps = planned(
             self._manifests,

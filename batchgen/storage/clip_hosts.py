@@ -57,6 +57,8 @@ def _allowed_host(text: str) -> AllowedHost:
     match = _ENTRY.fullmatch(text)
     scheme, host, bits = match.groups() if match else (None, "", None)
     plain, host = (scheme or "").lower() == "http", host.strip("[]")
+    if match and _kind(_bare(host)) == "metadata" and not bits:
+        raise ValueError(f"{host} is {networks.WORDS['metadata']}, which has no clips; it is never asked")
     if match and (bits or networks.literal(host) is not None):
         try:
             return AllowedHost("", ipaddress.ip_network(f"{host}{bits or ''}", strict=False), plain)

@@ -14,9 +14,9 @@ import os
 import stat
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedRandom, BufferedReader
-from typing import Literal
+from typing import Literal, Self
 
 from batchgen.files import open_regular
 
@@ -88,6 +88,7 @@ class Root:
         self._hold = hold
         self._first: os.stat_result | None = None
         self._opening = threading.Lock()
+        self._release: Callable[[], object] | None = None  # closes the descriptor that is held
 
     @contextlib.contextmanager
     def folder(self, path: str, *, make: bool = False) -> Iterator[Folder]:
@@ -120,6 +121,11 @@ class Root:
             if not os.path.samestat(os.fstat(now.descriptor), os.fstat(folder.descriptor)):
                 raise OSError(errno.ESTALE, f"{folder.path} was exchanged for another folder in the meantime")
 
+    def close(self) -> None:
+        """Hold no descriptor any longer. It can still be used."""
+        if self._release is not None:
+            self._release()
+
     def _walk(self, path: str, make: bool) -> int:
         """A new descriptor for the folder at ``path``."""
         names = _names(self.path, path)
@@ -149,7 +155,7 @@ class Root:
                 self._first = found
                 if self._hold:
                     with contextlib.suppress(OSError):  # too many are open
-                        weakref.finalize(self, os.close, os.dup(descriptor))
+                        self._release = weakref.finalize(self, os.close, os.dup(descriptor))
         if os.path.samestat(found, self._first):
             return descriptor
         os.close(descriptor)
@@ -157,7 +163,18 @@ class Root:
 
 
 class Roots(dict[str, Root]):
-    """The output folders of one run, by their paths."""
+    """The output folders of one run, by their paths. Leaving its context closes what they hold."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *given: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors that are held."""
+        for root in self.values():
+            root.close()
 
     def __missing__(self, path: str) -> Root:
         return self.setdefault(path, Root(path, hold=len(self) < HELD))

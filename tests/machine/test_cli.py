@@ -381,7 +381,10 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
     ("line", "says"),
     [
         ("", "COMMAND"),
-        ("nonsense", "nonsense"),
+        ("sk-secret", "batchgen: there is no such command; write one of validate, plan, run,"),
+        ("rnu m.yaml", "there is no command rnu (did you mean run?); see batchgen --help"),
+        ("plan --concurrency 3 m.yaml", "no option --concurrency here; run has it; see batchgen plan --help"),
+        ("export --until 3 m.yaml", "no option --until here; run and collect have it"),
         ("run", "PATH"),
         (
             "run --max-runing 3 m.yaml",
@@ -430,6 +433,7 @@ def test_a_bad_command_line_ends_with_2_and_one_line_that_says_why(
     assert err.startswith("batchgen")
     assert says in err
     assert err.count("\n") == 1, err
+    assert "sk-secret" not in err
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.cli.quantities import shown_size
 from batchgen.errors import LedgerError
 from batchgen.ledger import database
 from batchgen.ledger.lock import Lock
@@ -65,7 +66,7 @@ def test_the_file_gets_smaller_and_nothing_else_changes(path: Path, tmp_path: Pa
     assert (done.code, done.err) == (0, "")
     assert {one.name for one in tmp_path.iterdir()} <= {"ledger.db", "ledger.db.lock", "home"}
     assert path.stat().st_size < 0.6 * size
-    assert done.out == f"{path}: {size / 1e6:,.1f} MB before, {path.stat().st_size / 1e6:,.1f} MB now\n"
+    assert done.out == f"{path}: {shown_size(size)} before, {shown_size(path.stat().st_size)} now\n"
     assert content(path) == before
     with Records.read(str(path)) as ledger:
         assert sum(1 for _ in ledger.records()) == ROWS

@@ -255,9 +255,9 @@ def test_what_was_not_reached_at_first_counts_as_soon_as_it_is() -> None:
         ("localhost", "https://127.0.0.1/v", "", False),
         ("https://127.0.0.1/", "https://127.0.0.1:1/v", "", True),
         ("a.corp b.corp,cdn.example.com", "https://cdn.example.com/v", "10.2.3.4", True),
-        ("169.254.169.254,169.254.0.0/16,cdn.example.com", "https://169.254.169.254/v", "", False),
+        ("169.254.0.0/16,cdn.example.com", "https://169.254.169.254/v", "", False),
         (
-            "169.254.169.254,169.254.0.0/16,cdn.example.com",
+            "169.254.0.0/16,cdn.example.com",
             "https://cdn.example.com/v",
             "169.254.169.254",
             False,
@@ -307,3 +307,20 @@ def test_behind_a_proxy_names_of_local_networks_are_refused_by_their_text() -> N
 
 def test_every_kind_has_its_words() -> None:
     assert set(networks.WORDS) == {kind for kind in KINDS if kind is not None}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "169.254.169.254",
+        "http://169.254.169.254",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "2852039166",
+    ],
+)
+def test_the_metadata_service_of_a_cloud_is_no_host_of_clips_and_naming_it_is_refused(entry: str) -> None:
+    with pytest.raises(
+        ValueError, match="is the metadata service of a cloud, which has no clips; it is never asked"
+    ):
+        allowed_hosts(f"cdn.example.com, {entry}")

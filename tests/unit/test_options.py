@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from batchgen.cli import options as command_line
+from batchgen.cli.quantities import shown_size
 from batchgen.cli.shared import run_options
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
@@ -142,3 +143,14 @@ def test_more_downloads_than_descriptors_allow_are_refused() -> None:
     assert RunOptions(downloads=MOST).downloads == MOST
     with pytest.raises(UsageError, match="256 at most"):
         RunOptions(downloads=MOST + 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        *((0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (57_344, "57 kB"), (999_400, "999 kB")),
+        *((999_500, "1.0 MB"), (1_540_000, "1.5 MB"), (999_400_000, "999.4 MB"), (2_100_000_000, "2.1 GB")),
+    ],
+)
+def test_a_size_is_shown_in_the_unit_that_people_would_use(count: int, shown: str) -> None:
+    assert shown_size(count) == shown

@@ -170,3 +170,57 @@ def test_lines_that_wait_beside_the_clips_are_written_with_one_sync(
     assert sorted(json.loads(line)["job_id"] for line in written) == sorted(row.job_id for row in rows)
     assert sorted(done) == list(range(len(rows)))
     assert len(syncs) <= 4
+
+
+def test_lines_beside_the_clips_are_synced_before_anybody_goes_on_also_where_their_writer_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    material.table(str(tmp_path / "t.csv"), "2")
+    first, second = (
+        row._replace(
+            output_dir=str(tmp_path / "clips"),
+            task_id=f"t{row.job_id}",
+            video_path=row.output_path,
+            video_sha256="0",
+            video_size=1,
+        )
+        for row in material.rows(str(tmp_path / "t.yaml"))
+    )
+    syncs, release, sync = threading.Event(), threading.Event(), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        syncs.set()
+        release.wait(ENDS)
+        sync(descriptor)
+
+    async def main() -> None:
+        with Ledger.open(str(tmp_path / "l.db"), origin="http://127.0.0.1:9") as ledger:
+            log = ClipLog(ledger, Roots(), Events(lambda: 0.0, lambda event: None))
+            writer, waiter = asyncio.create_task(log.add(first)), asyncio.create_task(log.add(second))
+            monkeypatch.setattr(os, "fsync", fsync)
+            await asyncio.to_thread(syncs.wait, ENDS)
+            writer.cancel()
+            done, _ = await asyncio.wait([writer, waiter], timeout=0.1)
+            assert not done  # the lines of both are on their way to the disk
+            release.set()
+            await asyncio.wait([writer, waiter])
+            monkeypatch.undo()
+            assert waiter.exception() is None
+
+    asyncio.run(main())
+    written = (tmp_path / "clips/bench/clips.jsonl").read_text().splitlines()
+    assert [json.loads(line)["job_id"] for line in written] == [first.job_id, second.job_id]
+
+
+def test_output_folders_hold_no_descriptor_once_they_are_closed_and_can_still_be_used(tmp_path: Path) -> None:
+    def held() -> int:
+        links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+        return sum(os.path.lexists(link) and os.readlink(link) == str(tmp_path) for link in links)
+
+    with Roots() as roots:
+        roots.begin(str(tmp_path))
+        assert held() == 1
+    assert held() == 0
+    with roots[str(tmp_path)].folder(str(tmp_path)) as folder:
+        assert folder.path == str(tmp_path)
+    assert held() == 0

@@ -168,6 +168,10 @@ def test_status_shows_all_rows_of_a_job_in_the_order_they_were_made(tmp_path: Pa
     assert (task["external_task_id"], task["state"]) == (f"{tote.external_task_id}~2", "failed")
     assert len(desk.run("status", "--json", "tote", "*", "tote").json["tasks"]) == 4  # each once
     text = desk.run("status", "tote").out
+    said = {line.partition(" ")[0]: line.split()[-1] for line in text.splitlines() if line}
+    assert said["current"] in ("yes", "no")
+    assert "True" not in text
+    assert "False" not in text
     assert text.count("history") == 3 and text.count("\n\n") == 2
 
 

@@ -33,6 +33,19 @@ def test_a_night_keeps_its_slots_busy_and_brings_every_clip_home() -> None:
     play(scene, jobs, slots=SLOTS, task_seconds=MINUTES)
 
 
+@pytest.mark.parametrize("dead", [True, False], ids=["it is dead", "it answers"])
+def test_a_run_that_leaves_at_its_end_says_that_the_api_was_not_there(dead: bool) -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run(until=300.0)
+        said = [str(stop) for stop in ran.stops]
+        assert (ran.code, said[0]) == (4, "its end has come")
+        assert said[1:] == (
+            ["the API could not be reached for the last 5 min: Connection reset by peer"] if dead else []
+        )
+
+    play(scene, 2, *(["query_reset=1"] if dead else []), task_seconds=HOUR)
+
+
 def test_the_same_seed_plays_the_same_night_to_the_millisecond() -> None:
     async def scene(night: Night) -> list[tuple[float, str, str]]:
         await night.run()
@@ -65,7 +78,7 @@ FAULTY = (
 )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_a_night_in_which_much_goes_wrong_pays_nothing_twice_loses_nothing_and_keeps_its_slots(
     seed: int,
 ) -> None:
