@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.browser import Browser
     from tests.support.program import Desk
 
 # A deadline per example, or for making examples, would measure the machine, not the rule. The same examples each time: what fails a commit is
@@ -71,6 +72,27 @@ def desk(tmp_path: Path) -> Desk:
     from tests.support.program import Desk
 
     return Desk(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser, one for all tests."""
+    from tests.support.browser import opened
+
+    with opened() as browser:
+        yield browser
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which tests were left out for want of a browser."""
+    from tests.support.browser import MISSING
+
+    left_out = [one.nodeid for one in terminalreporter.getreports("skipped") if MISSING in str(one.longrepr)]
+    if left_out:
+        terminalreporter.section("LEFT OUT", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(left_out)} tests of the page, since {MISSING}:", red=True)
+        for nodeid in left_out:
+            terminalreporter.line(f"  {nodeid}")
 
 
 @pytest.hookimpl(wrapper=True)

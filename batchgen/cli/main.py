@@ -151,6 +151,12 @@ def _status(args: argparse.Namespace, out: Output) -> int:
     return status(args, out)
 
 
+def _report(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.report_page import report
+
+    return report(args, out)
+
+
 def _export(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.export import export
 
@@ -194,6 +200,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "run": _run,
     "collect": _collect,
     "status": _status,
+    "report": _report,
     "export": _export,
     "resolve": _resolve,
     "retake": _retake,

@@ -245,6 +245,18 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
+    page = command(
+        "report",
+        "one HTML page about the ledger and its clips, which opens from disk",
+        "  batchgen report\n  batchgen report --output ~/night/report.html",
+        groups.ledger,
+    )
+    page.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where it is written (default: beside the ledger); its thumbnails lie in FILE's folder NAME_files",
+    )
     export = command(
         "export",
         "the ledger as JSON Lines or CSV",

@@ -26,6 +26,7 @@ ROOMS = (
     ("money", "manifest"),
     ("ledger", "api", "storage"),
     ("run",),
+    ("page",),
     ("cli",),
 )
 #: What stands in no room, since every room may use it. A new one needs a reason why it has none.
@@ -85,6 +86,7 @@ OFFLINE |= {
     "cli.details",
     "cli.resolve",
     "cli.export_rows",
+    "cli.report_page",
     "cli.help",
 }
 ONLINE = {"http.transport", "api.client", "storage.download", "run.runner", "run.lifecycle"}

@@ -240,6 +240,9 @@ JSON = {
     "retake": {"ledger", "waiting_orders", "marked"},
     "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},
     "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
+    "report": {
+        *("exit_code", "page", "files", "bytes", "takes", "kinds", "thumbnails", "cost_usd_estimate"),
+    },
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
     "help": {"pages", "schema"},

@@ -73,6 +73,12 @@ MAY = {
         "cli.export cli.export_rows http.addresses http.bodies images request storage.clips storage.partfile"
         " storage.roots",
     ),
+    # Without Pillow where no thumbnail is missing. What is costly here, Jinja2 imports.
+    "report": LEDGER.and_also(
+        "concurrent csv decimal email importlib.metadata random socket tempfile",
+        "jinja2 markupsafe pybase64 xxhash",
+        "cli.report_page page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
+    ),
     "validate m.yaml": MANIFESTS.and_also(batchgen="cli.validate"),
     "plan m.yaml": PLAN.and_also(batchgen="cli.plan cli.preview"),
     # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.

@@ -1,0 +1,71 @@
+"""``batchgen report``: one HTML page about the ledger and its clips, which opens from disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+from batchgen import advice
+from batchgen.cli import settings
+from batchgen.cli.output import Output
+from batchgen.errors import UsageError
+from batchgen.ledger.reader import Records
+
+if TYPE_CHECKING:
+    from batchgen.page.render import Commands
+
+
+def report(args: argparse.Namespace, out: Output) -> int:
+    """Make the page and print its path. Returns the exit code. Raises UsageError and LedgerError."""
+    from batchgen.page import file, pictures
+    from batchgen.page.data import by_kind, gather, iter_pictures
+    from batchgen.page.links import relative_to
+    from batchgen.page.render import Commands, Files, render
+
+    ledger = settings.ledger_path(args.ledger, os.environ)
+    path = os.path.abspath(os.path.expanduser(args.output)) if args.output else file.default_path(ledger)
+    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    file.check(path)
+    with Records.read(ledger) as records:
+        page = gather(records, time.time())
+    folder = file.files_folder(path)
+    link = relative_to(os.path.dirname(path))
+    try:
+        has = pictures.make_missing(iter_pictures(page.takes), folder)
+        text = render(
+            page,
+            Files(link, f"{link(folder)}/", frozenset(has)),
+            commands=_commands(Commands(), ledger),
+            mask=out.mask,
+        )
+        file.write(path, text)
+    except OSError as error:
+        raise UsageError(f"the page {path} can't be written: {error.strerror or error}") from error
+    if args.json:
+        out.document(
+            {
+                "exit_code": 0,
+                "page": path,
+                "files": folder if has else None,
+                "bytes": len(text.encode()),
+                "takes": len(page.takes),
+                "kinds": by_kind(page.takes),
+                "thumbnails": len(has),
+                "cost_usd_estimate": round(page.mills / 1000, 4),
+            }
+        )
+    elif not args.quiet:
+        out.lines([path])
+    return 0
+
+
+def _commands(commands: Commands, ledger: str) -> Commands:
+    """The commands with the ledger that they are about, where it isn't the one that they find by themselves."""
+    if ledger == settings.ledger_path(
+        None, {name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME") if name in os.environ}
+    ):
+        return commands
+    option = f" --ledger {advice.quoted(ledger)}"
+    return commands._replace(**{name: f"{text}{option}" for name, text in commands._asdict().items()})

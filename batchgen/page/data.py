@@ -1,0 +1,192 @@
+"""From a ledger to what the page shows of it. Reads the ledger, and looks whether clips and pictures lie where they should."""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from batchgen.ledger.images import RememberedImages
+from batchgen.ledger.reader import Records
+from batchgen.models import Record, State
+from batchgen.page import causes, nights
+from batchgen.page.nights import Money, Night, Slots, Usual
+from batchgen.page.takes import KINDS, Take, Takes, began, mills
+from batchgen.request.image_fields import is_url
+
+NIGHTS = 14  # that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class PageData:
+    """Everything that the page shows. Times are those of a wall clock, ``zone`` its name; ``nights`` are newest first."""
+
+    ledger: str
+    made: float
+    zone: str
+    takes: Sequence[Take]
+    nights: Sequence[Night]
+    usual: Usual | None
+    slots: Slots | None
+    money: Money
+    failures: Sequence[causes.Group]
+    risks: Sequence[causes.Risk]
+    mills: int
+    units: str
+
+
+class _Sums:
+    """What is summed up over all rows while they are read."""
+
+    def __init__(self) -> None:
+        self.mills = 0
+        self.units = 0.0
+        self.by_day: dict[tuple[int, str], int] = defaultdict(int)
+        self.nights: dict[int, Night] = {}
+        self.spans = array("d")  # accepted, ended (infinite while it runs)
+        self.failed = array("d")
+
+    def add(self, row: Record) -> None:
+        cost = mills(row)
+        at = wall(began(row))
+        number = nights.night_of(at)
+        night = self.nights.setdefault(number, Night(number))
+        if cost or row.attempt:
+            night.tasks += 1
+        night.mills += cost
+        self.mills += cost
+        self.units += _number(row.units_charged)
+        if cost:
+            self.by_day[nights.day_of(at), row.manifest] += cost
+        if row.submitted_at is not None:
+            running = row.state is State.SUBMITTED
+            end = float("inf") if running else wall(row.finished_at or row.submitted_at)
+            self.spans.extend((wall(row.submitted_at), end))
+            if row.state is State.FAILED and row.finished_at is not None:
+                self.failed.append(wall(row.finished_at))
+
+
+def gather(ledger: Records, now: float) -> PageData:
+    """Read everything that the page shows; ``now`` in Unix seconds. Raises LedgerError."""
+    takes, sums = Takes(), _Sums()
+    for row, current in ledger.exported():
+        takes.add(row, current=current)
+        sums.add(row)
+    for one in ledger.unusable():
+        takes.refuse_picture(one.key, one.text, one.since, given_up=one.given_up is not None)
+    takes.mark_retries(ledger)
+    takes.mark_verdicts(ledger)
+    listed = list(takes.by_key.values())
+    _find_risks(listed, ledger.images())
+    for take in listed:
+        if counts_for := KINDS[take.kind][1]:
+            number = nights.night_of(wall(take.at))
+            sums.nights.setdefault(number, Night(number)).counts[counts_for] += 1
+    newest = sorted(
+        (one for one in sums.nights.values() if one.total or one.tasks), key=lambda one: -one.number
+    )
+    return PageData(
+        ledger.path,
+        wall(now),
+        time.strftime("%Z", time.localtime(now)),
+        listed,
+        newest[:NIGHTS],
+        nights.usual(newest),
+        _slots(sums, newest, wall(now)),
+        nights.money(sums.by_day),
+        causes.failures(listed),
+        causes.risks(listed, now),
+        sums.mills,
+        f"{sums.units:,.2f}".rstrip("0").rstrip(".") if sums.units else "",
+    )
+
+
+def wall(at: float) -> float:
+    """A time (Unix seconds) as this machine's wall clock shows it, counted as if that were UTC."""
+    return at + time.localtime(at).tm_gmtoff
+
+
+def _number(text: str | None) -> float:
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value < 1e9 else 0.0
+
+
+def _slots(sums: _Sums, newest: Sequence[Night], now: float) -> Slots | None:
+    """The slots of the newest night in which a task ran."""
+    pairs = [(begin, min(end, now)) for begin, end in zip(sums.spans[::2], sums.spans[1::2], strict=True)]
+    for night in newest[:NIGHTS]:
+        start = night.number * nights.DAY + nights.NOON
+        if found := nights.slots(pairs, sums.failed, start, start + nights.DAY):
+            return found
+    return None
+
+
+def _find_risks(takes: Sequence[Take], remembered: RememberedImages) -> None:
+    listing = _Listing()
+    changed: dict[tuple[str, str], bool] = {}
+    for take in takes:
+        if take.kind == "unknown":
+            take.risk = "unknown"
+        elif take.kind == "coming":
+            take.risk = "link"
+        elif take.clip is not None and not listing.has(take.clip):
+            take.risk, take.clip = "missing", None
+        elif take.kind == "done" and take.image_sha256 and take.image and not is_url(take.image):
+            key = (take.image, take.image_sha256)
+            if key not in changed:
+                changed[key] = _changed(*key, remembered)
+            if changed[key]:
+                take.risk = "changed"
+
+
+class _Listing:
+    """Whether files are there, with one look at each folder: clips of years lie in few folders."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def has(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        names = self._names.get(folder)
+        if names is None:
+            try:
+                names = frozenset(os.listdir(folder))
+            except OSError:
+                names = frozenset()
+            self._names[folder] = names
+        return name in names
+
+
+def _changed(path: str, sha256: str, remembered: RememberedImages) -> bool:
+    """Whether a picture is known to be another one than was sent, without reading it."""
+    image = remembered.get(path)
+    if image is None or image.sha256 == sha256:
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size == image.size and max(found.st_mtime_ns, found.st_ctime_ns) == image.mtime_ns
+
+
+def iter_pictures(takes: Sequence[Take]) -> Iterator[tuple[str, str]]:
+    """The pictures that thumbnails can be made of, as (digest, path), the newest takes first, each digest once."""
+    seen: set[str] = set()
+    for take in reversed(takes):
+        if take.image_sha256 and take.image and os.path.isabs(take.image) and take.image_sha256 not in seen:
+            seen.add(take.image_sha256)
+            yield take.image_sha256, take.image
+
+
+def by_kind(takes: Sequence[Take]) -> Mapping[str, int]:
+    """How many takes are of each kind, the kinds in order; those without any are left out."""
+    counts = dict.fromkeys(KINDS, 0)
+    for take in takes:
+        counts[take.kind] += 1
+    return {kind: count for kind, count in counts.items() if count}

@@ -1,0 +1,64 @@
+"""Writes the page's file: whole or not at all, for its owner alone, and never over anything but a page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+
+from batchgen.disk import sync_folder
+from batchgen.errors import UsageError
+from batchgen.files import open_regular
+
+SUFFIX = ".html"
+_MARK = b'<meta name="generator" content="batchgen">'
+_HEAD = 4096  # bytes, within which a page says who made it
+
+
+def default_path(ledger: str) -> str:
+    """Beside the ledger, and named after it."""
+    return f"{os.path.splitext(ledger)[0]}{SUFFIX}"
+
+
+def files_folder(path: str) -> str:
+    """The folder of the page's thumbnails: ``NAME_files``, as browsers call it when they save a page."""
+    return f"{os.path.splitext(path)[0]}_files"
+
+
+def check(path: str) -> None:
+    """Raise UsageError where a page can't be written at ``path``, or something else would be lost."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"there is no folder {folder} for the page; make it, or name another file with --output"
+        )
+    try:
+        with open(path, "rb", opener=open_regular) as file:
+            mine = _MARK in file.read(_HEAD)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be a page: {error.strerror}; name another file with --output"
+        ) from error
+    if not mine:
+        raise UsageError(
+            f"{path} is no page that batchgen made, so it isn't overwritten; name another file with --output"
+        )
+
+
+def write(path: str, text: str) -> None:
+    """Write the page at ``path``, which is absolute. Raises OSError."""
+    folder, name = os.path.split(path)
+    descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=folder)  # its mode is 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
+    sync_folder(folder)
