@@ -37,7 +37,7 @@ class May:
 
 # A room stands for all of its modules, but for `cli` and `run`: their modules are named.
 PARSER = May().and_also(
-    batchgen="cli.main cli.options cli.arguments cli.quantities cli.output cli.logs manifest.isolation"
+    batchgen="cli.main cli.options cli.option_groups cli.arguments cli.quantities cli.output cli.logs manifest.isolation"
     " run.download_limit sandbox.command",
 )
 COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys cli.core_dumps")
@@ -56,7 +56,7 @@ PLAN = MANIFESTS.and_also(
     "sqlite3",
     "",
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
-    " run.clip_paths run.failures run.plan run.planning run.survey run.waits",
+    " run.clip_paths run.failures run.plan run.ordered run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
 MAY = {
     "--version": PARSER,
@@ -85,7 +85,7 @@ MAY = {
     "run m.yaml": PLAN.and_also(
         "asyncio ssl subprocess tempfile",
         "",
-        "cli.run cli.execute cli.ending cli.progress cli.shared http.addresses storage.clip_hosts"
+        "cli.run cli.preview cli.execute cli.ending cli.progress cli.shared http.addresses storage.clip_hosts"
         " run.budget run.cliplog run.clock run.events run.inventory run.loading run.naming"
         " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally",
     ),
