@@ -217,7 +217,7 @@ class Reading:
                 orphans = [name for name in found.orphans if name != mine]
                 self.found.append((at, found._replace(images=[], orphans=orphans)))
                 if not found.images:
-                    self.empty.append(warnings.nothing_in(shown, match, found))
+                    self.empty.append(warnings.nothing_in(shown, match, found, prepare=prepare))
                 if found.leftovers:
                     what = warnings.listed(sorted(set(found.leftovers)))
                     log.info(

@@ -24,12 +24,9 @@ from batchgen.names import composed
 
 FIELDS: Final = {"model_name": "kling-v3", "mode": "std", "duration": "5"}
 PROMPT: Final = "Slow camera push-in, gentle parallax, natural light"
-PREPARES = False  # whether manifests know the key
 _READERS: Final = 8  # threads; each waits for a disk or a server of files
 _USUAL: Final = (".jpg", ".jpeg", ".png")  # what a match takes in any case: more may come
-_TAKEN: Final = dict.fromkeys(
-    (*_USUAL, *(facts.SUFFIXES if PREPARES else folders.IMAGE_SUFFIXES))
-)  # in the order of preference
+_TAKEN: Final = dict.fromkeys((*_USUAL, *facts.SUFFIXES))  # in the order of preference
 _BARE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")
 
 
@@ -52,7 +49,8 @@ class Contents:
     @property
     def match(self) -> str | None:
         """The entry's ``match``; None where it takes the same without one."""
-        if not self.deep and set(self.suffixes) <= set(folders.IMAGE_SUFFIXES):
+        usual = facts.SUFFIXES if self.needs else folders.IMAGE_SUFFIXES
+        if not (self.deep or self.alone or self.twins) and set(self.suffixes) <= set(usual):
             return None
         names = ",".join(suffix[1:] for suffix in self.suffixes)
         return f"{'**/' * self.deep}*.{f'{{{names}}}' if ',' in names else names}"
@@ -79,8 +77,6 @@ def look(root: str, shown: str) -> Contents:
         beside = {_suffix(text) for text in image.beside}
         contents.prompts += ".txt" in beside
         contents.fields += bool(beside - {".txt"})
-    if not PREPARES:
-        return contents
     with ThreadPoolExecutor(_READERS, "headers") as pool:
         needs = Counter(pool.map(lambda one: _need(root, one, within), taken))
     contents.needs = Counter({need: count for need, count in needs.items() if need})

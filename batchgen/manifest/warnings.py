@@ -46,7 +46,7 @@ def no_job(empty: Sequence[str], skipped: int) -> str:
     return "no job comes of this manifest" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def nothing_in(shown: str, match: str | None, found: Found) -> str:
+def nothing_in(shown: str, match: str | None, found: Found, *, prepare: bool) -> str:
     """Why an entry takes no image of its folder, which holds no other than ``found``."""
     counts = found.strangers + Counter(_suffix(path) for path in (*found.others, *found.orphans))
     folders = len(found.closed)
@@ -57,7 +57,8 @@ def nothing_in(shown: str, match: str | None, found: Found) -> str:
             else ""
         )
         return f"{shown} has no pictures in it{holds}"
-    what = f"match {match!r}" if match else "an entry without match, which takes PNG and JPEG"
+    usual = "" if prepare else ", which takes PNG and JPEG"
+    what = f"match {match!r}" if match else f"an entry without match{usual}"
     named = sorted(counts.items(), key=lambda item: (-item[1], item[0] or "~"))
     kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in named[:KINDS])
     more = f", and {len(named) - KINDS:,} more kinds" if len(named) > KINDS else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from batchgen.manifest.yaml12 import load
 from tests.support.pictures import make_jpeg, make_png
@@ -186,6 +188,25 @@ def test_pictures_of_one_name_make_one_job(desk: Desk) -> None:
     assert desk.run("init", "case").code == 0
     plan = desk.run("plan", "--json", "case.yaml")
     assert plan.code == 0 and ids(plan.json) == ["a", "b"]
+
+
+def test_pictures_that_the_api_does_not_take_are_prepared_and_the_reasons_are_told(desk: Desk) -> None:
+    desk.write("in/a.png", make_png())
+    desk.write("in/small.png", make_png(280, 280))
+    desk.write("in/wide.png", make_png(1200, 300))
+    webp = io.BytesIO()
+    Image.new("RGB", (400, 300), "teal").save(webp, "WEBP")
+    desk.write("in/a.webp", webp.getvalue())
+    desk.write("in/b.webp", webp.getvalue())
+    result = desk.run("init", "in")
+    assert (result.code, "left out, since another picture has their name: a.webp" in result.err) == (0, True)
+    assert "4 pictures, 3 of them to be prepared" in result.err
+    written = (desk.folder / "in.yaml").read_text()
+    assert (
+        "# 3 of 4 pictures need it: 1 under 300 px, 1 longer than 2.5:1, 1 WebP\n  prepare: true\n" in written
+    )
+    assert "  - id: b\n    image: in/b.webp\n" in written
+    assert [job["action"] for job in desk.run("plan", "--json", "in.yaml").json["jobs"]] == ["create"] * 4
 
 
 def test_a_picture_that_cannot_be_used_is_told_by_the_plan_and_refuses_nothing(desk: Desk) -> None:

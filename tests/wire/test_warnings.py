@@ -174,6 +174,11 @@ def test_what_another_manifest_takes_is_not_told() -> None:
                 "1 .b, 1 .c, 1 .d, 1 .e, 1 .f, 1 .g, 1 .h, 1 .i, and 2 more kinds"
             ),
         ),
+        (
+            ["b.pdf"],
+            ["{folder: in, prepare: true}"],
+            "in has nothing for an entry without match, but 1 .pdf",
+        ),
         (["a.png"], ["{folder: in, skip: true}"], "the one that it has is skipped"),
         (["a.png", "b.png"], ["{folder: in, skip: true}"], "all 2 are skipped"),
         (["shots.csv"], ["{table: in/shots.csv}"], "in/shots.csv has no rows"),
