@@ -9,7 +9,7 @@ import os
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
+from batchgen.cli.shared import Wanted, api_settings, end_of, open_ledger, run_options
 from batchgen.ledger.reader import Records
 
 
@@ -19,4 +19,4 @@ def collect(args: argparse.Namespace, out: Output) -> int:
     account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
     with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
-        return asyncio.run(execute(options, None, out, ledger, account, end))
+        return asyncio.run(execute(options, Wanted(only=args.only or ()), out, ledger, account, end))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from batchgen.cli import logs, preview, report
+from batchgen.cli import logs, only, preview, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.progress import Bar
@@ -23,7 +23,7 @@ USUAL_GC = (700, 10, 10)  # Python's own thresholds
 
 async def execute(
     options: RunOptions,
-    wanted: Wanted | None,
+    wanted: Wanted,
     out: Output,
     ledger: Ledger,
     account: Account,
@@ -33,12 +33,14 @@ async def execute(
 ) -> int:
     """Run the manifests' jobs and what the ledger has open, then print the summary. Returns the exit code.
 
-    Without ``wanted`` manifests, only what is open. The summary of a ``rehearsal`` is printed even if all went well.
+    Where no manifests are ``wanted``, only what is open. The summary of a ``rehearsal`` is printed even if all went well.
     """
     end.watch()
-    loaded = load_manifests(wanted, out, ledger) if wanted is not None else None
+    loaded = load_manifests(wanted, out, ledger) if wanted.paths else None
+    left_out, chosen = _choose(wanted, loaded, ledger)
     clock, bar = Clock(), Bar(out)
-    session = Session(ledger, account, options, clock, Events(clock.now, logs.write, bar.remember, _tune))
+    events = Events(clock.now, logs.write, bar.remember, _tune)
+    session = Session(ledger, account, options, clock, events, chosen)
     if await session.prepare(loaded):
         with end.graceful(session.end), bar.shown():
             await session.work()
@@ -51,7 +53,8 @@ async def execute(
         summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
         summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
         waits = [preview.waiting_object(one) for one in loaded.waiting]
-        out.document({**summary, "skipped": loaded.skipped, "waiting_orders": waits})
+        counts = {"skipped": loaded.skipped, "left_out": left_out}
+        out.document({**summary, **counts, "waiting_orders": waits})
     out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
     if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
         out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
@@ -60,7 +63,20 @@ async def execute(
         out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
         if loaded.skipped and out.verbose:
             out.say(f"{report.counted(loaded.skipped, 'job')} skipped")
+    if left_out and (code or out.verbose or (not out.quiet and sys.stderr.isatty())):
+        out.say(only.text(left_out, "job" if loaded.manifests else "task"))
     return code
+
+
+def _choose(
+    wanted: Wanted, loaded: Loaded | None, ledger: Ledger
+) -> tuple[int, frozenset[tuple[str, str, int]] | None]:
+    """How many jobs or tasks ``--only`` leaves out, and the keys of the others; None where it wasn't given."""
+    if loaded is not None:
+        keys = only.of_manifests(wanted.only, loaded.manifests) if loaded.manifests else None
+        return only.left_out(keys, loaded.manifests), keys
+    keys = only.chosen(wanted.only, ledger.names(), "no job in the ledger")
+    return 0 if keys is None else sum(row.key not in keys for row in ledger.open_records()), keys
 
 
 def _tune(event: Event) -> None:

@@ -17,6 +17,7 @@ class Groups:
         self.following = _following()
         self.paths = _paths()
         self.choice = _choice()
+        self.only = _only()
 
 
 def _ledger() -> Parser:
@@ -117,6 +118,18 @@ def _paths() -> Parser:
     paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
     paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
     return paths
+
+
+def _only() -> Parser:
+    """Which jobs a command is about."""
+    only = Parser(add_help=False)
+    only.add_argument(
+        "--only",
+        metavar="GLOB",
+        action="append",
+        help="these jobs alone: a JOB, as `batchgen status` takes it, or a glob such as 'bags/*'; may be given several times",
+    )
+    return only
 
 
 def _choice() -> Parser:

@@ -111,6 +111,7 @@ def _add_work(command: Command, groups: Groups) -> None:
         "check manifests; no network, no ledger",
         "  batchgen validate manifests/\n  batchgen validate --json night.yaml",
         groups.paths,
+        groups.only,
     )
     command(
         "plan",
@@ -119,6 +120,7 @@ def _add_work(command: Command, groups: Groups) -> None:
         groups.paths,
         groups.ledger,
         groups.choice,
+        groups.only,
     )
     _add_run(command, groups)
     command(
@@ -128,6 +130,7 @@ def _add_work(command: Command, groups: Groups) -> None:
         groups.ledger,
         groups.api,
         groups.following,
+        groups.only,
     )
     command(
         "recover",
@@ -151,6 +154,7 @@ def _add_run(command: Command, groups: Groups) -> None:
         groups.api,
         groups.following,
         groups.choice,
+        groups.only,
     )
     run.add_argument(
         "--concurrency", metavar="N", type=arguments.count, help="create requests in flight (default 8)"

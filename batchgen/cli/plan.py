@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from batchgen.cli import preview, report, settings
+from batchgen.cli import only, preview, report, settings
 from batchgen.cli.output import Output
 from batchgen.errors import ManifestError
 from batchgen.http.endpoint import origin
@@ -41,11 +41,14 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
         if not manifests:
             raise ManifestError(problems)
         manifests, waiting = with_orders(manifests, ledger)
+        chosen = only.of_manifests(getattr(args, "only", None), manifests)
         on_disk = survey(ledger, manifests, roots) if ledger is not None else Survey()
         api = ledger.origin if ledger is not None else origin(settings.base_url(None, os.environ))
         beside = unrecorded(ledger, manifests, api, roots)
         choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
-        steps = on_disk.applied(planned(manifests, ledger, beside, **choices))
+        applied = on_disk.applied(planned(manifests, ledger, beside, **choices))
+        steps = (step for step in applied if chosen is None or step.job.key in chosen)
+        left_out = only.left_out(chosen, manifests)
         skipped = sum(len(one.skipped) for one in manifests)
         code = 2 if problems else 0
         warned = [warning for one in manifests for warning in one.warnings]
@@ -54,10 +57,11 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
             found |= report.problem_fields(problems, verbose=args.verbose)
             found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
             waits = [preview.waiting_object(one) for one in waiting]
-            out.document({"exit_code": code, **also, **found, "skipped": skipped, "waiting_orders": waits})
+            counts = {"skipped": skipped, "left_out": left_out}
+            out.document({"exit_code": code, **also, **found, **counts, "waiting_orders": waits})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
-            out.lines(map(preview.waiting_text, waiting))
+            out.lines([*map(preview.waiting_text, waiting), *([only.text(left_out)] if left_out else [])])
             if skipped and args.verbose:
                 out.lines(preview.skipped_text(key for one in manifests for key in one.skipped))
     out.say(*report.problem_lines(problems, verbose=args.verbose))

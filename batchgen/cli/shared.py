@@ -21,16 +21,20 @@ from batchgen.run.session import Account
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The manifests on a command line: their paths, another output folder, whether warnings refuse them."""
+    """The manifests on a command line: their paths, another output folder, whether warnings refuse them.
 
-    paths: Sequence[str]
-    output_dir: str | None
-    strict: bool
+    Without paths, what the ledger has open. ``only`` are the jobs that the command is about; none means all.
+    """
+
+    paths: Sequence[str] = ()
+    output_dir: str | None = None
+    strict: bool = False
+    only: Sequence[str] = ()
 
 
 def wanted(args: argparse.Namespace) -> Wanted:
     """The manifests that a command line names."""
-    return Wanted(args.paths, args.output_dir, args.strict)
+    return Wanted(args.paths, args.output_dir, args.strict, args.only or ())
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from batchgen.cli import report
+from batchgen.cli import only, report
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import Output
 from batchgen.cli.preview import preparations
@@ -29,7 +29,9 @@ def validate(args: argparse.Namespace, out: Output) -> int:
     warned = [warning for one in manifests for warning in one.warnings]
     warned += [bad.problem for one in manifests for bad in one.unusable if bad.waits]
     problems += [bad.problem for one in manifests for bad in one.unusable if not bad.waits]
-    jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests)
+    chosen = only.of_manifests(args.only, manifests) if manifests else None
+    others = only.left_out(chosen, manifests)
+    jobs = sum(len(one.jobs) + len(one.unusable) for one in manifests) - others
     skipped = sum(len(one.skipped) for one in manifests)
     code = 2 if problems else 0
     prepared = _prepared(manifests) if args.verbose else iter(())
@@ -42,6 +44,7 @@ def validate(args: argparse.Namespace, out: Output) -> int:
                 **report.problem_fields(problems, verbose=args.verbose),
                 **report.problem_fields(warned, "warnings", verbose=args.verbose),
                 "skipped": skipped,
+                "left_out": others,
                 **({"prepared": [*prepared]} if args.verbose else {}),
             }
         )
@@ -57,6 +60,7 @@ def validate(args: argparse.Namespace, out: Output) -> int:
             files = report.counted(len(manifests), "manifest")
             hint = f", {report.counted(len(warned), 'warning')}" if warned else ""
             left_out = f", {skipped:,} skipped" if skipped and args.verbose else ""
+            left_out += f" ({only.text(others)})" if others else ""
             out.lines([f"{files}, {report.counted(jobs, 'job')}{left_out}: no problems{hint}"])
     return code
 

@@ -10,14 +10,14 @@ import asyncio
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Manifest
+from batchgen.models import Manifest, Record
 from batchgen.run import loading, recovery
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
@@ -66,8 +66,18 @@ class Session:
     """One run. The caller closes the ledger when the run has ended."""
 
     def __init__(
-        self, ledger: Ledger, account: Account, options: RunOptions, clock: Clock, events: Events
+        self,
+        ledger: Ledger,
+        account: Account,
+        options: RunOptions,
+        clock: Clock,
+        events: Events,
+        chosen: Container[tuple[str, str, int]] | None = None,
     ) -> None:
+        """``chosen`` are the keys of the jobs that this run is about; None: all. What is open of others is followed with them
+        where there are manifests: it holds slots.
+        """
+        self._chosen = chosen
         self._tally = Tally()
         self._pool = Pool(Limits(), clock.rng)
         self._runner: Runner | None = None  # once it works
@@ -99,7 +109,7 @@ class Session:
         self._steps = None if recovers else await self._plan()
         if self._steps is None or self._steps or inventory.found.missing:
             return True
-        return next(ledger.open_records(), None) is not None
+        return next(self._wanted(ledger.open_records()), None) is not None
 
     async def work(self) -> None:
         """Run everything that is left to do."""
@@ -134,8 +144,16 @@ class Session:
                 if runner.ended is None:  # it wasn't ended, but cancelled as a whole
                     raise
             self._steps = await self._plan()
-        records = inventory.begin(itertools.chain(self._ledger.open_records(), inventory.missing()))
+        left = itertools.chain(self._ledger.open_records(), inventory.missing())
+        records = inventory.begin(self._wanted(left))
         await runner.run(self._steps, records, submit_only=self._options.submit_only)
+
+    def _wanted(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The rows to follow and fetch, of those that are open."""
+        chosen = self._chosen
+        if chosen is None or self._manifests:
+            return records
+        return (record for record in records if record.key in chosen)
 
     def end(self, reason: BatchgenError) -> bool:
         """End early: no new creates, a few seconds for those in flight, all else stops where it is safe.
@@ -154,7 +172,7 @@ class Session:
         await self._inventory.log.remember()
         ended = self._runner is not None and self._runner.ended is not None
         for lane in self._pool.lanes:
-            if not lane.unfinished and not ended:
+            if not lane.unfinished and not ended and self._chosen is None:  # else not all were looked up
                 await recovery.trusted(self._ledger, lane.name)
         ended_by = self._runner.stops if self._runner is not None else []
         event = summary(
@@ -175,7 +193,9 @@ class Session:
             accept_changes=self._options.accept_changes,
         )
         tally = self._tally
-        left = tally.count_finished(self._inventory.found.applied(steps))
+        chosen = self._chosen
+        applied = self._inventory.found.applied(steps)  # of all: a job that isn't chosen is none that is gone
+        left = tally.count_finished(step for step in applied if chosen is None or step.job.key in chosen)
         await self._inventory.place()
         settled = tally.buckets.total()
         self._events.emit(Began(at=self._events.now, jobs=settled + len(left), settled=settled))

@@ -220,15 +220,18 @@ RUN = {
     "problems",
     "warnings",
     "skipped",
+    "left_out",
     "waiting_orders",
 }
 PLAN = {
     *("exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"),
-    "waiting_orders",
+    *("left_out", "waiting_orders"),
 }
 JSON = {
     "init in -o in": {"manifest", "pictures", "prepared", "left_out", "next"} | PLAN,
-    "validate night.yaml": {"exit_code", "manifests", "jobs", "problems", "warnings", "skipped"},
+    "validate night.yaml": {
+        *("exit_code", "manifests", "jobs", "problems", "warnings", "skipped", "left_out"),
+    },
     "plan night.yaml": PLAN,
     "run -n night.yaml": PLAN,
     "run --poll-interval 0.05 night.yaml": RUN,

@@ -29,6 +29,8 @@ STEPS = [
     ("status b", 0),
     ("export", 0),
     ("resolve b --abandon", 2),
+    ("retake b", 0),
+    ("retake --withdraw b", 0),
     ("collect --json", 0),
     ("recover --json m.yaml", 0),
     ("ledger compact", 0),
