@@ -244,7 +244,7 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
     at_home = Path(row.output_path)  # a run looks whether it is there, and asks for it anew where it isn't
     at_home.parent.mkdir(parents=True, exist_ok=True)
     at_home.touch()
-    clip = {"video_path": row.output_path, "video_sha256": "0" * 64}
+    clip = {"video_path": row.output_path, "video_sha256": "0" * 64, "video_size": 0}
     await ledger.apply(Change(name, State.DOWNLOADED, "downloaded", values=clip))
 
 
