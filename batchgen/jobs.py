@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 LONGEST: Final = 4096  # bytes; longer values (Base64) aren't made again at every look
@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _once(*values: str) -> tuple[str, ...]:
+def _once(*values: Any) -> tuple[Any, ...]:
     """The same tuple for all jobs that have these values."""
     return values
 
@@ -53,15 +53,18 @@ class Job:
         place: Place,
     ) -> None:
         self.id: Final = job_id
-        self._shared: Final = _once(manifest, output_dir, place.file, *request)
-        name, values = external_task_id.encode("utf-8", "surrogatepass"), _packed(request)
+        at = 0 if place.line else place.file.rfind("/") + 1  # many images lie in one folder
+        values, images = _packed(place.file[at:] if at else "", request)
+        folder = place.file[:at] if at and values is not None else place.file
+        self._shared: Final = _once(manifest, output_dir, folder, images, *request)
+        name = external_task_id.encode("utf-8", "surrogatepass")
         head = _HEAD.pack(bytes.fromhex(digest), take, place.line, place.column, len(name))
         self._packed: Final = b"".join((head, name, values or b""))
         self._request: Final = request if values is None else None
 
     @property
     def manifest(self) -> str:
-        return self._shared[0]
+        return str(self._shared[0])
 
     @property
     def take(self) -> int:
@@ -79,21 +82,33 @@ class Job:
     def request(self) -> Mapping[str, Any]:
         if self._request is not None:
             return self._request
-        return _unpacked(self._shared[3:], self._packed[self._end_of_id :])
+        _, *values = self._values
+        for number, unpacked, shared in self._shared[3]:
+            values[number] = unpacked(shared, values[number])
+        return dict(zip(self._shared[4:], values, strict=True))
 
     @property
     def output_dir(self) -> str:
-        return self._shared[1]
+        return str(self._shared[1])
 
     @property
     def place(self) -> Place:
         _, _, line, column, _ = _HEAD.unpack_from(self._packed)
-        return Place(self._shared[2], line, column)
+        name = "" if self._request is not None else self._values[0]
+        return Place(self._shared[2] + name, line, column)
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What names this job to a person: manifest name, job id, take."""
         return (self.manifest, self.id, self.take)
+
+    @property
+    def _values(self) -> list[Any]:
+        """What :func:`_packed` kept."""
+        import orjson
+
+        values: list[Any] = orjson.loads(self._packed[self._end_of_id :])
+        return values
 
     @property
     def _end_of_id(self) -> int:
@@ -112,19 +127,21 @@ class Job:
         return hash(self._packed)
 
 
-def _packed(fields: Mapping[str, Any]) -> bytes | None:
-    """The values of ``fields``, in their order; None where they are kept better as they are."""
+def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[Any, ...]]:
+    """``name`` and the values of ``fields``, in their order, and how images among them are made again.
+
+    None for the values where they are kept better as they are.
+    """
     import orjson
 
+    values: list[Any] = [*fields.values()]
+    images: tuple[Any, ...] = ()
+    for number, value in enumerate(values):
+        if hasattr(value, "unpacked"):
+            shared, values[number] = value.packed()
+            images += ((number, value.unpacked, shared),)
     try:
-        data = orjson.dumps([*fields.values()], option=orjson.OPT_PASSTHROUGH_DATACLASS)
-    except orjson.JSONEncodeError:  # an ImageFile, half a surrogate pair, a number of more than 64 bits
-        return None
-    return data if len(data) <= LONGEST else None
-
-
-def _unpacked(names: Sequence[str], data: bytes) -> dict[str, Any]:
-    """The fields with these names whose values :func:`_packed` gave."""
-    import orjson
-
-    return dict(zip(names, orjson.loads(data), strict=True))
+        data = orjson.dumps([name, *values], option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except orjson.JSONEncodeError:  # an image in a list, half a surrogate pair, a number of more than 64 bits
+        return None, ()
+    return (data, images) if len(data) <= LONGEST else (None, ())

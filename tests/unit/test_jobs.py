@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.manifest.repeated import repeated
-from batchgen.models import ImageFile, Job, Place
+from batchgen.models import ImageFile, Job, Place, Within
 
 _TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too
 _VALUE = st.recursive(
@@ -21,11 +21,24 @@ _VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )
-_IMAGE = ImageFile("/in/a.png", 1, 2, 3, "0" * 64, "png", 300, 300)
+_IMAGES = st.builds(
+    ImageFile,
+    path=_TEXT.map(lambda name: f"/in/{name}"),
+    size=st.integers(0, 2**63),
+    mtime_ns=st.integers(-(2**62), 2**62),
+    inode=st.integers(0, 2**64 - 1),
+    sha256=st.just("0" * 64),
+    format=st.sampled_from(["png", "jpeg"]),
+    width=st.integers(300, 10**5),
+    height=st.integers(300, 10**5),
+    orientation=st.integers(1, 8),
+    xxh3=st.sampled_from(["", "f" * 32]),
+    within=st.none() | st.just(Within("in", ("/in", "/shared"))),
+)
 
 
 @given(
-    request=st.dictionaries(_TEXT, _VALUE | st.just(_IMAGE), max_size=6),
+    request=st.dictionaries(_TEXT, _VALUE | _IMAGES, max_size=6),
     names=st.tuples(_TEXT, _TEXT, _TEXT, _TEXT, _TEXT),
     take=st.integers(1, 10**9),
     place=st.tuples(st.integers(0, 10**9), st.integers(0, 10**6)),
@@ -70,6 +83,26 @@ def test_a_job_from_a_table_takes_few_bytes() -> None:
     shared = {id(getattr(other, slot)) for slot in Job.__slots__}
     taken = sys.getsizeof(one) + sum(sys.getsizeof(value) for value in own if id(value) not in shared)
     assert taken < 200 + len(json.dumps(request))
+
+
+def test_a_job_of_a_folders_image_takes_few_bytes() -> None:
+    within = Within("inbox", ("/srv/inbox",))
+
+    def job(number: int) -> Job:
+        name = f"set{number}/img{number:06}"
+        image = ImageFile(
+            f"/srv/inbox/set/{name}.jpg", 500_000, 10**18, 10**6, "0" * 64, "jpeg", 900, 600, within=within
+        )
+        request = {"model_name": "kling-v3", "mode": "pro", "prompt": f"{name}: slow push-in", "image": image}
+        place = Place(f"inbox/{name}.jpg")
+        return Job("m", name, 1, f"m.{name}.0123456789", "0" * 64, request, "/clips", place)
+
+    one, other = job(1), job(1)._replace(take=2)
+    own = [getattr(one, slot) for slot in Job.__slots__]
+    shared = {id(getattr(other, slot)) for slot in Job.__slots__}
+    taken = sys.getsizeof(one) + sum(sys.getsizeof(value) for value in own if id(value) not in shared)
+    assert taken < 500
+    assert one.request["image"].within is within
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
