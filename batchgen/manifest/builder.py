@@ -117,7 +117,7 @@ class JobBuilder:
         if request.get("skip") is False:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
-        findings = trust.check(draft.fields, shared.closed) if shared.closed else []
+        findings = trust.check(draft.fields, shared.closed) if shared.closed and draft.fields else []
         if kind != "inline" and any(_has_braces(request[name]) for name in PROMPTS if name in request):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {

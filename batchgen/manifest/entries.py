@@ -207,6 +207,7 @@ class Reading:
             if kind == "folder":
                 prepare = fields.get("prepare") not in (None, False)
                 found = folders.look(full, match, within, SUFFIXES if prepare else folders.IMAGE_SUFFIXES)
+                is_empty = not found.images
                 drafts = folders.drafts(at.number, full, found.images, within, self.sources.folders)
                 if not skip:
                     drafts = self.sources.read_ahead(drafts, _image_of, within, prepare=prepare)
@@ -216,7 +217,7 @@ class Reading:
                 mine = os.path.relpath(os.path.abspath(self.file), full)
                 orphans = [name for name in found.orphans if name != mine]
                 self.found.append((at, found._replace(images=[], orphans=orphans)))
-                if not found.images:
+                if is_empty:
                     self.empty.append(warnings.nothing_in(shown, match, found, prepare=prepare))
                 if found.leftovers:
                     what = warnings.listed(sorted(set(found.leftovers)))

@@ -203,10 +203,16 @@ def _find_twins(images: list[Image]) -> None:
 def drafts(
     number: int, path: str, images: list[Image], within: Within, opened: files.Folders
 ) -> Iterator[Draft | Problem]:
-    """A draft for each of the ``images`` of the folder ``path``; ``number`` is the entry's position in ``jobs``."""
-    for image in images:
+    """A draft for each of the ``images`` of the folder ``path``, of which none is left then.
+
+    ``number`` is the entry's position in ``jobs``.
+    """
+    shown = os.path.join(within.shown, "")
+    images.reverse()
+    while images:  # each is let go of when it has become a draft
+        image = images.pop()
         relative = f"{image.below}{image.name}"
-        origin = InFolder(number, os.path.join(within.shown, relative), None, None)
+        origin = InFolder(number, f"{shown}{relative}", None, None)
         fields: dict[str, Any] = {}
         if image.beside and not image.trouble:
             origin, problems = _with_sidecars(origin, path, image, fields, within, opened)

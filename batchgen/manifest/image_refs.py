@@ -66,6 +66,7 @@ class Sources:
         self._inspect = inspect
         self._known = known
         self._seen: dict[str, ImageFile | ImageError] = {}
+        self._named: set[int] = set()  # hashes of paths; two that are equal by chance would lose a warning
         self._pictures: dict[str, tuple[ImageFile, Facts] | ImageError] = {}  # those that are to be prepared
         self._begun: dict[str, Future[ImageFile]] = {}
         self._begun_pictures: dict[str, Future[tuple[ImageFile, Facts]]] = {}
@@ -79,7 +80,7 @@ class Sources:
 
     def has(self, path: str) -> bool:
         """Whether a job has named the file at an absolute path."""
-        return path in self._seen or path in self._pictures
+        return hash(path) in self._named or path in self._pictures
 
     def may_wait(self, error: ImageError) -> bool:
         """Whether an incomplete image may still be being written."""
@@ -100,15 +101,24 @@ class Sources:
         return {
             path
             for path, image in {**self._seen, **pictures}.items()
-            if isinstance(image, ImageFile)
-            and abs(self._now - image.mtime_ns / 1e9) < FRESH
-            and not inspection.unchanged(image)
+            if isinstance(image, ImageFile) and self._is_fresh(image) and not inspection.unchanged(image)
         }
 
     def file(self, path: str, within: Within | None = None) -> ImageFile:
-        """The image at an absolute path, which lies within ``within``, links resolved. Raises ImageError."""
-        begun = self._begun.pop(path, None)
-        image = self._once(path, lambda _: self._image(path, within) if begun is None else begun.result())
+        """A folder's image at an absolute path, which lies within ``within``, links resolved. Raises ImageError."""
+        return self._file(path, within, keep=False)
+
+    def _file(self, path: str, within: Within | None, *, keep: bool) -> ImageFile:
+        """The image at a path. One that is known and unchanged is only remembered with ``keep``: a folder's is used once."""
+        self._named.add(hash(path))
+        begun = self._begun.pop(path, None) if self._begun else None
+        known = self._unchanged(path) if begun is None and path not in self._seen else None
+        if known is None:
+            image = self._once(path, lambda _: self._read(path, within) if begun is None else begun.result())
+        else:
+            image = known
+            if keep or self._is_fresh(image):  # a fresh one is looked at again in the end
+                self._seen[path] = image
         return image if image.within is within else image.to_be_read(within)
 
     def picture(self, path: str, within: Within | None = None) -> tuple[ImageFile, Facts]:
@@ -165,11 +175,14 @@ class Sources:
                     yield coming.popleft()
             yield from coming
 
-    def _image(self, path: str, within: Within | None) -> ImageFile:
+    def _unchanged(self, path: str) -> ImageFile | None:
+        """The image that was known before, unless it was changed since."""
         image = self._known.get(path)
-        if image is not None and inspection.is_acceptable(image) and inspection.unchanged(image):
-            return image
-        return self._read(path, within)
+        is_good = image is not None and inspection.is_acceptable(image) and inspection.unchanged(image)
+        return image if is_good else None
+
+    def _is_fresh(self, image: ImageFile) -> bool:
+        return abs(self._now - image.mtime_ns / 1e9) < FRESH
 
     def _read(self, path: str, within: Within | None) -> ImageFile:
         try:
@@ -202,7 +215,9 @@ class Sources:
             try:
                 if within and (why := self._leads_out(path, stat.S_ISLNK(mode), within)):
                     raise ImageError(why)
-                return self.picture(path, within)[0] if prepare else self.file(path, within)
+                if prepare:
+                    return self.picture(path, within)[0]
+                return self._file(path, within, keep=True)
             except ImageError as error:
                 raise _named(error, text) from error
         if scheme := _SCHEME.match(text):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -66,19 +67,37 @@ def _fill_shot(shot: Any, number: int, image: Callable[[], str]) -> Any:
 
 
 def _fill(text: str, image: Callable[[], str], path: tuple[str | int, ...]) -> str:
-    def one(match: re.Match[str]) -> str:
-        found = match[0]
-        if found in ("{{", "}}"):
-            return found[0]
-        if found[1:-1] not in NAMES:
+    values: dict[str, str] = {}
+    filled: list[str] = []
+    for before, found in _split(text):
+        filled.append(before)
+        name = found[1:-1]
+        if found in ("", "{{", "}}"):
+            filled.append(found[:1])
+            continue
+        if name not in NAMES:
             raise PlaceholderError(path, _refusal(found))
-        folder, name = _parts(image())
-        values = {"stem": posixpath.splitext(name)[0], "name": name, "parent": posixpath.basename(folder)}
-        if not values[found[1:-1]]:
+        values = values or _values(image())
+        if not values[name]:
             raise PlaceholderError(path, f"{found} stands for nothing here: the job's image has no such name")
-        return values[found[1:-1]]
+        filled.append(values[name])
+    return "".join(filled)
 
-    return _BRACES.sub(one, text)
+
+@lru_cache(maxsize=16)  # the images of a folder have one prompt
+def _split(text: str) -> Sequence[tuple[str, str]]:
+    """The text in pieces: what stands before each brace or placeholder, and that itself; "" after the last one."""
+    found: list[tuple[str, str]] = []
+    end = 0
+    for match in _BRACES.finditer(text):
+        found.append((text[end : match.start()], match[0]))
+        end = match.end()
+    return [*found, (text[end:], "")]
+
+
+def _values(image: str) -> dict[str, str]:
+    folder, name = _parts(image)
+    return {"stem": posixpath.splitext(name)[0], "name": name, "parent": posixpath.basename(folder)}
 
 
 def _refusal(found: str) -> str:

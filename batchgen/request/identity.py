@@ -23,6 +23,7 @@ from batchgen.request.json_text import compact_sorted, json_bytes, sendable
 from batchgen.request.schema import defaults
 
 _DERIVED = re.compile(r"[A-Za-z0-9_-]{1,24}\.[A-Za-z0-9_-]{1,32}\.[0-9a-f]{20}")
+_ODD = re.compile(r"[^A-Za-z0-9_]+")
 NOT_THE_CLIP = ("callback_url", "external_task_id")  # fields that don't shape the clip
 
 
@@ -90,7 +91,7 @@ def _slug(name: str, longest: int) -> str:
     if not name.isascii():
         name = "".join(c for c in unicode_3_2.normalize("NFKD", name) if not unicode_3_2.combining(c))
     if not (name.isascii() and name.isalnum()):
-        name = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:longest].rstrip("-")
+        name = _ODD.sub("-", name).strip("-")[:longest].rstrip("-")
     return name[:longest] or "x"
 
 

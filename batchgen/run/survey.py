@@ -67,10 +67,9 @@ class Survey:
 def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) -> Survey:
     """Check whether the clips of these manifests' jobs are on disk; with None, those of the whole ledger."""
     found, absent = Survey(), list[StoredClip]()
-    seen = set[str]()
-    claimed = set[
-        str
-    ]()  # paths that two rows have: one row's clip was deleted, and another row's has its place
+    seen = set[int]()  # hashes of paths
+    # Of those that two rows have: one row's clip was deleted, and another row's has its place.
+    claimed = set[int]()
     with contextlib.closing(_Files(roots)) as files:
         for row in _wanted(ledger, manifests):
             try:
@@ -82,10 +81,10 @@ def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) 
             else:
                 if not there:
                     absent.append(row)
-                elif row.video_path in seen:
-                    claimed.add(row.video_path)
+                elif (path := hash(row.video_path)) in seen:
+                    claimed.add(path)
                 else:
-                    seen.add(row.video_path)
+                    seen.add(path)
                     found.here.add(row.root)
             if not row.output_path.endswith(f"/{row.manifest}/{clip_name(row.job_id, row.take)}"):
                 found.odd.add(row.external_task_id)
@@ -93,7 +92,7 @@ def survey(ledger: Records, manifests: Sequence[Manifest] | None, roots: Roots) 
         absent += [
             row
             for row in _wanted(ledger, manifests)
-            if row.video_path in claimed
+            if hash(row.video_path) in claimed
             and not clips.is_clip(roots[row.root], row.video_path, row.video_sha256, row.video_size)
         ]
     for row in absent:
@@ -115,18 +114,19 @@ def _wanted(ledger: Records, manifests: Sequence[Manifest] | None) -> Iterator[S
         for name in ledger.manifests():
             yield from ledger.stored_clips(name)
         return
-    own, rest = set[tuple[str, str, int]](), list[Job]()
+    # Hashes of jobs with a clip of their own. Two that are equal by chance would leave another clip to be looked for later.
+    own, rest = set[int](), list[Job]()
     for one in manifests:
         others = (key[1] for key in (*one.skipped, *(bad.key for bad in one.unusable)))
         for row in ledger.stored_clips(one.name, itertools.chain((job.id for job in one.jobs), others)):
-            own.add(_key(row))
+            own.add(hash(_key(row)))
             yield row
-        rest += [job for job in one.jobs if job.key not in own]
+        rest += [job for job in one.jobs if hash(job.key) not in own]
     # A job without a clip of its own may be done by one that was made under another id, or in another of the manifests.
     alike = ledger.stored_clips_like(
         (one.name for one in manifests), (job.digest for job in rest), map(output_path, rest)
     )
-    yield from {row.external_task_id: row for row in alike if _key(row) not in own}.values()
+    yield from {row.external_task_id: row for row in alike if hash(_key(row)) not in own}.values()
 
 
 def _key(row: StoredClip) -> tuple[str, str, int]:
