@@ -137,7 +137,7 @@ def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[A
     values: list[Any] = [*fields.values()]
     images: tuple[Any, ...] = ()
     for number, value in enumerate(values):
-        if hasattr(value, "unpacked"):
+        if type(value) is not str and hasattr(value, "unpacked"):
             shared, values[number] = value.packed()
             images += ((number, value.unpacked, shared),)
     try:

@@ -170,7 +170,7 @@ class JobBuilder:
         if good_id is not None and (why := self._unwritable(good_id, good_take)):
             (failures if file else findings).append(Finding(("id",), why))
         nothing_wrong = not (findings or failures or good_id is None or reported)
-        if nothing_wrong and images:
+        if nothing_wrong and images and rules.has_masks(request):
             failures += rules.check_images(with_values(request, images))
         if good_id is None or not nothing_wrong or failures:  # nothing is made of what is wrong for many jobs
             if self._keys is not None and (

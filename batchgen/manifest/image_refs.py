@@ -177,9 +177,11 @@ class Sources:
 
     def _unchanged(self, path: str) -> ImageFile | None:
         """The image that was known before, unless it was changed since."""
-        image = self._known.get(path)
-        is_good = image is not None and inspection.is_acceptable(image) and inspection.unchanged(image)
-        return image if is_good else None
+        try:
+            image = self._known[path]
+        except KeyError:
+            return None
+        return image if inspection.is_acceptable(image) and inspection.unchanged(image) else None
 
     def _is_fresh(self, image: ImageFile) -> bool:
         return abs(self._now - image.mtime_ns / 1e9) < FRESH

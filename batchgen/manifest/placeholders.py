@@ -67,7 +67,7 @@ def _fill_shot(shot: Any, number: int, image: Callable[[], str]) -> Any:
 
 
 def _fill(text: str, image: Callable[[], str], path: tuple[str | int, ...]) -> str:
-    values: dict[str, str] = {}
+    parts: tuple[str, str] | None = None
     filled: list[str] = []
     for before, found in _split(text):
         filled.append(before)
@@ -77,10 +77,10 @@ def _fill(text: str, image: Callable[[], str], path: tuple[str | int, ...]) -> s
             continue
         if name not in NAMES:
             raise PlaceholderError(path, _refusal(found))
-        values = values or _values(image())
-        if not values[name]:
+        parts = parts or _parts(image())
+        if not (value := _value(name, *parts)):
             raise PlaceholderError(path, f"{found} stands for nothing here: the job's image has no such name")
-        filled.append(values[name])
+        filled.append(value)
     return "".join(filled)
 
 
@@ -95,9 +95,10 @@ def _split(text: str) -> Sequence[tuple[str, str]]:
     return [*found, (text[end:], "")]
 
 
-def _values(image: str) -> dict[str, str]:
-    folder, name = _parts(image)
-    return {"stem": posixpath.splitext(name)[0], "name": name, "parent": posixpath.basename(folder)}
+def _value(placeholder: str, folder: str, name: str) -> str:
+    if placeholder == "parent":
+        return posixpath.basename(folder)
+    return name if placeholder == "name" else posixpath.splitext(name)[0]
 
 
 def _refusal(found: str) -> str:

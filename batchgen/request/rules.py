@@ -115,9 +115,14 @@ def _doubts_about_shots(request: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(("image_tail",), text)
 
 
+def has_masks(request: Mapping[str, Any]) -> bool:
+    """Whether :func:`check_images` has anything to check."""
+    return "static_mask" in request or "dynamic_masks" in request
+
+
 def check_images(request: Mapping[str, Any]) -> list[Finding]:
     """Masks and points that don't fit the image. Only an :class:`ImageFile` has a known size: URLs aren't checked."""
-    if "static_mask" not in request and "dynamic_masks" not in request:
+    if not has_masks(request):
         return []
     image = request.get("image")
     return [*_masks(request, image), *_trajectories(request, image)]
