@@ -26,7 +26,8 @@ _FAULTS: Final = (
 _TURNED_BY_DECODER: Final = ("heic", "tiff")
 _QUALITIES: Final = (85, 75, 60, 40)  # tried in turn where a picture has too many bytes
 _ALL_COLOURS: Final = 90  # quality from which colours are kept as fine as light
-_REDUCING: Final = 3.0  # how many times larger than asked for a quick reduction may leave a picture
+_STRIP: Final = 256  # rows that are scaled at once
+_QUARTERS: Final = 5  # orientations from 5 on turn by a quarter
 
 
 def make(data: bytes, recipe: Recipe) -> bytes:
@@ -62,7 +63,7 @@ def _opened(data: bytes, recipe: Recipe) -> Image:
         raise ImageError("it is damaged: it has two sizes")
     if recipe.source_format == "jpeg" and recipe.crop is None:
         width, height = recipe.inner
-        image.draft(None, (height, width) if recipe.orientation >= 5 else (width, height))
+        image.draft(None, (height, width) if recipe.orientation >= _QUARTERS else (width, height))
     return image
 
 
@@ -72,16 +73,18 @@ def _drawn(image: Image, recipe: Recipe) -> Image:
     profile = image.info.get("icc_profile") or b""
     orientation = _orientation(image, recipe)
     image = _plain(image)
-    if orientation != 1:
-        image = image.transpose(_turn(orientation))
+    across = orientation >= _QUARTERS  # turned last, when there is least of it
     if recipe.crop is not None:
-        width, height = recipe.crop
+        width, height = recipe.crop[::-1] if across else recipe.crop
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
+    size = recipe.inner[::-1] if across else recipe.inner
+    if image.size != size:
+        image = image.resize(size, Pillow.Resampling.NEAREST) if recipe.is_mask else _resized(image, size)
+    if orientation != 1:
+        image = image.transpose(_turn(orientation))
     if recipe.is_mask:
-        return image.resize(recipe.inner, Pillow.Resampling.NEAREST) if image.size != recipe.inner else image
-    if image.size != recipe.inner:
-        image = _resized(image, recipe.inner)
+        return image
     image = _flat(_in_srgb(image, profile), recipe.background)
     if recipe.canvas != recipe.inner:
         canvas = Pillow.new("RGB", recipe.canvas, recipe.background)
@@ -131,12 +134,17 @@ def _plain(image: Image) -> Image:
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
-    from PIL.Image import Resampling
+    from PIL import Image as Pillow
 
     if image.mode in ("LA", "RGBA"):  # what can't be seen mustn't colour what can
         whole = image.convert("RGBA").convert("RGBa")
-        return whole.resize(size, Resampling.LANCZOS, reducing_gap=_REDUCING).convert("RGBA")
-    return image.resize(size, Resampling.LANCZOS, reducing_gap=_REDUCING)
+        return _resized(whole, size).convert("RGBA")
+    made = Pillow.new(image.mode, size)
+    for top in range(0, size[1], _STRIP):  # all at once would need as much memory again
+        bottom = min(top + _STRIP, size[1])
+        box = (0.0, top * image.height / size[1], float(image.width), bottom * image.height / size[1])
+        made.paste(image.resize((size[0], bottom - top), Pillow.Resampling.LANCZOS, box=box), (0, top))
+    return made
 
 
 def _in_srgb(image: Image, profile: bytes) -> Image:

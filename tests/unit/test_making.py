@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from batchgen.errors import ImageError
 from batchgen.images.facts import Facts, examine, facts_of
@@ -247,3 +247,11 @@ def test_examine_reads_a_file_as_it_reads_bytes(tmp_path: Path) -> None:
     for name, data in KINDS.items():
         (tmp_path / name).write_bytes(data)
         assert examine(str(tmp_path / name)) == about(data)
+
+
+def test_a_picture_that_is_scaled_in_strips_has_no_seams() -> None:
+    fine = Image.merge("RGB", [Image.effect_noise((900, 2000), spread) for spread in (40, 80, 120)])
+    made = shown(encoded(fine, "PNG"), Options(max_pixels=700_000, format="png"))
+    whole = fine.resize(made.size, Image.Resampling.LANCZOS)
+    differs = ImageChops.difference(made, whole)
+    assert max(differs.tobytes()) <= 1

@@ -33,7 +33,7 @@ from batchgen.sandbox.journal import load
 from batchgen.sandbox.server import Sandbox
 from batchgen.storage.prepared import PreparedImages, folder
 from tests.support.photos import GPS, SCENE, encoded, kinds, quarters, scene, turned
-from tests.support.program import ENDS, KEY
+from tests.support.program import ENDS, KEY, Desk
 
 QUICK = batchgen.RunOptions(poll_interval=0.05, retry_wait=0.05, settle=0.4, timeout=10.0)
 HEAD = "version: 1\nname: night\ndefaults: {model_name: kling-v3, prompt: x}\njobs:\n"
@@ -326,3 +326,39 @@ def test_a_folder_of_another_or_none_at_all_is_not_used(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert folder({"XDG_CACHE_HOME": "not/absolute", "HOME": "/h"}).endswith("/.cache/batchgen/prepared")
     assert folder({"XDG_CACHE_HOME": "/c"}) == "/c/batchgen/prepared"
+
+
+# -- what is said beforehand ---------------------------------------------------------------------------------------
+
+
+def test_plan_and_validate_say_of_each_picture_what_would_be_done(desk: Desk) -> None:
+    desk.write("in/good.png", encoded(scene(), "PNG"))
+    desk.write("in/photo.jpg", turned(6))
+    desk.write("in/shot.webp", encoded(scene(), "WEBP"))
+    desk.write(
+        "m.yaml",
+        HEAD + "  - {folder: in, prepare: true}\n  - {id: far, image: 'https://example.com/a.png'}\n",
+    )
+    said = {
+        "good": "image: in/good.png: sent as it is",
+        "photo": "image: in/photo.jpg: turned upright, metadata left out",
+        "shot": "image: in/shot.webp: WebP becomes JPEG, metadata left out",
+    }
+    checked = desk.run("validate", "-v", "m.yaml")
+    assert checked.code == 0
+    assert checked.out.splitlines()[:-1] == [f"night/{name}: {text}" for name, text in said.items()]
+    assert len(desk.run("validate", "m.yaml").out.splitlines()) == 1
+    (good, photo, _) = desk.run("validate", "-v", "--json", "m.yaml").json["prepared"]
+    assert (good["job_id"], good["field"], good["what"]) == ("good", "image", "sent as it is")
+    assert (photo["manifest"], photo["file"], photo["take"]) == ("night", "in/photo.jpg", 1)
+    lines = desk.run("plan", "-v", "m.yaml").out.splitlines()
+    for text in said.values():
+        field, _, what = text.replace(text.split(": ")[1] + ": ", "").partition(": ")
+        assert f"    {field}: {what}" in lines
+    jobs = desk.run("plan", "--json", "m.yaml").json["jobs"]
+    assert [one["prepare"] for one in jobs] == [
+        {"image": "sent as it is"},
+        {"image": "turned upright, metadata left out"},
+        {"image": "WebP becomes JPEG, metadata left out"},
+        None,
+    ]
