@@ -112,7 +112,7 @@ def csv_lines(rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> Iter
     writer = csv.writer(_Returned, lineterminator=end, quoting=csv.QUOTE_ALL if excel else csv.QUOTE_MINIMAL)
     yield ("\ufeff" if excel else "") + writer.writerow(EXPORT_FIELDS).removesuffix(end)
     for row in rows:
-        cells = [str(value).lower() if isinstance(value, bool) else value for value in row.values()]
+        cells = ["true" if value is True else "false" if value is False else value for value in row.values()]
         yield writer.writerow(map(spreadsheet_cell, row, cells) if excel else cells).removesuffix(end)
 
 

@@ -31,14 +31,16 @@ def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     ``prompt`` is the shots' texts, a line each, where there are shots; ``image`` is the URL, if it is one, and
     ``image_sha256`` the digest of the picture's bytes otherwise.
     """
-    fields = {**_defaults(), **fields}
-    shots = fields.get("multi_prompt") or ()
+    default = _defaults()
+    shots = fields.get("multi_prompt") or default.get("multi_prompt") or ()
     image = fields.get("image", fields.get("image_tail"))
     return {
-        "prompt": fields.get("prompt") or "\n".join(str(shot.get("prompt", "")) for shot in shots) or None,
+        "prompt": fields.get("prompt", default.get("prompt"))
+        or "\n".join(str(shot.get("prompt", "")) for shot in shots)
+        or None,
         "image": image if isinstance(image, str) and is_url(image) else None,
         "image_sha256": image["sha256"] if isinstance(image, dict) else getattr(image, "sha256", None),
-        "mode": fields.get("mode"),
-        "duration": fields.get("duration"),
-        "sound": fields.get("sound"),
+        "mode": fields.get("mode", default.get("mode")),
+        "duration": fields.get("duration", default.get("duration")),
+        "sound": fields.get("sound", default.get("sound")),
     }

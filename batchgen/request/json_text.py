@@ -47,7 +47,8 @@ def is_request(fields: Any) -> bool:
         return False
     shots, image = fields.get("multi_prompt"), fields.get("image", fields.get("image_tail"))
     return (
-        all(type(fields.get(name)) is str for name in ("mode", "duration"))
+        type(fields.get("mode")) is str
+        and type(fields.get("duration")) is str
         and type(fields.get("prompt") or "") is str
         and type(fields.get("watermark_info") or {}) is dict
         and (shots is None or (type(shots) is list and all(type(shot) is dict for shot in shots)))
