@@ -22,6 +22,7 @@ CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND
     SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
     AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
     AND (instr(own.output_path, '/superseded/') = 0 OR instr('/' || own.job_id, '/superseded/') > 0)))"""
+HALF_DIGEST = "substr(digest, 1, 16)"  # which has an index; 64 bits tell rows apart
 # Rows are never deleted, so the last one's number is how many there are. Years of downloaded ones are not counted one by one.
 COUNTS = "SELECT NULL, ifnull(max(id), 0) FROM tasks" + "".join(
     f" UNION ALL SELECT state, count(*) FROM tasks WHERE state {side} 'downloaded' GROUP BY state"

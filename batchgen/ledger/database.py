@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from batchgen.disk import sync_folder
 from batchgen.errors import LedgerError, LedgerOutdated
 from batchgen.ledger import integrity
 from batchgen.ledger import migrations as schema
+from batchgen.ledger.packing import unpacked
 
 MIGRATIONS = schema.MIGRATIONS
 APPLICATION_ID = int.from_bytes(b"bgen")
@@ -21,6 +23,7 @@ APPLICATION_ID = int.from_bytes(b"bgen")
 BUSY_SECONDS = 5.0  # how long another program may hold the file (a backup, an sqlite3 shell)
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL: fewer syncs than the default, and still bounded
 CACHE_KIB = 16384
+log = logging.getLogger("batchgen")
 
 
 def prepare(path: str, origin: str, migrations: Sequence[str]) -> None:
@@ -62,10 +65,9 @@ def open_to_write(
     connection = _connect(path, "rw")
     try:
         with translated(path):
-            if _check(connection, path, migrations) < len(migrations):
-                if not migrate:
-                    raise _outdated(path)
-                _migrate(connection, migrations)
+            version = _check(connection, path, migrations)
+            if version < len(migrations) and not migrate:
+                raise _outdated(path)
             if origin is not None:
                 _check_origin(connection, path, origin)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -73,6 +75,13 @@ def open_to_write(
             connection.execute("PRAGMA fullfsync = ON")  # macOS: reach the disk, not its cache
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            if version < len(migrations):
+                (rows,) = connection.execute("SELECT ifnull(max(id), 0) FROM tasks").fetchone()
+                level = logging.WARNING if os.isatty(2) else logging.INFO  # no reason for a mail
+                log.log(
+                    level, "%s: bringing the %s rows of an older batchgen up to date, once", path, f"{rows:,}"
+                )
+                _migrate(connection, migrations)
     except BaseException:
         connection.close()
         raise
@@ -92,7 +101,7 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
             try:
                 version = _check(connection, path, migrations)
             except sqlite3.OperationalError:
-                if _size(f"{path}-wal"):
+                if _size(f"{path}-wal") or _size(f"{path}-journal"):
                     raise
                 connection.close()
                 # WAL needs to write beside the file. Where that can't be, nobody else can write either.
@@ -121,9 +130,10 @@ def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
 
 
 def restored(row: Sequence[Any]) -> Sequence[Any]:
+    """A row with its texts, however they are stored."""
     if bytes not in map(type, row):
         return row
-    return [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
+    return [unpacked(value) if isinstance(value, bytes) else value for value in row]
 
 
 def _storable(value: Any) -> Any:

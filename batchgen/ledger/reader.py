@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
-from batchgen.ledger.conditions import COUNTS, CURRENT, LAST_WORD, NAMED, SINCE
+from batchgen.ledger.conditions import COUNTS, CURRENT, HALF_DIGEST, LAST_WORD, NAMED, SINCE
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.orders import Orders
 from batchgen.ledger.rows import (
@@ -150,7 +150,8 @@ class Records:
         for some in _chunks(dict.fromkeys(digests)):
             rows = self._each(
                 f"SELECT manifest, job_id, take, {_BRIEF} FROM tasks"
-                f" WHERE digest IN (SELECT value FROM json_each(?)) AND state IN ({states}) ORDER BY id",
+                f" WHERE {HALF_DIGEST} IN (SELECT substr(value, 1, 16) FROM json_each(?1))"
+                f" AND digest IN (SELECT value FROM json_each(?1)) AND state IN ({states}) ORDER BY id",
                 (json.dumps(some),),
             )
             for row in rows:
@@ -275,7 +276,8 @@ class Records:
         """The same of the rows of manifests whose clips have these contents or belong at these paths, whatever job they are of."""
         names = json.dumps([name for one in manifests for name in spellings(one)])
         of_these = "+manifest IN (SELECT value FROM json_each(?)) AND +state = 'downloaded'"
-        for column, values in (("digest", digests), ("output_key", map(path_key, paths))):
+        halves = (digest[:16] for digest in digests)
+        for column, values in ((HALF_DIGEST, halves), ("output_key", map(path_key, paths))):
             for some in _chunks(values):
                 sql = f"SELECT {_STORED_CLIP} FROM tasks WHERE {column} IN ({_marks(some)}) AND {of_these}"
                 yield from map(to_stored_clip, self._each(sql, (*some, names)))

@@ -12,6 +12,7 @@ import orjson
 
 from batchgen import limits
 from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
+from batchgen.ledger.packing import LETTERS, STATES
 from batchgen.models import (
     Brief,
     HistoryEntry,
@@ -33,6 +34,9 @@ IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}
+_LETTERS = {
+    letter: State(state) for state, letter in STATES.items()
+}  # in the history, where earlier versions wrote names
 _RECORD, _BRIEF, _STORED_CLIP, _UNUSABLE, _VERDICT = (
     CellTypes(kind, kind._fields) for kind in (Record, Brief, StoredClip, Unusable, Verdict)
 )
@@ -193,9 +197,9 @@ def to_event(external_task_id: str, row: Sequence[Any]) -> HistoryEntry:
     return HistoryEntry(
         external_task_id,
         at,
-        event,
-        _STATES.get(before),
-        to_state(after, external_task_id),
+        LETTERS.get(event, event),
+        _LETTERS.get(before) or _STATES.get(before),
+        _LETTERS.get(after) or to_state(after, external_task_id),
         code,
         message,
         request_id,

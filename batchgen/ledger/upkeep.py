@@ -6,12 +6,15 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated
 from batchgen.ledger import database, integrity
 from batchgen.ledger.lock import Lock
+from batchgen.ledger.packing import EVENTS, PACKED, STATES, packed
+
+AT_ONCE = 5_000  # rows that are packed in one transaction
 
 
 def bring_up_to_date(path: str, outdated: LedgerOutdated) -> None:
@@ -37,7 +40,7 @@ class Compacted(NamedTuple):
 
 
 def compact(path: str, *, temporary: str, lock_wait: float = 0.0) -> Compacted:
-    """Rewrite a ledger without its empty pages. A kill at any moment leaves the old file or the new one.
+    """Pack what earlier versions wrote, and rewrite the file without its empty pages. A kill loses nothing at any moment.
 
     SQLite copies it to a file in the folder ``temporary``, and back through the WAL in one transaction. Raises LedgerError
     where the ledger is damaged or held by a run, or there is no room; then it stays as it was.
@@ -52,6 +55,7 @@ def compact(path: str, *, temporary: str, lock_wait: float = 0.0) -> Compacted:
             _refuse_without_room(connection, path, temporary)
             before = _size(connection)
             try:
+                _pack(connection)
                 connection.execute("VACUUM")
             except sqlite3.OperationalError as error:
                 raise LedgerError(
@@ -71,6 +75,50 @@ def _locked(path: str, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _pack(connection: sqlite3.Connection) -> None:
+    """Pack what earlier versions wrote, some rows in each transaction. Texts and history say the same as before."""
+    connection.create_function("packed", 1, packed, deterministic=True)
+    texts = ", ".join(f"{name} = packed({name})" for name in PACKED)
+    old_texts = " OR ".join(f"typeof({name}) = 'text'" for name in PACKED)
+    _update(connection, "tasks", f"{texts} WHERE ({old_texts})")
+    letters = (("event", EVENTS), ("from_state", STATES), ("to_state", STATES))
+    words = ", ".join(f"'{state}'" for state in STATES)
+    change = f"{', '.join(_letters(*one) for one in letters)} WHERE to_state IN ({words})"
+    _update(connection, "events", change, guard="events_stay")
+
+
+def _update(connection: sqlite3.Connection, table: str, change: str, *, guard: str | None = None) -> None:
+    """Change rows, ``AT_ONCE`` in each transaction; ``guard`` is a trigger that is put back before each is committed."""
+    trigger = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?"
+    (last,) = connection.execute(f"SELECT ifnull(max(id), 0) FROM {table}").fetchone()
+    for first in range(1, last + 1, AT_ONCE):
+        with _transaction(connection):
+            guards = connection.execute(trigger, (guard,)).fetchall()
+            if guard is not None:
+                connection.execute(f"DROP TRIGGER {guard}")
+            among = (first, first + AT_ONCE - 1)
+            connection.execute(f"UPDATE {table} SET {change} AND id BETWEEN ? AND ?", among)
+            for (sql,) in guards:
+                connection.execute(sql)
+
+
+def _letters(column: str, letters: Mapping[str, str]) -> str:
+    cases = " ".join(f"WHEN '{word}' THEN '{letter}'" for word, letter in letters.items())
+    return f"{column} = CASE {column} {cases} ELSE {column} END"
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _checked(connection: sqlite3.Connection, path: str) -> list[int]:

@@ -20,6 +20,7 @@ from batchgen.ledger import database, integrity
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.orders import is_standing
+from batchgen.ledger.packing import EVENTS, PACKED, STATES, packed
 from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
 from batchgen.ledger.transitions import (
@@ -230,8 +231,8 @@ class Ledger(Records):
         before = mine.state if mine else State.PENDING
         number = self._store(row, kind, number)
         if mine is None:
-            self._execute(_EVENT, (number, at, "planned", None, before, None, None, None, None))
-        self._execute(_EVENT, (number, at, "intent", before, row.state, None, None, None, detail_json))
+            self._log(number, None, Change(record.external_task_id, before, "planned"), None, at)
+        self._log(number, before, Change(record.external_task_id, row.state, "intent"), detail_json, at)
         return row
 
     def _apply(self, change: Change, detail_json: str | None, at: float) -> Record:
@@ -250,7 +251,7 @@ class Ledger(Records):
             row = row._replace(output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
             columns["length"] = task_seconds(row)
-        self._execute(_update(tuple(columns)), (*columns.values(), number))
+        self._set(number, columns)
         self._log(number, record.state, change, detail_json, at)
         return row
 
@@ -268,7 +269,7 @@ class Ledger(Records):
             row = row._replace(output_path=self._free_path(row) if holds else row.output_path)
             columns = {**change.values, "output_path": row.output_path}
             columns["output_key"] = path_key(row.output_path) if holds else None
-            self._execute(_update(tuple(columns)), (*columns.values(), number))
+            self._set(number, columns)
             moving = self._execute("SELECT 1 FROM moves WHERE task = ?", (number,)).fetchone()
             ours = row.video_path in (before.output_path, change.values.get("output_path"))
             if row.video_path != row.output_path and (moving or ours):
@@ -348,33 +349,32 @@ class Ledger(Records):
 
     def _store(self, row: Record, kind: str, number: int | None) -> int:
         """Insert a row, or overwrite the one with this ``number``. Returns its number."""
-        values = (
-            *row,
-            kind,
-            task_seconds(row) if row.state is State.SUCCEEDED else None,
-            path_key(row.output_path) if row.state in MAY_BE_PAID else None,
-        )
+        columns = {
+            **row._asdict(),
+            "kind": kind,
+            "length": task_seconds(row) if row.state is State.SUCCEEDED else None,
+            "output_key": path_key(row.output_path) if row.state in MAY_BE_PAID else None,
+        }
         if number is not None:
-            changing = [pair for pair in zip(_STORED, values, strict=True) if pair[0] not in _IDENTITY]
-            self._execute(
-                _update(tuple(name for name, _ in changing)), (*(value for _, value in changing), number)
-            )
+            self._set(number, {name: value for name, value in columns.items() if name not in _IDENTITY})
             return number
-        return int(self._execute(_INSERT, values).lastrowid or 0)
+        return int(self._execute(_INSERT, _cells(columns)).lastrowid or 0)
+
+    def _set(self, number: int, columns: Mapping[str, Any]) -> None:
+        self._execute(_update(tuple(columns)), (*_cells(columns), number))
 
     def _log(
         self, number: int, before: State | None, change: Change, detail_json: str | None, at: float
     ) -> None:
-        code = None if change.code is None else str(change.code)
         self._execute(
             _EVENT,
             (
                 number,
                 at,
-                change.event,
-                before,
-                change.to,
-                code,
+                EVENTS.get(change.event, change.event),
+                STATES[before] if before else None,
+                STATES[change.to],
+                None if change.code is None else str(change.code),
                 change.message,
                 change.request_id,
                 detail_json,
@@ -389,6 +389,10 @@ class Ledger(Records):
 
 
 _IDENTITY = frozenset({"external_task_id", "base_id"})
+
+
+def _cells(columns: Mapping[str, Any]) -> list[Any]:
+    return [packed(value) if name in PACKED else value for name, value in columns.items()]
 
 
 @functools.cache

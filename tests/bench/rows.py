@@ -510,6 +510,24 @@ def history(folder: Path, repetitions: int) -> Row:
     return row
 
 
+def disk(folder: Path, repetitions: int) -> Row:
+    """What a downloaded row takes on the disk: its row of the ledger, its history and its indexes."""
+    jobs = 20_000
+    row = Row(f"the ledger's file: {jobs:,} jobs that are all done")
+    make("table", folder / "table.csv", jobs, cwd=folder)
+    make("done", folder / "ledger.db", folder / "table.yaml", cwd=folder)
+    exported = folder / "rows.jsonl"
+    with exported.open("wb") as out:
+        command = [*BATCHGEN, "export", "--ledger", "ledger.db"]
+        subprocess.run(command, cwd=folder, env=environment(NOWHERE), stdout=out, check=True)
+    sizes = {"as it was written": (folder / "ledger.db").stat().st_size / jobs}
+    _batchgen(folder, "ledger", "compact", "--ledger", "ledger.db").go()
+    sizes["after ledger compact"] = (folder / "ledger.db").stat().st_size / jobs
+    row.figures["bytes_a_row"] = {**sizes, "as JSON Lines, without history": exported.stat().st_size / jobs}
+    row.goals.append(Goal("after ledger compact", sizes["after ledger compact"], 1000, "bytes a row"))
+    return row
+
+
 def submitting(folder: Path, repetitions: int) -> Row:
     """``run --submit-only`` of few and of many jobs: what the tasks that run already cost those that are created."""
     few, many = 5000, 25_000
@@ -626,6 +644,7 @@ ROWS: dict[str, Callable[[Path, int], Row]] = {
     "history": history,
     "slow_clips": slow_clips,
     "small_clips": small_clips,
+    "disk": disk,
     "submitting": submitting,
     "start": start,
     "ledger": ledger,

@@ -54,10 +54,13 @@ def path(loose: Path, tmp_path: Path) -> Path:
 
 
 def content(path: Path) -> str:
-    """A digest of everything that the ledger has, by rows."""
+    """A digest of everything that the ledger says, by rows; texts may be packed meanwhile."""
+    with Records.read(str(path)) as ledger:
+        said = "".join(f"{row}\n" for row in ledger.records())
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return hashlib.sha256("\n".join(sorted(connection.iterdump())).encode()).hexdigest()
+        others = sorted(line for line in connection.iterdump() if not line.startswith('INSERT INTO "tasks"'))
+        return hashlib.sha256("\n".join([said, *others]).encode()).hexdigest()
 
 
 def test_the_file_gets_smaller_and_nothing_else_changes(path: Path, tmp_path: Path) -> None:

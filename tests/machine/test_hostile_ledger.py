@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from batchgen.errors import LedgerError
 from batchgen.ledger import database, integrity
 from batchgen.ledger.database import MIGRATIONS
+from batchgen.ledger.packing import LONGEST, unpacked
 from batchgen.ledger.writer import Ledger
 from tests.support.program import KEY, Desk, sandbox, until
 
@@ -55,6 +57,7 @@ def ledger(desk: Desk) -> Path:
 def alter(desk: Desk, *statements: str) -> None:
     with sqlite3.connect(ledger(desk)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
+        connection.create_function("unpacked", 1, unpacked)
         for statement in statements:
             connection.execute(statement)
     connection.close()
@@ -103,13 +106,17 @@ def test_what_a_person_added_for_queries_of_their_own_is_left_alone(desk: Desk, 
         ("canonical", "'{'"),
         ("canonical", "'7'"),
         ("canonical", "'{}'"),
-        ("canonical", "json_set(canonical, '$.mode', 7)"),
-        ("canonical", "json_set(canonical, '$.multi_prompt', json('[7]'))"),
-        ("canonical", "json_set(canonical, '$.watermark_info', 7)"),
-        ("canonical", "json_set(canonical, '$.image', json('{}'))"),
+        ("canonical", "json_set(unpacked(canonical), '$.mode', 7)"),
+        ("canonical", "json_set(unpacked(canonical), '$.multi_prompt', json('[7]'))"),
+        ("canonical", "json_set(unpacked(canonical), '$.watermark_info', 7)"),
+        ("canonical", "json_set(unpacked(canonical), '$.image', json('{}'))"),
         ("cost_usd_estimate", "9e999"),
         ("created_at", "-9e999"),
         ("manifest", "x'ff'"),
+        ("manifest", "x'80'"),
+        ("canonical", "substr(canonical, 1, length(canonical) - 2)"),
+        pytest.param("canonical", f"x'ff{zlib.compress(bytes(2 * LONGEST), 9, -15).hex()}'", id="bomb"),
+        ("canonical", "x'fe'"),
         ("task_id", "x'fffe'"),
         ("cost_usd_estimate", "'much'"),
         ("output_path", "'/home/you/.config/autostart/x.desktop'"),

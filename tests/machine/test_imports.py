@@ -35,28 +35,27 @@ class May:
         )
 
 
-# A room stands for all of its modules, but for `cli` and `run`: their modules are named.
+# A room stands for all of its modules, but for `run`: its modules are named.
 PARSER = May().and_also(
-    batchgen="cli.main cli.options cli.option_groups cli.arguments cli.quantities cli.output cli.logs manifest.isolation"
-    " run.download_limit sandbox.command",
+    batchgen="cli manifest.isolation run.download_limit sandbox.command",
 )
-COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys cli.core_dumps")
+COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys")
 LEDGER = COMMAND.and_also(
     "sqlite3 ipaddress urllib",
     "",
-    "cli.settings ledger request.json_text",
+    "ledger request.json_text",
 )
 _REQUESTS = "csv decimal difflib email importlib.metadata ipaddress random socket urllib"
 MANIFESTS = COMMAND.and_also(
     f"{_REQUESTS} concurrent",
     "jsonschema_rs pybase64 xxhash yaml",
-    "cli.report cli.job_names http.networks images request manifest run.buckets",
+    "http.networks images request manifest run.buckets",
 )
 PLAN = MANIFESTS.and_also(
     "sqlite3",
     "",
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
-    " run.clip_paths run.failures run.plan run.ordered run.planning run.survey run.waits",
+    " run.clip_paths run.failures run.ordered run.plan run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
 MAY = {
     "--version": PARSER,
@@ -64,28 +63,27 @@ MAY = {
     "help": COMMAND.and_also(
         "ipaddress random tempfile urllib importlib.metadata",
         "",
-        "cli.help manual request.schema request.findings request.messages request.json_text",
+        "manual request.schema request.findings request.messages request.json_text",
     ),
-    "status": LEDGER.and_also(batchgen="cli.status cli.report cli.job_names run.buckets run.waits"),
+    "status": LEDGER.and_also(batchgen="run.buckets run.waits"),
     "export": LEDGER.and_also(
         "csv email importlib.metadata random socket",
         "pybase64 xxhash",
-        "cli.export cli.export_rows http.addresses http.bodies images request storage.clips storage.partfile"
-        " storage.roots",
+        "http.addresses http.bodies images request storage.clips storage.partfile storage.roots",
     ),
     # Without Pillow where no thumbnail is missing. What is costly here, Jinja2 imports.
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "cli.report_page page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
+        "page api.codes http.addresses http.bodies images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
     ),
-    "validate m.yaml": MANIFESTS.and_also(batchgen="cli.validate"),
-    "plan m.yaml": PLAN.and_also(batchgen="cli.plan cli.preview"),
+    "validate m.yaml": MANIFESTS,
+    "plan m.yaml": PLAN,
     # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.
     "run m.yaml": PLAN.and_also(
         "asyncio ssl subprocess tempfile",
         "",
-        "cli.run cli.preview cli.execute cli.ending cli.progress cli.shared http.addresses storage.clip_hosts"
+        "http.addresses storage.clip_hosts"
         " run.budget run.cliplog run.clock run.events run.inventory run.loading run.naming"
         " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally",
     ),
@@ -124,9 +122,7 @@ def test_a_command_imports_what_it_may_and_nothing_else(night: Desk, command: st
     names = {name.removeprefix("batchgen.") for name in loaded if name.startswith("batchgen.")}
     modules = {name for name in names if "." in name}  # else a room, or of the top
     assert {
-        name
-        for name in modules - may.batchgen
-        if name.startswith(("cli.", "run.")) or top(name) not in may.batchgen
+        name for name in modules - may.batchgen if name.startswith("run.") or top(name) not in may.batchgen
     } == set()
     others = {
         name for name in map(top, loaded) if name.isidentifier() and not name.startswith(("_", "cython"))

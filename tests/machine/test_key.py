@@ -20,6 +20,7 @@ from batchgen.api.keys import api_key
 from batchgen.errors import ApiError, UsageError
 from batchgen.sandbox.video import clip
 from tests.support.program import ENDS, KEY, Desk, Result, sandbox
+from tests.support.stored import stored
 from tests.support.terminal import on_a_terminal, read
 from tests.support.wire import PATH, Heard, answer, made, request, saying, served, wire
 
@@ -117,7 +118,7 @@ def holding(text: str, folder: Path) -> list[str]:
     found = []
     for path in folder.rglob("*"):
         try:
-            if path.is_file() and (text in str(path) or text.encode() in path.read_bytes()):
+            if path.is_file() and (text in str(path) or text.encode() in stored(path)):
                 found.append(str(path))
         except FileNotFoundError:  # it was there a moment ago
             continue

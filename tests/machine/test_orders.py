@@ -150,10 +150,10 @@ def test_history_of_opinions_can_only_grow(path: str) -> None:
         ("INSERT INTO verdicts SELECT 1, id, 'now', 'keep', NULL, NULL FROM tasks", "at of"),
         ("INSERT INTO verdicts SELECT 1, id, 9e999, 'keep', NULL, NULL FROM tasks", "at of"),
         ("INSERT INTO verdicts SELECT 1, id, 1.0, 'perhaps', NULL, NULL FROM tasks", "verdict of"),
-        ("INSERT INTO verdicts SELECT 1, id, 1.0, 'keep', x'ff', NULL FROM tasks", "can't decode"),
+        ("INSERT INTO verdicts SELECT 1, id, 1.0, 'keep', x'80', NULL FROM tasks", "can't decode"),
         ("INSERT INTO orders VALUES (1, 'night', 'hero', 0, 1.0, 0, NULL, NULL)", "take of night/hero"),
         ("INSERT INTO orders VALUES (1, 'night', 'hero', 'two', 1.0, 0, NULL, NULL)", "take of night"),
-        ("INSERT INTO orders VALUES (1, 'night', x'ff', 2, 1.0, 0, NULL, NULL)", "can't decode"),
+        ("INSERT INTO orders VALUES (1, 'night', x'80', 2, 1.0, 0, NULL, NULL)", "can't decode"),
         ("INSERT INTO orders VALUES (1, 'night', 'hero', 2, 'now', 0, NULL, NULL)", "at of night"),
     ],
 )

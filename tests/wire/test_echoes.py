@@ -25,6 +25,7 @@ from tests.machine.test_key import QUICK, told, urls
 from tests.machine.test_ledger import ORIGIN, job
 from tests.support.program import ENDS, Desk
 from tests.support.spellings import SPELLINGS, readable
+from tests.support.stored import stored
 from tests.support.wire import PATH, answer, made, request, saying, served, wire
 
 KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0"
@@ -208,9 +209,9 @@ def test_what_the_ledger_stores_has_no_key_and_ids_as_they_are(
             await ledger.remember_images([ImageFile(f"/x/{text}", 1, 1, 1, "0" * 64, "png", 300, 300)])
 
     asyncio.run(steps())
-    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir()).decode("latin-1")
-    assert stored.count("[key]") >= 12
-    assert readable(stored, KEY) == ""
+    texts = b"".join(map(stored, tmp_path.iterdir())).decode("latin-1")
+    assert texts.count("[key]") >= 12
+    assert readable(texts, KEY) == ""
 
 
 # -- a whole night ---------------------------------------------------------------------------------------------------
@@ -265,5 +266,5 @@ def test_a_night_among_echoes_leaves_nothing_of_the_key_anywhere(tmp_path: Path)
     assert texts.count("[key]") > half
     assert readable(texts, KEY) == ""
     for file in (file for file in tmp_path.rglob("*") if file.is_file()):
-        assert readable(file.read_bytes().decode("latin-1"), KEY) == "", file
+        assert readable(stored(file).decode("latin-1"), KEY) == "", file
         assert readable(str(file), KEY) == ""
