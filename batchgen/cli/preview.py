@@ -12,14 +12,14 @@ from typing import Any
 from batchgen import limits
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
+from batchgen.cli.preparations import preparations
 from batchgen.cli.report import counted
 from batchgen.escapes import visible
-from batchgen.manifest.locations import subject
-from batchgen.models import ImageFile, Job
+from batchgen.models import Job
 from batchgen.money.prices import is_floor
 from batchgen.request.asked import asked
 from batchgen.request.identity import canonical
-from batchgen.request.image_fields import image_values, is_url
+from batchgen.request.image_fields import is_url
 from batchgen.run.ordered import WaitingOrder
 from batchgen.run.plan import PAYS, Action, Step, image_name
 from batchgen.storage.clips import iso
@@ -117,13 +117,6 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
         "creates": sum(row["action"] in PAYS for row in rows),
         "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
     }
-
-
-def preparations(job: Job) -> Iterator[tuple[str, str, str]]:
-    """The images of a job that are to be prepared: their field, their path, and in words what is done to them."""
-    for path, image in image_values(job.request):
-        if isinstance(image, ImageFile) and image.recipe is not None:
-            yield subject("", None, path), image.path, ", ".join(image.recipe.words) or "sent as it is"
 
 
 def _wanted(step: Step) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from batchgen.cli import only, report
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import Output
-from batchgen.cli.preview import preparations
+from batchgen.cli.preparations import preparations
 from batchgen.escapes import visible
 from batchgen.manifest import reader
 from batchgen.models import Manifest
