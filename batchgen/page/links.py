@@ -32,5 +32,5 @@ def pattern_of(url: str, job_id: str) -> str:
         quoted = quote(job_id)
     except UnicodeEncodeError:  # half of a surrogate pair, which a page can't quote
         return url
-    before, found, after = url.rpartition(quoted)
-    return f"{before}*{after}" if found and quoted else url
+    before, found, after = url.rpartition(quoted) if quoted else ("", "", url)
+    return f"{before}*{after}" if found else url

@@ -108,6 +108,8 @@ def _small(image: Any, opened: Any) -> bytes | None:
         return None
     opened.thumbnail((SIDE, SIDE), reducing_gap=2.0)
     upright = ImageOps.exif_transpose(opened)
+    if upright.mode.startswith("I"):  # 16 bits of grey
+        upright = upright.convert("I").point(lambda value: value / 256).convert("L")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         upright = upright.convert("RGBA")
         ground = image.new("RGBA", upright.size, "white")

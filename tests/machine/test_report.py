@@ -6,6 +6,8 @@ Every visit fails where the page says anything on the console or asks for anythi
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import re
 import stat
 import subprocess
@@ -576,8 +578,14 @@ def test_ten_thousand_clips_are_small_and_there_at_once(browser: Browser, tmp_pa
     with Book(tmp_path) as book:
         book.add("first")
     book.grow(9_999)
+    (tmp_path / "ledger_files").mkdir()
+    (tmp_path / "one.jpg").write_bytes(make_jpeg(32, 24))
+    for number in range(1, 10_000):
+        name = hashlib.sha256(str(number).encode()).hexdigest()[:16]
+        os.link(tmp_path / "one.jpg", tmp_path / "ledger_files" / f"{name}.jpg")
     came = report(tmp_path, "--json").json
-    assert came["takes"] == 10_000 and came["bytes"] <= 1_000_000
+    assert (came["takes"], came["thumbnails"]) == (10_000, 9_999)
+    assert came["bytes"] <= 1_000_000
 
     async def look(page: Page) -> None:
         assert int(str(await page.get_attribute("html", "data-ready"))) < 3000
