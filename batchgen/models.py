@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from batchgen.jobs import Job, Place
+from batchgen.judgements import Order
 
 __all__ = (
     "TASK_ID",
@@ -286,35 +287,6 @@ class Unusable(NamedTuple):
     text: str
     since: float
     given_up: str | None = None  # by whom
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        return (self.manifest, self.job_id, self.take)
-
-
-class Verdict(NamedTuple):
-    """What a person said of a row's clip: the last one counts. ``at`` is Unix seconds; None takes back what was said."""
-
-    external_task_id: str
-    at: float
-    verdict: Literal["keep", "retake"] | None
-    note: str | None = None
-    by: str | None = None
-
-
-class Order(NamedTuple):
-    """A take that a person ordered, as the ledger has it. ``at`` is Unix seconds.
-
-    ``begun``: the ledger has a row for it, so that it can't be withdrawn any more.
-    """
-
-    manifest: str
-    job_id: str
-    take: int
-    at: float
-    note: str | None = None
-    by: str | None = None
-    begun: bool = False
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -115,7 +115,8 @@ def _add_work(command: Command, groups: Groups) -> None:
     )
     command(
         "plan",
-        "what a run would do, per job, with the reason and the cost; writes nothing",
+        "what a run would do, per job, with the reason and the cost; writes nothing,"
+        " but for bringing an older version's ledger up to date",
         "  batchgen plan manifests/\n  batchgen plan --json night.yaml",
         groups.paths,
         groups.ledger,
@@ -277,7 +278,7 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
 
     upkeep = command(
         "ledger",
-        "look after the ledger's file: rewrite it without its empty pages",
+        "look after the ledger's file: pack its rows, and rewrite it without its empty pages",
         "  batchgen ledger compact",
         groups.ledger,
         groups.lock,

@@ -17,10 +17,11 @@ from batchgen.cli.output import Output
 from batchgen.cli.report import counted
 from batchgen.cli.resolve import who
 from batchgen.errors import UsageError
+from batchgen.judgements import Order
 from batchgen.ledger import orders
 from batchgen.ledger.orders import Placed, Wish
 from batchgen.ledger.reader import Records
-from batchgen.models import Order, Record
+from batchgen.models import Record
 from batchgen.storage.clips import iso
 
 

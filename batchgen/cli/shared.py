@@ -34,7 +34,9 @@ class Wanted:
 
 def wanted(args: argparse.Namespace) -> Wanted:
     """The manifests that a command line names."""
-    return Wanted(args.paths, args.output_dir, args.strict, args.only or ())
+    return Wanted(
+        args.paths, args.output_dir, args.strict, getattr(args, "only", None) or ()
+    )  # recover takes all
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:

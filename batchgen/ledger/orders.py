@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from batchgen import limits
+from batchgen.judgements import Order
 from batchgen.ledger import beside, database
 from batchgen.ledger.rows import COLUMNS, to_order, to_record
-from batchgen.models import Order, Record, State
+from batchgen.models import Record, State
 from batchgen.names import composed, spellings
 
 _BEGUN = (

@@ -11,18 +11,17 @@ from typing import Any
 import orjson
 
 from batchgen import limits
+from batchgen.judgements import Order, Verdict
 from batchgen.ledger.integrity import MAX_NUMBER, CellTypes, wrong_cell
 from batchgen.ledger.packing import LETTERS, STATES
 from batchgen.models import (
     Brief,
     HistoryEntry,
     ImageFile,
-    Order,
     Record,
     State,
     StoredClip,
     Unusable,
-    Verdict,
     is_try_of,
 )
 from batchgen.names import composed

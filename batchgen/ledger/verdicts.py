@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from batchgen.errors import LedgerError
+from batchgen.judgements import Verdict
 from batchgen.ledger import beside, database
 from batchgen.ledger.rows import to_verdict
-from batchgen.models import Verdict
 
 _FIELDS = "verdicts.at, verdict, note, by"
 _CHUNK = 500  # values of one query

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from batchgen.judgements import Verdict
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import ABANDONED, CLIP_GONE, may_be_charged
-from batchgen.models import Record, State, Verdict
+from batchgen.models import Record, State
 from batchgen.request.asked import asked, parsed
 from batchgen.run.plan import may_retry
 

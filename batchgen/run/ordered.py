@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from batchgen.judgements import Order
 from batchgen.ledger.reader import Records
-from batchgen.models import Job, Manifest, Order
+from batchgen.models import Job, Manifest
 from batchgen.request.identity import external_task_id
 
 

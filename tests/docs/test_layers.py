@@ -36,6 +36,7 @@ TOP = {
     "errors",
     "models",
     "jobs",
+    "judgements",
     "advice",
     "escapes",
     "limits",

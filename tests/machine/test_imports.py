@@ -75,7 +75,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "page api.codes http.addresses http.bodies images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
+        "page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
     ),
     "validate m.yaml": MANIFESTS,
     "plan m.yaml": PLAN,
@@ -85,7 +85,8 @@ MAY = {
         "",
         "http.addresses storage.clip_hosts"
         " run.budget run.cliplog run.clock run.events run.inventory run.loading run.naming"
-        " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally",
+        " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally"
+        " storage.disk_threads",
     ),
 }
 PROGRAM = """

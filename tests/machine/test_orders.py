@@ -18,11 +18,12 @@ import pytest
 
 from batchgen import limits
 from batchgen.errors import LedgerBusy, LedgerError, LedgerOutdated, OrderWithdrawn
+from batchgen.judgements import Order, Verdict
 from batchgen.ledger import beside, database, orders, upkeep, verdicts
 from batchgen.ledger.orders import Wish
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Change, Order, Record, State, Verdict
+from batchgen.models import Change, Record, State
 from batchgen.request.identity import external_task_id
 
 ORIGIN = "https://api.example"

@@ -18,9 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
+from batchgen.judgements import Verdict
 from batchgen.ledger import orders, verdicts
 from batchgen.ledger.orders import Wish
-from batchgen.models import State, Verdict
+from batchgen.models import State
 from tests.support.book import KEY, NIGHT, Book
 from tests.support.browser import ENDS, Browser
 from tests.support.pictures import make_jpeg, make_png

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from batchgen.judgements import Verdict
 from batchgen.ledger import verdicts
-from batchgen.models import Verdict
 from tests.support.pictures import make_png
 from tests.support.program import Desk, Server, sandbox, until
 
