@@ -23,10 +23,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from PIL import Image
+from pillow_heif import register_heif_opener
+
 from batchgen.api import responses
 from batchgen.cli import main as cli
 from batchgen.errors import ApiError, BatchgenError, ImageError, ManifestError, UsageError
-from batchgen.images import inspection
+from batchgen.images import facts, inspection
+from batchgen.images.headers import Headers
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader, sidecars, tables, yaml12
 from batchgen.request.identity import canonical_text, digest
@@ -35,6 +39,7 @@ from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.video import clip
 from batchgen.storage import clips, mp4
 from tests.support.documents import PACKAGE
+from tests.support.profiles import DISPLAY_P3, profile_of
 from tests.support.pictures import make_jpeg, make_png
 from tests.wire.test_job_names import ACCEPTED, DONE, FAILED, record, with_rows
 
@@ -272,6 +277,25 @@ def read_ledger(data: bytes) -> object:
 
 PICTURE = by_file(".png", inspection.inspect, ImageError)
 
+
+def read_facts(data: bytes) -> object:
+    return facts.facts_of(Headers(lambda count, at: data[at : at + count], len(data)))
+
+
+def pictures() -> tuple[bytes, ...]:
+    """A picture of each format that can be prepared."""
+    register_heif_opener()
+    small = Image.new("RGBA", (12, 9), "teal")
+    found = []
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        file = io.BytesIO()
+        small.convert("RGB").save(file, form, icc_profile=profile_of("Display P3", DISPLAY_P3), exif=exif)
+        found.append(file.getvalue())
+    return tuple(found)
+
+
 # A reader, and what it reads when all is well.
 READERS: dict[str, Reader] = {
     "YAML": Reader(
@@ -291,6 +315,7 @@ READERS: dict[str, Reader] = {
         by_file(".jsonl", lambda path: [*tables.table(path, "x")]), (json.dumps(JOB).encode() + b"\n",)
     ),
     "PNG": Reader(PICTURE, (make_png(320, 320),)),
+    "headers of pictures": Reader(refused(read_facts, ImageError), pictures()),
     "JPEG": Reader(by_file(".jpg", inspection.inspect, ImageError), (make_jpeg(320, 320),)),
     "MP4": Reader(lambda data: mp4.oddity(lambda count, at: data[at : at + count], len(data)), (clip("x"),)),
     "answer": Reader(read_answer, tuple(in_dialects())),

@@ -121,7 +121,8 @@ def _png(headers: Headers) -> Facts:
         bits=max(bits, 8),
         lossless=True,
     )
-    orientation, profile, extra, frames, srgb = 1, "", False, False, False
+    orientation, extra, frames, srgb = 1, False, False, False
+    profile: str | None = None
     for name, at, length in _chunks(headers):
         extra = extra or name not in PNG_PICTURE
         if name == b"tRNS":
@@ -132,12 +133,12 @@ def _png(headers: Headers) -> Facts:
             frames = True
         elif name == b"sRGB":
             srgb = True
-        elif name == b"iCCP":
+        elif name == b"iCCP" and profile is None:  # there is one; each takes time to be unpacked
             profile = _unpacked_profile(headers.at(at, min(length, MAX_BYTES)))
         elif name == b"IEND":
             extra = extra or at + 4 < headers.size
-    profile = "" if srgb else profile
-    return replace(facts, orientation=orientation, profile=profile, extra=extra, frames=frames)
+    foreign = "" if srgb or profile is None else profile
+    return replace(facts, orientation=orientation, profile=foreign, extra=extra, frames=frames)
 
 
 def _chunks(headers: Headers) -> Iterator[tuple[bytes, int, int]]:
@@ -313,7 +314,10 @@ def _tiff(headers: Headers) -> Facts:
         tag, kind, many = (int.from_bytes(data[a:b], order) for a, b in ((0, 2), (2, 4), (4, 8)))
         length = (_TIFF_SIZES[kind] if kind < len(_TIFF_SIZES) else 1) * many
         where = entry + 8 if length <= 4 else int.from_bytes(data[8:], order)
+        if tag in tags:  # the first one counts, and each takes time
+            continue
         if tag == 34675:
+            tags[tag] = []
             profile = headers.at(where, min(length, MAX_BYTES))
         elif kind in (3, 4) and tag in (254, 256, 257, 258, 259, 262, 273, 274, 277, 279, 324, 325, 338, 339):
             size = _TIFF_SIZES[kind]

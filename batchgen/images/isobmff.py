@@ -108,7 +108,9 @@ def _associations(ipma: bytes, item: int) -> list[int]:
     wide = 4 if ipma[0] >= 1 else 2
     step = 2 if ipma[3] & 1 else 1
     at = 8
-    for _ in range(min(int.from_bytes(ipma[4:8]), 100_000)):
+    for _ in range(int.from_bytes(ipma[4:8])):
+        if at >= len(ipma):
+            break
         found = int.from_bytes(ipma[at : at + wide])
         count = ipma[at + wide] if at + wide < len(ipma) else 0
         at += wide + 1

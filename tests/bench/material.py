@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import os
 import random
@@ -32,6 +33,7 @@ from batchgen.request.identity import canonical
 
 ORIGIN = "http://127.0.0.1:9"  # of ledgers that no run sends anything for
 HEAD = "version: 1\nname: bench\ndefaults: {model_name: kling-v3, mode: pro}\njobs:\n"
+SMALLER = 1920 * 1080  # pixels that photos are made smaller to
 TOGETHER = 1000  # writes that wait for one fsync while a ledger is made
 
 
@@ -74,6 +76,30 @@ def small_images(folder: str, count: str) -> None:
     _folder_manifest(path)
 
 
+def photos(folder: str, count: str) -> None:
+    """``count`` JPEGs of 24 megapixels and 10 MB, as a camera that was held upright leaves them, and two manifests for them."""
+    from PIL import Image, ImageChops
+
+    size, path = (6000, 4000), Path(folder)
+    path.mkdir()
+    coarse = Image.effect_noise((1500, 1000), 60).resize(size, Image.Resampling.BICUBIC)
+    fine = Image.effect_noise(size, 14)
+    turns = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180)
+    channels = [coarse if turn is None else coarse.transpose(turn) for turn in turns]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    scene = Image.merge("RGB", [ImageChops.add(channel, fine, scale=2) for channel in channels])
+    scene.save(file, "JPEG", quality=90, exif=exif)
+    data = file.getvalue()
+    for number in range(int(count)):  # each another file, by its comment
+        comment = struct.pack(">HH8s", 0xFFFE, 10, b"%08d" % number)
+        (path / f"shot{number:03}.jpg").write_bytes(data[:2] + comment + data[2:])
+    entry: dict[str, Any] = {"folder": path.name, "prompt": "Slow push-in"}
+    _manifest(path.with_name("upright.yaml"), {**entry, "prepare": True})
+    _manifest(path.with_name("smaller.yaml"), {**entry, "prepare": {"max_pixels": SMALLER}})
+
+
 def _folder_manifest(path: Path) -> None:
     prompt = "{stem}: slow camera push-in, gentle parallax"
     _manifest(path.with_name(f"{path.name}.yaml"), {"folder": path.name, "prompt": prompt})
@@ -100,7 +126,7 @@ def table(file: str, jobs: str, first: str = "0") -> None:
     _manifest(path.with_suffix(".yaml"), {"table": path.name})
 
 
-def _manifest(path: Path, entry: dict[str, str]) -> None:
+def _manifest(path: Path, entry: dict[str, Any]) -> None:
     path.write_text(f"{HEAD}  - {json.dumps(entry)}\n")
 
 
@@ -249,7 +275,8 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
 
 
 MAKERS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (large_images, small_images, table, inline, done, grown, followed, ended)
+    one.__name__: one
+    for one in (large_images, small_images, photos, table, inline, done, grown, followed, ended)
 }
 
 if __name__ == "__main__":

@@ -163,6 +163,78 @@ def uploads(folder: Path, repetitions: int) -> Row:
     return row
 
 
+def prepare(folder: Path, repetitions: int) -> Row:
+    """Photos of 24 megapixels: turned upright and made smaller, with checks, digests, the ledger and their creates."""
+    count = 100
+    row = Row(f"{count} JPEGs of 24 megapixels, prepared")
+    make("photos", folder / "photos", count, cwd=folder)
+    shots = [f"photos/{path.name}" for path in sorted((folder / "photos").iterdir())]
+    for name, pixels in (("upright", 3840 * 2160), ("smaller", 1920 * 1080)):
+        with server() as url:
+            ours = _batchgen(
+                folder,
+                *("run", "--submit-only", "--concurrency", "8", "--max-running", "1000"),
+                *("--ledger", "ledger.db", f"{name}.yaml"),
+                url=url,
+                units=count,
+                prepare=_fresh(folder, "ledger.db", "clips", "cache"),
+            )
+            ours.env = {**ours.env, "XDG_CACHE_HOME": str(folder / "cache")}
+            ours.name = f"batchgen, {name}"
+            contenders = [ours]
+            if shutil.which("mogrify"):
+                (folder / "out").mkdir(exist_ok=True)
+                how = ("-auto-orient", "-resize", f"{pixels}@>", "-strip", "-quality", "92")
+                command = ["mogrify", "-path", "out", *how, *shots]
+                contenders.append(Contender(f"mogrify, {name}", command, folder, units=count))
+            else:
+                row.remarks.append(
+                    "beside mogrify: not measured, ImageMagick isn't installed on this machine"
+                )
+            in_turn(contenders, repetitions)
+            ours.prepare()
+            whole = _all_memory(ours) / MB
+        row.tell(*contenders, unit="pictures_per_second")
+        for other in contenders[1:]:
+            row.goals.append(
+                Goal(f"pictures a second over mogrify, {name}", ours.rate / other.rate, 2, least=True)
+            )
+            row.remarks.append(f"{name}: {other.cpu / ours.cpu:.2f}x less CPU than mogrify")
+        row.goals.append(Goal(f"memory of all processes, {name}", whole, 400, "MB", under=True))
+    return row
+
+
+def _all_memory(contender: Contender) -> float:
+    """Bytes that a program and all that it starts have at most, at one time; pages that they share count once."""
+    process = subprocess.Popen(
+        contender.command, cwd=contender.cwd, env=environment(contender.env), stdout=subprocess.DEVNULL
+    )
+    most = 0.0
+    while process.poll() is None:
+        most = max(most, sum(map(_proportional, _with_children(process.pid))))
+        time.sleep(0.02)
+    if process.returncode not in contender.codes:
+        raise RuntimeError(f"{contender.name} ended with {process.returncode}")
+    return most
+
+
+def _with_children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(one for child in found for one in _with_children(int(child)))]
+
+
+def _proportional(pid: int) -> float:
+    """The memory of a process in bytes, of shared pages its part; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0.0)
+
+
 def creates(folder: Path, repetitions: int) -> Row:
     """Small jobs with URL images, 32 in flight, fsync on."""
     jobs = 5000
@@ -636,6 +708,7 @@ def _ticks(pid: int) -> int:
 ROWS: dict[str, Callable[[Path, int], Row]] = {
     "server": the_server,
     "uploads": uploads,
+    "prepare": prepare,
     "creates": creates,
     "night": night,
     "manifests": manifests,
