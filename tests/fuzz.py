@@ -39,8 +39,8 @@ from batchgen.sandbox.envelope import envelope
 from batchgen.sandbox.video import clip
 from batchgen.storage import clips, mp4
 from tests.support.documents import PACKAGE
-from tests.support.profiles import DISPLAY_P3, profile_of
 from tests.support.pictures import make_jpeg, make_png
+from tests.support.profiles import DISPLAY_P3, profile_of
 from tests.wire.test_job_names import ACCEPTED, DONE, FAILED, record, with_rows
 
 Read = Callable[[bytes], object]
