@@ -322,7 +322,7 @@ def test_without_the_extra_a_heic_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     try:
         for text in ("  - image: a.heic\n", "  - {image: a.heic, prepare: true}\n"):
             (found,) = refused(text)
-            assert "pip install 'batchgen[heif]'" in found
+            assert "HEIC needs pillow-heif" in found
     finally:
         pictures._reads_heif.cache_clear()
 

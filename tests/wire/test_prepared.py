@@ -25,7 +25,7 @@ from batchgen.errors import ImageError
 from batchgen.images.facts import examine
 from batchgen.images.inspection import Header, inspect
 from batchgen.images.recipe import Options, recipe
-from batchgen.models import ImageFile
+from batchgen.models import ImageFile, Within
 from batchgen.run import preparing
 from batchgen.run.preparing import Preparer
 from batchgen.sandbox.config import Config
@@ -174,6 +174,24 @@ def test_a_source_that_changed_since_it_was_checked_is_not_prepared(tmp_path: Pa
         with pytest.raises(
             ImageError, match=r"a\.jpg: the file changed since it was checked: its bytes are others"
         ):
+            await one.prepared({"image": image})
+        await one.close()
+
+    asyncio.run(scene())
+
+
+def test_a_source_that_leads_elsewhere_by_then_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(turned(6))
+    image = picture_at(path).to_be_read(Within("in", (str(path.parent),)))
+    image = dataclasses.replace(image, recipe=picture_at(path).recipe)
+    path.rename(tmp_path / "secret.jpg")
+    path.symlink_to(tmp_path / "secret.jpg")
+
+    async def scene() -> None:
+        one = Preparer()
+        with pytest.raises(ImageError, match=r"a\.jpg: it leads outside of the folder in"):
             await one.prepared({"image": image})
         await one.close()
 
