@@ -102,6 +102,7 @@ class Recipe:
     quality: int = 92
     background: str = "#ffffff"
     is_mask: bool = False
+    profile: str = ""  # the name of its colours, where they aren't sRGB
     options: tuple[tuple[str, int | str], ...] = ()
     words: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()

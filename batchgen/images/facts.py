@@ -15,9 +15,10 @@ from typing import Final, Literal
 from batchgen.errors import ImageError, Unfinished
 from batchgen.files import Folders
 from batchgen.images import isobmff
+from batchgen.images.exif import is_adobe_rgb
 from batchgen.images.headers import Headers
 from batchgen.images.inspection import EXIF_BYTES, JPEG, PNG, kind_of, opened, orientation_of
-from batchgen.images.profiles import MAX_BYTES, foreign_profile
+from batchgen.images.profiles import ADOBE_RGB, MAX_BYTES, foreign_profile
 from batchgen.models import Within
 
 Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "heic", "avif"]
@@ -163,7 +164,7 @@ def _unpacked_profile(chunk: bytes) -> str:
 
 def _jpeg(headers: Headers) -> Facts:
     """Read the segments up to the first scan; the picture's own end is found when it is checked."""
-    frame, usual, orientation, extra = b"", True, 1, False
+    frame, usual, orientation, extra, adobe_rgb = b"", True, 1, False, False
     profile: dict[int, bytes] = {}
     at = 2
     while True:
@@ -181,7 +182,8 @@ def _jpeg(headers: Headers) -> Facts:
         if marker in _FRAMES and not frame:
             frame, usual = data, marker in _USUAL_FRAMES
         elif marker == 0xE1 and data.startswith(b"Exif\0\0"):
-            orientation = orientation_of(headers.at(at + 10, min(max(length - 8, 0), EXIF_BYTES)))
+            exif = headers.at(at + 10, max(length - 8, 0))
+            orientation, adobe_rgb = orientation_of(exif[:EXIF_BYTES]), is_adobe_rgb(exif)
         elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0"):
             profile[data[12] if len(data) > 12 else 0] = headers.at(at + 18, max(length - 16, 0))
         extra = extra or is_extra(marker, data)
@@ -198,7 +200,7 @@ def _jpeg(headers: Headers) -> Facts:
         orientation,
         colours={1: "gray", 4: "cmyk"}.get(frame[5], "rgb"),  # type: ignore[arg-type]
         bits=max(frame[0], 8),
-        profile=foreign_profile(icc),
+        profile=foreign_profile(icc) if icc or not adobe_rgb or frame[5] != 3 else ADOBE_RGB,
         frames=False,
         extra=extra or headers.at(max(headers.size - 2, 0), 2) != b"\xff\xd9",
         unusual=not usual or frame[5] not in (1, 3, 4),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from batchgen.errors import ImageError
 from batchgen.escapes import excerpt
-from batchgen.images.profiles import foreign_profile
+from batchgen.images.profiles import ADOBE_RGB, adobe_rgb, foreign_profile
 from batchgen.images.recipe import MADE_BYTES, NO_HEIF
 from batchgen.images.strip import stripped
 from batchgen.models import Recipe
@@ -70,7 +70,7 @@ def _opened(data: bytes, recipe: Recipe) -> Image:
 def _drawn(image: Image, recipe: Recipe) -> Image:
     from PIL import Image as Pillow
 
-    profile = image.info.get("icc_profile") or b""
+    profile = image.info.get("icc_profile") or (adobe_rgb() if recipe.profile == ADOBE_RGB else b"")
     orientation = _orientation(image, recipe)
     image = _plain(image)
     across = orientation >= _QUARTERS  # turned last, when there is least of it

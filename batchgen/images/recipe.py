@@ -124,6 +124,7 @@ def recipe(facts: Facts, options: Options) -> Recipe:
         form,
         options.quality,
         options.background,
+        profile=facts.profile,
         options=options.named,
         words=(*words, STRIPPED),
         doubts=tuple(doubts),

@@ -126,6 +126,17 @@ def in_space(colorants: Any, name: str) -> bytes:
     return encoded(made, "JPEG", quality=95, icc_profile=profile)
 
 
+def camera_adobe() -> bytes:
+    """A JPEG in Adobe RGB as some cameras leave it: without a profile, but with EXIF data that say so."""
+    with Image.open(io.BytesIO(in_space(ADOBE_RGB, "Adobe RGB (1998)"))) as image:
+        image.load()
+    interoperability = struct.pack("<HHHI4sI", 1, 0x0001, 2, 4, b"R03", 0)
+    details = struct.pack("<HHHIIHHIII", 2, 0xA001, 3, 1, 0xFFFF, 0xA005, 4, 1, 56, 0)
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    data = b"Exif\0\0II*\0" + struct.pack("<I", 8) + first + details + interoperability
+    return encoded(image.copy(), "JPEG", quality=95, exif=data, icc_profile=None)
+
+
 def deep_png(image: Image.Image) -> bytes:
     """The picture as a PNG with 16 bits a channel, which Pillow itself doesn't write in colour."""
     rows = b"".join(
@@ -168,6 +179,7 @@ def kinds() -> Mapping[str, bytes]:
         "cmyk.jpg": encoded(inked(scene()), "JPEG", quality=95),
         "p3.jpg": in_space(DISPLAY_P3, "Display P3"),
         "adobe.jpg": in_space(ADOBE_RGB, "Adobe RGB (1998)"),
+        "camera-adobe.jpg": camera_adobe(),
         "deep.png": deep_png(scene()),
         "clear.png": encoded(clear, "PNG"),
         "palette.png": encoded(scene().quantize(8), "PNG"),
