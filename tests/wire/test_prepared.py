@@ -35,7 +35,7 @@ from batchgen.storage.prepared import PreparedImages, folder
 from tests.support.photos import GPS, SCENE, encoded, kinds, quarters, scene, turned
 from tests.support.program import ENDS, KEY, Desk
 
-QUICK = batchgen.RunOptions(poll_interval=0.05, retry_wait=0.05, settle=0.4, timeout=10.0)
+QUICK = batchgen.RunOptions(poll_interval=0.05, retry_wait=0.05, settle=0.4, timeout=30.0)
 HEAD = "version: 1\nname: night\ndefaults: {model_name: kling-v3, prompt: x}\njobs:\n"
 
 
