@@ -14,7 +14,7 @@ from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output
 from batchgen.cli.report import SHOWN
 from batchgen.ledger.reader import Records
-from batchgen.models import HistoryEntry, Record, Unusable
+from batchgen.models import HistoryEntry, Order, Record, Unusable, Verdict
 from batchgen.storage.clips import iso
 
 
@@ -23,23 +23,82 @@ def show_jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str)
     takes = {name: rows for text in args.jobs for name, rows in job_rows(ledger, text, many=True).items()}
     rows = {row.external_task_id: row for rows in takes.values() for row in rows}
     refused = [one for one in ledger.unusable() if one.key in takes]
-    found = ((exported(ledger, row), ledger.events(name)) for name, row in rows.items())
+    found = (
+        (exported(ledger, row), ledger.events(name), ledger.verdicts.history(name))
+        for name, row in rows.items()
+    )
+    jobs = dict.fromkeys((name.manifest, name.job_id) for name in takes)
+    orders = [line for job in jobs for line in ledger.orders.history(*job)]
     if args.json:
-        tasks = [{**row, "history": [event_object(event) for event in past]} for row, past in found]
+        tasks = [
+            {
+                **row,
+                "history": [event_object(event) for event in past],
+                "verdicts": [verdict_object(one) for one in said],
+            }
+            for row, past, said in found
+        ]
         images = [unusable_object(one) for one in refused]
-        out.document({"ledger": path, "tasks": tasks, "unusable": images})
+        ordered = [{**order_object(one), "withdrawn": gone} for one, gone in orders]
+        out.document({"ledger": path, "tasks": tasks, "unusable": images, "orders": ordered})
         return
     most = None if args.all or args.verbose else SHOWN
-    for number, (row, past) in enumerate(itertools.islice(found, most)):
-        out.lines([*[""] * bool(number), *record_text(row, past)])
+    for number, (row, past, said) in enumerate(itertools.islice(found, most)):
+        out.lines([*[""] * bool(number), *record_text(row, past), *_verdict_lines(said)])
     left = max(len(rows) - most, 0) + max(len(refused) - most, 0) if most is not None else 0
     more = [f"... and {left:,} more; --all shows them all"] if left else []
     out.lines([*[""] * bool(rows and (refused or more)), *map(unusable_text, refused[:most]), *more])
+    out.lines([*[""] * bool(rows and orders), *(_order_line(*line) for line in orders[:most])])
 
 
 def exported(ledger: Records, row: Record) -> dict[str, Any]:
     """A row for scripts."""
-    return export_row(row, current=ledger.is_current(row.external_task_id))
+    name = row.external_task_id
+    return export_row(row, current=ledger.is_current(name), verdict=ledger.verdicts.of([name]).get(name))
+
+
+def verdict_object(one: Verdict) -> dict[str, Any]:
+    """What a person said of a clip, for scripts; a null verdict takes back what was said."""
+    return {"at": iso(one.at), "verdict": one.verdict, "note": one.note, "by": one.by}
+
+
+def _verdict_lines(said: Iterable[Verdict]) -> Iterator[str]:
+    """What people said of a clip, a line each."""
+    for number, one in enumerate(said):
+        if not number:
+            yield "verdicts"
+        parts = [
+            f"  {iso(one.at)}",
+            one.verdict or "taken back",
+            *filter(None, (one.note, one.by and f"by {one.by}")),
+        ]
+        yield "  ".join(parts)
+
+
+def order_object(order: Order, cost: float | None = None) -> dict[str, Any]:
+    """An order for scripts."""
+    return {
+        "manifest": order.manifest,
+        "job_id": order.job_id,
+        "take": order.take,
+        "ordered_at": iso(order.at),
+        "note": order.note,
+        "by": order.by,
+        "begun": order.begun,
+        "cost_usd_estimate": cost,
+    }
+
+
+def _order_line(order: Order, withdrawn: bool) -> str:
+    """A line about an ordered take."""
+    word = "withdrawn" if withdrawn else "ordered"
+    parts = [
+        word,
+        iso(order.at) or "",
+        str(Name(*order.key)),
+        *filter(None, (order.note, order.by and f"by {order.by}")),
+    ]
+    return "  ".join([*parts, *([] if withdrawn or order.begun else ["no run has begun it"])])
 
 
 def unusable_object(one: Unusable) -> dict[str, Any]:

@@ -20,7 +20,11 @@ def export(args: argparse.Namespace, out: Output) -> int:
     if args.json and args.format == "csv":
         raise UsageError("--json prints one JSON object: leave it out for --format csv")
     with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
-        rows = (export_row(row, current=current) for row, current in ledger.exported())
+        said = ledger.verdicts.all()
+        rows = (
+            export_row(row, current=current, verdict=said.get(row.external_task_id))
+            for row, current in ledger.exported()
+        )
         if args.json:
             out.document({"tasks": rows})
         elif args.excel or args.format == "csv":

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchgen.http.addresses import request_url
 from batchgen.ledger.transitions import may_be_charged
-from batchgen.models import Record
+from batchgen.models import Record, Verdict
 from batchgen.request.asked import asked, parsed
 from batchgen.storage.clips import iso
 
@@ -38,6 +38,7 @@ EXPORT_FIELDS = (
     "mode",
     "duration",
     "sound",
+    "verdict",
     "current",
 )
 #: Those of them that a spreadsheet would take for numbers or dates, and round.
@@ -63,10 +64,10 @@ class _Returned:
         return text
 
 
-def export_row(record: Record, *, current: bool) -> dict[str, Any]:
+def export_row(record: Record, *, current: bool, verdict: Verdict | None = None) -> dict[str, Any]:
     """The fields of one row, in order; times as ISO 8601 in UTC, what is empty as None.
 
-    ``current``: whether the row's clip is its job's now.
+    ``current``: whether the row's clip is its job's now; ``verdict``: what a person said of it last.
     """
     request = asked(parsed(record.canonical))
     url = record.video_url
@@ -97,6 +98,7 @@ def export_row(record: Record, *, current: bool) -> dict[str, Any]:
         "mode": request["mode"] or None,
         "duration": request["duration"] or None,
         "sound": request["sound"] or None,
+        "verdict": verdict.verdict if verdict is not None else None,
         "current": current,
     }
 

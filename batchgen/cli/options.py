@@ -234,6 +234,9 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     retake.add_argument(
         "--withdraw", action="store_true", help="take back what is ordered and no run has begun"
     )
+    retake.add_argument(
+        "--keep", action="store_true", help="say that a clip is good: the verdict `keep`; nothing is ordered"
+    )
     retake.add_argument("--note", metavar="TEXT", help="what is to be better, for people: it is not sent")
     retake.add_argument(
         "--again",

@@ -38,6 +38,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
             (choices(ledger, record), ledger.events(record.external_task_id)) if record else ((), [])
         )
         current = record is not None and ledger.is_current(record.external_task_id)
+        said = ledger.verdicts.of([record.external_task_id] if record is not None else [])
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
     if refused is not None and (record is None or record.state not in OPEN):
         return _refused_image(args, out, (path, origin), refused)
@@ -45,7 +46,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(
             f"{args.job!r} is ordered, and no run has begun it: `{command('retake', args.job, options='--withdraw')}` takes it back"
         )
-    change = _decision(args, record)
+    change, verdict = _decision(args, record), said.get(record.external_task_id)
     if change is not None:
         if not offered:
             raise UsageError(_nothing_to_decide(record))
@@ -58,10 +59,15 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         record, past = _decide(path, origin, record, change, args.lock_wait)
     if args.json:
         history = [event_object(event) for event in past]
-        task = {**export_row(record, current=current), "history": history}
+        task = {**export_row(record, current=current, verdict=verdict), "history": history}
         out.document({"ledger": path, "task": task, "unusable": None})
     elif change is None:
-        out.lines([*record_text(export_row(record, current=current), past), *_offer(record, offered)])
+        out.lines(
+            [
+                *record_text(export_row(record, current=current, verdict=verdict), past),
+                *_offer(record, offered),
+            ]
+        )
     elif not args.quiet:
         out.lines([f"{record.external_task_id} is {record.state} now; {_after(change.event)}"])
     return 0

@@ -11,18 +11,18 @@ from typing import Any
 from batchgen import limits
 from batchgen.advice import command
 from batchgen.cli import settings
+from batchgen.cli.details import order_object
 from batchgen.cli.job_names import Name
 from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output
 from batchgen.cli.report import counted
 from batchgen.cli.resolve import who
 from batchgen.errors import UsageError
-from batchgen.judgements import Order
-from batchgen.ledger import orders
+from batchgen.judgements import Order, Verdict
+from batchgen.ledger import orders, verdicts
 from batchgen.ledger.orders import Placed, Wish
 from batchgen.ledger.reader import Records
 from batchgen.models import Record
-from batchgen.storage.clips import iso
 
 
 def retake(args: argparse.Namespace, out: Output) -> int:
@@ -32,6 +32,8 @@ def retake(args: argparse.Namespace, out: Output) -> int:
     with Records.read(path) as ledger:
         if args.withdraw:
             return _withdraw(args, out, ledger)
+        if args.keep:
+            return _keep(args, out, ledger)
         if not (args.jobs or args.marked):
             return _show(args, out, ledger)
         wishes = _marked(args, ledger) if args.marked else _named(args, ledger)
@@ -67,6 +69,8 @@ def _check(args: argparse.Namespace, out: Output) -> None:
     """Raise UsageError for options that don't go with each other, and for a note that can't be kept."""
     if args.marked and (args.jobs or args.withdraw):
         raise UsageError("--marked orders a take of every marked clip; leave JOB and --withdraw out")
+    if args.keep and (args.marked or args.withdraw or args.again or not args.jobs):
+        raise UsageError("--keep goes with a JOB, and with --note alone")
     if args.withdraw and not args.jobs:
         raise UsageError("--withdraw takes a JOB; '*' withdraws all orders that no run has begun")
     if args.again and (args.withdraw or args.marked):
@@ -93,6 +97,27 @@ def _marked(args: argparse.Namespace, ledger: Records) -> list[Wish]:
         if row is not None:
             wishes.append(Wish(row.manifest, row.job_id, args.note or verdict.note))
     return wishes
+
+
+def _keep(args: argparse.Namespace, out: Output, ledger: Records) -> int:
+    """Write the verdict that some clips are good. A JOB without ``@2`` is its first take."""
+    rows = {}
+    for text in args.jobs:
+        takes = job_rows(ledger, text, many=True)
+        for name, its in takes.items():
+            home = [row for row in its if row.video_path is not None]
+            if home and (name.take == 1 or len(takes) == 1 or "@" in text):
+                rows[name] = home[-1]
+    if not rows:
+        raise UsageError("no clip of these jobs is here yet that could be judged")
+    at, by = time.time(), who()
+    said = [Verdict(row.external_task_id, at, "keep", args.note, by) for row in rows.values()]
+    verdicts.give(ledger.path, said)
+    if args.json:
+        out.document({"ledger": ledger.path, "kept": [one.external_task_id for one in said]})
+    elif not args.quiet:
+        out.lines(f"kept               {name}" for name in rows)
+    return 0
 
 
 def _withdraw(args: argparse.Namespace, out: Output, ledger: Records) -> int:
@@ -195,20 +220,6 @@ def _refused(one: Placed) -> str:
         else ""
     )
     return f"  {Name(one.manifest, one.job_id)}: {one.why}{more}"
-
-
-def order_object(order: Order, cost: float | None = None) -> dict[str, Any]:
-    """An order for scripts."""
-    return {
-        "manifest": order.manifest,
-        "job_id": order.job_id,
-        "take": order.take,
-        "ordered_at": iso(order.at),
-        "note": order.note,
-        "by": order.by,
-        "begun": order.begun,
-        "cost_usd_estimate": cost,
-    }
 
 
 def _refused_object(one: Placed) -> dict[str, Any]:

@@ -40,6 +40,15 @@ class Verdicts:
             found |= {one.external_task_id: one for one in map(to_verdict, rows) if one.verdict is not None}
         return found
 
+    def all(self) -> dict[str, Verdict]:
+        """The last word about every row that something is said of; as many as a person has judged."""
+        rows = self._query(
+            f"SELECT external_task_id, {_FIELDS} FROM verdicts CROSS JOIN tasks ON tasks.id = task"
+            " WHERE verdicts.id IN (SELECT max(id) FROM verdicts GROUP BY task)",
+            (),
+        )
+        return {one.external_task_id: one for one in map(to_verdict, rows) if one.verdict is not None}
+
     def history(self, external_task_id: str) -> list[Verdict]:
         """All that was ever said of a row's clip, oldest first."""
         rows = self._query(

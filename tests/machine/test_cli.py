@@ -238,7 +238,7 @@ JSON = {
     "collect": RUN,
     "recover night.yaml": {"exit_code", "tasks", "clips", "missing", "lookups_proven", "problems"},
     "status": {"ledger", "states", "open", "attention"},
-    "status JOB": {"ledger", "tasks", "unusable"},
+    "status JOB": {"ledger", "tasks", "unusable", "orders"},
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},
     "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},

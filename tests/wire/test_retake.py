@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -292,3 +293,36 @@ def test_what_is_ordered_and_not_begun_is_a_job_with_a_name(desk: Desk) -> None:
     assert desk.run("status", "tote@2").code == 0
     decided = desk.run("resolve", "tote@2", "--abandon")
     assert decided.code == 2 and "`batchgen retake tote@2 --withdraw` takes it back" in decided.err
+
+
+def test_what_was_said_and_ordered_stands_in_export_and_status(desk: Desk) -> None:
+    write(desk, {"id": "tote"}, {"id": "vase"})
+    night(desk)
+    mark(desk, "tote", note="too fast")
+    assert desk.run("retake", "--keep", "vase", "--note", "lovely").out == "kept               bags/vase\n"
+    assert {row["job_id"]: row["verdict"] for row in desk.export()} == {"tote": "retake", "vase": "keep"}
+    header = desk.run("export", "--format", "csv").out.splitlines()[0].split(",")
+    assert header[-3:] == ["sound", "verdict", "current"]
+    desk.run("retake", "--marked")
+    desk.run("retake", "--withdraw", "tote", "--note", "no money")
+    desk.run("retake", "tote")
+    told = desk.run("status", "tote", "--json").json
+    assert [(one["verdict"], one["note"]) for one in told["tasks"][0]["verdicts"]] == [("retake", "too fast")]
+    assert [(one["take"], one["withdrawn"], one["note"]) for one in told["orders"]] == [
+        (2, False, "too fast"),
+        (2, True, "no money"),
+        (2, False, None),
+    ]
+    text = desk.run("status", "tote").out
+    assert "\nverdicts\n  " in text and "retake  too fast" in text
+    assert "bags/tote@2  no money  by " in text and text.rstrip().endswith("no run has begun it")
+    assert re.search(r"(?m)^verdict +keep$", desk.run("resolve", "vase").out)
+
+
+def test_keep_is_of_the_first_take_unless_another_is_named(desk: Desk) -> None:
+    write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
+    night(desk)
+    for name, kept in (("tote", [1]), ("tote@2", [1, 2])):
+        assert desk.run("retake", "--keep", name).code == 0
+        assert sorted(row["take"] for row in desk.export() if row["verdict"] == "keep") == kept
+    assert desk.run("retake", "--json").json["waiting_orders"] == []
