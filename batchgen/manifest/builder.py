@@ -12,7 +12,7 @@ from batchgen import names
 from batchgen.errors import ImageError
 from batchgen.escapes import visible
 from batchgen.images.recipe import options as prepare_options
-from batchgen.manifest import pictures, trust
+from batchgen.manifest import pictures, takes, trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
 from batchgen.manifest.key_search import KeySearch, is_in_id, text_of
 from batchgen.manifest.locations import Draft, shown_path
@@ -38,7 +38,8 @@ _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][
 class BuildResult(NamedTuple):
     """The result of a draft: a job; else ``findings`` about its fields, and ``failures`` of its images.
 
-    ``warnings`` are about a valid job. With ``waits``, the failures may be gone at the next run.
+    ``warnings`` are about a valid job. With ``waits``, the failures may be gone at the next run. ``takes`` is how many takes
+    are asked for, of which this is the first.
     """
 
     id: str | None
@@ -49,6 +50,15 @@ class BuildResult(NamedTuple):
     warnings: Sequence[Finding] = ()
     skipped: bool = False
     waits: bool = False
+    takes: int = 1
+
+    def with_take(self, take: int) -> BuildResult:
+        """The same for another take of the job, with the id that this has."""
+        job = self.job
+        if job is not None:
+            name = external_task_id(job.manifest, job.id, take, job.digest)
+            job = job._replace(take=take, external_task_id=name)
+        return self._replace(take=take, job=job)
 
 
 class Shared(NamedTuple):
@@ -110,10 +120,10 @@ class JobBuilder:
             own, shared = shared.without_nulls(own)
         file = draft.file
         if own.get("skip", shared.fields.get("skip")) is True:
-            return self._skipped(draft, {**shared.fields, **own})
+            return self._skipped(draft, takes.merged(shared.fields, own))
         if file is not None and (refused := self._refused_file(draft, file)) is not None:
             return refused
-        request = {**shared.fields, **own}
+        request = takes.merged(shared.fields, own)
         if request.get("skip") is False:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
@@ -135,8 +145,12 @@ class JobBuilder:
         asked = "" if self._keys is None else text_of(draft, request)
         job_id, take = request.pop("id", None), request.pop("take", None)
         job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
-        take = 1 if take is None else take
+        take, several = 1 if take is None else take, takes.count(request.pop("takes", 1))
         external = request.pop("external_task_id", None)
+        findings += takes.conflict(own)
+        if several > 1 and external is not None:
+            text = "asks for several takes, and external_task_id is the id of one: leave it out, or write each take"
+            findings.append(Finding(("takes",), text))
 
         simple = (
             _is_simple(own.get("id", "-"))
@@ -144,6 +158,8 @@ class JobBuilder:
             and 0 < own.get("take", 1) < 1000
             and "external_task_id" not in own
             and type(own.get("prepare", True)) is bool
+            and type(own.get("takes", 1)) is int
+            and 0 < own.get("takes", 1) <= takes.MOST
         )
         misplaced = file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
@@ -167,7 +183,7 @@ class JobBuilder:
             job_id if isinstance(job_id, str) and not (findings and ("id",) in _paths(findings)) else None
         )
         good_take = take if type(take) is int else 1
-        if good_id is not None and (why := self._unwritable(good_id, good_take)):
+        if good_id is not None and (why := self._unwritable(good_id, max(good_take, several))):
             (failures if file else findings).append(Finding(("id",), why))
         nothing_wrong = not (findings or failures or good_id is None or reported)
         if nothing_wrong and images and rules.has_masks(request):
@@ -180,7 +196,8 @@ class JobBuilder:
                 if is_in_id(draft, held):
                     good_id, tops = None, {*tops, "id"}
                 findings, failures = [*held, *_without(tops, findings)], _without(tops, failures)
-            return BuildResult(good_id, good_take, None, findings, failures, waits=0 < waits == len(failures))
+            waiting = 0 < waits == len(failures)
+            return BuildResult(good_id, good_take, None, findings, failures, waits=waiting, takes=several)
 
         files: dict[tuple[str | int, ...], ImageFile] = {}
         if images:
@@ -205,7 +222,7 @@ class JobBuilder:
             warnings += pictures.doubts(images)
             if "prepare" in own and not files:
                 warnings.append(Finding(("prepare",), pictures.NOTHING))
-        return BuildResult(good_id, take, job, [], [], warnings)
+        return BuildResult(good_id, take, job, [], [], warnings, takes=several)
 
     def _refused_file(self, draft: Draft, file: str) -> BuildResult | None:
         """The result for a folder's image that can't become a job by what is known of its file; None where it may."""
@@ -230,7 +247,10 @@ class JobBuilder:
         if not isinstance(job_id, str):
             job_id, _ = self._derived_id(draft, request)
         job_id = names.composed(job_id) if job_id is not None else None
-        return BuildResult(job_id, take if type(take) is int else 1, None, [], [], skipped=True)
+        several = takes.count(request.get("takes"))
+        return BuildResult(
+            job_id, take if type(take) is int else 1, None, [], [], skipped=True, takes=several
+        )
 
     def evidence(self, draft: Draft, shared: Shared) -> str:
         """A text that changes when a file of an unusable job is replaced: the files' sizes and times."""

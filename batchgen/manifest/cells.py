@@ -130,6 +130,7 @@ def _switch(cell: str) -> str:
 _READERS: Final = {
     "duration": _whole,
     "take": _whole,
+    "takes": _whole,
     "cfg_scale": _decimal,
     "sound": _switch,
     "multi_shot": _switch,

@@ -12,7 +12,7 @@ from typing import Any
 from batchgen import limits, names
 from batchgen.files import open_regular
 from batchgen.images.facts import SUFFIXES
-from batchgen.manifest import folders, trust, warnings
+from batchgen.manifest import folders, takes, trust, warnings
 from batchgen.manifest.builder import BuildResult, JobBuilder, Shared
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
@@ -145,7 +145,7 @@ class Reading:
             self.report(("name",), f"{why}; give the manifest a shorter name")
         self.builder = JobBuilder(name, self.base, self.output_dir, self.sources, self.keys)
         fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
-        findings = schema.check_entry("defaults", fields)
+        findings = [*schema.check_entry("defaults", fields), *takes.conflict(fields)]
         for finding in findings:
             self.report(("defaults", *finding.path), finding.text)
         defaults = Shared(fields, frozenset(finding.path[0] for finding in findings if finding.path))
@@ -176,7 +176,7 @@ class Reading:
                 self._refuse_with_key(self._report_inline)
             return
         own, defaults = defaults.without_nulls(own)
-        findings = schema.check_entry(kind, own)
+        findings = [*schema.check_entry(kind, own), *takes.conflict(own)]
         skip = own.get("skip", defaults.fields.get("skip")) is True
         if skip:  # what it is must be known all the same
             findings = [finding for finding in findings if finding.path[:1] in ((kind,), ("match",))]
@@ -192,7 +192,7 @@ class Reading:
         if why := names.no_path(where):
             self.problems.append(at.problem(None, (kind,), why))
             return
-        fields = {**defaults.fields, **own}
+        fields = takes.merged(defaults.fields, own)
         bad = {name for name in defaults.reported if name not in own} | broken
         prompts = {name: fields[name] for name in PROMPTS if name in fields and not skip}
         try:
@@ -291,8 +291,17 @@ class Reading:
         self.problems.append(draft.origin.problem(job_id, *finding))
 
     def _make(self, draft: Draft, kind: str, shared: Shared) -> BuildResult:
-        """Build a draft, and keep its job or the reason why it can't run. Reporting its findings is the caller's."""
+        """Build a draft, and keep its jobs or the reason why they can't run. Reporting its findings is the caller's."""
         made = self.builder.build(draft, kind, shared)
+        kept = self._keep(made, draft, shared)
+        for take in range(2, made.takes + 1):
+            if kept.findings:
+                break
+            kept = self._keep(made.with_take(take), draft, shared)
+        return kept._replace(warnings=made.warnings) if made.takes > 1 else kept
+
+    def _keep(self, made: BuildResult, draft: Draft, shared: Shared) -> BuildResult:
+        """Keep one take of a job."""
         origin = draft.origin
         if made.id is not None:
             key = _key(made.id, made.take)

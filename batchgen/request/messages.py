@@ -37,7 +37,7 @@ _SYNONYMS = {
         "callback_url": "callback webhook webhook_url notify_url hook",
         "external_task_id": "task_id external_id custom_id client_id request_id",
         "id": "key title job job_id job_name no nr number",
-        "take": "takes variant version_number variation repeat",
+        "take": "variant version_number variation repeat",
         "prepare": "convert resize preprocess preprocessing prep autofix fix_image image_prepare",
         "folder": "dir directory folders input_dir input_folder image_folder images",
         "match": "glob pattern files filter include",

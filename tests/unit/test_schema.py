@@ -493,14 +493,14 @@ def test_each_kind_of_entry_holds_the_fields_that_make_sense_there() -> None:
     fields = set(REQUEST["properties"])
     keys = {kind: set(resolve_kind(kind)["properties"]) for kind in KINDS}
     assert keys == {
-        "inline": fields | {"id", "take", "skip", "prepare"},
-        "row": fields | {"id", "take", "skip", "prepare"},
-        "sidecar": fields - {"image"} | {"id", "take", "skip", "prepare"},
+        "inline": fields | {"id", "take", "takes", "skip", "prepare"},
+        "row": fields | {"id", "take", "takes", "skip", "prepare"},
+        "sidecar": fields - {"image"} | {"id", "take", "takes", "skip", "prepare"},
         "folder": fields - {"image", "external_task_id"}
-        | {"folder", "match", "allow", "allow_fields", "take", "skip", "prepare"},
+        | {"folder", "match", "allow", "allow_fields", "take", "takes", "skip", "prepare"},
         "table": fields - {"external_task_id"}
-        | {"table", "allow", "allow_fields", "take", "skip", "prepare"},
-        "defaults": fields - {"external_task_id"} | {"take", "skip", "prepare"},
+        | {"table", "allow", "allow_fields", "take", "takes", "skip", "prepare"},
+        "defaults": fields - {"external_task_id"} | {"take", "takes", "skip", "prepare"},
     }
     assert set(MANIFEST["properties"]) == {
         *(
@@ -963,7 +963,7 @@ def test_entries_are_judged_by_their_keys_and_values(kind: str, data: Any, expec
         *(
             ("inline", "watermark", "watermark_info"),
             ("inline", "webhook", "callback_url"),
-            ("row", "takes", "take"),
+            ("row", "variant", "take"),
         ),
         *(("folder", "directory", "folder"), ("folder", "glob", "match"), ("table", "csv", "table")),
         *(
