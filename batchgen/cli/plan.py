@@ -58,7 +58,7 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
             found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
             waits = [preview.waiting_object(one) for one in waiting]
             counts = {"skipped": skipped, "left_out": left_out}
-            out.document({"exit_code": code, **also, **found, **counts, "waiting_orders": waits})
+            out.document({"exit_code": code, **found, **counts, "waiting_orders": waits, **also})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
             out.lines([*map(preview.waiting_text, waiting), *([only.text(left_out)] if left_out else [])])
