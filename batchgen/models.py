@@ -197,7 +197,8 @@ class Manifest:
     """One manifest without problems. Limits are None where the manifest doesn't set them.
 
     ``skipped`` are the keys of jobs that it leaves out; ``warnings`` are what may be a mistake and refuses nothing.
-    ``ordered`` are those of its jobs that it doesn't ask for itself: a person ordered them, by key.
+    ``ordered`` are those of its jobs that it doesn't ask for itself: a person ordered them, by key. ``retaken`` are jobs of
+    which a later take, that number, was ordered and is of what the manifest says now.
     """
 
     file: str
@@ -211,6 +212,7 @@ class Manifest:
     skipped: list[tuple[str, str, int]] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     ordered: Mapping[tuple[str, str, int], Order] = field(default_factory=dict)
+    retaken: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 def root_of(output_path: str, job_id: str) -> str:

@@ -35,11 +35,13 @@ def with_orders(
     found, waiting = [], list[WaitingOrder]()
     for one in manifests:
         orders = by_manifest.get(one.name)
-        found.append(_with(one, orders, waiting) if orders else one)
+        found.append(_with(one, orders, waiting, ledger) if orders and ledger is not None else one)
     return found, waiting
 
 
-def _with(manifest: Manifest, orders: Sequence[Order], waiting: list[WaitingOrder]) -> Manifest:
+def _with(
+    manifest: Manifest, orders: Sequence[Order], waiting: list[WaitingOrder], ledger: Records
+) -> Manifest:
     wanted = {order.job_id for order in orders}
     written: dict[str, list[Job]] = {}
     for job in manifest.jobs:
@@ -47,10 +49,11 @@ def _with(manifest: Manifest, orders: Sequence[Order], waiting: list[WaitingOrde
             written.setdefault(job.id, []).append(job)
     skipped = set(manifest.skipped)
     added: dict[tuple[str, str, int], list[Job]] = {}  # by the job that they come behind
-    ordered = {}
+    ordered, retaken = {}, dict[tuple[str, str, int], int]()
     for order in orders:
         takes = written.get(order.job_id, [])
         if any(job.take == order.take for job in takes):
+            retaken |= _retaken(order, takes, ledger)
             continue
         before = max(takes, key=lambda job: job.take, default=None)
         why = _obstacle(manifest, order, before, skipped)
@@ -58,12 +61,24 @@ def _with(manifest: Manifest, orders: Sequence[Order], waiting: list[WaitingOrde
             name = external_task_id(before.manifest, before.id, order.take, before.digest)
             added.setdefault(before.key, []).append(before._replace(take=order.take, external_task_id=name))
             ordered[order.key] = order
+            retaken |= _retaken(order, takes, ledger)
         elif not order.begun:
             waiting.append(WaitingOrder(order, why))
     jobs = (
         [job for one in manifest.jobs for job in (one, *added.get(one.key, ()))] if added else manifest.jobs
     )
-    return replace(manifest, jobs=jobs, ordered=ordered)
+    return replace(manifest, jobs=jobs, ordered=ordered, retaken=retaken)
+
+
+def _retaken(order: Order, takes: Iterable[Job], ledger: Records) -> dict[tuple[str, str, int], int]:
+    """The jobs of earlier takes whose content is that of the ordered take, as it was or will be made."""
+    rows = ledger.rows_of(*order.key) if order.begun else ()
+    made = {row.digest for row in rows}
+    return {
+        job.key: order.take
+        for job in takes
+        if job.take < order.take and (not order.begun or job.digest in made)
+    }
 
 
 def _obstacle(

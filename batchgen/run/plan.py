@@ -160,6 +160,9 @@ def plan(
             if elsewhere := series.get(job.external_task_id):
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
             step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
+            if step.action is Action.CHANGED and job.key in manifest.retaken:
+                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
+                step = step._replace(action=Action.DONE, reason=reason)
             if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
                 present = digests_of(manifests) if present is None else present
                 free = (one for one in twins[job.digest] if hash(one.row.external_task_id) not in taken)

@@ -12,6 +12,7 @@ from typing import Any
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Manifest, State, TaskView
+from batchgen.request.identity import external_task_id, is_derived
 from batchgen.run.clip_paths import superseded_path
 from batchgen.run.failures import cause_of
 from batchgen.run.inventory import Inventory
@@ -65,15 +66,25 @@ async def recover(
 ) -> Recovered:
     """Look up every job's id, and ``~2``, ``~3``, ... as long as they are found; record the tasks that the ledger hasn't.
 
+    The takes after the manifests' last one are looked up as well, as long as they are found: they may have been ordered.
     Where none is found, the task is queried that ``clips.jsonl`` names for the job, if any. Raises AccountStop, and
     EndedEarly where there was no clear answer; what was found until then is kept.
     """
     ledger = inventory.ledger
+    jobs = list(jobs)
     result, queue = Recovered(), iter(jobs)
     without: list[Job] = []
 
+    highest = _highest_takes(jobs)
+
     async def work() -> None:
-        without.extend([job for job in queue if not await _recover_job(queries, inventory, job, result, rng)])
+        for job in queue:
+            if not await _recover_job(queries, inventory, job, result, rng):
+                without.append(job)
+            elif job.take == highest.get(job.key[:2], 1) and is_derived(job.external_task_id):
+                further = _next_take(job)  # that was ordered, which only the lost ledger knew
+                while await _recover_job(queries, inventory, further, result, rng):
+                    further = _next_take(further)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -92,6 +103,20 @@ async def recover(
     if result.missing:
         await queries.lookups_work()
     return result
+
+
+def _highest_takes(jobs: Iterable[Job]) -> dict[tuple[str, str], int]:
+    """The highest take of each job that has more than the first, by manifest name and job id."""
+    found: dict[tuple[str, str], int] = {}
+    for job in jobs:
+        if job.take > 1:
+            found[job.key[:2]] = max(job.take, found.get(job.key[:2], 1))
+    return found
+
+
+def _next_take(job: Job) -> Job:
+    name = external_task_id(job.manifest, job.id, job.take + 1, job.digest)
+    return job._replace(take=job.take + 1, external_task_id=name)
 
 
 async def _recover_job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -25,6 +26,7 @@ from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
 from batchgen.request.identity import external_task_id
+from tests.support.program import Desk, sandbox, until
 
 ORIGIN = "https://api.example"
 ROOT = Path(__file__).parents[2]
@@ -411,3 +413,30 @@ def test_a_verdict_that_comes_while_the_file_is_compacted_is_no_damage(
     assert done.is_set()
     with Records.read(path) as ledger:
         assert len(ledger.verdicts.history(HERO.external_task_id)) == 1
+
+
+# -- a run that creates what was ordered ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["stall_before", "stall_after"])
+def test_a_kill_while_an_ordered_take_is_created_makes_it_once(tmp_path: Path, fault: str) -> None:
+    """The create is out, and no answer came: nothing was made of it, or the task."""
+    desk = Desk(tmp_path)
+    quick = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "0.5")
+    job = {"id": "tote", "model_name": "kling-v3", "image": "https://example.com/1.png", "prompt": "x"}
+    desk.write("m.yaml", json.dumps({"version": 1, "jobs": [job]}))
+    with sandbox(tmp_path, "--task-seconds", "0", "--fault", f"{fault}@2") as server:
+        desk.against(server)
+        assert desk.run("run", *quick, "m.yaml").code == 0
+        assert desk.run("retake", "tote").code == 0
+        process = desk.start("run", *quick, "m.yaml")
+        until(lambda: [row["state"] for row in desk.export() if row["take"] == 2] == ["submitting"])
+        until(lambda: sum(entry.kind == "create" for entry in server.entries()) >= 1)
+        assert desk.run("retake", "--withdraw", "tote").code == 2  # it may be paid
+        process.kill()
+        process.communicate()
+        server.ask("release", {})
+        assert desk.run("run", *quick, "m.yaml").code == 0
+        assert desk.run("run", *quick, "m.yaml").code == 0
+        assert [(row["take"], row["state"]) for row in desk.export()] == [(1, "downloaded"), (2, "downloaded")]
+        assert len(server.accepted()) == 2 and server.summary()["twice"] == []

@@ -127,9 +127,16 @@ def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Des
     night(desk)
     desk.run("retake", "tote")
     write(desk, {"id": "tote", "prompt": "Another light"})
-    night(desk, code=5)  # take 1 has changed
+    assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "create")]
+    night(desk)  # the change of take 1 is settled by that
+    assert plan(desk)[0][3].startswith("paid as bags.tote.")
+    assert "take 2 was ordered of what it is now" in plan(desk)[0][3]
+    night(desk)
     sent = [entry.fields["prompt"] for entry in server.entries() if entry.accepted]
     assert sent == ["Slow push-in", "Another light"]
+    write(desk, {"id": "tote", "prompt": "A third"})  # now both have changed
+    assert [one[:3] for one in plan(desk)] == [("tote", 1, "changed"), ("tote", 2, "changed")]
+    night(desk, code=5)
 
 
 def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: Desk, server: Server) -> None:
@@ -326,3 +333,22 @@ def test_keep_is_of_the_first_take_unless_another_is_named(desk: Desk) -> None:
         assert desk.run("retake", "--keep", name).code == 0
         assert sorted(row["take"] for row in desk.export() if row["verdict"] == "keep") == kept
     assert desk.run("retake", "--json").json["waiting_orders"] == []
+
+
+def test_recovery_finds_the_takes_that_only_the_lost_ledger_knew_of(desk: Desk, server: Server) -> None:
+    """They are asked for as long as they are found; nothing is on disk of the last two."""
+    write(desk, {"id": "tote"}, {"id": "vase", "takes": 2}, {"id": "own", "external_task_id": "mine"})
+    night(desk)
+    for _ in range(2):
+        desk.run("retake", "tote", "vase")
+        desk.run("run", *QUICK, "--submit-only", "bags.yaml")
+        desk.run("collect", *QUICK, "--only", "vase")
+    made = len(server.accepted())
+    shutil.rmtree(ledger(desk).parent)
+    shutil.rmtree(desk.folder / "clips")
+    assert desk.run("recover", "bags.yaml").code == 0
+    assert desk.run("collect", *QUICK).code == 0
+    assert Counter(row["job_id"] for row in desk.export()) == {"tote": 2, "vase": 4, "own": 1}
+    assert {row["state"] for row in desk.export()} == {"downloaded"}
+    night(desk)
+    assert len(server.accepted()) == made
