@@ -34,9 +34,7 @@ class Wanted:
 
 def wanted(args: argparse.Namespace) -> Wanted:
     """The manifests that a command line names."""
-    return Wanted(
-        args.paths, args.output_dir, args.strict, getattr(args, "only", None) or ()
-    )  # recover takes all
+    return Wanted(args.paths, args.output_dir, args.strict, getattr(args, "only", None) or ())
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:

@@ -438,5 +438,8 @@ def test_a_kill_while_an_ordered_take_is_created_makes_it_once(tmp_path: Path, f
         server.ask("release", {})
         assert desk.run("run", *quick, "m.yaml").code == 0
         assert desk.run("run", *quick, "m.yaml").code == 0
-        assert [(row["take"], row["state"]) for row in desk.export()] == [(1, "downloaded"), (2, "downloaded")]
+        assert [(row["take"], row["state"]) for row in desk.export()] == [
+            (1, "downloaded"),
+            (2, "downloaded"),
+        ]
         assert len(server.accepted()) == 2 and server.summary()["twice"] == []
