@@ -93,7 +93,7 @@ class Slots:
         """A create that went out at ``sent`` came back with 1303."""
         self.creating -= 1
         if self._trying:
-            self._ends, self._up_to = 0, math.inf
+            self._ends = 0
             self._doubted = 0 if self._met else TRY_SOON
         elif self.running < self.limit:
             self._wait_below = self._try_after

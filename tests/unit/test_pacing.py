@@ -316,6 +316,8 @@ def test_a_refusal_of_a_moment_at_a_limit_that_held_is_tested_once_and_costs_no_
     assert (account.slots.limit, account.running) == (5, 5)
     account.turn_over(TRY_AFTER_CONFIGURED)
     assert account.refusals == refusals
+    account.turn_over(TRY_AFTER)
+    assert account.refusals == refusals + (told is None)  # the test is over: more is tried as ever
 
 
 def test_a_neighbour_who_comes_is_believed_at_the_second_refusal() -> None:
@@ -327,6 +329,9 @@ def test_a_neighbour_who_comes_is_believed_at_the_second_refusal() -> None:
     account.turn_over(TRY_AFTER // 2)
     assert account.refusals == refusals + 2
     assert account.slots.limit == 4
+    account.capacity = 8  # more than there ever was: what is tried now doesn't end at the limit before him
+    account.turn_over(TRY_AFTER)
+    assert account.running == 8
 
 
 def test_refusals_one_after_the_other_are_tested_up_to_the_limit_before_the_first_of_them() -> None:
@@ -404,13 +409,15 @@ def test_beyond_tasks_that_never_end_one_create_at_a_time_is_tried_up_to_the_sta
 
 def test_a_stated_limit_that_holds_is_never_tried_beyond() -> None:
     account = Account(3, 10)
-    account.turn_over(5 * TRY_AFTER_CONFIGURED)
-    assert (account.slots.limit, account.refusals) == (3, 0)
-    account.end()
+    for _ in range(5 * TRY_AFTER_CONFIGURED):
+        account.fill()
+        account.end()
+        assert account.slots.limit == 3
+    assert account.refusals == 0
     account.slots.take()
     account.slots.refused(account.now)  # no try was under way: this one is of a moment
     account.turn_over(TRY_SOON)
-    assert (account.slots.limit, account.running) == (3, 3)
+    assert (account.slots.limit, account.running, account.known) == (3, 3, 3)
 
 
 def test_at_the_end_that_a_try_begins_with_two_creates_go_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
-from batchgen.models import Brief, Job, Manifest, Place, Problem, State, Twin, UnusableJob
+from batchgen.models import Brief, ImageFile, Job, Manifest, Place, Problem, State, Twin, UnusableJob
 from batchgen.run.plan import (
     MAX_ANY,
     MAX_TASKS,
@@ -23,6 +24,7 @@ from batchgen.run.plan import (
     _yaml,
     decide,
     differences,
+    new_row,
     next_id,
     plan,
     task_number,
@@ -432,3 +434,26 @@ def test_ids_of_tries_count_up() -> None:
 def test_the_name_that_a_plan_asks_for_is_read_back_as_it_was(name: str) -> None:
     written = f"name: {_yaml(name)}"
     assert yaml12.load(written.encode()) == {"name": name}
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({"image": ImageFile("/in/a.png", 1, 2, 3, "0" * 64, "png", 300, 300)}, "/in/a.png"),
+        ({"image": "https://h/i.png"}, "https://h/i.png"),
+        ({"image_tail": "https://h/tail.png"}, "https://h/tail.png"),
+        ({"image": "iVBORw0KGgoAAAANSUhEUgAA"}, None),
+        ({}, None),
+    ],
+    ids=["file", "address", "tail", "Base64", "none"],
+)
+def test_a_new_row_is_pending_and_has_what_its_job_says(image: dict[str, Any], name: str | None) -> None:
+    request = {"model_name": "kling-v3", "mode": "pro", "duration": "5", **image}
+    one = Job("m", "j", 2, "e", sha256("new"), request, "/clips", Place("m.yaml"))
+    made = new_row(one, "e~2")
+    assert (made.external_task_id, made.base_id, made.state) == ("e~2", "e", State.PENDING)
+    assert (made.manifest, made.job_id, made.take, made.digest) == ("m", "j", 2, sha256("new"))
+    assert (made.output_path, made.output_dir) == ("/clips/m/j.take2.mp4", "/clips")
+    assert made.cost_usd_estimate == pytest.approx(0.56)
+    assert json.loads(made.canonical)["mode"] == "pro"
+    assert made.image == name
