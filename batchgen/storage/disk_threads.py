@@ -46,23 +46,24 @@ class DiskThreads:
 
 
 class DiskQueue:
-    """Work on one file, done in its order by a thread while the file's bytes go on coming.
+    """Work on one file, done in its order by a thread while the file's bytes go on coming, ``least`` bytes at a time.
 
-    Nothing more is done after a failure, which ``failed`` is told of and :meth:`done` raises.
+    A hop to a thread and back costs as much as writing a small clip. Nothing more is done after a failure, which ``failed``
+    is told of and :meth:`done` raises.
     """
 
-    def __init__(self, threads: DiskThreads, failed: Callable[[], None]) -> None:
+    def __init__(self, threads: DiskThreads, failed: Callable[[], None], least: int = 0) -> None:
         self.backlog = 0  # bytes that wait
-        self._threads, self._failed = threads, failed
+        self._threads, self._failed, self._least = threads, failed, least
         self._todo: list[Callable[[], Any]] = []
         self._doing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
     def put(self, work: Callable[[], Any], size: int = 0) -> None:
-        """Have ``work`` done, which takes ``size`` bytes of memory until then."""
+        """Have ``work`` done, which takes ``size`` bytes of memory until then: once there is enough, or in :meth:`done`."""
         self._todo.append(work)
         self.backlog += size
-        if self._doing is None:
+        if self._doing is None and self.backlog >= self._least:
             self._doing = asyncio.create_task(self._work())
 
     async def finish(self, work: Callable[[], T]) -> T:
@@ -75,7 +76,9 @@ class DiskQueue:
     async def done(self) -> None:
         """Wait until everything is done, also where the caller is cancelled meanwhile. Raises what failed."""
         cancelled: asyncio.CancelledError | None = None
-        while self._doing is not None:
+        while self._doing is not None or (self._todo and self._error is None):
+            if self._doing is None:
+                self._doing = asyncio.create_task(self._work())
             try:
                 await asyncio.wait([self._doing])
             except asyncio.CancelledError as error:
@@ -86,7 +89,8 @@ class DiskQueue:
             raise self._error
 
     async def _work(self) -> None:
-        while self._todo and self._error is None:
+        enough = True
+        while enough:
             todo, size = self._todo, self.backlog
             self._todo = []
             doing = self._threads.run(functools.partial(_all, todo))
@@ -95,6 +99,7 @@ class DiskQueue:
                 self._error = found
                 self._failed()
             self.backlog -= size
+            enough = bool(self._todo) and self._error is None and self.backlog >= self._least
         self._doing = None
 
 

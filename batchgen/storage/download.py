@@ -175,7 +175,7 @@ class Downloads:
                     reason = f"the clip's host answered HTTP {status}"
                     asked = retry_after(headers.get("Retry-After"), answered_at(headers) or self._now())
                     raise DownloadError(reason, busy=status in BUSY, gone=status in GONE, retry_after=asked)
-                disk = DiskQueue(self._threads, response.close)
+                disk = DiskQueue(self._threads, response.close, PIECE)
                 length, resumes = response.content_length, bool(wanted)
                 disk.put(lambda: transfer.begin(url, status, headers, resumes=resumes, length=length))
                 try:

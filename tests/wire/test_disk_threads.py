@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from batchgen.storage.disk_threads import DiskThreads
 from batchgen.storage.download import Downloads
 from batchgen.storage.roots import Roots
 from tests.bench import material
+from tests.bench.clip_host import body
 from tests.support import virtual_time
 from tests.support.program import ENDS
 from tests.support.virtual_time import Loop
@@ -224,3 +227,31 @@ def test_output_folders_hold_no_descriptor_once_they_are_closed_and_can_still_be
     with roots[str(tmp_path)].folder(str(tmp_path)) as folder:
         assert folder.path == str(tmp_path)
     assert held() == 0
+
+
+@pytest.mark.parametrize(("size", "hops"), [(5_000, 3), (200_000, 3), (3_000_000, 15)])
+def test_a_clip_is_written_in_few_hops_to_a_thread_a_small_one_in_one_beside_opening_and_keeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, hops: int
+) -> None:
+    submit, counted = ThreadPoolExecutor.submit, list[object]()
+
+    def submitting(pool: ThreadPoolExecutor, *given: Any, **named: Any) -> Any:
+        counted.append(given)
+        return submit(pool, *given, **named)
+
+    async def in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        said = answer(body(size))
+        for start in range(0, len(said), 20_000):
+            writer.write(said[start : start + 20_000])
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        async with wire(in_pieces) as url, Downloads(timeout=60) as downloads:
+            monkeypatch.setattr(ThreadPoolExecutor, "submit", submitting)
+            done = await downloads.fetch(f"{url}/v.mp4", str(tmp_path / "v.mp4"), root=str(tmp_path))
+            assert Path(done.path).read_bytes() == body(size)
+
+    asyncio.run(main())
+    assert len(counted) <= hops
