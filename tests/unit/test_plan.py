@@ -108,6 +108,18 @@ def failed(error_code: str, number: int = 1) -> Brief:
             id="changed since paid twice: the later one is told",
         ),
         pytest.param(
+            [row(F, made=1), row(D, base="old", digest="old", made=2)],
+            Action.CHANGED,
+            "old",
+            id="changed back after the change was paid",
+        ),
+        pytest.param(
+            [row(D, base="old", digest="old", made=1), row(F, made=2)],
+            Action.RETRY,
+            "e~2",
+            id="failed after its change was accepted",
+        ),
+        pytest.param(
             [failed("failed_service"), row(F, 2), row(F, 3)],
             Action.RETRY,
             "e~4",
@@ -424,6 +436,27 @@ def test_a_change_is_told_field_by_field(before: object, after: object, told: st
 def test_a_step_knows_which_of_its_jobs_tasks_it_is_about() -> None:
     steps = [decide(job(), known) for known in ([], [row(F)], [row(F), row(F, 2)])]
     assert [task_number(step) for step in (None, *steps)] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_plan_sends_again_what_was_refused_only_where_it_is_told_to(again: bool) -> None:
+    history = {("m", "j", 1): [row(R)]}
+    manifest = Manifest("m.yaml", "m", jobs=[job()])
+    (step,) = steps_of([manifest], history, {}, {}, retry_failed=again)
+    assert step.action is (Action.CREATE if again else Action.REJECTED)
+    assert (step.renamed, step.ordered) == (False, False)
+    (unsaid,) = steps_of([manifest], history, {}, {})
+    assert unsaid.action is Action.REJECTED
+
+
+def test_a_step_says_that_its_row_was_made_under_another_name() -> None:
+    manifest = Manifest("m.yaml", "m", jobs=[named("new")])
+    (step,) = steps_of([manifest], {}, {}, {sha256("new"): [Twin(("m", "old", 1), row(D, base="old"))]})
+    assert (step.renamed, step.reason) == (True, "its clip is here, made as m/old")
+
+
+def test_a_name_is_quoted_only_where_yaml_needs_it_and_stays_legible() -> None:
+    assert (_yaml("night-shop"), _yaml("猫")) == ("night-shop", '"猫"')
 
 
 def test_ids_of_tries_count_up() -> None:
