@@ -7,10 +7,20 @@ TESTS := -m pytest -q -n auto --dist worksteal -o tmp_path_retention_policy=fail
 # Compiled modules are kept, whatever the environment says: each worker and each program would compile all of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test compiled quick torture fuzz explore bench lint format floors audit constraints clean
+.PHONY: run picture test compiled quick torture fuzz explore bench lint format floors audit constraints clean
+
+# The examples against a local API, and the page about them; each time from the start.
+DEMO := build/demo
 
 run: $(STAMP)
-	$(VENV)/bin/batchgen run --sandbox manifests/
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	TMPDIR=$(DEMO) $(VENV)/bin/batchgen run --sandbox --ledger $(DEMO)/ledger.db --output-dir $(DEMO)/clips manifests/
+	$(VENV)/bin/batchgen report --ledger $(DEMO)/ledger.db --output $(DEMO)/report.html
+	@echo "open it: xdg-open $(DEMO)/report.html"
+
+# README's picture of that page; it needs a browser.
+picture: run
+	$(VENV)/bin/python -m tests.picture $(DEMO)/report.html batchgen/manual/report.png
 
 test: $(STAMP)
 	$(MAKE) -s -j2 lint compiled
@@ -101,5 +111,5 @@ $(STAMP): pyproject.toml
 	fi; \
 	echo "setting up $(VENV) with $$("$$python" -V)"; \
 	"$$python" -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -e '.[dev,demo]'
 	@printf '%s\n' "$(CURDIR)" > $@

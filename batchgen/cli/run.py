@@ -8,6 +8,7 @@ import os
 import tempfile
 from dataclasses import replace
 
+from batchgen import advice
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
     """Run against a sandbox of its own, with a ledger and clips in a new folder, which is kept."""
-    from batchgen.sandbox.command import real_clips
+    from batchgen.sandbox.command import CLIPS_VARIABLE, real_clips
     from batchgen.sandbox.config import Config
     from batchgen.sandbox.server import Sandbox
 
@@ -48,3 +49,10 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
         await sandbox.stop()
         if not args.quiet:
             out.say(f"rehearsed in {home}: clips in {args.output_dir}, ledger in {args.ledger}")
+            if not clips and not os.environ.get(CLIPS_VARIABLE):
+                out.say(
+                    "  every clip is the same stand-in; with batchgen[demo], they are made of your pictures"
+                )
+            out.say(
+                f"look at them on a page: {advice.command('report', options=f'--ledger {advice.quoted(args.ledger)}')}"
+            )

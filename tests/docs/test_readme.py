@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from batchgen import __version__, errors
 from batchgen.api import keys
@@ -216,9 +217,26 @@ def test_a_copy_of_the_ledger_and_the_folder_is_all_that_another_machine_needs(
     assert backup.code == 0 and "4 tasks" in backup.out
 
 
-def test_make_run_is_the_rehearsal_of_the_examples() -> None:
+def test_make_run_is_the_rehearsal_of_the_examples_and_ends_with_their_page() -> None:
     recipes = (ROOT / "Makefile").read_text()
-    assert re.search(r"^run: .*\n\t\$\(VENV\)/bin/batchgen run --sandbox manifests/\n", recipes, re.M)
+    run = re.search(r"^run: .*\n((?:\t.*\n)+)", recipes, re.M)
+    assert run
+    clean, rehearse, report, say = (line.strip("\t@") for line in run[1].splitlines())
+    ledger = "--ledger $(DEMO)/ledger.db"
+    assert rehearse.endswith(f"run --sandbox {ledger} --output-dir $(DEMO)/clips manifests/")
+    assert report == f"$(VENV)/bin/batchgen report {ledger} --output $(DEMO)/report.html"
+    assert clean.startswith("rm -rf $(DEMO)") and say.endswith('$(DEMO)/report.html"')
+    assert re.search(
+        r"^DEMO := build/demo$", recipes, re.M
+    )  # relative, so that no blank in a path parts what is removed
+
+
+def test_the_pictures_of_the_readme_are_made_by_make_and_small() -> None:
+    (picture,) = re.findall(r"^!\[[^]]+\]\((.+)\)$", README, re.M)
+    assert f"-m tests.picture $(DEMO)/report.html {picture}\n" in (ROOT / "Makefile").read_text()
+    with Image.open(ROOT / picture) as shown:
+        assert shown.format == "PNG" and shown.width >= 1000
+    assert (ROOT / picture).stat().st_size < 250_000
 
 
 @pytest.mark.parametrize("name", PAGES)
