@@ -31,7 +31,7 @@ def init(args: argparse.Namespace, out: Output) -> int:
     try:
         contents = scaffold.look(root, shown)
     except OSError as error:
-        raise UsageError(f"{error.filename or shown}: {error.strerror}; nothing was written") from error
+        raise UsageError(f"{shown}, or a folder in it: {error.strerror}; nothing was written") from error
     if not (contents.suffixes or contents.alone):
         raise UsageError(_no_pictures(shown, contents))
     here = os.path.dirname(os.path.abspath(target))

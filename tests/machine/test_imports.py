@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.pictures import make_png
 from tests.support.program import Desk, sandbox
 
 #: Parts of the standard library that take a millisecond or more. What isn't here may be imported by all.
@@ -77,6 +78,7 @@ MAY = {
         "jinja2 markupsafe pybase64 xxhash",
         "page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
     ),
+    "init -q in": PLAN,
     "validate m.yaml": MANIFESTS,
     "plan m.yaml": PLAN,
     # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.
@@ -108,6 +110,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk = Desk(tmp_path_factory.mktemp("night"))
     job = {"model_name": "kling-v3", "image": "https://a.org/a.png", "prompt": "x"}
     desk.write("m.yaml", json.dumps({"version": 1, "jobs": [job]}))
+    desk.write("in/a.png", make_png())
     with sandbox(desk.folder, "--task-seconds", "0.1") as server:
         done = desk.against(server).run("run", "--poll-interval", "0.05", "m.yaml")
         assert done.code == 0, done.err

@@ -156,7 +156,9 @@ def test_what_is_no_folder_of_pictures_is_told(desk: Desk) -> None:
     desk.write("night.yaml", "{version: 1}")
     os.mkdir(os.fsencode(desk.folder) + b"/b\xff")
     desk.write("b\udcff/a.png", make_png())
+    desk.write(f"deep/{'d/' * 102}a.png", make_png())
     for given, why in (
+        ("deep", "deep, or a folder in it: folders in it lie more than 100 deep; move them up"),
         ("nowhere", "nowhere: no such folder"),
         ("one/a.png", "one/a.png is a file; name the folder that it lies in: batchgen init one"),
         (
