@@ -6,8 +6,7 @@ import enum
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from batchgen.jobs import Job, Place
@@ -132,25 +131,27 @@ class ImageFile:
     within: Within | None = field(default=None, compare=False)
     recipe: Recipe | None = None
 
-    def packed(self) -> tuple[tuple[Any, ...], list[Any]]:
+    def packed(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What many images have in common, and the plain values of this one: :meth:`unpacked` makes the image of both."""
         at = self.path.rfind("/") + 1
-        own: list[Any] = [self.path[at:]]
-        shared: list[Any] = [self.path[:at]]
-        for number, value in enumerate(_BESIDES_PATH(self), 1):
-            plain = type(value) is int or type(value) is str
-            own.append(value if plain else None)
-            if not plain:
-                shared += (number, value)
-        return tuple(shared), own
+        return (self.path[:at], self.within, self.recipe), (
+            self.path[at:],
+            self.size,
+            self.mtime_ns,
+            self.inode,
+            self.sha256,
+            self.format,
+            self.width,
+            self.height,
+            self.orientation,
+            self.xxh3,
+        )
 
     @staticmethod
     def unpacked(shared: Sequence[Any], own: Sequence[Any]) -> ImageFile:
         """The image that was :meth:`packed`."""
-        values = [shared[0] + own[0], *own[1:]]
-        for number, value in zip(shared[1::2], shared[2::2], strict=True):
-            values[number] = value
-        return ImageFile(*values)
+        folder, *others = shared
+        return ImageFile(folder + own[0], *own[1:], *others)
 
     def to_be_read(self, within: Within | None) -> ImageFile:
         """The same file for another entry, which may read from other folders."""
@@ -167,9 +168,6 @@ class ImageFile:
             self.xxh3,
             within,
         )
-
-
-_BESIDES_PATH = attrgetter(*[one.name for one in fields(ImageFile)][1:])
 
 
 @dataclass(frozen=True, slots=True)

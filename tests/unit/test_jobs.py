@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.manifest.repeated import repeated
-from batchgen.models import ImageFile, Job, Place, Within
+from batchgen.models import ImageFile, Job, Place, Recipe, Within
 
 _TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too
 _VALUE = st.recursive(
@@ -21,20 +22,22 @@ _VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )
-_IMAGES = st.builds(
-    ImageFile,
-    path=_TEXT.map(lambda name: f"/in/{name}"),
-    size=st.integers(0, 2**63),
-    mtime_ns=st.integers(-(2**62), 2**62),
-    inode=st.integers(0, 2**64 - 1),
-    sha256=st.just("0" * 64),
-    format=st.sampled_from(["png", "jpeg"]),
-    width=st.integers(300, 10**5),
-    height=st.integers(300, 10**5),
-    orientation=st.integers(1, 8),
-    xxh3=st.sampled_from(["", "f" * 32]),
-    within=st.none() | st.just(Within("in", ("/in", "/shared"))),
-)
+_RECIPE = Recipe("jpeg", (400, 300), (400, 300), (400, 300), words=("turned",))
+_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "path": _TEXT.map(lambda name: f"/in/{name}"),
+    "size": st.integers(0, 2**63),
+    "mtime_ns": st.integers(-(2**62), 2**62),
+    "inode": st.integers(0, 2**64 - 1),
+    "sha256": st.just("0" * 64),
+    "format": st.sampled_from(["png", "jpeg"]),
+    "width": st.integers(300, 10**5),
+    "height": st.integers(300, 10**5),
+    "orientation": st.integers(1, 8),
+    "xxh3": st.sampled_from(["", "f" * 32]),
+    "within": st.none() | st.just(Within("in", ("/in", "/shared"))),
+    "recipe": st.none() | st.just(_RECIPE),
+}
+_IMAGES = st.builds(ImageFile, **_FIELDS)
 
 
 @given(
@@ -59,6 +62,10 @@ def test_a_job_gives_back_what_it_was_made_of(
     assert [*job.request.items()] == [*request.items()]
     assert [*map(repr, job.request.values())] == [*map(repr, request.values())]  # 1 is not 1.0, -0.0 not 0.0
     assert job == job._replace(take=take) != job._replace(take=take + 1)
+
+
+def test_that_test_has_every_field_of_an_image() -> None:
+    assert _FIELDS.keys() == {one.name for one in fields(ImageFile)}
 
 
 def test_a_large_value_is_kept_as_it_is_and_not_made_again_at_every_look() -> None:
