@@ -100,6 +100,22 @@ def photos(folder: str, count: str) -> None:
     _manifest(path.with_name("smaller.yaml"), {**entry, "prepare": {"max_pixels": SMALLER}})
 
 
+def nested_images(folder: str, count: str) -> None:
+    """``count`` different JPEGs of 200 bytes, a thousand in each folder below ``folder``, and beside it a manifest for all."""
+    path = Path(folder)
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 400, 500, 1) + b"\1\x11\0"
+    scan = b"\xff\xda" + struct.pack(">HB", 8, 1) + b"\1\0\0\x3f\0" + b"\x12\x34\x56" * 40
+    for number in range(int(count)):
+        here = path / f"set{number // 1000:03}"
+        if number % 1000 == 0:
+            here.mkdir(parents=True)
+        comment = b"\xff\xfe" + struct.pack(">H", 10) + f"{number:08}".encode()
+        (here / f"shot{number:06}.jpg").write_bytes(b"\xff\xd8" + comment + frame + scan + b"\xff\xd9")
+    prompt = "{stem}: slow camera push-in, gentle parallax"
+    entry = {"folder": path.name, "match": "**/*.jpg", "prompt": prompt}
+    _manifest(path.with_name(f"{path.name}.yaml"), entry)
+
+
 def _folder_manifest(path: Path) -> None:
     prompt = "{stem}: slow camera push-in, gentle parallax"
     _manifest(path.with_name(f"{path.name}.yaml"), {"folder": path.name, "prompt": prompt})
@@ -276,7 +292,7 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
 
 MAKERS: dict[str, Callable[..., None]] = {
     one.__name__: one
-    for one in (large_images, small_images, photos, table, inline, done, grown, followed, ended)
+    for one in (large_images, small_images, nested_images, photos, table, inline, done, grown, followed, ended)
 }
 
 if __name__ == "__main__":

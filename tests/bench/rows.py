@@ -427,6 +427,30 @@ def nothing_to_do(folder: Path, repetitions: int) -> Row:
     return row
 
 
+def known_images(folder: Path, repetitions: int) -> Row:
+    """50,000 images, a thousand in a folder, that an earlier night has read and whose clips are all there; ``validate``, too."""
+    count = 50_000
+    row = Row(f"{count:,} known images in folders of a thousand, all done")
+    note(f"making {count:,} images, and a ledger of them")
+    make("nested_images", folder / "shots", count, cwd=folder)
+    make("done", folder / "ledger.db", folder / "shots.yaml", cwd=folder)
+    known = _batchgen(folder, "run", "--ledger", "ledger.db", "shots.yaml", units=count, expect="")
+    read = _batchgen(folder, "validate", "--quiet", "shots.yaml", units=count, expect="")
+    known.name, read.name = "nothing to do", "validate, which reads each"
+    rival = Contender(
+        "find -printf", ["sh", "-c", r"find shots -printf '%p %s %T@ %i\n' > list"], folder, count
+    )
+    run(known.command, cwd=folder, env=known.env)  # looks through the clips that lie there, once
+    in_turn([known, read, rival], repetitions)
+    row.tell(known, read, rival, unit="images_per_second")
+    row.remarks.append(f"validate, which reads and checks each: {read.seconds / rival.seconds:.0f}x")
+    row.goals += [
+        Goal("nothing to do: time over find -printf", known.seconds / rival.seconds, 8),
+        Goal("nothing to do: memory an image, beyond 50 MB", (known.peak - 50 * MB) / count, 750, " bytes"),
+    ]
+    return row
+
+
 def _bytes_read(command: list[str], folder: Path) -> int:
     """Bytes that a program read with system calls, told by the kernel before its remains are taken away."""
     process = subprocess.Popen(command, cwd=folder, env=environment(NOWHERE), stdout=subprocess.DEVNULL)
@@ -713,6 +737,7 @@ ROWS: dict[str, Callable[[Path, int], Row]] = {
     "night": night,
     "manifests": manifests,
     "nothing": nothing_to_do,
+    "known_images": known_images,
     "million": million,
     "history": history,
     "slow_clips": slow_clips,
