@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 LONGEST: Final = 4096  # bytes; longer values (Base64) aren't made again at every look
 
-#: Digest, take, line and column of a job, and how many bytes its external_task_id has.
-_HEAD: Final = struct.Struct("<32sQIIH")
+#: What a job's bytes begin with: digest, take, line. The external_task_id follows, a NUL (JSON has none), and the values.
+_HEAD: Final = struct.Struct("<32sII")
+_TAKE: Final = struct.Struct("<32xI")
+_LINE: Final = struct.Struct("<32x4xI")
 
 
 class Place(NamedTuple):
@@ -31,11 +34,11 @@ def _once(*values: Any) -> tuple[Any, ...]:
 
 
 class Job:
-    """One job, checked and ready to be planned. It can't be changed; a run may have a million, so each takes few bytes.
+    """One job, checked and ready to be planned; never changed. A run may have a million, so each takes few bytes.
 
     ``request`` holds the API's fields as they will be sent, without ``external_task_id``; where the API takes an
     image, the value is a URL or Base64 (``str``) or an :class:`ImageFile`. ``digest`` is the SHA-256 (hex) of what
-    shapes the clip.
+    shapes the clip. ``place`` is a line's beginning, or the file as a whole.
     """
 
     __slots__ = ("_packed", "_request", "_shared", "id")
@@ -58,8 +61,8 @@ class Job:
         folder = place.file[:at] if at and values is not None else place.file
         self._shared: Final = _once(manifest, output_dir, folder, images, *request)
         name = external_task_id.encode("utf-8", "surrogatepass")
-        head = _HEAD.pack(bytes.fromhex(digest), take, place.line, place.column, len(name))
-        self._packed: Final = b"".join((head, name, values or b""))
+        head = _HEAD.pack(bytes.fromhex(digest), take, place.line)
+        self._packed: Final = b"".join((head, name, b"\0", values or b""))
         self._request: Final = request if values is None else None
 
     @property
@@ -68,11 +71,11 @@ class Job:
 
     @property
     def take(self) -> int:
-        return int(_HEAD.unpack_from(self._packed)[1])
+        return int(_TAKE.unpack_from(self._packed)[0])
 
     @property
     def external_task_id(self) -> str:
-        return self._packed[_HEAD.size : self._end_of_id].decode("utf-8", "surrogatepass")
+        return self._packed[_HEAD.size : self._packed.rindex(0)].decode("utf-8", "surrogatepass")
 
     @property
     def digest(self) -> str:
@@ -82,7 +85,7 @@ class Job:
     def request(self) -> Mapping[str, Any]:
         if self._request is not None:
             return self._request
-        _, *values = self._values
+        values = self._values[: self._count]
         for number, unpacked, shared in self._shared[3]:
             values[number] = unpacked(shared, values[number])
         return dict(zip(self._shared[4:], values, strict=True))
@@ -93,26 +96,25 @@ class Job:
 
     @property
     def place(self) -> Place:
-        _, _, line, column, _ = _HEAD.unpack_from(self._packed)
-        name = "" if self._request is not None else self._values[0]
-        return Place(self._shared[2] + name, line, column)
+        line = _LINE.unpack_from(self._packed)[0]
+        name = self._values[self._count :] if self._request is None and not line else ()
+        return Place("".join((self._shared[2], *name)), line, min(line, 1))
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What names this job to a person: manifest name, job id, take."""
-        return (self.manifest, self.id, self.take)
+        return (self._shared[0], self.id, _TAKE.unpack_from(self._packed)[0])
+
+    @property
+    def _count(self) -> int:
+        """How many fields the request has."""
+        return len(self._shared) - 4
 
     @property
     def _values(self) -> list[Any]:
         """What :func:`_packed` kept."""
-        import orjson
-
-        values: list[Any] = orjson.loads(self._packed[self._end_of_id :])
+        values: list[Any] = _orjson().loads(self._packed[self._packed.rindex(0) + 1 :])
         return values
-
-    @property
-    def _end_of_id(self) -> int:
-        return _HEAD.size + int(_HEAD.unpack_from(self._packed)[4])
 
     def _replace(self, **changes: Any) -> Job:
         """A copy with some fields changed, as a named tuple has it."""
@@ -127,13 +129,19 @@ class Job:
         return hash(self._packed)
 
 
+@functools.cache
+def _orjson() -> ModuleType:  # it takes longer to load than --help may take
+    import orjson
+
+    return orjson
+
+
 def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[Any, ...]]:
-    """``name`` and the values of ``fields``, in their order, and how images among them are made again.
+    """The values of ``fields``, in their order, and ``name``, if any; and how images among them are made again.
 
     None for the values where they are kept better as they are.
     """
-    import orjson
-
+    orjson = _orjson()
     values: list[Any] = [*fields.values()]
     images: tuple[Any, ...] = ()
     for number, value in enumerate(values):
@@ -141,7 +149,9 @@ def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[A
             shared, values[number] = value.packed()
             images += ((number, value.unpacked, shared),)
     try:
-        data = orjson.dumps([name, *values], option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        data: bytes = orjson.dumps(
+            [*values, name] if name else values, option=orjson.OPT_PASSTHROUGH_DATACLASS
+        )
     except orjson.JSONEncodeError:  # an image in a list, half a surrogate pair, a number of more than 64 bits
         return None, ()
     return (data, images) if len(data) <= LONGEST else (None, ())

@@ -128,7 +128,7 @@ class JobBuilder:
             del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
         findings = trust.check(draft.fields, shared.closed) if shared.closed and draft.fields else []
-        if kind != "inline" and any(_has_braces(request[name]) for name in PROMPTS if name in request):
+        if kind != "inline" and _has_braces(request):
             # a sidecar's prompt is text as it stands
             prompts: dict[str, Any] = {
                 name: request[name]
@@ -319,9 +319,13 @@ def _limits(draft: Draft, path: Sequence[str | int], within: Within | None) -> W
     return within if path[0] in draft.fields or (draft.file is not None and path == ("image",)) else None
 
 
-def _has_braces(prompt: Any) -> bool:
+def _has_braces(request: Mapping[str, Any]) -> bool:
     """Whether a prompt, or a list of shots, may hold a placeholder."""
-    return prompt is not None and (not isinstance(prompt, str) or "{" in prompt or "}" in prompt)
+    for name in PROMPTS:
+        prompt = request.get(name)
+        if prompt is not None and (not isinstance(prompt, str) or "{" in prompt or "}" in prompt):
+            return True
+    return False
 
 
 def _is_simple(job_id: Any) -> bool:

@@ -12,6 +12,7 @@ paths, also those in tables and sidecars, start at the manifest's folder; ``~/``
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -135,8 +136,12 @@ def _report_shared_names(readings: Sequence[Reading]) -> None:
                     reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
 
 
+def _jobs_of(readings: Sequence[Reading]) -> Iterator[Job]:
+    return (job for reading in readings for job in reading.manifest.jobs)
+
+
 def _report_shared_ids(readings: Sequence[Reading]) -> None:
-    jobs = [job for reading in readings for job in reading.manifest.jobs]
+    jobs = functools.partial(_jobs_of, readings)
     shared = {job.external_task_id for job in repeated(jobs, lambda job: job.external_task_id)}
     if not shared:
         return
@@ -162,7 +167,7 @@ def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
     readings = [one for one in readings if not one.problems]  # of one name each
     by_name = {reading.manifest.name: reading for reading in readings}
     alike: dict[str, list[tuple[Job, Job]]] = {}
-    jobs = [job for reading in readings for job in reading.manifest.jobs]
+    jobs = functools.partial(_jobs_of, readings)
     for job, other in warnings.same_content(repeated(jobs, lambda job: job.digest)):
         alike.setdefault(job.manifest, []).append((job, other))
     for name, pairs in alike.items():

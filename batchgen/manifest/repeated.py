@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 _PARTS: Final = (
@@ -13,12 +13,12 @@ _PARTS: Final = (
 Item = TypeVar("Item")
 
 
-def repeated(items: Sequence[Item], value: Callable[[Item], str]) -> list[Item]:
+def repeated(items: Callable[[], Iterable[Item]], value: Callable[[Item], str]) -> list[Item]:
     """The items, in their order, that have a value in common with another one."""
-    twice = _twice(map(hash, map(value, items)))
+    twice = _twice(map(hash, map(value, items())))
     if not twice:
         return []
-    some = [item for item in items if hash(value(item)) in twice]
+    some = [item for item in items() if hash(value(item)) in twice]
     counts = Counter(map(value, some))
     return [item for item in some if counts[value(item)] > 1]
 

@@ -174,7 +174,7 @@ class _Csv:
             text = text.replace("a separator", "a comma") if self.separator == "," else text
             straight = ", straight ones" if _QUOTES.search(origin.text) else ""
             return [origin.problem(None, (), f"{text} needs double quotes around it{straight}")]
-        if cells == names[: len(cells)]:
+        if cells[0] == names[0] and cells == names[: len(cells)]:
             return [origin.problem(None, (), "is the header once more; remove it")]
         fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
         plain = cell_rules.is_plain(origin.text, cells)

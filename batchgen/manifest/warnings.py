@@ -92,9 +92,9 @@ def same_but_case(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
     """Jobs of one manifest whose ids differ from another's only in case, each with the other's id."""
     if all(job.id == job.id.lower() for job in jobs):
         return
-    jobs = repeated(jobs, lambda job: job.id.lower())
-    mixed = [job for job in jobs if job.id != job.id.lower()]
-    known = {job.id: job.id for job in jobs if job.id == job.id.lower()}
+    alike = repeated(lambda: jobs, lambda job: job.id.lower())
+    mixed = [job for job in alike if job.id != job.id.lower()]
+    known = {job.id: job.id for job in alike if job.id == job.id.lower()}
     for job in mixed:
         other = known.setdefault(job.id.lower(), job.id)
         if other != job.id:

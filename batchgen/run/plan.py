@@ -69,7 +69,8 @@ def decide(
     job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False
 ) -> Step:
     """Decide about one job. ``known`` are the ledger's rows of this job, and those with its ``external_task_id``."""
-    mine = [row for row in known if row.digest == job.digest]
+    digest = job.digest
+    mine = [row for row in known if row.digest == digest]
     if len(mine) > 1:
         mine.sort(key=lambda row: (row.state in MAY_BE_PAID, *_order(row)))
     last = mine[-1] if mine else None
@@ -77,7 +78,7 @@ def decide(
         action, reason = _ACTIONS[last.state]
         return Step(job, action, last.external_task_id, reason)
     paid = max(
-        (row for row in known if row.digest != job.digest and row.state in MAY_BE_PAID),
+        (row for row in known if row.digest != digest and row.state in MAY_BE_PAID),
         key=_order,
         default=None,
     )
@@ -96,7 +97,7 @@ def decide(
         reason = "not created yet" if newest.state is State.PENDING else "refused before; sent again"
         return _pays(job, Action.CREATE, newest.external_task_id, reason)
     following = next_id(newest.base_id, newest.external_task_id)
-    if newest.digest != job.digest:
+    if newest.digest != digest:
         return _pays(
             job, Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
         )
@@ -157,7 +158,7 @@ def plan(
     for manifest, history, series, twins in known:
         for job in manifest.jobs:
             rows = history.get(job.key, ())
-            if elsewhere := series.get(job.external_task_id):
+            if series and (elsewhere := series.get(job.external_task_id)):
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
             step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
             if step.action is Action.CHANGED and job.key in manifest.retaken:

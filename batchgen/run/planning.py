@@ -64,12 +64,14 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
     skipped = {key for one in manifests for key in one.skipped}
     for part in (part for one in manifests for part in _parts(one)):
         history = ledger.history_of([part])
-        unpaid, foreign = [], []
+        unpaid, foreign, new = [], [], dict[str, Job]()
         for job in part.jobs:
             paid = own = False
             digest, name = job.digest, job.external_task_id
             rows = history.get(job.key, ())
-            if rows and all(row.digest != digest for row in rows):
+            if not rows:
+                new[output_path(job)] = job
+            elif all(row.digest != digest for row in rows):
                 history[job.key] = rows = _respelt(job, rows, ledger)
             for row in rows:
                 paid = paid or (row.digest == digest and row.state in MAY_BE_PAID)
@@ -78,7 +80,6 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
                 unpaid.append(digest)
             if not own:
                 foreign.append(name)
-        new = {output_path(job): job for job in part.jobs if job.key not in history}
         for path, holder in ledger.holders(new).items():
             # The row whose clip has a job's name may be that of a job that was renamed to it after it was paid.
             own = holder.key == new[path].key  # by a name whose accents are spelt in both ways at once
@@ -111,7 +112,7 @@ def _joined(more: tuple[History, Twins], known: Known) -> Known:
 
 
 def _taken_in(step: Step, beside: Mapping[str, Record]) -> Step:
-    if step.action is not Action.DONE or (row := beside.get(step.external_task_id)) is None:
+    if not beside or step.action is not Action.DONE or (row := beside.get(step.external_task_id)) is None:
         return step
     return step._replace(reason=f"its clip is at {row.video_path}, and a run takes it in")
 

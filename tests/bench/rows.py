@@ -496,6 +496,29 @@ def million(folder: Path, repetitions: int) -> Row:
     return row
 
 
+def rows(folder: Path, repetitions: int) -> Row:
+    """A table's rows: what one takes on the first night, and on one with nothing to do."""
+    few, many = 50_000, 200_000
+    row = Row(f"{many:,} rows of a table, validated; {few:,} that are all done")
+    make("table", folder / "few.csv", few, cwd=folder)
+    make("table", folder / "many.csv", many, cwd=folder)
+    make("done", folder / "few.db", folder / "few.yaml", cwd=folder)
+    least = Contender("csv.reader", baseline("csv_read", "many.csv"), folder, many, expect=str(many))
+    small = _batchgen(folder, "validate", "-q", "few.yaml", units=few, expect="")
+    large = _batchgen(folder, "validate", "-q", "many.yaml", units=many, expect="")
+    done = _batchgen(folder, "run", "--ledger", "few.db", "few.yaml", units=few, expect="")
+    small.name, large.name, done.name = f"validate, {few:,}", f"validate, {many:,}", "nothing to do"
+    run(done.command, cwd=done.cwd, env=done.env)  # the first night looks through the clips that lie there
+    in_turn([small, large, done, least], repetitions)
+    row.tell(small, large, done, least, unit="rows_per_second")
+    row.remarks.append(f"validating takes {least.rate / large.rate:.0f}x the time of csv.reader")
+    row.goals += [
+        Goal("memory of a validated row", (large.peak - small.peak) / (many - few), 500, "bytes"),
+        Goal("time of a row that is done, over csv.reader", least.rate / done.rate, 3),
+    ]
+    return row
+
+
 # -- downloads ------------------------------------------------------------------------------------------------------
 
 
@@ -738,6 +761,7 @@ ROWS: dict[str, Callable[[Path, int], Row]] = {
     "manifests": manifests,
     "nothing": nothing_to_do,
     "known_images": known_images,
+    "rows": rows,
     "million": million,
     "history": history,
     "slow_clips": slow_clips,
