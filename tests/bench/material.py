@@ -292,7 +292,18 @@ async def finish(ledger: Ledger, row: Record, at: float = 1.0, length: float = 1
 
 MAKERS: dict[str, Callable[..., None]] = {
     one.__name__: one
-    for one in (large_images, small_images, nested_images, photos, table, inline, done, grown, followed, ended)
+    for one in (
+        large_images,
+        small_images,
+        nested_images,
+        photos,
+        table,
+        inline,
+        done,
+        grown,
+        followed,
+        ended,
+    )
 }
 
 if __name__ == "__main__":
