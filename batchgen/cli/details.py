@@ -13,8 +13,9 @@ from batchgen.cli.job_names import Name
 from batchgen.cli.job_names import rows as job_rows
 from batchgen.cli.output import Output
 from batchgen.cli.report import SHOWN
+from batchgen.judgements import Order, Verdict
 from batchgen.ledger.reader import Records
-from batchgen.models import HistoryEntry, Order, Record, Unusable, Verdict
+from batchgen.models import HistoryEntry, Record, Unusable
 from batchgen.storage.clips import iso
 
 

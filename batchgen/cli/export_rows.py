@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from batchgen.http.addresses import request_url
+from batchgen.judgements import Verdict
 from batchgen.ledger.transitions import may_be_charged
-from batchgen.models import Record, Verdict
+from batchgen.models import Record
 from batchgen.request.asked import asked, parsed
 from batchgen.storage.clips import iso
 
