@@ -114,6 +114,17 @@ speed = _checked(quantities.bytes_per_second, "speed")
 downloads = _checked(quantities.downloads, "number")
 
 
+def port(text: str) -> int:
+    """A port of TCP."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return number
+
+
 def task_id(text: str) -> str:
     if not TASK_ID.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no task id")

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     out = Output(args, mask)
     code = 0
     try:
-        _learn(mask)
+        if args.command != "review":  # it needs no key, and answers browsers
+            _learn(mask)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
@@ -157,6 +158,12 @@ def _report(args: argparse.Namespace, out: Output) -> int:
     return report(args, out)
 
 
+def _review(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.review import review
+
+    return review(args, out)
+
+
 def _export(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.export import export
 
@@ -201,6 +208,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "collect": _collect,
     "status": _status,
     "report": _report,
+    "review": _review,
     "export": _export,
     "resolve": _resolve,
     "retake": _retake,

@@ -256,14 +256,29 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     page = command(
         "report",
         "one HTML page about the ledger and its clips, which opens from disk",
-        "  batchgen report\n  batchgen report --output ~/night/report.html",
+        "  batchgen report\n  batchgen report --output ~/night/report.html\n  batchgen report --only 'bags/*'",
         groups.ledger,
+        groups.only,
     )
     page.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         help="where it is written (default: beside the ledger); its thumbnails lie in FILE's folder NAME_files",
+    )
+    review = command(
+        "review",
+        "the page from this machine, live, with buttons that write verdicts",
+        "  batchgen review\n  batchgen review --port 8080 --no-browser",
+        groups.ledger,
+    )
+    review.add_argument(
+        "--port", metavar="N", type=arguments.port, help="the port of 127.0.0.1 (default: one that is free)"
+    )
+    review.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="open no browser, on a terminal either: print the address alone",
     )
     export = command(
         "export",

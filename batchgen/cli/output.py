@@ -44,6 +44,15 @@ class Output:
             _configure(sys.stdout, encoding="utf-8")  # data is UTF-8, whatever the terminal's encoding
 
     @property
+    def on_terminal(self) -> bool:
+        """Whether stdout is a terminal."""
+        return sys.stdout.isatty()
+
+    def flush(self) -> None:
+        """Hand over what was written: the command goes on."""
+        sys.stdout.flush()
+
+    @property
     def width(self) -> int | None:
         """The columns of the terminal that stdout is; None where it isn't one, and lines are not folded."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

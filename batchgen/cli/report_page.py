@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batchgen import advice
@@ -29,7 +30,8 @@ def report(args: argparse.Namespace, out: Output) -> int:
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     file.check(path)
     with Records.read(ledger) as records:
-        page = gather(records, time.time())
+        chosen, left_out = _chosen(args.only, records)
+        page = gather(records, time.time(), chosen)
     folder = file.files_folder(path)
     link = relative_to(os.path.dirname(path))
     try:
@@ -53,12 +55,28 @@ def report(args: argparse.Namespace, out: Output) -> int:
                 "takes": len(page.takes),
                 "kinds": by_kind(page.takes),
                 "thumbnails": len(has),
+                "left_out": left_out,
                 "cost_usd_estimate": round(page.mills / 1000, 4),
             }
         )
     elif not args.quiet:
         out.lines([path])
+        if left_out:
+            out.say(f"{left_out:,} others left out by --only")
     return 0
+
+
+def _chosen(
+    texts: Sequence[str] | None, ledger: Records
+) -> tuple[frozenset[tuple[str, str, int]] | None, int]:
+    """The keys of the takes that ``--only`` names, None for all, and how many others there are. Raises UsageError."""
+    if not texts:
+        return None, 0
+    from batchgen.cli import only
+
+    names = [*ledger.names()]
+    chosen = only.chosen(texts, names, "no job in the ledger")
+    return chosen, sum(name not in (chosen or ()) for name in names)
 
 
 def _commands(commands: Commands, ledger: str) -> Commands:

@@ -6,7 +6,7 @@ import os
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchgen.ledger.images import RememberedImages
@@ -69,13 +69,20 @@ class _Sums:
                 self.failed.append(wall(row.finished_at))
 
 
-def gather(ledger: Records, now: float) -> PageData:
-    """Read everything that the page shows; ``now`` in Unix seconds. Raises LedgerError."""
+def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] | None = None) -> PageData:
+    """Read everything that the page shows; ``now`` in Unix seconds, ``chosen`` the keys of the takes that it is about.
+
+    Raises LedgerError.
+    """
     takes, sums = Takes(), _Sums()
     for row, current in ledger.exported():
+        if chosen is not None and row.key not in chosen:
+            continue
         takes.add(row, current=current)
         sums.add(row)
     for one in ledger.unusable():
+        if chosen is not None and one.key not in chosen:
+            continue
         takes.refuse_picture(one.key, one.text, one.since, given_up=one.given_up is not None)
     takes.mark_retries(ledger)
     takes.mark_verdicts(ledger)

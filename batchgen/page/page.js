@@ -379,6 +379,8 @@ async function decide(figure, verdict, note) {
       const answer = await fetch(live.verdicts, { method: "POST", headers: { "Content-Type": "application/json", "X-Batchgen-Token": live.token }, body });
       if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
       trouble("");
+      said = "";
+      orders();
     } catch (error) {
       Object.assign(take, before);
       mark(figure);
@@ -403,6 +405,47 @@ function mark(figure) {
   figure.classList.toggle("again", now?.verdict === "retake");
   wish.hidden = now?.verdict !== "retake";
   if (document.activeElement !== wish) wish.value = now?.note ?? "";
+}
+
+// -- orders, of a page from a server: a verdict costs nothing, an order does --------------------------------------------
+
+function marked() {
+  const newest = jobs.map((job) => job.takes[job.takes.length - 1]);
+  return newest.filter((take) => judged(take)?.verdict === "retake" && !take.ordered);
+}
+
+let said = ""; // what became of the last orders
+
+function orders() {
+  if (!live) return;
+  const takes = marked();
+  const cost = takes.reduce((sum, take) => sum + take.mills / (take.tasks ?? 1), 0) / 1000;
+  const many = `${count.format(takes.length)} ${takes.length === 1 ? "clip is" : "clips are"} marked to take again`;
+  $("orders").hidden = !takes.length && !said;
+  document.body.classList.toggle("has-tray", !$("orders").hidden);
+  $("orders-text").textContent = [said, takes.length ? `${many}. Nothing of that is ordered or paid yet.` : ""].filter(Boolean).join(" ");
+  $("order").hidden = !takes.length;
+  $("order").textContent = `Order ${takes.length === 1 ? "1 take" : `${count.format(takes.length)} takes`}, about ${dollars.format(cost)}`;
+}
+
+async function order() {
+  const wanted = marked().map((take) => ({ manifest: take.manifest, job_id: take.job, note: judged(take)?.note ?? "" }));
+  $("order").disabled = true;
+  try {
+    const answer = await own(live.orders, { method: "POST", body: JSON.stringify({ jobs: wanted }) }, { "Content-Type": "application/json" });
+    if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
+    const { ordered, refused } = await answer.json();
+    const of = new Map(ordered.map((one) => [JSON.stringify([one.manifest, one.job_id]), one.take]));
+    for (const take of marked()) take.ordered = of.get(JSON.stringify([take.manifest, take.job]));
+    const others = refused.map((one) => `${one.manifest}/${one.job_id}: ${one.reason}.`);
+    said = `${count.format(ordered.length)} ordered: the next run that begins makes and pays ${ordered.length === 1 ? "it" : "them"}; until then, batchgen retake --withdraw takes it back. ${shown(others.join(" "))}`.trim();
+    orders();
+    trouble("");
+  } catch (error) {
+    trouble(`Nothing was ordered: ${error.message}`);
+  } finally {
+    $("order").disabled = false;
+  }
 }
 
 const STORE = `batchgen ${location.pathname}`;
@@ -558,7 +601,7 @@ function help() {
 
 // -- live -------------------------------------------------------------------------------------------------------------
 
-const own = (path, more = {}) => fetch(path, { ...more, headers: { "X-Batchgen-Token": live.token } });
+const own = (path, more = {}, headers = {}) => fetch(path, { ...more, headers: { ...headers, "X-Batchgen-Token": live.token } });
 
 async function renew() {
   const [overview, fresh] = await Promise.all([own(live.overview).then((answer) => answer.text()), own(live.data).then((answer) => answer.json())]);
@@ -566,6 +609,7 @@ async function renew() {
   $("overview").replaceChildren(...parsed.body.childNodes);
   const place = current()?.dataset.place;
   read(fresh);
+  orders();
   chips();
   const cards = made;
   if (!playing) {
@@ -608,6 +652,8 @@ async function begin() {
   recall();
   apply();
   tray();
+  orders();
+  $("order").addEventListener("click", order);
   $("bar").addEventListener("submit", (event) => event.preventDefault());
   $("query").addEventListener("input", () => { remember(); cancelAnimationFrame(scheduled); apply(); });
   $("sort").addEventListener("change", () => { remember(); apply(); });

@@ -40,13 +40,15 @@ class Files(NamedTuple):
 class LivePage:
     """What a page from a server talks to: relative URLs, and the token that each request carries as ``X-Batchgen-Token``.
 
-    ``verdicts`` takes POSTs of ``{"external_task_id", "manifest", "job_id", "take", "verdict": "keep" | "retake" | null, "note"}``; ``events``
+    ``verdicts`` takes POSTs of ``{"external_task_id", "manifest", "job_id", "take", "verdict": "keep" | "retake" | null, "note"}``, ``orders`` of
+    ``{"jobs": [{"manifest", "job_id", "note"}]}``, which the next run pays for; ``events``
     is a stream of server-sent events, after each ``changed`` of which ``data`` (:func:`data_json`) and ``overview``
     (:func:`overview`) are asked for anew.
     """
 
     token: str
     verdicts: str = "verdicts"
+    orders: str = "orders"
     events: str = "events"
     data: str = "data"
     overview: str = "overview"

@@ -89,4 +89,4 @@ def test_a_process_says_and_means_what_a_call_does(tmp_path: Path) -> None:
     processes = night(tmp_path / "process", as_process=True)
     assert [one.code for one in processes] == [code for _, code in STEPS]
     assert processes == night(tmp_path / "call", as_process=False)
-    assert {line.split()[0] for line, _ in STEPS} >= COMMANDS.keys() - {"sandbox"}
+    assert {line.split()[0] for line, _ in STEPS} >= COMMANDS.keys() - {"sandbox", "review"}

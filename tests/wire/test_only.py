@@ -146,3 +146,13 @@ def test_an_ordered_take_is_chosen_by_its_number(desk: Desk, server: Server) -> 
     assert desk.run("run", *QUICK, "bags.yaml", "--only", "tote@2").code == 0
     made = Counter(name.rsplit(".", 1)[0] for name in server.accepted().values())
     assert made == {"bags.tote": 2, "bags.vase": 1}
+
+
+def test_a_page_is_about_what_is_chosen(desk: Desk) -> None:
+    write(desk, "bags", "tote", {"id": "tote", "take": 2}, "vase")
+    assert desk.run("run", *QUICK, "bags.yaml").code == 0
+    found = desk.run("report", "--json", "--only", "tote").json
+    assert (found["takes"], found["kinds"], found["left_out"]) == (2, {"done": 2}, 1)
+    assert desk.run("report", "--only", "tote@2", "--json").json["takes"] == 1
+    assert desk.run("report", "--json").json["takes"] == 3
+    assert "no job in the ledger goes by 'totte'" in desk.run("report", "--only", "totte").err
