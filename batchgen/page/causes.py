@@ -205,7 +205,7 @@ RISKS: Mapping[str, _Words] = {
         "Paid, and no longer on this disk",
         "The file is not where it was put.",
         (
-            "Put it back, anywhere below the output folder; else the next run, or `batchgen collect`, fetches it again at no"
+            "Put it back, anywhere below the output folder; else the next run of its manifest fetches it again at no"
             " cost, as long as the API has it."
         ),
         True,

@@ -5,7 +5,7 @@
 
 const $ = (id) => document.getElementById(id);
 const AT_A_TIME = 200; // cards
-const AT_ONCE = 24; // cards that are made before the first picture of the page; the others follow
+const AT_ONCE = 16; // cards that are made before the page is shown again; the others follow, so many at a time
 const NAMES_A_LINE = 400;
 const live = JSON.parse(document.querySelector('meta[name="batchgen-live"]')?.content ?? "null");
 const count = new Intl.NumberFormat("en-US");
@@ -152,10 +152,19 @@ function apply() {
   $("cards").replaceChildren();
   made = 0;
   showMore(AT_ONCE);
-  scheduled = requestAnimationFrame(() => showMore(AT_A_TIME - AT_ONCE));
+  followUp();
   tell();
 }
+
 let scheduled = 0;
+
+function followUp() {
+  clearTimeout(scheduled);
+  scheduled = setTimeout(() => {
+    showMore(Math.min(AT_ONCE, AT_A_TIME - made));
+    if (made < Math.min(AT_A_TIME, found.length)) followUp();
+  });
+}
 
 function tell() {
   let takes = 0, mills = 0, done = 0;
@@ -614,7 +623,6 @@ async function renew() {
   const cards = made;
   if (!playing) {
     apply();
-    cancelAnimationFrame(scheduled);
     showMore(Math.max(cards - made, 0));
     if (place) $("cards").children[place]?.focus({ preventScroll: true });
   }
@@ -655,7 +663,7 @@ async function begin() {
   orders();
   $("order").addEventListener("click", order);
   $("bar").addEventListener("submit", (event) => event.preventDefault());
-  $("query").addEventListener("input", () => { remember(); cancelAnimationFrame(scheduled); apply(); });
+  $("query").addEventListener("input", () => { remember(); apply(); });
   $("sort").addEventListener("change", () => { remember(); apply(); });
   $("more").addEventListener("click", () => {
     const next = made;
@@ -678,7 +686,6 @@ async function begin() {
   });
   addEventListener("hashchange", () => {
     if (!recall()) return;
-    cancelAnimationFrame(scheduled);
     apply();
     $("gallery").scrollIntoView({ block: "start" });
   });

@@ -25,6 +25,7 @@ from batchgen.page.drawing import night_bar, timeline
 from batchgen.page.links import Link
 from batchgen.page.takes import KINDS
 
+CAUSES = 24  # that are spelled out
 _CODE = re.compile(r"`([^`]*)`")
 
 
@@ -213,6 +214,7 @@ def _context(page: PageData) -> Mapping[str, Any]:
         "nights": [(one, night_bar(one, _largest(page.nights))) for one in page.nights],
         "money": page.money,
         "failures": page.failures,
+        "causes": CAUSES,
         "risks": page.risks,
         "kept_days": causes.KEPT_DAYS,
         "verdicts": _verdicts(page),

@@ -12,7 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.measure import ROOT, note, own_peak
-from tests.bench.rows import ROWS, Row, workplace
+from tests.bench.page import page
+from tests.bench.rows import ROWS as OTHERS
+from tests.bench.rows import Row, workplace
+
+ROWS = {**OTHERS, "page": page}
 
 
 def main() -> int:

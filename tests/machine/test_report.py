@@ -590,7 +590,7 @@ def test_ten_thousand_clips_are_small_and_there_at_once(browser: Browser, tmp_pa
 
     async def look(page: Page) -> None:
         assert int(str(await page.get_attribute("html", "data-ready"))) < 3000
-        assert await page.locator(".card").count() == 200
+        await until(page, "document.querySelectorAll('.card').length === 200")
         took = await page.evaluate(
             """async () => {
                 const query = document.getElementById("query");
@@ -607,6 +607,7 @@ def test_ten_thousand_clips_are_small_and_there_at_once(browser: Browser, tmp_pa
         )
         assert took < 500
         await search(page, "")
+        await until(page, "document.querySelectorAll('.card').length === 200")
         await page.click("#more")
         assert await page.locator(".card").count() == 400
 

@@ -66,10 +66,15 @@ class Browser:
         ] == []
 
 
+def installed() -> str | None:
+    """The program of this machine's browser."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def opened() -> Iterator[Browser]:
     """The browser of this machine; where there is none, the test is skipped."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = installed()
     if program is None:
         pytest.skip(MISSING)
     from playwright.async_api import async_playwright
