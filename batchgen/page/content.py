@@ -44,9 +44,13 @@ class Content:
         self._watch = database.open_to_read(self.path, None)
         self._file = self._identity()
         self._shown: Shown | None = None
+        self._closed = False
 
     def close(self) -> None:
-        self._watch.close()
+        """Close the ledger, once no other thread reads it. Later reads raise LedgerError."""
+        with self._lock:
+            self._closed = True
+            self._watch.close()
 
     def version(self) -> object:
         """Another value whenever something was written: by a run in whatever process, a person, or a new file in its place.
@@ -108,6 +112,8 @@ class Content:
         return number
 
     def _version(self) -> object:
+        if self._closed:
+            raise LedgerError(f"the ledger {self.path} is closed.")
         file = self._identity()
         if file != self._file:
             database.refuse_special(self.path)

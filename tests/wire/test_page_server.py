@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -376,3 +377,18 @@ def test_where_there_is_no_ledger_there_is_no_page(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="there is no ledger"):
         Content(str(tmp_path / "none.db"), lambda: 1.7e9)
     assert os.listdir(tmp_path) == []
+
+
+def test_what_still_reads_when_it_is_closed_ends_with_an_error_and_harms_nothing(
+    book: Book, tote: Record
+) -> None:
+    """Threads of a server outlive the requests that they work for."""
+    for _ in range(20):
+        content = Content(str(book.path), lambda: 1.7e9)
+        with ThreadPoolExecutor(4) as threads:
+            reads = [threads.submit(content.version) for _ in range(200)]
+            content.close()
+        errors = [read.exception() for read in reads]
+        assert all(error is None or "is closed" in str(error) for error in errors)
+        with pytest.raises(LedgerError, match="is closed"):
+            content.show()
