@@ -18,7 +18,11 @@ from batchgen.models import ImageFile, Job, Place, Recipe, Within
 
 _TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too
 _VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | _TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )
