@@ -177,6 +177,7 @@ def test_pictures_of_one_name_make_one_job(desk: Desk) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "b.png", "sub/d.png")):
         desk.write(f"in/{name}", make_png(seed=number) if name.endswith("png") else make_jpeg(seed=number))
     result = desk.run("init", "in")
+    assert result.err.startswith("wrote in.yaml: 4 pictures\n")
     assert "left out, since another picture has their name: b.png" in result.err
     content = load((desk.folder / "in.yaml").read_bytes())
     assert content["jobs"] == [
