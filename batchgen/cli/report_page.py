@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchgen import advice
@@ -35,7 +36,8 @@ def report(args: argparse.Namespace, out: Output) -> int:
     folder = file.files_folder(path)
     link = relative_to(os.path.dirname(path))
     try:
-        has = pictures.make_missing(iter_pictures(page.takes), folder)
+        with _progress(out) as advance:
+            has = pictures.make_missing(iter_pictures(page.takes), folder, advance=advance)
         text = render(
             page,
             Files(link, f"{link(folder)}/", frozenset(has)),
@@ -77,6 +79,18 @@ def _chosen(
     names = [*ledger.names()]
     chosen = only.chosen(texts, names, "no job in the ledger")
     return chosen, sum(name not in (chosen or ()) for name in names)
+
+
+@contextlib.contextmanager
+def _progress(out: Output) -> Iterator[Callable[[], object]]:
+    """Show how many thumbnails were made inside of this, on a terminal: those of a first page take minutes."""
+    if not out.shows_progress:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=" thumbnails", leave=False, delay=1.0) as bar:
+        yield bar.update
 
 
 def _commands(commands: Commands, ledger: str) -> Commands:

@@ -26,7 +26,7 @@ def file_name(sha256: str) -> str:
 
 
 def make_missing(
-    pictures: Iterable[tuple[str, str]], folder: str, *, advance: Callable[[], None] = lambda: None
+    pictures: Iterable[tuple[str, str]], folder: str, *, advance: Callable[[], object] = lambda: None
 ) -> set[str]:
     """Make the thumbnails that are missing of some pictures, (digest, path). Returns the digests of those that are there.
 
