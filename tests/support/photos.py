@@ -176,7 +176,7 @@ def kinds() -> Mapping[str, bytes]:
         "motion.jpg": turned(1) + mp4,
         "thumbnail.jpg": turned(1) + encoded(odd.copy(), "JPEG"),
         "progressive.jpg": encoded(scene(), "JPEG", progressive=True, exif=exif()),
-        "cmyk.jpg": encoded(inked(scene()), "JPEG", quality=95),
+        "cmyk.jpg": encoded(inked(scene()), "JPEG", quality=95, comment=GPS),
         "p3.jpg": in_space(DISPLAY_P3, "Display P3"),
         "adobe.jpg": in_space(ADOBE_RGB, "Adobe RGB (1998)"),
         "camera-adobe.jpg": camera_adobe(),
