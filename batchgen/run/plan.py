@@ -160,8 +160,12 @@ def plan(
             rows = history.get(job.key, ())
             if series and (elsewhere := series.get(job.external_task_id)):
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
-            step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept_changes)
-            if step.action is Action.CHANGED and job.key in manifest.retaken:
+            retaken = (
+                job.key in manifest.retaken
+            )  # by an order, which pays for what it is now: once is enough
+            accept = accept_changes and not retaken
+            step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept)
+            if step.action is Action.CHANGED and retaken:
                 reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
                 step = step._replace(action=Action.DONE, reason=reason)
             if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):

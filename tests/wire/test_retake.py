@@ -139,6 +139,20 @@ def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Des
     night(desk, code=5)
 
 
+def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_changes(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "tote", "prompt": "Another light"})
+    night(desk, "bags.yaml", "--accept-changes")
+    night(desk, "bags.yaml", "--accept-changes")
+    sent = [entry.fields["prompt"] for entry in server.entries() if entry.accepted]
+    assert sent == ["Slow push-in", "Another light"]
+    assert clips(desk) == ["tote.mp4", "tote.take2.mp4"]
+
+
 def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: Desk, server: Server) -> None:
     write(desk, {"id": "tote"})
     night(desk)
