@@ -45,6 +45,7 @@ class Preparer:
         self._seconds = seconds
         self._free = asyncio.Semaphore(workers)
         self._large = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._idle: list[asyncio.subprocess.Process] = []
         self._making: dict[str, asyncio.Lock] = {}  # by key: several jobs may have one picture
 
@@ -70,13 +71,12 @@ class Preparer:
         form = recipe.format or ("png" if image.format == "png" else "jpeg")
         key = _key(image, recipe)
         try:
-            if self._kept is None:
-                self._kept = await asyncio.to_thread(PreparedImages, folder(os.environ))
+            kept = await self._open()
             async with self._making.setdefault(key, asyncio.Lock()):
-                found = await asyncio.to_thread(self._kept.find, key, recipe.canvas, form)
+                found = await asyncio.to_thread(kept.find, key, recipe.canvas, form)
                 if found is None:
-                    await self._make(self._kept, key, image, recipe)
-                    found = await asyncio.to_thread(self._kept.find, key, recipe.canvas, form)
+                    await self._make(kept, key, image, recipe)
+                    found = await asyncio.to_thread(kept.find, key, recipe.canvas, form)
         except OSError as error:
             raise ImageError(f"{image.path}: prepared, it can't be kept: {error.strerror}") from error
         if found is None:
@@ -84,6 +84,13 @@ class Preparer:
                 f"{image.path}: prepared, it was gone before it was sent; the next run makes it again"
             )
         return found
+
+    async def _open(self) -> PreparedImages:
+        """The pictures that are kept, one folder for the whole run: a temporary one is found by no other."""
+        async with self._opening:
+            if self._kept is None:
+                self._kept = await asyncio.to_thread(PreparedImages, folder(os.environ))
+            return self._kept
 
     async def _make(self, kept: PreparedImages, key: str, image: ImageFile, recipe: Recipe) -> None:
         target = kept.new_path()

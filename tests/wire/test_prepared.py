@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,28 @@ def test_jobs_that_share_a_picture_have_it_prepared_once(tmp_path: Path) -> None
         assert len({request["image"].path for request in found}) == 1
         assert len(one._idle) == 1
         await one.close()
+
+    asyncio.run(scene())
+
+
+def test_where_nothing_can_be_kept_pictures_that_are_prepared_at_once_share_a_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(turned(6) + bytes([number]))
+    images = [picture_at(tmp_path / f"{number}.jpg") for number in range(4)]
+
+    async def scene() -> None:
+        one = Preparer(workers=2)
+        found = await asyncio.gather(*(one.prepared({"image": image}) for image in images))
+        folders = {Path(request["image"].path).parent.parent for request in found}
+        assert folders == set((tmp_path / "temporary").iterdir()) and len(folders) == 1
+        await one.close()
+        assert list((tmp_path / "temporary").iterdir()) == []
 
     asyncio.run(scene())
 
