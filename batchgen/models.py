@@ -167,6 +167,7 @@ class ImageFile:
             self.orientation,
             self.xxh3,
             within,
+            self.recipe,
         )
 
 

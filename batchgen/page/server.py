@@ -14,6 +14,7 @@ from aiohttp import web
 
 from batchgen import limits
 from batchgen.errors import BatchgenError, LedgerBusy, UsageError
+from batchgen.escapes import visible
 from batchgen.files import open_regular
 from batchgen.judgements import Verdict
 from batchgen.ledger import orders, verdicts
@@ -26,7 +27,7 @@ from batchgen.storage.roots import Root
 POLL_SECONDS = 0.5  # between looks at the ledger, while a page is open
 HEARTBEAT = 15.0  # seconds after which a page that has heard nothing is sent a comment
 REST = 4  # times as long as making the page takes, it isn't made again
-MAX_BODY = 16 << 10
+MAX_BODY = 16 << 20  # bytes of a request: orders for thousands of clips, each with its note
 PIECE = 256 << 10
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -100,16 +101,12 @@ class PageServer:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        once = request.path.startswith("/open/") or request.path == "/favicon.ico"
-        loads = (
-            once
-            or request.path.rpartition("/")[2] == ""
-            or "/clips/" in request.path
-            or "/thumbnails/" in request.path
-        )
+        path = request.rel_url.raw_path  # as it came, and as it is routed: %2F is no slash in it
+        once = path.startswith("/open/") or path == "/favicon.ico"
+        loads = once or path.endswith("/") or "/clips/" in path or "/thumbnails/" in path
         asked = gate.Asked(
             request.method,
-            self.token if once else request.path.split("/")[1],
+            self.token if once else path.split("/")[1],
             {name.lower(): value for name, value in request.headers.items()},
             len(request.headers.getall("Host", [])),
             loads,
@@ -310,7 +307,7 @@ def _is_job(one: Any) -> bool:
 
 
 def _answer(status: int, reason: str) -> web.Response:
-    return web.Response(status=status, text=f"{reason}\n", headers=gate.HEADERS)
+    return web.Response(status=status, text=f"{visible(reason)}\n", headers=gate.HEADERS)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
@@ -42,6 +42,14 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "recipe": st.none() | st.just(_RECIPE),
 }
 _IMAGES = st.builds(ImageFile, **_FIELDS)
+
+
+@given(_IMAGES, _FIELDS["within"])
+def test_an_image_for_another_entry_is_the_same_one_but_for_where_it_may_lie(
+    image: ImageFile, within: Within | None
+) -> None:
+    assert {**asdict(image), "within": None} == {**asdict(image.to_be_read(within)), "within": None}
+    assert image.to_be_read(within).within == within
 
 
 @given(

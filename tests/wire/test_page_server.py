@@ -184,6 +184,9 @@ def test_nobody_else_gets_a_byte_of_it_or_writes_one(page: Open, tote: Record) -
     for path in ("/", "/guessed/", "/guessed/data", "/verdicts", f"/{page.server.token[:-1]}/"):
         assert page.ask(path).status == 404
         assert page.ask(path, "POST", {}).status in (404, 405)
+    for path in ("clips%2F/data", "thumbnails%2F0/data", "clips%2F/events"):  # no way around the header
+        answer = page.ask(f"/{page.server.token}%2F{path}", X_Batchgen_Token=None)
+        assert (answer.status, "tote" in text(answer)) == (404, False), path
     assert page.judge(tote, "keep", Origin=None) == 403
     assert page.judge(tote, "keep", Content_Type="text/plain") == 415  # which a form could send
     assert page.ask("verdicts", "OPTIONS", Origin="https://evil.example").status == 403
@@ -324,8 +327,9 @@ def test_what_is_no_verdict_is_refused(page: Open, tote: Record, body: Any) -> N
 
 
 def test_what_is_not_there_is_not_judged(page: Open, book: Book, tote: Record) -> None:
-    answer = page.ask("verdicts", "POST", {"external_task_id": "nobody", "verdict": "keep"})
-    assert answer.status == 409 and "nothing was written" in text(answer)
+    for name in ("nobody", "half of a pair \ud800"):
+        answer = page.ask("verdicts", "POST", {"external_task_id": name, "verdict": "keep"})
+        assert answer.status == 409 and "nothing was written" in text(answer)
 
 
 def test_orders_are_another_request_and_are_made_once(page: Open, tote: Record) -> None:
@@ -340,6 +344,15 @@ def test_orders_are_another_request_and_are_made_once(page: Open, tote: Record) 
     assert page.ask("orders", "POST", wish, Origin="https://evil.example").status == 403
     with Records.read(str(page.path)) as ledger:
         assert [(one.take, one.note) for one in ledger.orders.standing()] == [(2, "slower")]
+
+
+def test_a_night_that_is_to_be_taken_again_whole_is_one_order(page: Open, tote: Record) -> None:
+    jobs = [{"manifest": "shop", "job_id": "tote", "note": "slower, é"}]
+    jobs += [{"manifest": "shop", "job_id": f"bag-{number}", "note": "x" * 900} for number in range(2_000)]
+    answer = page.ask("orders", "POST", {"jobs": jobs})
+    assert answer.status == 200
+    made = json.loads(text(answer))
+    assert (len(made["ordered"]), len(made["refused"])) == (1, 2_000)
 
 
 # -- while a run is on ------------------------------------------------------------------------------------------------
