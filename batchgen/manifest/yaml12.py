@@ -20,7 +20,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -71,6 +71,7 @@ _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-f
 _MAP, _SEQ = _CORE + "map", _CORE + "seq"
 _TEXT_TAGS = ("!", _CORE + "str")
 _OPEN: Final = object()  # an anchor whose value is still being read
+_Anchors = dict[str, tuple[Any, int]]  # a value, and how many there are in it
 
 
 class YamlError(ValueError):
@@ -124,103 +125,23 @@ def decode(data: bytes) -> str:
         ) from None
 
 
-class _Document:
-    """A document's value, put together event by event. With ``marks``, its collections stay empty."""
-
-    def __init__(self, marks: Marks | None) -> None:
-        self.root: Any = None
-        self._marks = marks
-        self.anchors: dict[str, tuple[Any, int]] = {}  # a value, and how many there are in it
-        self._stack: list[tuple[Any, ...]] = []  # of the collections around it, what follows here
-        self._node: Any = None  # the collection being read, with
-        self._keys: dict[str, Any] = {}  # the events of its keys so far,
-        self._key: str | None = None  # the key whose value comes next,
-        self._anchor: str | None = None  # its anchor, and
-        self._size = 0  # the number of values before it
-        self._typed = self._total = 0  # values in the text; the same with those that aliases repeat
-
-    def add(self, event: Any, value: Any) -> None:
-        """Add a key or a value."""
-        if self._marks is not None:
-            self._marks.add(event, value)
-        self._total += 1
-        self._typed += 1
-        if self._typed > limits.MANIFEST_VALUES:
-            raise _error(event, f"more than {limits.MANIFEST_VALUES:,} values; split it, or use a table")
-        if type(self._node) is list:
-            if self._marks is None:
-                self._node.append(value)
-        elif self._node is None:
-            self.root = value
-        elif self._key is None:
-            self._add_key(event, value)
-        else:
-            if self._marks is None:
-                self._node[self._key] = value
-            self._key = None
-
-    def start(self, event: Any, value: Any) -> None:
-        """Begin a collection: ``value``, which is empty yet."""
-        if not event.implicit and event.tag != (_MAP if type(value) is dict else _SEQ):
-            text = f"the tag {_tag(event)} means nothing here; leave it out"
-            raise _error(event, text, "this tag means nothing here")
-        if event.anchor is not None:
-            self.anchors[event.anchor] = (_OPEN, 0)
-        self.add(event, value)
-        if len(self._stack) == limits.NESTING:
-            raise _error(event, _too_deep())
-        self._stack.append((self._node, self._keys, self._key, self._anchor, self._size))
-        self._node, self._keys, self._key = value, {}, None
-        self._anchor, self._size = event.anchor, self._total
-
-    def end(self) -> None:
-        """End the collection that began last."""
-        if self._anchor is not None:
-            self.anchors[self._anchor] = (self._node, self._total - self._size + 1)
-        self._node, self._keys, self._key, self._anchor, self._size = self._stack.pop()
-        if self._marks is not None:
-            self._marks.close()
-
-    def alias(self, event: Any) -> None:
-        """Add a value that stands above once more."""
-        if event.anchor not in self.anchors:
-            name = _short(event.anchor)
-            text = f"*{name} stands for nothing: there is no &{name} above it"
-            raise _error(event, text, "this * stands for nothing")
-        value, extra = self.anchors[event.anchor]
-        if value is _OPEN:
-            text = f"*{_short(event.anchor)} stands inside of what it stands for"
-            raise _error(event, text, "this * stands inside of what it stands for")
-        self._total += extra - 1
-        if self._total - self._typed > ALIAS_ALLOWANCE + ALIAS_FACTOR * self._typed:
-            raise _error(event, "aliases make this document explode; write it out, or use defaults")
-        self.add(event, value)
-
-    def _add_key(self, event: Any, key: Any) -> None:
-        if type(key) is not str:
-            raise _error(event, "a key must be text; put it in quotes")
-        if key == "<<" and type(event) is ScalarEvent and event.implicit[0]:
-            raise _error(event, "merge keys are not part of YAML 1.2; put what jobs share under defaults")
-        keys = self._keys
-        if key in keys:
-            line, column = _at(keys[key])
-            text = f'the key "{_short(key)}" stands twice; first at {line}:{column}'
-            raise _error(event, text, f"this key stands twice; first at {line}:{column}")
-        if len(keys) == limits.KEYS:
-            raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
-        keys[key] = event
-        self._key = key
-
-
 def _read(data: bytes, marks: Marks | None) -> Any:
     """The document in ``data``. With ``marks``, its nodes' positions are added to them, and its collections stay empty."""
     if len(data) > limits.MANIFEST_BYTES:
         raise YamlError(1, 1, f"more than {limits.MANIFEST_BYTES >> 20} MiB; split it, or use a table")
     data, quoted, others = _for_libyaml(data)
     parser = CSafeLoader(data)  # for its events alone: it builds nothing
-    document = _Document(marks)
-    documents = 0
-    while True:
+    anchors: _Anchors = {}
+    stack: list[tuple[Any, ...]] = []  # of the collections around it, what follows here
+    node: Any = None  # the collection being read, with
+    keys: dict[str, Any] = {}  # the events of its keys so far,
+    key: str | None = None  # the key whose value comes next,
+    anchor: str | None = None  # its anchor, and
+    size = 0  # the number of values before it
+    typed = total = 0  # values in the text; the same with those that aliases repeat
+    root: Any = None
+    started = False
+    while True:  # one loop without calls for what is common: there may be millions of events
         try:
             event: Any = parser.get_event()
         except YAMLError as error:
@@ -236,22 +157,94 @@ def _read(data: bytes, marks: Marks | None) -> Any:
             if others and type(value) is str:
                 value = value.translate(quoted if event.style == '"' else others)
             if event.anchor is not None:
-                document.anchors[event.anchor] = (value, 1)
-            document.add(event, value)
-        elif kind is MappingStartEvent:
-            document.start(event, {})
-        elif kind is SequenceStartEvent:
-            document.start(event, [])
+                anchors[event.anchor] = (value, 1)
+        elif kind is MappingStartEvent or kind is SequenceStartEvent:
+            value = _started(event, anchors)
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
-            document.end()
+            if anchor is not None:
+                anchors[anchor] = (node, total - size + 1)
+            node, keys, key, anchor, size = stack.pop()
+            if marks is not None:
+                marks.close()
+            continue
         elif kind is AliasEvent:
-            document.alias(event)
+            value, extra = _aliased(event, anchors)
+            total += extra - 1
+            if total - typed > ALIAS_ALLOWANCE + ALIAS_FACTOR * typed:
+                raise _error(event, "aliases make this document explode; write it out, or use defaults")
         elif kind is DocumentStartEvent:
-            documents += 1
-            if documents > 1:
+            if started:
                 raise _error(event, "a second document starts here; put it into a file of its own")
+            started = True
+            continue
         elif kind is StreamEndEvent:
-            return document.root
+            return root
+        else:
+            continue
+
+        if marks is not None:
+            marks.add(event, value)
+        total += 1
+        typed += 1
+        if typed > limits.MANIFEST_VALUES:
+            raise _error(event, f"more than {limits.MANIFEST_VALUES:,} values; split it, or use a table")
+        if key is not None:
+            if marks is None:
+                node[key] = value
+            key = None
+        elif type(node) is dict:
+            if type(value) is not str or value == "<<" or value in keys or len(keys) == limits.KEYS:
+                _check_key(event, value, keys)
+            keys[value] = event
+            key = value
+            continue
+        elif node is None:
+            root = value
+        elif marks is None:
+            node.append(value)
+        if kind is MappingStartEvent or kind is SequenceStartEvent:
+            if len(stack) == limits.NESTING:
+                raise _error(event, _too_deep())
+            stack.append((node, keys, key, anchor, size))
+            node, keys, key, anchor, size = value, {}, None, event.anchor, total
+
+
+def _started(event: Any, anchors: _Anchors) -> Any:
+    """The collection that begins, empty yet."""
+    is_map = type(event) is MappingStartEvent
+    if not event.implicit and event.tag != (_MAP if is_map else _SEQ):
+        text = f"the tag {_tag(event)} means nothing here; leave it out"
+        raise _error(event, text, "this tag means nothing here")
+    if event.anchor is not None:
+        anchors[event.anchor] = (_OPEN, 0)
+    return {} if is_map else []
+
+
+def _aliased(event: Any, anchors: _Anchors) -> tuple[Any, int]:
+    """The value that an alias stands for, and how many values there are in it."""
+    if event.anchor not in anchors:
+        name = _short(event.anchor)
+        text = f"*{name} stands for nothing: there is no &{name} above it"
+        raise _error(event, text, "this * stands for nothing")
+    value, extra = anchors[event.anchor]
+    if value is _OPEN:
+        text = f"*{_short(event.anchor)} stands inside of what it stands for"
+        raise _error(event, text, "this * stands inside of what it stands for")
+    return value, extra
+
+
+def _check_key(event: Any, key: Any, keys: Mapping[str, Any]) -> None:
+    """Raise what is wrong with a key after ``keys``, which have their events."""
+    if type(key) is not str:
+        raise _error(event, "a key must be text; put it in quotes")
+    if key == "<<" and type(event) is ScalarEvent and event.implicit[0]:
+        raise _error(event, "merge keys are not part of YAML 1.2; put what jobs share under defaults")
+    if key in keys:
+        line, column = _at(keys[key])
+        text = f'the key "{_short(key)}" stands twice; first at {line}:{column}'
+        raise _error(event, text, f"this key stands twice; first at {line}:{column}")
+    if len(keys) == limits.KEYS:
+        raise _error(event, f"more than {limits.KEYS:,} keys in one place; this is no manifest")
 
 
 def _plain(event: Any) -> Any:
