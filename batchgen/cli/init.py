@@ -13,6 +13,7 @@ from batchgen.cli.output import Output
 from batchgen.cli.plan import plan
 from batchgen.cli.report import counted
 from batchgen.errors import UsageError
+from batchgen.files import open_regular
 from batchgen.manifest import scaffold
 from batchgen.manifest.folders import PICTURES
 from batchgen.money.prices import cost_mills
@@ -118,7 +119,7 @@ def _target(given: str | None, shown: str, root: str) -> tuple[str, str]:
 def _write(target: str, text: str) -> None:
     """Write a file that isn't there yet. Raises UsageError."""
     try:
-        with open(target, "x", encoding="utf-8") as file:
+        with open(target, "x", encoding="utf-8", opener=open_regular) as file:
             try:
                 file.write(text)
                 file.flush()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from batchgen.errors import ImageError
+from batchgen.files import open_regular
 from batchgen.images import facts, recipe
 from batchgen.images.inspection import MAX_BYTES, MAX_RATIO, MIN_SIDE
 from batchgen.manifest import folders
@@ -88,7 +89,7 @@ def claimed_by(manifests: Iterable[str], root: str) -> list[str]:
     claiming = []
     for file in manifests:
         try:
-            with open(file, "rb") as opened:
+            with open(file, "rb", opener=open_regular) as opened:
                 content = load(opened.read(1 << 20))
         except (OSError, YamlError):
             continue

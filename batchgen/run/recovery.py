@@ -11,6 +11,7 @@ from typing import Any
 
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
 from batchgen.ledger.writer import Ledger
+from batchgen.manifest.takes import MOST
 from batchgen.models import Change, Job, Manifest, State, TaskView
 from batchgen.request.identity import external_task_id, is_derived
 from batchgen.run.clip_paths import superseded_path
@@ -83,7 +84,9 @@ async def recover(
                 without.append(job)
             elif job.take == highest.get(job.key[:2], 1) and is_derived(job.external_task_id):
                 further = _next_take(job)  # that was ordered, which only the lost ledger knew
-                while await _recover_job(queries, inventory, further, result, rng):
+                while further.take <= job.take + MOST and await _recover_job(
+                    queries, inventory, further, result, rng
+                ):  # an API that says of any id that it knows it has an end, too
                     further = _next_take(further)
 
     try:

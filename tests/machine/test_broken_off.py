@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from batchgen.manifest.takes import MOST
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.recovery import LOOKUP_ATTEMPTS
 from batchgen.run.runner import GRACE
@@ -154,10 +155,13 @@ def test_a_second_signal_ends_a_run_at_once_and_the_next_one_pays_nothing_twice(
 def test_a_recovery_gives_up_where_an_id_gets_no_answer_and_keeps_what_it_found(
     ahead: Ahead, command: tuple[str, ...]
 ) -> None:
+    first: list[str] = []  # the first take's id: nothing is known of another
+
     def says(name: str, times: int) -> bytes:
         if ".j1." in name:
             return NO_ANSWER
-        return UNKNOWN if "~" in name else told(name, "submitted")
+        first.append(name)
+        return told(name, "submitted") if name == first[0] else UNKNOWN
 
     host = Host(queries=says, finds_all=True)
     write_jobs(ahead, 2)
@@ -169,6 +173,17 @@ def test_a_recovery_gives_up_where_an_id_gets_no_answer_and_keeps_what_it_found(
     assert f"the API gave no answer about {silent}: " in result.err
     assert "run it again" in result.err
     assert [(row["job_id"], row["state"]) for row in ahead.export()] == [("j0", "submitted")]
+
+
+def test_a_recovery_ends_where_the_api_says_of_every_id_that_it_knows_it(ahead: Ahead) -> None:
+    """Takes that were ordered have no end that a lost ledger could tell."""
+    host = Host(
+        queries=lambda name, times: UNKNOWN if "~" in name else told(name, "submitted"), finds_all=True
+    )
+    write_jobs(ahead, 1)
+    with against(ahead, host):
+        ahead.run("recover", "m.yaml")
+    assert (len(ahead.export()), creates(host)) == (MOST + 1, 0)
 
 
 @pytest.mark.parametrize(

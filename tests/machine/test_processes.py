@@ -29,6 +29,7 @@ STEPS = [
     ("status b", 0),
     ("export", 0),
     ("resolve b --abandon", 2),
+    ("report -o page.html", 0),
     ("retake b", 0),
     ("retake --withdraw b", 0),
     ("collect --json", 0),
