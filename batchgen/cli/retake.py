@@ -55,11 +55,10 @@ def retake(args: argparse.Namespace, out: Output) -> int:
             }
         )
         return 0
-    out.lines(
-        _ordered_text(ordered)
-        if ordered or not args.marked
-        else ["no clip is marked whose take is not ordered"]
-    )
+    if ordered:
+        out.lines(_ordered_text(ordered))
+    elif args.marked:
+        out.lines(["no clip is marked whose take is not ordered"])
     if not args.quiet:
         out.say(*(_refused(one) for one in refused if not args.marked or out.verbose))
     return 0

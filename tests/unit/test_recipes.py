@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from batchgen.errors import ImageError, Unfinished
 from batchgen.images.facts import Facts, examine
+from batchgen.images.inspection import MAX_BYTES
 from batchgen.images.recipe import AS_PNG, MADE_BYTES, MOST_PIXELS, Options, mask_recipe, options, recipe
 from batchgen.images.strip import stripped
 from tests.support.profiles import ADOBE_RGB, DISPLAY_P3, profile_of
@@ -328,6 +330,13 @@ def test_a_mask_that_can_not_follow_is_refused(
 ) -> None:
     with pytest.raises(ImageError, match=why):
         mask_recipe(mask(*mask_size), recipe(photo(**image), Options()))
+
+
+@pytest.mark.parametrize("changes", [{"size": MAX_BYTES + 1}, {"width": 396, "height": 297}])
+def test_a_mask_that_would_be_sent_as_it_is_keeps_the_limits_of_the_api(changes: dict[str, int]) -> None:
+    given = replace(mask(4000, 3000), **changes)
+    with pytest.raises(ImageError, match="breaks a limit of the API"):
+        mask_recipe(given, recipe(photo(), Options()))
 
 
 # -- what is no picture is taken out ---------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: 
     night(desk)
     assert desk.run("retake", "tote").code == 0
     twice = desk.run("retake", "tote")
-    assert twice.code == 0
+    assert (twice.code, twice.out) == (0, "")
     assert "take 2 is ordered already; `batchgen retake bags/tote --again` orders one more" in twice.err
     assert desk.run("retake", "tote@2", "--again", "--json").json["ordered"][0]["take"] == 3
     night(desk)
@@ -193,6 +193,7 @@ def test_an_order_whose_job_is_in_no_manifest_waits_and_says_so(desk: Desk, serv
     for job, why in (
         ([], "bags.yaml has no such job any more"),
         ([{"id": "tote", "skip": True}], "bags.yaml leaves the job out (skip: true)"),
+        ([{"id": "tote"}, {"id": "tote", "take": 2, "skip": True}], "bags.yaml leaves the job out"),
         ([{"id": "tote", "image": "no.png"}], "its image failed the checks"),
         ([{"id": "tote", "external_task_id": "mine"}], "gives the job an external_task_id of its own"),
     ):
