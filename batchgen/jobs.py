@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 LONGEST: Final = 4096  # bytes; longer values (Base64) aren't made again at every look
@@ -14,6 +13,8 @@ LONGEST: Final = 4096  # bytes; longer values (Base64) aren't made again at ever
 _HEAD: Final = struct.Struct("<32sII")
 _TAKE: Final = struct.Struct("<32xI")
 _LINE: Final = struct.Struct("<32x4xI")
+
+_PLAIN: Final = frozenset((str, int, float, bool, type(None), list, dict))  # what is no image
 
 
 class Place(NamedTuple):
@@ -56,13 +57,13 @@ class Job:
         place: Place,
     ) -> None:
         self.id: Final = job_id
-        at = 0 if place.line else place.file.rfind("/") + 1  # many images lie in one folder
-        values, images = _packed(place.file[at:] if at else "", request)
-        folder = place.file[:at] if at and values is not None else place.file
+        file, line, _ = place
+        at = 0 if line else file.rfind("/") + 1  # many images lie in one folder
+        values, images = _packed(file[at:] if at else "", request)
+        folder = file[:at] if at and values is not None else file
         self._shared: Final = _once(manifest, output_dir, folder, images, *request)
         name = external_task_id.encode("utf-8", "surrogatepass")
-        head = _HEAD.pack(bytes.fromhex(digest), take, place.line)
-        self._packed: Final = b"".join((head, name, b"\0", values or b""))
+        self._packed: Final = _HEAD.pack(bytes.fromhex(digest), take, line) + name + b"\0" + (values or b"")
         self._request: Final = request if values is None else None
 
     @property
@@ -113,7 +114,7 @@ class Job:
     @property
     def _values(self) -> list[Any]:
         """What :func:`_packed` kept."""
-        values: list[Any] = _orjson().loads(self._packed[self._packed.rindex(0) + 1 :])
+        values: list[Any] = _reader()(self._packed[self._packed.rindex(0) + 1 :])
         return values
 
     def _replace(self, **changes: Any) -> Job:
@@ -130,10 +131,18 @@ class Job:
 
 
 @functools.cache
-def _orjson() -> ModuleType:  # it takes longer to load than --help may take
+def _writer() -> tuple[Any, int, type[Exception]]:
+    """What writes values as JSON, its option, and what it raises where it can't."""
+    import orjson  # it takes longer to load than --help may take
+
+    return orjson.dumps, orjson.OPT_PASSTHROUGH_DATACLASS, orjson.JSONEncodeError
+
+
+@functools.cache
+def _reader() -> Any:
     import orjson
 
-    return orjson
+    return orjson.loads
 
 
 def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[Any, ...]]:
@@ -141,17 +150,18 @@ def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[A
 
     None for the values where they are kept better as they are.
     """
-    orjson = _orjson()
     values: list[Any] = [*fields.values()]
     images: tuple[Any, ...] = ()
-    for number, value in enumerate(values):
-        if type(value) is not str and hasattr(value, "unpacked"):
-            shared, values[number] = value.packed()
-            images += ((number, value.unpacked, shared),)
+    if not _PLAIN.issuperset(map(type, values)):
+        for number, value in enumerate(values):
+            if hasattr(value, "unpacked"):
+                shared, values[number] = value.packed()
+                images += ((number, value.unpacked, shared),)
+    if name:
+        values.append(name)
+    dumps, option, error = _writer()
     try:
-        data: bytes = orjson.dumps(
-            [*values, name] if name else values, option=orjson.OPT_PASSTHROUGH_DATACLASS
-        )
-    except orjson.JSONEncodeError:  # an image in a list, half a surrogate pair, a number of more than 64 bits
+        data: bytes = dumps(values, None, option)
+    except error:  # an image in a list, half a surrogate pair, a number of more than 64 bits
         return None, ()
     return (data, images) if len(data) <= LONGEST else (None, ())

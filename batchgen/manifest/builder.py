@@ -32,6 +32,7 @@ UNSEEN: Final = "holds characters that can't be seen; without them it is another
 # A warning and no problem: an id that was paid for must stay valid, and every command in a message is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
 TURNED: Final = "its EXIF data say to turn it, and it is sent as it lies, maybe sideways; `prepare: true` turns it upright"
+_UNCOMMON = frozenset(("take", "takes", "prepare", "external_task_id"))  # keys of an entry, seldom a job's own
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
@@ -119,13 +120,14 @@ class JobBuilder:
         if None in own.values():
             own, shared = shared.without_nulls(own)
         file = draft.file
-        if own.get("skip", shared.fields.get("skip")) is True:
-            return self._skipped(draft, takes.merged(shared.fields, own))
+        request = takes.merged(shared.fields, own)
+        if "skip" in request:
+            if request["skip"] is True:
+                return self._skipped(draft, request)
+            if request["skip"] is False:
+                del request["skip"]
         if file is not None and (refused := self._refused_file(draft, file)) is not None:
             return refused
-        request = takes.merged(shared.fields, own)
-        if request.get("skip") is False:
-            del request["skip"]
         reported = shared.reported - own.keys() if shared.reported else _NONE
         findings = trust.check(draft.fields, shared.closed) if shared.closed and draft.fields else []
         if kind != "inline" and _has_braces(request):
@@ -145,21 +147,25 @@ class JobBuilder:
         asked = "" if self._keys is None else text_of(draft, request)
         job_id, take = request.pop("id", None), request.pop("take", None)
         job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
-        take, several = 1 if take is None else take, takes.count(request.pop("takes", 1))
+        take = 1 if take is None else take
+        several = takes.count(request.pop("takes")) if "takes" in request else 1
         external = request.pop("external_task_id", None)
-        findings += takes.conflict(own)
+        if "takes" in own:
+            findings += takes.conflict(own)
         if several > 1 and external is not None:
             text = "asks for several takes, and external_task_id is the id of one: leave it out, or write each take"
             findings.append(Finding(("takes",), text))
 
-        simple = (
-            _is_simple(own.get("id", "-"))
-            and type(own.get("take", 1)) is int
-            and 0 < own.get("take", 1) < 1000
-            and "external_task_id" not in own
-            and type(own.get("prepare", True)) is bool
-            and type(own.get("takes", 1)) is int
-            and 0 < own.get("takes", 1) <= takes.MOST
+        simple = ("id" not in own or _is_simple(own["id"])) and (
+            _UNCOMMON.isdisjoint(own)
+            or (
+                type(own.get("take", 1)) is int
+                and 0 < own.get("take", 1) < 1000
+                and "external_task_id" not in own
+                and type(own.get("prepare", True)) is bool
+                and type(own.get("takes", 1)) is int
+                and 0 < own.get("takes", 1) <= takes.MOST
+            )
         )
         misplaced = file is not None and "image" in own
         if not simple or misplaced or not schema.is_valid(request):
@@ -174,7 +180,7 @@ class JobBuilder:
             (failures if file else findings).extend(wrong)
         images: dict[tuple[str | int, ...], ImageFile] = {}
         reported_now = reported | _tops(findings) if findings else reported
-        options = None if "prepare" in reported_now else prepare_options(prepare)
+        options = None if prepare is None or "prepare" in reported_now else prepare_options(prepare)
         look = _Look(shared.within, reported_now, options is not None, images, findings, failures)
         waits = self._look(draft, request, look)
         if options is not None and not (findings or failures):

@@ -13,9 +13,10 @@ MOST = 100  # takes of one job, as in the schema
 def merged(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ``own`` over those of ``before``: a ``take`` there takes the place of ``takes`` here, and vice versa."""
     fields = {**before, **own}
-    for name, other in (("take", "takes"), ("takes", "take")):
-        if name in own and other in before and other not in own:
-            del fields[other]
+    if "take" in fields and "takes" in fields:  # seldom
+        for name, other in (("take", "takes"), ("takes", "take")):
+            if name in own and other in before and other not in own:
+                del fields[other]
     return fields
 
 
