@@ -32,7 +32,9 @@ UNSEEN: Final = "holds characters that can't be seen; without them it is another
 # A warning and no problem: an id that was paid for must stay valid, and every command in a message is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
 TURNED: Final = "its EXIF data say to turn it, and it is sent as it lies, maybe sideways; `prepare: true` turns it upright"
-_UNCOMMON = frozenset(("take", "takes", "prepare", "external_task_id"))  # keys of an entry, seldom a job's own
+_UNCOMMON = frozenset(
+    ("take", "takes", "prepare", "external_task_id")
+)  # keys of an entry, seldom a job's own
 _SIMPLE_ID = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}/)?[A-Za-z0-9_-][A-Za-z0-9_ .-]{0,90}")
 
 
@@ -82,12 +84,9 @@ class Shared(NamedTuple):
         return {name: own[name] for name in own if name not in gone}, left
 
 
-class _Look(NamedTuple):
-    """How the images of a request are looked at, and what was found: ``images``, or what is wrong."""
+class _Found(NamedTuple):
+    """What was found in the images of a request: ``images``, or what is wrong."""
 
-    within: Within | None
-    reported: Container[str | int]
-    prepare: bool
     images: dict[tuple[str | int, ...], ImageFile]
     findings: list[Finding]
     failures: list[Finding]
@@ -146,7 +145,8 @@ class JobBuilder:
         prepare = request.pop("prepare", None)
         asked = "" if self._keys is None else text_of(draft, request)
         job_id, take = request.pop("id", None), request.pop("take", None)
-        job_id = names.composed(job_id) if isinstance(job_id, str) else job_id
+        if isinstance(job_id, str) and not job_id.isascii():
+            job_id = names.composed(job_id)
         take = 1 if take is None else take
         several = takes.count(request.pop("takes")) if "takes" in request else 1
         external = request.pop("external_task_id", None)
@@ -181,8 +181,8 @@ class JobBuilder:
         images: dict[tuple[str | int, ...], ImageFile] = {}
         reported_now = reported | _tops(findings) if findings else reported
         options = None if prepare is None or "prepare" in reported_now else prepare_options(prepare)
-        look = _Look(shared.within, reported_now, options is not None, images, findings, failures)
-        waits = self._look(draft, request, look)
+        found = _Found(images, findings, failures)
+        waits = self._look(draft, request, shared.within, reported_now, found, prepare=options is not None)
         if options is not None and not (findings or failures):
             failures += pictures.prepare(request, images, options, self.sources.picture)
         good_id = (
@@ -228,7 +228,7 @@ class JobBuilder:
             warnings += pictures.doubts(images)
             if "prepare" in own and not files:
                 warnings.append(Finding(("prepare",), pictures.NOTHING))
-        return BuildResult(good_id, take, job, [], [], warnings, takes=several)
+        return BuildResult(good_id, take, job, [], [], warnings, False, False, several)
 
     def _refused_file(self, draft: Draft, file: str) -> BuildResult | None:
         """The result for a folder's image that can't become a job by what is known of its file; None where it may."""
@@ -275,31 +275,35 @@ class JobBuilder:
         self,
         draft: Draft,
         request: Mapping[str, Any],
-        look: _Look,
+        within: Within | None,
+        reported: Container[str | int],
+        found: _Found,
+        *,
+        prepare: bool,
     ) -> int:
         """Inspect every image of the request. Returns how many of the failures may be gone at the next run."""
         waits = 0
         for path, value in image_values(request):
-            if path[0] in look.reported or not isinstance(value, str):
+            if path[0] in reported or not isinstance(value, str):
                 continue
             try:
                 if draft.file is not None and path == ("image",):
                     image: ImageFile | None = (
-                        self.sources.picture(draft.file, look.within)[0]
-                        if look.prepare
-                        else self.sources.file(draft.file, look.within)
+                        self.sources.picture(draft.file, within)[0]
+                        if prepare
+                        else self.sources.file(draft.file, within)
                     )
                 else:
-                    limits = _limits(draft, path, look.within)
-                    image = self.sources.look(value, self.base, limits, prepare=look.prepare)
+                    limits = _limits(draft, path, within) if within is not None else None
+                    image = self.sources.look(value, self.base, limits, prepare=prepare)
             except SourceError as error:
-                look.findings.append(Finding(path, str(error)))
+                found.findings.append(Finding(path, str(error)))
             except ImageError as error:
-                look.failures.append(Finding(path, str(error)))
+                found.failures.append(Finding(path, str(error)))
                 waits += self.sources.may_wait(error)
             else:
                 if image is not None:
-                    look.images[path] = image
+                    found.images[path] = image
         return waits
 
     def _derived_id(self, draft: Draft, request: Mapping[str, Any]) -> tuple[str | None, list[Finding]]:

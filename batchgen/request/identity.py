@@ -44,8 +44,8 @@ def canonical(request: Mapping[str, Any]) -> str:
             {**mask, "mask": _by_content(mask["mask"])} for mask in fields["dynamic_masks"]
         ]
     same = True
-    for name in request:  # the defaults are plain, and so is what stands for an image
-        if name in fields and type(fields[name]) is not str and name not in IMAGE_FIELDS:
+    for name, value in request.items():  # the defaults are plain, and so is what stands for an image
+        if type(value) is not str and name in fields and name not in IMAGE_FIELDS:
             fields[name] = _plain(fields[name])
             same = same and _same_in_orjson(fields[name])
     if same:

@@ -17,7 +17,10 @@ def is_url(text: str) -> bool:
 
 def image_values(request: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], Any]]:
     """Every value where the API takes an image, with its path. The request may be unchecked."""
-    found = [(path, request[name]) for name, path in _PATHS if name in request]
+    found: list[tuple[tuple[str | int, ...], Any]] = []
+    for name, path in _PATHS:  # asked of every job several times, so without a comprehension
+        if name in request:
+            found.append((path, request[name]))
     if "dynamic_masks" in request and isinstance(masks := request["dynamic_masks"], list):
         found += [
             (("dynamic_masks", index, "mask"), mask["mask"])

@@ -30,7 +30,9 @@ def check(request: Mapping[str, Any]) -> list[Finding]:
     if (
         references.has_none(request) and "multi_prompt" not in request and "callback_url" not in request
     ):  # nearly every request, so asked first
-        plain = _is_plain(request.get("prompt", "")) and _is_plain(request.get("negative_prompt", ""))
+        plain = _is_plain(request.get("prompt", ""))
+        if plain and "negative_prompt" in request:
+            plain = _is_plain(request["negative_prompt"])
         return [] if plain else [*_untyped(request)]
     found = [*_untyped(request), *references.check(request)]
     if "multi_prompt" in request:
