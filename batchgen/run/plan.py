@@ -160,14 +160,9 @@ def plan(
             rows = history.get(job.key, ())
             if series and (elsewhere := series.get(job.external_task_id)):
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
-            retaken = (
-                job.key in manifest.retaken
-            )  # by an order, which pays for what it is now: once is enough
-            accept = accept_changes and not retaken
-            step = decide(job, rows, retry_failed=retry_failed, accept_changes=accept)
-            if step.action is Action.CHANGED and retaken:
-                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
-                step = step._replace(action=Action.DONE, reason=reason)
+            retaken = job.key in manifest.retaken
+            accept = accept_changes and not retaken  # what it is now is paid for by an order
+            step = own = decide(job, rows, retry_failed=retry_failed, accept_changes=accept)
             if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
                 present = digests_of(manifests) if present is None else present
                 free = (one for one in twins[job.digest] if hash(one.row.external_task_id) not in taken)
@@ -175,6 +170,9 @@ def plan(
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
                     step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
+            if retaken and step is own and step.action is Action.CHANGED:
+                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
+                step = step._replace(action=Action.DONE, reason=reason)
             if manifest.ordered and job.key in manifest.ordered:
                 reason = "ordered" if step.reason == _NEW else step.reason
                 step = step._replace(reason=reason, ordered=True)

@@ -395,6 +395,21 @@ def test_jobs_that_swapped_their_names_keep_their_clips() -> None:
     ]
 
 
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_take_that_was_ordered_settles_a_change_and_hides_no_clip_that_was_paid_under_another_name(
+    accept: bool,
+) -> None:
+    jobs = [job(digest, f"m.{digest}")._replace(id=name) for name, digest in ("ab", "ba", "cx")]
+    rows = {name: row(D, base=f"old.{name}", digest=name) for name in "abc"}
+    history = {("m", name, 1): [one] for name, one in rows.items()}
+    twins = {sha256(name): [Twin(("m", name, 1), one)] for name, one in rows.items()}
+    manifest = Manifest("m.yaml", "m", jobs=jobs, retaken={("m", "b", 1): 2, ("m", "c", 1): 2})
+    steps = list(steps_of([manifest], history, {}, twins, accept_changes=accept))
+    found = [(step.action, step.external_task_id) for step in steps]
+    assert found == [(Action.DONE, "old.b"), (Action.DONE, "old.a"), (Action.DONE, "old.c")]
+    assert "ordered" not in steps[1].reason and "take 2 was ordered of what it is now" in steps[2].reason
+
+
 def test_two_jobs_of_one_content_are_two_clips_and_one_old_name_serves_one_of_them() -> None:
     there = Twin(("m", "a", 1), row(D, base="a"))
     assert renamed([named("a2"), named("a", "x")], [there])[0] == (Action.DONE, "a")
