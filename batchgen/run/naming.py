@@ -39,6 +39,12 @@ class Names:
         Where ``job`` is None the manifest isn't at hand, and a job's newest row has its name. Folders in ``offline`` are
         left alone.
         """
+        own = {row.external_task_id for row, job in wanted if job is not None and job.digest == row.digest}
+        wanted = [  # a job that has changed leaves its clip to the one that asks for it under another name
+            (row, job)
+            for row, job in wanted
+            if job is None or job.digest == row.digest or row.external_task_id not in own
+        ]
         self._current |= {record.external_task_id for record, job in wanted if job is not None}
         async with self._one_at_a_time:
             await self._write_down(wanted)

@@ -49,19 +49,23 @@ def _with(
             written.setdefault(job.id, []).append(job)
     skipped = set(manifest.skipped)
     added: dict[tuple[str, str, int], list[Job]] = {}  # by the job that they come behind
+    made: dict[str, list[Job]] = {}  # by the job's id
     ordered, retaken = {}, dict[tuple[str, str, int], int]()
     for order in orders:
         takes = written.get(order.job_id, [])
+        earlier = [*takes, *made.get(order.job_id, ())]
         if any(job.take == order.take for job in takes):
-            retaken |= _retaken(order, takes, ledger)
+            retaken |= _retaken(order, earlier, ledger)
             continue
         before = max(takes, key=lambda job: job.take, default=None)
         why = _obstacle(manifest, order, before, skipped)
         if before is not None and not why:
             name = external_task_id(before.manifest, before.id, order.take, before.digest)
-            added.setdefault(before.key, []).append(before._replace(take=order.take, external_task_id=name))
+            job = before._replace(take=order.take, external_task_id=name)
+            added.setdefault(before.key, []).append(job)
+            made.setdefault(order.job_id, []).append(job)
             ordered[order.key] = order
-            retaken |= _retaken(order, takes, ledger)
+            retaken |= _retaken(order, earlier, ledger)
         elif not order.begun:
             waiting.append(WaitingOrder(order, why))
     jobs = (

@@ -170,13 +170,14 @@ def plan(
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
                     step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
-            if retaken and step is own and step.action is Action.CHANGED:
-                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
-                step = step._replace(action=Action.DONE, reason=reason)
+            settled = retaken and step is own and step.action is Action.CHANGED
             if manifest.ordered and job.key in manifest.ordered:
                 reason = "ordered" if step.reason == _NEW else step.reason
                 step = step._replace(reason=reason, ordered=True)
-            if hash(step.external_task_id) in taken:
+            if settled:  # its old row may be another job's by now
+                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
+                step = step._replace(action=Action.DONE, reason=reason)
+            elif hash(step.external_task_id) in taken:
                 reason = f"{step.external_task_id} is another job's in these manifests by now"
                 step = Step(job, Action.CHANGED, step.external_task_id, reason)
             elif step.action is not Action.CHANGED:

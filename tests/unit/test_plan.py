@@ -410,6 +410,17 @@ def test_a_take_that_was_ordered_settles_a_change_and_hides_no_clip_that_was_pai
     assert "ordered" not in steps[1].reason and "take 2 was ordered of what it is now" in steps[2].reason
 
 
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_a_change_that_an_order_settles_leaves_the_clip_to_the_job_that_was_renamed(names: str) -> None:
+    paid = row(D, base="old", digest="first")
+    jobs = [job("other", "m.a")._replace(id="a"), job("first", "m.b")._replace(id="b")]
+    jobs.sort(key=lambda one: names.index(one.id))
+    manifest = Manifest("m.yaml", "m", jobs=jobs, retaken={("m", "a", 1): 2})
+    twins = {paid.digest: [Twin(("m", "a", 1), paid)]}
+    steps = list(steps_of([manifest], {("m", "a", 1): [paid]}, {}, twins))
+    assert [(step.action, step.external_task_id) for step in steps] == [(Action.DONE, "old")] * 2
+
+
 def test_two_jobs_of_one_content_are_two_clips_and_one_old_name_serves_one_of_them() -> None:
     there = Twin(("m", "a", 1), row(D, base="a"))
     assert renamed([named("a2"), named("a", "x")], [there])[0] == (Action.DONE, "a")

@@ -153,6 +153,32 @@ def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_cha
     assert clips(desk) == ["tote.mp4", "tote.take2.mp4"]
 
 
+def test_a_clip_stays_with_the_renamed_job_where_another_of_the_old_name_was_ordered(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "tote", "prompt": "Another light"}, {"id": "bag"})
+    for _ in range(3):
+        night(desk)
+        assert clips(desk) == ["bag.mp4", "tote.take2.mp4"]
+    assert created(server) == {"bags.tote": 2}
+
+
+def test_an_order_settles_a_change_of_takes_that_were_ordered_before_it(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "tote", "prompt": "Another light"})
+    night(desk, "bags.yaml", "--accept-changes")
+    night(desk)
+    assert [one[:3] for one in plan(desk)] == [("tote", take, "done") for take in (1, 2, 3)]
+    assert created(server) == {"bags.tote": 3}
+
+
 def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: Desk, server: Server) -> None:
     write(desk, {"id": "tote"})
     night(desk)
