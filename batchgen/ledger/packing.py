@@ -16,7 +16,7 @@ from batchgen.models import State
 
 PACKED = ("canonical", "video_url", "video_sha256")  # columns of tasks
 
-LONGEST = 1 << 24  # characters of a text, far beyond a request's: a foreign file may say anything
+LONGEST = 1 << 24  # bytes of a text, far beyond a request's: a foreign file may say anything
 _DEFLATED, _HEX = b"\xff", b"\xfe"
 _DIGEST = re.compile(r"(?:[0-9a-f]{2}){16,64}")
 # What requests and addresses share, the most frequent last. It never changes: what was packed with it is read with it.
@@ -66,7 +66,7 @@ def packed(text: str | None) -> str | bytes | None:
         data = text.encode()
     except UnicodeEncodeError:  # lone surrogates are stored in a way of their own
         return text
-    if len(text) > LONGEST:
+    if len(data) > LONGEST:
         return text
     deflate = zlib.compressobj(6, zlib.DEFLATED, -12, 5, zlib.Z_DEFAULT_STRATEGY, _SHARED)
     short = _DEFLATED + deflate.compress(data) + deflate.flush()

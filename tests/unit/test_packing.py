@@ -92,3 +92,11 @@ def test_a_text_that_would_fill_the_memory_is_refused() -> None:
     assert len(bomb) < 50_000
     with pytest.raises(sqlite3.DatabaseError, match="longer than any can be"):
         unpacked(bomb)
+
+
+@pytest.mark.parametrize(("letter", "over"), [("a", 0), ("a", 1), ("猫", 1)])
+def test_what_is_packed_is_no_longer_than_what_is_unpacked(letter: str, over: int) -> None:
+    text = letter * (LONGEST // len(letter.encode()) + over)
+    stored = packed(text)
+    assert isinstance(stored, str if over else bytes)
+    assert restored([stored]) == [text]
