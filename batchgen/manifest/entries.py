@@ -167,11 +167,13 @@ class Reading:
             self.problems.append(at.problem(None, (), text))
             return
         own = schema.natural(entry)
-        kind = next((kind for kind in ("folder", "table") if kind in own), None)
+        kind = "folder" if "folder" in own else "table" if "table" in own else None
         if kind is None:
             made = self._make(Draft(at, own), "inline", defaults)
-            self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
-            self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
+            if made.findings:
+                self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
+            if made.warnings:
+                self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
             if self.keys is not None and self.keys.is_due:
                 self._refuse_with_key(self._report_inline)
             return

@@ -109,8 +109,9 @@ def cell_readers(columns: Iterable[str]) -> list[tuple[str, Reader]]:
 
 def _read_all(readers: Mapping[str, Reader], fields: Mapping[Any, Any]) -> dict[Any, Any]:
     read = dict(fields)
-    for key in readers.keys() & fields.keys():
-        read[key] = readers[key](fields[key])
+    for key, value in fields.items():
+        if key in readers:
+            read[key] = readers[key](value)
     return read
 
 
@@ -184,6 +185,8 @@ def _read_number(value: Any, *, whole: bool) -> Any:
 
 def _read_seconds(value: Any) -> Any:
     """Seconds as the API's text: 5, 5.0, "5.0", "5s" and "5 seconds" become "5"."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and value[0] != "0":
+        return value  # nearly always
     if isinstance(value, str) and _pattern("seconds").fullmatch(value):
         return str(int(_NOT_DIGITS.split(value)[0]))
     if isinstance(value, float) and value.is_integer():

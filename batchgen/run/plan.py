@@ -157,10 +157,11 @@ def plan(
     taken: set[int] = set()
     for manifest, history, series, twins in known:
         for job in manifest.jobs:
-            rows = history.get(job.key, ())
+            key = job.key
+            rows = history.get(key, ())
             if series and (elsewhere := series.get(job.external_task_id)):
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
-            retaken = job.key in manifest.retaken
+            retaken = key in manifest.retaken
             accept = accept_changes and not retaken  # what it is now is paid for by an order
             step = own = decide(job, rows, retry_failed=retry_failed, accept_changes=accept)
             if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
@@ -171,11 +172,11 @@ def plan(
                 if twin is not None and (moved or step.action in PAYS):
                     step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
             settled = retaken and step is own and step.action is Action.CHANGED
-            if manifest.ordered and job.key in manifest.ordered:
+            if manifest.ordered and key in manifest.ordered:
                 reason = "ordered" if step.reason == _NEW else step.reason
                 step = step._replace(reason=reason, ordered=True)
             if settled:  # its old row may be another job's by now
-                reason = f"{step.reason}; take {manifest.retaken[job.key]} was ordered of what it is now"
+                reason = f"{step.reason}; take {manifest.retaken[key]} was ordered of what it is now"
                 step = step._replace(action=Action.DONE, reason=reason)
             elif hash(step.external_task_id) in taken:
                 reason = f"{step.external_task_id} is another job's in these manifests by now"

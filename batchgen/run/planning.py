@@ -68,11 +68,12 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
         for job in part.jobs:
             paid = own = False
             digest, name = job.digest, job.external_task_id
-            rows = history.get(job.key, ())
+            key = job.key
+            rows = history.get(key, ())
             if not rows:
                 new[output_path(job)] = job
             elif all(row.digest != digest for row in rows):
-                history[job.key] = rows = _respelt(job, rows, ledger)
+                history[key] = rows = _respelt(job, rows, ledger)
             for row in rows:
                 paid = paid or (row.digest == digest and row.state in MAY_BE_PAID)
                 own = own or row.base_id == name
