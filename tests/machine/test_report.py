@@ -441,11 +441,14 @@ def test_markup_in_every_field_is_text(browser: Browser, hostile: Path) -> None:
 def test_clips_and_pictures_are_found_whatever_their_names_are(browser: Browser, hostile: Path) -> None:
     async def look(page: Page) -> None:
         await search(page, "state:done")
-        for button in await page.locator(".play").all():
+        plays = await page.locator(".play").all()
+        pictures = await page.locator(".source img").all()
+        assert len(plays) == len(pictures) == len(HOSTILE)
+        for button in plays:
             await button.click()
             await until(page, "document.querySelector('video')?.readyState >= 2")
             await page.keyboard.press("Escape")
-        for image in await page.locator(".source img").all():
+        for image in pictures:
             await image.scroll_into_view_if_needed()
             await image.evaluate("image => image.decode()")
         targets = await page.evaluate("[...document.querySelectorAll('.source a')].map(one => one.href)")
