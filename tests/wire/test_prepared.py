@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import re
 import signal
 import stat
 import tempfile
@@ -208,7 +209,6 @@ def test_a_source_that_leads_elsewhere_by_then_is_not_read(tmp_path: Path) -> No
     path.parent.mkdir()
     path.write_bytes(turned(6))
     image = picture_at(path).to_be_read(Within("in", (str(path.parent),)))
-    image = dataclasses.replace(image, recipe=picture_at(path).recipe)
     path.rename(tmp_path / "secret.jpg")
     path.symlink_to(tmp_path / "secret.jpg")
 
@@ -284,6 +284,9 @@ def test_a_decoder_knows_neither_the_key_nor_the_folder_it_is_started_from(
         (process,) = one._idle
         environment = Path(f"/proc/{process.pid}/environ").read_bytes()
         assert KEY.encode() not in environment
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        for what, most in (("address space", 2 << 30), ("core file size", 0)):
+            assert re.search(rf"^Max {what} +{most} ", limits, re.M), limits
         await one.close()
         assert process.returncode is not None
 
