@@ -267,7 +267,7 @@ function source(take, job, same) {
     box.append(inside);
   }
   if (thumb) inside.append(picture(thumb, address ? "" : `Source picture of ${shown(take.name)}`));
-  else inside.append(Object.assign(document.createElement("span"), { className: "none", textContent: /^https?:/i.test(take.image) ? "picture at its address" : take.image ? "no thumbnail" : "sent without a file" }));
+  else inside.append(Object.assign(document.createElement("span"), { className: "none", textContent: /^https?:/i.test(take.image) ? "picture at its address" : take.image ? "no thumbnail" : "no picture here" }));
   return node;
 }
 

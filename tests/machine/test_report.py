@@ -336,6 +336,9 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, folder: Path) -> None:
     async def look(page: Page) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert await page.evaluate(
+            "(nights => nights.scrollWidth <= nights.clientWidth)(document.querySelector('[aria-labelledby=nights] .scroll'))"
+        )
+        assert await page.evaluate(
             "[...document.querySelectorAll('main button, main select, main input')].filter(one => one.offsetParent)"
             ".every(one => one.getBoundingClientRect().height >= 34)"
         )
@@ -545,6 +548,11 @@ def test_a_file_that_is_no_page_is_not_overwritten(folder: Path, tmp_path: Path)
     came = report(folder, "--output", str(tmp_path / "notes.html"))
     assert came.code == 2 and "is no page that batchgen made" in came.err
     assert (tmp_path / "notes.html").read_text() == "mine"
+
+
+def test_without_a_ledger_it_is_the_ledger_that_is_missed_and_not_its_folder(tmp_path: Path) -> None:
+    came = report(tmp_path, ledger=tmp_path / "state" / "ledger.db")
+    assert (came.code, came.out) == (2, "") and "there is no ledger at" in came.err
 
 
 def test_a_thumbnail_is_made_once_and_never_of_another_picture(tmp_path: Path) -> None:
