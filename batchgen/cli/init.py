@@ -110,8 +110,9 @@ def _target(given: str | None, shown: str, root: str) -> tuple[str, str]:
             ) from None
     if os.path.lexists(target):
         raise UsageError(
-            f"{target} is there already, and nothing is overwritten; what it does says"
-            f" {advice.command('plan', target)}, and -o FILE.yaml writes another"
+            f"{target} is there already, and nothing is overwritten: `{advice.command('plan', target)}` says what it"
+            " does. Pictures that come later are jobs of its later runs; another manifest, by -o FILE.yaml, has jobs"
+            " of its own, and pays for clips that this one has paid"
         )
     return target, name
 
