@@ -46,7 +46,9 @@ def report(args: argparse.Namespace, out: Output) -> int:
         )
         file.write(path, text)
     except OSError as error:
-        raise UsageError(f"the page {path} can't be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"the page {path} can't be written: {error.strerror or error}; name another file with --output"
+        ) from error
     if args.json:
         out.document(
             {

@@ -368,6 +368,7 @@ function stop() {
   video.load();
   fill(figure.take, figure.querySelector(".box"));
   if (focused) figure.querySelector(".play").focus();
+  catchUp();
 }
 
 // -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -616,21 +617,31 @@ async function renew() {
   const [overview, fresh] = await Promise.all([own(live.overview).then((answer) => answer.text()), own(live.data).then((answer) => answer.json())]);
   const parsed = new DOMParser().parseFromString(overview, "text/html"); // from this page's own server, which escapes
   $("overview").replaceChildren(...parsed.body.childNodes);
-  const place = current()?.dataset.place;
+  behind = Boolean(playing) || Boolean(document.activeElement?.classList.contains("wish"));
+  if (behind) return; // the cards are made anew, and with them the clip that plays or the note that is being written
+  const here = found[current()?.dataset.place]?.job;
   read(fresh);
   orders();
   chips();
   const cards = made;
-  if (!playing) {
-    apply();
-    showMore(Math.max(cards - made, 0));
-    if (place) $("cards").children[place]?.focus({ preventScroll: true });
-  }
+  apply();
+  const place = here ? found.findIndex(({ job }) => job.manifest === here.manifest && job.job === here.job) : -1;
+  showMore(Math.max(cards, place + 1) - made);
+  $("cards").children[place]?.focus({ preventScroll: true });
+}
+
+let behind = false; // news is held back
+let due = 0;
+
+function changed() {
+  due ||= setTimeout(() => { due = 0; renew().catch(() => {}); }, 700);
+}
+
+function catchUp() {
+  if (behind) changed();
 }
 
 async function follow() {
-  let due = 0;
-  const changed = () => { due ||= setTimeout(() => { due = 0; renew().catch(() => {}); }, 700); };
   for (let wait = 500; ; wait = Math.min(wait * 2, 15000)) {
     try {
       const answer = await own(live.events);
@@ -691,7 +702,10 @@ async function begin() {
   });
   document.addEventListener("keydown", onKey);
   document.documentElement.dataset.ready = Math.ceil(performance.now());
-  if (live) follow();
+  if (live) {
+    $("cards").addEventListener("focusout", catchUp);
+    follow();
+  }
 }
 
 begin().catch((error) => trouble(`This page can't show its clips here: ${error.message}. A browser of 2023 or newer can.`));

@@ -18,7 +18,7 @@ import pytest
 
 from batchgen.ledger.reader import Records
 from batchgen.models import Record, State
-from tests.support.book import Book
+from tests.support.book import NIGHT, Book
 from tests.support.browser import Browser
 from tests.support.program import ENDS, KEY, Desk, until
 
@@ -150,8 +150,13 @@ def test_a_browser_judges_by_keys_orders_by_a_button_and_follows_what_others_wri
         await page.keyboard.press("k")
         await page.wait_for_selector("figure.kept")
         await until_async(lambda: said() == [("keep", None)])
-        await page.keyboard.press("n")
-        await page.keyboard.type("slower <b>")
+        # The verdict's own news comes while the note is written.
+        async with page.expect_response("**/data") as news:
+            await page.keyboard.press("n")
+            await page.keyboard.type("slow")
+        await (await news.value).finished()
+        await page.evaluate("new Promise(requestAnimationFrame)")
+        await page.keyboard.type("er <b>")
         await page.keyboard.press("Enter")
         await until_async(lambda: said()[-1] == ("retake", "slower <b>"))
         assert "Nothing of that is ordered or paid yet" in await page.inner_text("#orders-text")
@@ -159,8 +164,9 @@ def test_a_browser_judges_by_keys_orders_by_a_button_and_follows_what_others_wri
         with Records.read(path) as ledger:
             assert ledger.orders.standing() == []
         with Book(desk.folder) as run:  # which holds the ledger
-            await asyncio.to_thread(run.add, "vase", State.SUBMITTED)
+            await asyncio.to_thread(run.add, "vase", State.SUBMITTED, at=NIGHT + 60)
             await page.wait_for_selector("text=vase")
+            assert "tote" in await page.inner_text(":focus")  # which isn't where it was
             await page.click("#order")
             await page.wait_for_selector("text=1 ordered: the next run")
         await page.wait_for_selector("text=Take 2 is ordered")
