@@ -287,9 +287,6 @@ def test_a_decoder_knows_neither_the_key_nor_the_folder_it_is_started_from(
         limits = Path(f"/proc/{process.pid}/limits").read_text()
         for what, most in (("address space", 2 << 30), ("core file size", 0)):
             assert re.search(rf"^Max {what} +{most} ", limits, re.M), limits
-        limits = Path(f"/proc/{process.pid}/limits").read_text()
-        for what, most in (("address space", 2 << 30), ("core file size", 0)):
-            assert re.search(rf"^Max {what} +{most} ", limits, re.M), limits
         await one.close()
         assert process.returncode is not None
 
