@@ -50,8 +50,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Night:
     """A manifest and a ledger beside a sandbox in this process."""
 
-    def __init__(self, place: Path, url: str) -> None:
-        self.place, self.ledger, self.account = place, place / "ledger.db", batchgen.Account(url, KEY)
+    def __init__(self, place: Path, sandbox: Sandbox) -> None:
+        self.place, self.ledger, self.sandbox = place, place / "ledger.db", sandbox
+        self.account = batchgen.Account(sandbox.base_url, KEY)
 
     async def run(self, jobs: str) -> dict[str, str]:
         """Run a manifest with these jobs: where each of them ended, and why, by its id."""
@@ -74,7 +75,7 @@ class Night:
 @contextlib.asynccontextmanager
 async def night(place: Path) -> AsyncIterator[Night]:
     async with Sandbox(Config(slots=40, task_seconds=(0.01, 0.02), journal=place / "journal")) as sandbox:
-        yield Night(place, sandbox.base_url)
+        yield Night(place, sandbox)
 
 
 def kept(cache: Path) -> dict[str, bytes]:
@@ -291,6 +292,35 @@ def test_a_decoder_knows_neither_the_key_nor_the_folder_it_is_started_from(
         assert process.returncode is not None
 
     asyncio.run(scene())
+
+
+def test_what_was_prepared_is_not_sent_once_the_account_has_stopped_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = tmp_path / "began", tmp_path / "go"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\n"
+        f"open({str(began)!r}, 'w').close()\n"
+        f"while not os.path.exists({str(go)!r}):\n    time.sleep(0.01)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "a.jpg").write_bytes(turned(6))
+    jobs = "  - {image: a.jpg, prepare: true}\n  - {id: b, image: 'https://example.com/b.png'}\n"
+    (tmp_path / "m.yaml").write_text(HEAD + jobs)
+
+    async def play() -> None:
+        async with night(tmp_path) as one:
+            one.sandbox.add_fault("balance@1")
+            loaded = batchgen.load(tmp_path / "m.yaml")
+            several = dataclasses.replace(QUICK, max_running=5)
+            async with asyncio.timeout(ENDS):
+                async for event in batchgen.run(loaded, one.ledger, one.account, several):
+                    if isinstance(event, batchgen.Stopped):
+                        go.touch()
+            assert began.exists()
+            assert one.sent() == {}
+
+    asyncio.run(play())
 
 
 def test_a_decoder_ends_with_the_run_that_it_works_for() -> None:
