@@ -10,7 +10,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Record
 from batchgen.run.events import Events
 from batchgen.storage import clips
-from batchgen.storage.disk_threads import DiskThreads
+from batchgen.storage.disk_threads import in_thread
 from batchgen.storage.roots import Roots
 
 
@@ -23,7 +23,6 @@ class ClipLog:
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._warned: set[str] = set()
         self._writing = asyncio.Lock()
-        self._threads = DiskThreads()
         self._waiting: dict[
             tuple[str, str], list[str]
         ] = {}  # lines by root and folder: one sync is for all that wait
@@ -46,7 +45,7 @@ class ClipLog:
             try:
                 # Cancelled or not: whoever waits is told that the lines are synced once this is over.
                 append = functools.partial(clips.append, self._roots[root], folder, together)
-                before, after = await self._threads.run(append, counts=True)
+                before, after = await in_thread(append, counts=True)
             except OSError as error:
                 if folder not in self._warned:
                     self._warned.add(folder)

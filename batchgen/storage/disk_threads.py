@@ -14,6 +14,29 @@ T = TypeVar("T")
 LIMIT = 256  # threads, one for each download at most; a thread is only made where no other is free
 
 
+async def in_thread(
+    work: Callable[[], T], pool: ThreadPoolExecutor | None = None, *, counts: bool = False
+) -> T:
+    """Run ``work`` in a thread of ``pool``, or of the event loop's own.
+
+    Where the caller is cancelled it is waited for all the same: it uses what the caller has. ``counts``: what was done is
+    not to be lost; the caller gets it, and is cancelled where it waits next. Raises what ``work`` does.
+    """
+    doing = asyncio.get_running_loop().run_in_executor(pool, work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        failed = doing.cancelled() or doing.exception() is not None
+        task = asyncio.current_task()
+        if failed or not counts or task is None:
+            raise
+        task.cancel()
+        return doing.result()
+
+
 class DiskThreads:
     """The threads of one run's downloads."""
 
@@ -21,24 +44,8 @@ class DiskThreads:
         self._pool = ThreadPoolExecutor(LIMIT, "clips")
 
     async def run(self, work: Callable[[], T], *, counts: bool = False) -> T:
-        """Run ``work`` in a thread. Where the caller is cancelled it is waited for all the same: it uses what the caller has.
-
-        ``counts``: what was done is not to be lost; the caller gets it, and is cancelled where it waits next. Raises what
-        ``work`` does.
-        """
-        doing = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        try:
-            return await asyncio.shield(doing)
-        except asyncio.CancelledError:
-            while not doing.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([doing])
-            failed = doing.cancelled() or doing.exception() is not None
-            task = asyncio.current_task()
-            if failed or not counts or task is None:
-                raise
-            task.cancel()
-            return doing.result()
+        """Run ``work`` in one of these threads, as :func:`in_thread` does."""
+        return await in_thread(work, self._pool, counts=counts)
 
     def close(self) -> None:
         """Let the threads end."""
