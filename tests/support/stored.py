@@ -14,6 +14,8 @@ def stored(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(b"SQLite format 3"):
         return data
+    if path.suffix == ".new":  # the draft of a ledger, which is renamed: who opens it leaves files beside it
+        return data
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tasks'").fetchall():
             return data  # it is being made
