@@ -7,6 +7,8 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -26,6 +28,7 @@ from tests.support.pictures import make_png
 from tests.support.program import loop_in_thread, until
 
 ENDS = 20.0
+CHECKOUT = Path(__file__).parents[2]
 TYPE = {"Content-Type": "application/json"}
 
 
@@ -368,6 +371,33 @@ def test_a_run_that_starts_later_is_followed_while_it_holds_the_ledger(
         assert page.judge(tote, "keep") == 200  # the run has the lock
         assert hears(stream, b"event: changed")
     assert page.said(tote) == [("keep", None)]
+
+
+def test_a_run_that_is_killed_leaves_the_page_as_it_was_and_the_next_one_is_followed(
+    page: Open, book: Book, tote: Record
+) -> None:
+    run = (
+        "import pathlib, sys; from batchgen.models import State; from tests.support.book import Book\n"
+        "with Book(pathlib.Path(sys.argv[1])) as book:\n"
+        "    book.add('vase', State.SUBMITTED); print('made', flush=True); sys.stdin.read()"
+    )
+    with events(page) as stream:
+        command = [sys.executable, "-c", run, os.path.dirname(book.path)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"made\n"
+            process.kill()
+        assert hears(stream, b"event: changed")
+        assert [*json.loads(text(page.ask("data")))["columns"]["job"]] == ["tote", "vase"]
+        assert page.judge(tote, "retake") == 200
+        assert hears(stream, b"event: changed")
+        with book:
+            book.add("lamp", State.SUBMITTED)
+            assert hears(stream, b"event: changed")
+    assert [*json.loads(text(page.ask("data")))["columns"]["job"]] == ["tote", "vase", "lamp"]
+    assert page.said(tote) == [("retake", None)]
 
 
 def test_a_ledger_in_another_ones_place_is_read_and_one_that_is_gone_is_waited_for(
