@@ -19,7 +19,7 @@ import pytest
 from batchgen.ledger.reader import Records
 from batchgen.models import Record, State
 from tests.support.book import NIGHT, Book
-from tests.support.browser import Browser
+from tests.support.browser import Browser, barriers
 from tests.support.program import ENDS, KEY, Desk, until
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def test_a_browser_judges_by_keys_orders_by_a_button_and_follows_what_others_wri
         await until_async(lambda: said()[-1] == ("retake", "slower <b>"))
         assert "Nothing of that is ordered or paid yet" in await page.inner_text("#orders-text")
         assert await page.inner_text("#order") == "Order 1 take, about $0.56"
+        assert await barriers(page) == []
         with Records.read(path) as ledger:
             assert ledger.orders.standing() == []
         with Book(desk.folder) as run:  # which holds the ledger

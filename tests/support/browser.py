@@ -10,6 +10,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,3 +94,14 @@ def opened() -> Iterator[Browser]:
                 wait(chromium.close())
         finally:
             wait(playwright.stop())
+
+
+async def barriers(page: Page) -> list[Any]:
+    """What axe-core finds on a page that keeps somebody out: rules of moderate impact or worse, and up to three places."""
+    await page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    found = await page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        (one["id"], [node["target"] for node in one["nodes"]][:3])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical", "moderate")
+    ]
