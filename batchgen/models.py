@@ -155,20 +155,8 @@ class ImageFile:
 
     def to_be_read(self, within: Within | None) -> ImageFile:
         """The same file for another entry, which may read from other folders."""
-        return ImageFile(
-            self.path,
-            self.size,
-            self.mtime_ns,
-            self.inode,
-            self.sha256,
-            self.format,
-            self.width,
-            self.height,
-            self.orientation,
-            self.xxh3,
-            within,
-            self.recipe,
-        )
+        (folder, _, recipe), own = self.packed()
+        return ImageFile.unpacked((folder, within, recipe), own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ def _jpeg(headers: Headers) -> Facts:
         width,
         height,
         orientation,
-        colours={1: "gray", 4: "cmyk"}.get(frame[5], "rgb"),  # type: ignore[arg-type]
+        colours={1: "gray", 4: "cmyk"}.get(frame[5], "rgb"),  # type: ignore[arg-type]  # mypy widens a dict's literals to str
         bits=max(frame[0], 8),
         profile=foreign_profile(icc) if icc or not adobe_rgb or frame[5] != 3 else ADOBE_RGB,
         frames=False,
@@ -340,7 +340,7 @@ def _tiff(headers: Headers) -> Facts:
         first.get(256, 0),
         first.get(257, 0),
         first.get(274, 1) if first.get(274, 1) in range(1, 9) else 1,
-        colours={0: "gray", 1: "gray", 3: "palette", 5: "cmyk"}.get(colour, "rgb"),  # type: ignore[arg-type]
+        colours={0: "gray", 1: "gray", 3: "palette", 5: "cmyk"}.get(colour, "rgb"),  # type: ignore[arg-type]  # mypy widens a dict's literals to str
         alpha=any(extra in (1, 2) for extra in tags.get(338, [])) and samples in (2, 4),
         bits=max(first.get(258, 1), 8),
         profile=foreign_profile(profile),

@@ -121,7 +121,7 @@ def _plain(image: Image) -> Image:
     mode = image.mode
     if mode.startswith("I"):
         wide: Any = image.convert("I")
-        return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")  # type: ignore[no-any-return]
+        return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")  # type: ignore[no-any-return]  # Pillow's types know no point() of mode I
     if "transparency" in image.info or mode in ("PA", "RGBa", "La"):
         return image.convert("LA" if mode in ("L", "1", "La") else "RGBA")
     if mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
