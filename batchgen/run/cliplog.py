@@ -1,21 +1,38 @@
-"""Writes ``clips.jsonl`` beside the clips, and remembers how much of each file the ledger knows."""
+"""Writes ``clips.jsonl`` beside the clips, compares it with the ledger, and remembers how much of each file that knows.
+
+A file has as many lines as its folder ever had clips: none of this keeps more of them than differ.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Container, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
 
+from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Record
+from batchgen.models import Record, State
 from batchgen.run.events import Events
 from batchgen.storage import clips
 from batchgen.storage.disk_threads import in_thread
 from batchgen.storage.roots import Roots
 
+AT_ONCE = 1000  # lines that are made and synced together where a folder gets its first ones
+
+
+class Lines(NamedTuple):
+    """What a file says: the external_task_ids of its clips; the rows that the ledger lacks, or has at another place."""
+
+    names: Collection[str]
+    lacking: Sequence[Record]
+    elsewhere: Sequence[Record]
+
 
 class ClipLog:
-    """Writes the ``clips.jsonl`` of all folders of one run."""
+    """Reads and writes the ``clips.jsonl`` of all folders of one run."""
 
     def __init__(self, ledger: Ledger, roots: Roots, events: Events) -> None:
         self.api = ledger.origin
@@ -26,6 +43,46 @@ class ClipLog:
         self._waiting: dict[
             tuple[str, str], list[str]
         ] = {}  # lines by root and folder: one sync is for all that wait
+
+    def read(self, root: str, folder: str, digests: Container[str] | None = None) -> Lines:
+        """Compare a folder's file with the ledger. Raises OSError.
+
+        ``lacking`` are rows of this ledger's API, and of these ``digests`` where they are given.
+        """
+        names: set[str] = set()
+        lacking: dict[str, Record] = {}
+        elsewhere: dict[str, Record] = {}
+        for row, api in clips.entries(self._roots[root], folder):
+            name = row.external_task_id
+            names.add(name)
+            lacking.pop(name, None)  # the last line counts
+            elsewhere.pop(name, None)
+            known = self._ledger.record(name)
+            if api == self.api and (digests is None or row.digest in digests) and self._lacks(row, known):
+                lacking[name] = row
+            if known is not None and _is_elsewhere(row, known):
+                elsewhere[name] = row
+        return Lines(names, [*lacking.values()], [*elsewhere.values()])
+
+    def _lacks(self, row: Record, known: Record | None) -> bool:
+        """Whether the ledger lacks this clip, and has nothing that contradicts it."""
+        if known is None:
+            return not self._ledger.with_task(row.task_id or "")
+        ended = known.state in (State.DOWNLOADED, State.FAILED)
+        return not ended and known.task_id in (None, row.task_id)
+
+    async def complete(self, folder: str, names: Container[str]) -> None:
+        """Append the lines of the folder's clips that are not among ``names``: they came home before lines were written."""
+        rows = self._ledger.records(states=[State.DOWNLOADED], manifests=[PurePath(folder).name])
+        missing = (
+            row
+            for row in rows
+            if row.external_task_id not in names
+            and row.error_code != CLIP_GONE
+            and clips.folder_of(row) == folder
+        )
+        while some := list(itertools.islice(missing, AT_ONCE)):
+            await self.add(*some)
 
     async def add(self, *rows: Record) -> None:
         """Append the lines of clips that are on disk, synced. A failure is logged once for each folder."""
@@ -77,3 +134,9 @@ class ClipLog:
         for folder, size in self._sizes.items():
             if self._ledger.note(f"clips:{folder}") != str(size):
                 await self._ledger.set_note(f"clips:{folder}", str(size))
+
+
+def _is_elsewhere(row: Record, known: Record) -> bool:
+    """Whether a line says that a clip lies elsewhere than the ledger says: it is an older copy."""
+    same = known.state is State.DOWNLOADED and known.video_sha256 == row.video_sha256
+    return same and known.video_path != row.video_path

@@ -16,7 +16,6 @@ from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from batchgen.errors import EndedEarly, LedgerError, LedgerLost
-from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest.isolation import isolated
 from batchgen.models import Change, Job, Manifest, Record, State, StoredClip
@@ -116,26 +115,19 @@ class Inventory:
         root = self.roots[output_dir]
         size = clips.size(root, folder)
         try:
-            lines = await asyncio.to_thread(clips.entries, root, folder)
+            lines = await asyncio.to_thread(self.log.read, output_dir, folder, digests)
         except OSError as error:
             self.events.notice(f"{folder}/{clips.NAME} can't be read: {error.strerror or error}")
             return []
-        wanted = [
-            one.row
-            for one in lines.values()
-            if one.api == self.log.api
-            and (digests is None or one.row.digest in digests)
-            and self._lacks(one.row)
-        ]
-        moved = [change for one in lines.values() if (change := await self._caught_up(one.row)) is not None]
+        moved = [change for row in lines.elsewhere if (change := await self._caught_up(row)) is not None]
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
         warnings: list[str] = []
-        verified = await asyncio.to_thread(lambda: list(_verified(wanted, root, warnings)))
+        verified = await asyncio.to_thread(lambda: list(_verified(lines.lacking, root, warnings)))
         for text in warnings:
             self.events.notice(text)
         here = {row.external_task_id for row in verified}
-        for row in wanted:
+        for row in lines.lacking:
             if row.external_task_id not in here:
                 self._lost.setdefault((row.manifest, row.digest, row.take), []).append(row)
         imported = [kept for row in verified if (kept := await self._import(row)) is not None]
@@ -145,15 +137,7 @@ class Inventory:
             self.events.notice(f"{found}: recorded, and not paid again", "clips_found")
         if digests is None:
             self.log.note_size(folder, size)
-            rows = self.ledger.records(states=[State.DOWNLOADED], manifests=[os.path.basename(folder)])
-            missing = [  # they came home before lines were written
-                row
-                for row in rows
-                if row.external_task_id not in lines
-                and row.error_code != CLIP_GONE
-                and clips.folder_of(row) == folder
-            ]
-            await self.log.add(*missing)
+            await self.log.complete(folder, lines.names)
         return imported
 
     def lost_line(self, job: Job) -> Record | None:
@@ -170,21 +154,10 @@ class Inventory:
     def _present(self) -> dict[tuple[str, str, int], str]:
         return digests_of(self._manifests)
 
-    def _lacks(self, row: Record) -> bool:
-        """Whether the ledger lacks this clip, and has nothing that contradicts it."""
-        known = self.ledger.record(row.external_task_id)
-        if known is None:
-            return not self.ledger.with_task(row.task_id or "")
-        ended = known.state in (State.DOWNLOADED, State.FAILED)
-        return not ended and known.task_id in (None, row.task_id)
-
     async def _caught_up(self, row: Record) -> Change | None:
-        """The change that tells an older ledger where a clip was moved since; None where there is none."""
+        """The change that tells an older ledger where a clip was moved since; None where it lies where the ledger says."""
         known = self.ledger.record(row.external_task_id)
-        if known is None or known.state is not State.DOWNLOADED or known.video_sha256 != row.video_sha256:
-            return None
-        if known.video_path == row.video_path:
-            return None
+        assert known is not None  # rows are never deleted
         at_old, at_new = await asyncio.to_thread(
             lambda: [
                 clips.is_clip(self.roots[one.root], one.video_path or "", row.video_sha256 or "")

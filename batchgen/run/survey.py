@@ -198,7 +198,9 @@ def unrecorded(
             if not size or (ledger is not None and ledger.note(f"clips:{folder}") == str(size)):
                 continue
             with contextlib.suppress(OSError):
-                for name, entry in clips.entries(root, folder).items():
+                for entry in clips.entries(root, folder):
+                    name = entry.row.external_task_id
+                    found.pop(name, None)
                     known = ledger.record(name) if ledger is not None else None
                     new = known is None or known.state not in MAY_BE_PAID
                     if entry.api == api and new and _has_size(root, entry.row):
@@ -208,6 +210,6 @@ def unrecorded(
 
 def _has_size(root: Root, row: Record) -> bool:
     try:
-        return root.stat(row.video_path or "").st_size == row.video_size
+        return row.video_size in (None, root.stat(row.video_path or "").st_size)
     except (OSError, ValueError):
         return False

@@ -125,19 +125,17 @@ def size(root: Root, folder: str) -> int:
     return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else 0
 
 
-def entries(root: Root, folder: str) -> dict[str, Entry]:
-    """The clips in the folder's ``clips.jsonl``, by external_task_id; the last line of each counts.
+def entries(root: Root, folder: str) -> Iterator[Entry]:
+    """The lines of the folder's ``clips.jsonl``, oldest first; the last one of each external_task_id counts.
 
     Invalid lines are skipped: torn, foreign, of another version, or edited so that they contradict themselves. Raises
     OSError where the file can't be read.
     """
-    found: dict[str, Entry] = {}
     with root.folder(folder) as there:
         for line in _lines(there):
             entry = _entry(line, folder, root.path)
             if entry is not None:
-                found[entry.row.external_task_id] = entry
-    return found
+                yield entry
 
 
 def _lines(folder: Folder) -> Iterator[bytes]:
@@ -180,6 +178,7 @@ def _is_sound(fields: dict[str, Any]) -> bool:
     if not all(type(value) in _OPTIONAL[name] for name, value in given.items()):
         return False
     base, name = fields["base_id"], fields["external_task_id"]
+    size = fields["size"]  # null for a clip of the first edition, which didn't record it
     path = f"{fields['manifest']}/{fields['job_id']}"  # below the output folder, as in a manifest
     (path + name).encode()  # a lone surrogate is in no name
     return (
@@ -188,8 +187,7 @@ def _is_sound(fields: dict[str, Any]) -> bool:
         and is_try_of(name, base)
         and "\0" not in path + name
         and {"", ".", ".."}.isdisjoint(path.split("/"))
-        and type(fields["size"]) is int
-        and 0 <= fields["size"] < 1 << 63
+        and (size is None or (type(size) is int and 0 <= size < 1 << 63))
         and abs(given.get("cost_usd_estimate", 0.0)) < MAX_COST
     )
 
@@ -213,7 +211,7 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
         **columns,
         canonical=canonical_text(fields["request"]),
         state=State.DOWNLOADED,
-        output_path=_clip_path(output_dir, folder, fields["belongs"]),
+        output_path=_clip_path(output_dir, folder, fields["belongs"], SUFFIX),
         output_dir=output_dir,
         attempt=1,
         video_path=_clip_path(output_dir, folder, fields["file"]),
@@ -223,11 +221,14 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
     )
 
 
-def _clip_path(output_dir: str, folder: str, name: str) -> str:
-    """The absolute path of the clip ``name``. Raises ValueError where it lies outside of the output folder, or isn't a clip's."""
+def _clip_path(output_dir: str, folder: str, name: str, suffix: str = "") -> str:
+    """The absolute path of the clip ``name``. Raises ValueError where it lies outside of the output folder, or isn't a clip's.
+
+    A person may have renamed a clip; where it belongs, its name ends with ``suffix``.
+    """
     path = os.path.normpath(os.path.join(folder, name))
-    inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.endswith(".mp4")
-    if "\0" in path or not inside:
+    inside = path.startswith(f"{output_dir.rstrip(os.sep)}{os.sep}") and path.lower().endswith(SUFFIX)
+    if "\0" in path or not inside or not path.endswith(suffix):
         raise ValueError(name)
     return path
 

@@ -391,5 +391,5 @@ def test_what_is_no_clip_of_ours_is_not_read_for_hours(tmp_path: Path) -> None:
     for name in ("pipe", "zero", "loop", "folder", "sparse", "nothing"):
         assert not clips.is_clip(root, str(tmp_path / f"{name}.mp4"), "0" * 64)
     with pytest.raises(OSError, match="larger than") as caught:
-        clips.entries(root, str(tmp_path))
+        list(clips.entries(root, str(tmp_path)))
     assert caught.value.errno == errno.EFBIG

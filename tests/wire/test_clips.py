@@ -20,10 +20,12 @@ from batchgen.ledger import database
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Change, State
+from batchgen.models import Change, Record, State
 from batchgen.request.identity import canonical_text, digest
+from batchgen.run import cliplog
+from batchgen.run.events import Events
 from batchgen.storage import clips
-from batchgen.storage.roots import Root
+from batchgen.storage.roots import Root, Roots
 from tests.support.program import Desk, Server, sandbox
 
 FAST = ("--task-seconds", "0.05-0.2")
@@ -362,6 +364,57 @@ def test_lines_that_are_foreign_torn_or_double_don_t_hide_the_good_ones(desk: De
         assert json.loads(good[-1])["job_id"] == "c"  # on a line of its own, after the torn one
 
 
+@pytest.mark.parametrize(
+    "home",
+    [
+        {},
+        {
+            "video_size": None,
+            "output_dir": None,
+            "image": None,
+            "cost_usd_estimate": None,
+        },  # the first edition's
+        {"video_path": "/clips/best/The winner.MP4"},  # moved by a person
+        {"job_id": "a/b", "output_path": "/clips/m/a/b.mp4", "take": 2, "external_task_id": "x~2"},
+        {"output_path": "/clips/m/superseded/a.mp4", "submitted_at": None, "finished_at": 1e9},
+        {"job_id": "Grüße 猫", "request_id": "r", "units_charged": "3"},
+        {"parts": '[{"part": "part2", "url": "https://e.example/2", "path": null, "sha256": null}]'},
+        {"parts": '[{"part": "watermark", "url": "u", "path": "/clips/m/a.watermark.MP4", "sha256": "1"}]'},
+    ],
+    ids=str,
+)
+def test_every_line_that_is_written_is_believed(tmp_path: Path, home: dict[str, Any]) -> None:
+    request = '{"duration":"5","mode":"pro"}'
+    row = Record(
+        "x",
+        "x",
+        "m",
+        "a",
+        1,
+        digest(request),
+        request,
+        State.DOWNLOADED,
+        "/clips/m/a.mp4",
+        1,
+        "t",
+        created_at=1.0,
+    )
+    row = row._replace(output_dir="/clips", video_path="/clips/m/a.mp4", video_sha256="0", video_size=1)
+    row = row._replace(**home)
+    places = {
+        name: getattr(row, name) for name in ("output_path", "video_path", "parts") if getattr(row, name)
+    }
+    row = row._replace(
+        **{name: text.replace("/clips/", f"{tmp_path}/") for name, text in places.items()},
+        output_dir=str(tmp_path),
+    )
+    clips.append(
+        Root(str(tmp_path)), str(tmp_path / "m"), [clips.entry_line(row, str(tmp_path / "m"), "api")]
+    )
+    ((read, api),) = clips.entries(Root(str(tmp_path)), str(tmp_path / "m"))
+    assert (read, api) == (row, "api")
+
+
 def test_a_clip_is_taken_in_by_its_bytes_alone_wherever_below_the_output_folder_it_lies(desk: Desk) -> None:
     desk.write("m.yaml", manifest("a", "b"))
     with sandbox(desk.folder, *FAST) as server:
@@ -394,16 +447,27 @@ def test_rehearsed_clips_are_no_clips_of_another_api(desk: Desk) -> None:
         assert creates(server) == 1
 
 
-def test_clips_that_came_home_before_there_were_lines_get_theirs(desk: Desk) -> None:
+@pytest.mark.parametrize("size", ["known", "not recorded, as in the first edition"])
+def test_clips_that_came_home_before_there_were_lines_get_theirs_once(desk: Desk, size: str) -> None:
     desk.write("m.yaml", manifest("a", "b"))
+    file = desk.folder / "clips/m/clips.jsonl"
     with sandbox(desk.folder, *FAST) as server:
         assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
-        (desk.folder / "clips/m/clips.jsonl").unlink()
+        file.unlink()
+        if size != "known":
+            with contextlib.closing(sqlite3.connect(ledger_path(desk))) as connection, connection:
+                connection.execute("UPDATE tasks SET video_size = NULL")
         assert desk.run("run", *QUICK, "m.yaml").code == 0
         assert {line["job_id"] for line in lines(desk.folder / "clips/m")} == {"a", "b"}
+        with file.open("a") as opened:
+            opened.write("\n")  # whatever else writes there: the file is read again
+        before = file.read_bytes()
+        assert desk.run("run", *QUICK, "m.yaml").code == 0
+        assert file.read_bytes() == before
         lose_ledger(desk)
         forget_at_the_api(server)
         assert (desk.run("run", *QUICK, "m.yaml").code, creates(server)) == (0, 2)
+        assert files(desk) == {"m/a.mp4", "m/b.mp4"} == set(homes(desk).values())
 
 
 # -- clips that aren't there --------------------------------------------------------------------------------------
@@ -842,6 +906,34 @@ def older_ledger(path: Path, *clips: tuple[str, Path]) -> None:
             )
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")
+
+
+def test_a_clip_in_a_ledger_of_the_first_edition_gets_one_line_and_comes_back_by_it(tmp_path: Path) -> None:
+    folder, request = tmp_path / "clips/night", '{"duration":"5","mode":"pro"}'
+    folder.mkdir(parents=True)
+    clip = folder / "hero.mp4"
+    clip.write_bytes(b"old clip")
+    old, new = str(tmp_path / "old.db"), str(tmp_path / "new.db")
+    with contextlib.closing(sqlite3.connect(old)) as connection, connection:
+        connection.executescript((Path(__file__).parents[1] / "machine/ledger_v1.sql").read_text())
+        home = {"digest": digest(request), "video_sha256": sha256(clip), "state": "downloaded"}
+        home |= dict.fromkeys(("output_path", "output_key", "video_path"), str(clip))
+        changes = ", ".join(f"{name} = ?" for name in home)
+        connection.execute(f"UPDATE tasks SET {changes} WHERE canonical = ?", [*home.values(), request])
+
+    async def night(path: str) -> cliplog.Lines:
+        with Ledger.open(path, origin="https://api.example") as ledger:
+            log = cliplog.ClipLog(ledger, Roots(), Events(lambda: 0.0, lambda event: None))
+            found = log.read(str(folder.parent), str(folder))
+            await log.complete(str(folder), found.names)
+            return found
+
+    assert asyncio.run(night(old)) == (set(), [], [])
+    for _ in range(2):
+        assert asyncio.run(night(old)) == ({"hero"}, [], [])
+    assert [line["size"] for line in lines(folder)] == [None]
+    (lost,) = asyncio.run(night(new)).lacking
+    assert (lost.task_id, lost.video_path, lost.video_size) == ("t1", str(clip), None)
 
 
 @pytest.mark.parametrize("command", ["plan m.yaml", "status", "export", "status ID", "resolve ID"])

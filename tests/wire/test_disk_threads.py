@@ -14,12 +14,14 @@ import pytest
 
 from batchgen.http.transport import ProgressTimeout
 from batchgen.ledger.writer import Ledger
+from batchgen.run import cliplog
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events
 from batchgen.sandbox.video import clip
+from batchgen.storage import clips
 from batchgen.storage.disk_threads import DiskThreads
 from batchgen.storage.download import Downloads
-from batchgen.storage.roots import Roots
+from batchgen.storage.roots import Root, Roots
 from tests.bench import material
 from tests.bench.clip_host import body
 from tests.support import virtual_time
@@ -255,3 +257,31 @@ def test_a_clip_is_written_in_few_hops_to_a_thread_a_small_one_in_one_beside_ope
 
     asyncio.run(main())
     assert len(counted) <= hops
+
+
+def test_a_folder_whose_clips_have_no_lines_gets_them_a_thousand_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are as many as a folder ever had clips: all of them at once don't fit into a small machine."""
+    material.table(str(tmp_path / "t.csv"), "5")
+    material.done(str(tmp_path / "l.db"), str(tmp_path / "t.yaml"))
+    folder, pieces = tmp_path / "clips/bench", list[int]()
+
+    def append(root: Root, path: str, lines: list[str]) -> tuple[int, int]:
+        pieces.append(len(lines))
+        return write(root, path, lines)
+
+    async def main() -> None:
+        with Ledger.open(str(tmp_path / "l.db"), origin="http://127.0.0.1:9") as ledger:
+            log = ClipLog(ledger, Roots(), Events(lambda: 0.0, lambda event: None))
+            await log.complete(str(folder), {"another"})
+
+    write = clips.append
+    monkeypatch.setattr(clips, "append", append)
+    monkeypatch.setattr(cliplog, "AT_ONCE", 2)
+    asyncio.run(main())
+    assert pieces == [2, 2, 1]
+    rows = [row.external_task_id for row in material.rows(str(tmp_path / "t.yaml"))]
+    assert [
+        one.row.external_task_id for one in clips.entries(Root(str(tmp_path / "clips")), str(folder))
+    ] == rows
