@@ -56,7 +56,7 @@ def to_record(row: Sequence[Any]) -> Record:
         _check_parts(row[_PARTS], row[0])
     values = list(row)
     values[_STATE] = to_state(values[_STATE], row[0])
-    return Record(*values)
+    return Record._make(values)
 
 
 def to_stored_clip(row: Sequence[Any]) -> StoredClip:

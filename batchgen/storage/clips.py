@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -33,6 +35,7 @@ MAX_FILE = 1 << 30  # bytes of a file that are read: half a million lines
 MAX_DEPTH = limits.FOLDERS + 2
 MAX_COST = 1e6  # US dollars; a line that says more is no line of ours
 SUFFIX = ".mp4"
+_LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix seconds
 _PART = re.compile(r"[a-z0-9.]{1,40}")
 
 # The fields of a line that are columns of a row under the same name, with their types; the first ones are never null.
@@ -334,11 +337,22 @@ def iso(seconds: float | None) -> str | None:
     """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for None, and for what no calendar has."""
     if seconds is None:
         return None
+    if 0 <= seconds < _LAST_SECOND:  # as below, in a third of the time: each row of an export has three
+        fraction, whole = math.modf(seconds)
+        if (micro := round(fraction * 1e6)) < 1_000_000:
+            minute, second = divmod(int(whole), 60)
+            return f"{_minute(minute)}{second:02}.{micro // 1000:03}Z"
     try:
         time = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return None
     return f"{time.isoformat('T', 'milliseconds')[:-6]}Z"
+
+
+@functools.lru_cache(maxsize=1024)
+def _minute(number: int) -> str:
+    """``2026-01-31T23:59:`` of the minutes since 1970."""
+    return datetime.fromtimestamp(number * 60, UTC).isoformat()[:17]
 
 
 def _seconds(text: Any) -> float | None:

@@ -6,13 +6,18 @@ import csv
 import hashlib
 import io
 import json
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from batchgen.cli.export_rows import EXPORT_FIELDS, IDENTIFIERS, csv_lines, spreadsheet_cell
 from batchgen.models import Record, State
+from batchgen.storage import clips
 from tests.support.pictures import make_png
 from tests.support.program import Desk, sandbox
 from tests.support.terminal import on_a_terminal
@@ -224,3 +229,21 @@ def test_giving_up_what_was_refused_costs_nothing_and_what_is_unknown_may_have(t
     for name in ("refused", "unknown", "failed"):
         assert desk.run("resolve", name, "--abandon").code == 0
     assert [row["cost_usd_estimate"] for row in desk.export()] == [0.0, 0.5, 0.5]
+
+
+@given(
+    st.floats(-1e5, 1e5)
+    | st.floats(0, 3e11)
+    | st.integers(0, 10**12).map(lambda micros: 1.75e9 + micros / 1e6)
+    | st.integers(-2, 260_000_000_000).map(lambda second: math.nextafter(float(second), -math.inf))
+)
+@example(0.0)
+@example(253_402_300_799.5)
+@example(math.nan)
+@example(math.inf)
+def test_times_are_written_as_python_itself_writes_them(seconds: float) -> None:
+    try:
+        text = datetime.fromtimestamp(seconds, UTC).isoformat("T", "milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        text = None
+    assert clips.iso(seconds) == text
