@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import shutil
+import sys
 
 from batchgen import advice
 from batchgen.api import keys
@@ -203,9 +204,16 @@ def _steps(steps: list[tuple[str, str]]) -> list[str]:
     return [f"  {command:{width}}  {purpose}" for command, purpose in steps]
 
 
+def _program() -> str:
+    """The program that runs, for a shell that looks for programs elsewhere, or finds another one by this name."""
+    if os.path.basename(sys.argv[0]) == "batchgen" and (path := shutil.which(sys.argv[0])):
+        return shlex.quote(os.path.abspath(path))
+    return f"{shlex.quote(sys.executable)} -m batchgen"
+
+
 def _cron(target: str) -> list[str]:
     """How it runs every night."""
-    program = shlex.quote(shutil.which("batchgen") or "batchgen")
+    program = _program()
     manifest = shlex.quote(os.path.abspath(target))
     key = shlex.quote(os.environ.get(keys.KEY_FILE_VARIABLE) or os.path.expanduser("~/.config/batchgen/key"))
     line = f"{keys.KEY_FILE_VARIABLE}={key} {program} run --deadline 06:00 --until 07:30 {manifest}"

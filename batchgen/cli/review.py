@@ -34,7 +34,7 @@ async def _serve(path: str, args: argparse.Namespace, out: Output) -> int:
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         loop.add_signal_handler(number, end, code)
     content = Content(path, time.time)
-    server = PageServer(content, by=who(), clock=time.time)
+    server = PageServer(content, by=who(), clock=time.time, holds_key=out.mask.holds)
     try:
         await server.start(args.port or 0)
         if args.json:

@@ -29,14 +29,23 @@ HEARTBEAT = 15.0  # seconds after which a page that has heard nothing is sent a 
 REST = 4  # times as long as making the page takes, it isn't made again
 MAX_BODY = 16 << 20  # bytes of a request: orders for thousands of clips, each with its note
 PIECE = 256 << 10
+HOLDS_KEY = "the note holds the API key; nothing was written"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class PageServer:
-    """The server. ``by`` is who judges; ``clock`` gives Unix seconds."""
+    """The server. ``by`` is who judges; ``clock`` gives Unix seconds; a note that ``holds_key`` says holds it isn't kept."""
 
-    def __init__(self, content: Content, *, by: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        content: Content,
+        *,
+        by: str,
+        clock: Callable[[], float],
+        holds_key: Callable[[str], bool] = lambda text: False,
+    ) -> None:
+        self._holds_key = holds_key
         self.token = secrets.token_urlsafe(32)
         self.port = 0
         self._content, self._by, self._clock = content, by, clock
@@ -247,6 +256,8 @@ class PageServer:
                 400,
                 f"that is no verdict: keep, retake or null, with a note of {limits.NOTE:,} characters at most",
             )
+        if self._holds_key(note or ""):
+            return _answer(400, HOLDS_KEY)
         said = Verdict(str(name), self._clock(), verdict, note or None, self._by)
         await _written(lambda: verdicts.give(self._content.path, [said]))
         return web.json_response({"verdict": verdict}, headers=gate.HEADERS)
@@ -256,6 +267,8 @@ class PageServer:
         given = (await _object(request)).get("jobs")
         if not isinstance(given, list) or not all(_is_job(one) for one in given) or not given:
             return _answer(400, "that is no list of jobs")
+        if any(self._holds_key(one.get("note") or "") for one in given):
+            return _answer(400, HOLDS_KEY)
         wishes = [Wish(one["manifest"], one["job_id"], one.get("note") or None) for one in given]
         placed = await _written(
             lambda: orders.order(self._content.path, wishes, at=self._clock(), by=self._by)

@@ -41,7 +41,10 @@ ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "unusable": (
         "image refused",
-        "Nothing was sent. Replace the image; or leave it out with `skip: true`, or `batchgen resolve JOB --abandon`.",
+        (
+            "Nothing was sent. Do what its message says, or replace the image; or leave it out with `skip: true`, or"
+            " `batchgen resolve JOB --abandon`."
+        ),
     ),
     "waiting": (
         "still being copied",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from typing import Any
 
 import pytest
@@ -51,6 +52,8 @@ def test_one_command_leads_from_a_folder_to_a_plan_and_to_what_is_next(desk: Des
     assert said[0] == "wrote photos.yaml: 2 pictures"
     assert "  batchgen run photos.yaml --sandbox" in result.err
     assert f"run --deadline 06:00 --until 07:30 {desk.folder}/photos.yaml" in said[-1]
+    program = shlex.split(said[-1].partition("key ")[2])[0]
+    assert os.path.isabs(program) and os.access(program, os.X_OK)
     written = (desk.folder / "photos.yaml").read_text()
     assert "prepare" not in written
     assert load(written.encode()) == {

@@ -20,10 +20,11 @@ import pytest
 
 from batchgen.errors import LedgerError, UsageError
 from batchgen.ledger.reader import Records
+from batchgen.masking import Mask
 from batchgen.models import Record, State
 from batchgen.page.content import Content
 from batchgen.page.server import PageServer
-from tests.support.book import Book
+from tests.support.book import KEY, Book
 from tests.support.pictures import make_png
 from tests.support.program import loop_in_thread, until
 
@@ -96,7 +97,8 @@ def opened(path: Path) -> Iterator[Open]:
         content = Content(str(path), lambda: 1.7e9)
 
         async def start() -> PageServer:
-            server = PageServer(content, by="you@here", clock=lambda: 1.7e9)
+            holds_key = Mask(KEY).holds
+            server = PageServer(content, by="you@here", clock=lambda: 1.7e9, holds_key=holds_key)
             await server.start()
             return server
 
@@ -327,6 +329,18 @@ def test_a_verdict_is_on_disk_when_it_is_answered_and_the_other_tab_hears_of_it(
 def test_what_is_no_verdict_is_refused(page: Open, tote: Record, body: Any) -> None:
     assert page.ask("verdicts", "POST", body).status in (400, 413)
     assert page.said(tote) == []
+
+
+def test_a_note_that_holds_the_key_is_not_kept(page: Open, tote: Record) -> None:
+    for note in (KEY, f"slower, {KEY.upper()}!"):
+        body = {"external_task_id": tote.external_task_id, "verdict": "retake", "note": note}
+        wish = {"jobs": [{"manifest": "shop", "job_id": "tote", "note": note}]}
+        for path, given in (("verdicts", body), ("orders", wish)):
+            answer = page.ask(path, "POST", given)
+            assert answer.status == 400 and "holds the API key" in text(answer)
+    assert page.said(tote) == []
+    with Records.read(str(page.path)) as ledger:
+        assert ledger.orders.standing() == []
 
 
 def test_what_is_not_there_is_not_judged(page: Open, book: Book, tote: Record) -> None:
