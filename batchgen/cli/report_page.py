@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 def report(args: argparse.Namespace, out: Output) -> int:
     """Make the page and print its path. Returns the exit code. Raises UsageError and LedgerError."""
-    from batchgen.page import file, pictures
+    from batchgen.page import file
     from batchgen.page.data import by_kind, gather, iter_pictures
     from batchgen.page.links import relative_to
+    from batchgen.page.pictures import Thumbnailer
     from batchgen.page.render import Commands, Files, render
 
     ledger = settings.ledger_path(args.ledger, os.environ)
@@ -37,10 +38,10 @@ def report(args: argparse.Namespace, out: Output) -> int:
     link = relative_to(os.path.dirname(path))
     try:
         with _progress(out) as advance:
-            has = pictures.make_missing(iter_pictures(page.takes), folder, advance=advance)
+            made = Thumbnailer(folder).make_missing(iter_pictures(page.takes), advance=advance)
         text = render(
             page,
-            Files(link, f"{link(folder)}/", frozenset(has)),
+            Files(link, f"{link(folder)}/", made),
             commands=_commands(Commands(), ledger),
             mask=out.mask,
         )
@@ -54,11 +55,11 @@ def report(args: argparse.Namespace, out: Output) -> int:
             {
                 "exit_code": 0,
                 "page": path,
-                "files": folder if has else None,
+                "files": folder if made.has else None,
                 "bytes": len(text.encode()),
                 "takes": len(page.takes),
                 "kinds": by_kind(page.takes),
-                "thumbnails": len(has),
+                "thumbnails": len(made.has),
                 "left_out": left_out,
                 "cost_usd_estimate": round(page.mills / 1000, 4),
             }

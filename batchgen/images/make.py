@@ -18,8 +18,8 @@ from batchgen.models import Recipe
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What decoders raise over files that are damaged, or made to damage.
-_FAULTS: Final = (
+#: What decoders raise over files that are damaged, or made to damage.
+FAULTS: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
     *(RuntimeError, AssertionError, struct.error, zlib.error),
 )
@@ -42,7 +42,7 @@ def make(data: bytes, recipe: Recipe) -> bytes:
         raise
     except MemoryError:
         raise ImageError("it takes more memory to be decoded than prepare allows") from None
-    except _FAULTS as error:
+    except FAULTS as error:
         raise ImageError(f"it can't be decoded: {excerpt(str(error) or type(error).__name__)}") from error
 
 
@@ -52,11 +52,7 @@ def _opened(data: bytes, recipe: Recipe) -> Image:
 
     Image.MAX_IMAGE_PIXELS = None  # the recipe has judged the size; that it is the true one is checked here
     if recipe.source_format == "heic":
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise ImageError(NO_HEIF) from None
-        register_heif_opener(thumbnails=False)
+        read_heif()
     name = {"heic": "HEIF"}.get(recipe.source_format, recipe.source_format.upper())
     image = Image.open(io.BytesIO(data), formats=[name])
     if sorted(image.size) != sorted(recipe.source):
@@ -65,6 +61,15 @@ def _opened(data: bytes, recipe: Recipe) -> Image:
         width, height = recipe.inner
         image.draft(None, (height, width) if recipe.orientation >= _QUARTERS else (width, height))
     return image
+
+
+def read_heif() -> None:
+    """Have Pillow read HEIC. Raises ImageError where pillow-heif isn't installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ImageError(NO_HEIF) from None
+    register_heif_opener(thumbnails=False)
 
 
 def _drawn(image: Image, recipe: Recipe) -> Image:

@@ -1,4 +1,4 @@
-"""A process that prepares pictures, one after the other: what a file does to its decoder reaches nothing else.
+"""A process that prepares pictures, or makes them small for the page, one after the other: what a file does to its decoder reaches nothing else.
 
 An order is a line of JSON on its standard input, the answer one on its standard output. It ends where its input ends, so
 it never outlives the run that it works for by more than one picture.
@@ -18,6 +18,7 @@ from batchgen.errors import ImageError
 from batchgen.images.inspection import opened
 from batchgen.images.make import make
 from batchgen.images.recipe import SOURCE_BYTES
+from batchgen.images.thumbnail import thumbnail
 from batchgen.models import Recipe, Within
 
 MEMORY: Final = 2 << 30  # bytes of address space; a picture that takes more fails alone
@@ -39,17 +40,13 @@ def _limit(what: int, most: int) -> None:
 
 
 def answer(order: dict[str, Any]) -> dict[str, Any]:
-    """Do what an order says: the digest and size of what was written to its ``to``, or an ``error`` in words."""
+    """Do what an order says: the digest and size of what was written to its ``to``, or an ``error`` in words.
+
+    It has the ``recipe`` of a picture that is to be sent, or the ``side`` of a small one for the page.
+    """
     try:
-        within = Within(*order["within"]) if order["within"] else None
-        with opened(order["path"], within) as (file, status):
-            if status.st_size != order["size"] or status.st_size > SOURCE_BYTES:
-                raise ImageError("the file changed since it was checked")
-            with os.fdopen(file, "rb", closefd=False) as source:
-                data = source.read(status.st_size + 1)
-        if _digest(data, order["digest"]) != order["digest"]:
-            raise ImageError("the file changed since it was checked: its bytes are others")
-        made = make(data, recipe_of(order["recipe"]))
+        data = _read(order)
+        made = make(data, recipe_of(order["recipe"])) if "recipe" in order else thumbnail(data, order["side"])
     except (ImageError, MemoryError) as error:
         return {"error": str(error) or "it takes more memory to be decoded than prepare allows"}
     try:
@@ -59,6 +56,19 @@ def answer(order: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         return {"error": f"the prepared picture can't be kept: {error.strerror}: {order['to']}"}
     return {"sha256": hashlib.sha256(made).hexdigest(), "size": len(made)}
+
+
+def _read(order: dict[str, Any]) -> bytes:
+    """The bytes that an order is about. Raises ImageError where they are others by now."""
+    within = Within(*order["within"]) if order["within"] else None
+    with opened(order["path"], within) as (file, status):
+        if status.st_size != order["size"] or status.st_size > SOURCE_BYTES:
+            raise ImageError("the file changed since it was checked")
+        with os.fdopen(file, "rb", closefd=False) as source:
+            data = source.read(status.st_size + 1)
+    if _digest(data, order["digest"]) != order["digest"]:
+        raise ImageError("the file changed since it was checked: its bytes are others")
+    return data
 
 
 def _digest(data: bytes, wanted: str) -> str:

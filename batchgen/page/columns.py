@@ -8,6 +8,7 @@ from typing import Any
 from batchgen.page.causes import token_of, trouble_of
 from batchgen.page.data import PageData, wall
 from batchgen.page.links import Link, pattern_of
+from batchgen.page.pictures import Thumbnails
 from batchgen.page.takes import KINDS, Take
 from batchgen.request.image_fields import is_url
 
@@ -31,7 +32,7 @@ class _Listed:
         return found
 
 
-def payload(page: PageData, link: Link, thumbnails: str, has: frozenset[str], *, ids: bool) -> dict[str, Any]:
+def payload(page: PageData, link: Link, thumbnails: str, made: Thumbnails, *, ids: bool) -> dict[str, Any]:
     """The page's takes as values for JSON; ``page.js`` reads them.
 
     ``columns`` has a list for each field, all of the same length; those in ``differences`` have the difference to the
@@ -54,8 +55,10 @@ def payload(page: PageData, link: Link, thumbnails: str, has: frozenset[str], *,
         "mills": [take.mills for take in takes],
         "image": [texts.number(_picture(take, link)) for take in takes],
         "thumb": [
-            take.image_sha256[:16] if take.image_sha256 in has and take.image_sha256 else "" for take in takes
+            take.image_sha256[:16] if take.image_sha256 and take.image_sha256 in made.has else ""
+            for take in takes
         ],
+        "lacks": [texts.number(made.lacking.get(take.image_sha256 or "")) for take in takes],
         "clip": [texts.number(_pattern(take, take.clip, link)) for take in takes],
     }
     return {

@@ -15,6 +15,7 @@ from batchgen.models import Record, State
 from batchgen.page import pictures
 from batchgen.page.data import PageData, gather, iter_pictures
 from batchgen.page.file import default_path, files_folder
+from batchgen.page.pictures import Thumbnailer, Thumbnails
 from batchgen.page.render import Files
 
 THUMBNAILS = "thumbnails/"
@@ -37,6 +38,7 @@ class Content:
         Records.read(path).close()  # brought up to date, where it is of an older version
         self.path = os.path.realpath(path)
         self.folder = files_folder(default_path(self.path))
+        self._thumbnailer = Thumbnailer(self.folder)
         self._clock = clock
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}  # of the rows whose clips the page has, by their ids
@@ -71,16 +73,16 @@ class Content:
             return self._shown
 
     def make_thumbnails(self) -> bool:
-        """Make the thumbnails that are missing. Returns whether there are any more than before."""
+        """Make the thumbnails that are missing. Returns whether the page has other ones than before."""
         shown = self.show()
         try:
-            has = frozenset(pictures.make_missing(iter_pictures(shown.page.takes), self.folder))
+            made = self._thumbnailer.make_missing(iter_pictures(shown.page.takes))
         except OSError:
             return False  # the page does without
         with self._lock:
-            if has == shown.files.has:
+            if made == shown.files.made:
                 return False
-            self._shown = Shown(shown.page, shown.files._replace(has=has), shown.version)
+            self._shown = Shown(shown.page, shown.files._replace(made=made), shown.version)
             return True
 
     def clip(self, number: int) -> Record | None:
@@ -94,7 +96,9 @@ class Content:
     def has_thumbnail(self, name: str) -> bool:
         """Whether the page has a thumbnail of this file name."""
         shown = self._shown
-        return shown is not None and any(pictures.file_name(sha256) == name for sha256 in shown.files.has)
+        return shown is not None and any(
+            pictures.file_name(sha256) == name for sha256 in shown.files.made.has
+        )
 
     def _files(self, page: PageData) -> Files:
         clips = {
@@ -102,8 +106,8 @@ class Content:
             for take in page.takes
             if take.clip and take.external_task_id
         }
-        has = self._shown.files.has if self._shown is not None else frozenset[str]()
-        return Files(lambda path: f"clips/{clips[path]}.mp4" if path in clips else "", THUMBNAILS, has)
+        made = self._shown.files.made if self._shown is not None else Thumbnails()
+        return Files(lambda path: f"clips/{clips[path]}.mp4" if path in clips else "", THUMBNAILS, made)
 
     def _number(self, external_task_id: str) -> int:
         number = self._numbers.setdefault(external_task_id, len(self._names))

@@ -57,6 +57,7 @@ function read(packed) {
       mills: columns.mills[place],
       image: text(columns.image[place]),
       thumb: columns.thumb[place],
+      lacks: text(columns.lacks[place]),
       clip: text(columns.clip[place]),
       ...more[place],
     };
@@ -267,7 +268,7 @@ function source(take, job, same) {
     box.append(inside);
   }
   if (thumb) inside.append(picture(thumb, address ? "" : `Source picture of ${shown(take.name)}`));
-  else inside.append(Object.assign(document.createElement("span"), { className: "none", textContent: /^https?:/i.test(take.image) ? "picture at its address" : take.image ? "no thumbnail" : "no picture here" }));
+  else inside.append(Object.assign(document.createElement("span"), { className: "none", textContent: /^https?:/i.test(take.image) ? "picture at its address" : take.lacks ? shown(take.lacks) : take.image ? "no thumbnail" : "no picture here" }));
   return node;
 }
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import Any
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from batchgen.files import open_regular
+if TYPE_CHECKING:
+    from batchgen.run.decoders import Decoders
 
 SIDE = 360  # pixels: two to a card, on screens that have two for each of the page's
-QUALITY = 72
-MAX_BYTES = 100 << 20  # of a picture
-MAX_PIXELS = 50_000_000  # decoded, after a JPEG was made smaller by its decoder
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+
+
+class Thumbnails(NamedTuple):
+    """Whose thumbnails are there, by digest, and why others' aren't."""
+
+    has: frozenset[str] = frozenset()
+    lacking: Mapping[str, str] = {}
+
+
+class _File(NamedTuple):
+    """A picture's file: of one that changes, another try is made."""
+
+    sha256: str
+    path: str
+    size: int
+    mtime_ns: int
 
 
 def file_name(sha256: str) -> str:
@@ -25,105 +35,92 @@ def file_name(sha256: str) -> str:
     return f"{sha256[:16]}.jpg"
 
 
-def make_missing(
-    pictures: Iterable[tuple[str, str]], folder: str, *, advance: Callable[[], object] = lambda: None
-) -> set[str]:
-    """Make the thumbnails that are missing of some pictures, (digest, path). Returns the digests of those that are there.
+class Thumbnailer:
+    """Makes thumbnails in a folder. A file of which none can be made isn't tried again."""
 
-    A picture that is gone, is another one now, or can't be decoded has none. Raises OSError where ``folder`` can't be
-    written.
-    """
-    try:
-        there = set(os.listdir(folder))
-    except FileNotFoundError:
-        there = set()
-    found: set[str] = set()
-    missing: list[tuple[str, str]] = []
-    for sha256, path in pictures:
-        if file_name(sha256) in there:
-            found.add(sha256)
-        else:
-            missing.append((sha256, path))
-    image = _imaging() if missing else None
-    if image is None:
-        return found
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoders leave the interpreter to others
-        for sha256, made in _bounded(pool, image, missing):
-            if made is not None:
-                _write(os.path.join(folder, file_name(sha256)), made)
-                found.add(sha256)
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._lacking: dict[_File, str] = {}
+
+    def make_missing(
+        self, pictures: Iterable[tuple[str, str]], *, advance: Callable[[], object] = lambda: None
+    ) -> Thumbnails:
+        """Make the thumbnails that are missing of some pictures, (digest, path), in processes of their own.
+
+        Raises OSError where the folder can't be written.
+        """
+        try:
+            there = set(os.listdir(self._folder))
+        except FileNotFoundError:
+            there = set()
+        has: set[str] = set()
+        lacking: dict[str, str] = {}
+        missing: list[_File] = []
+        for sha256, path in pictures:
+            if file_name(sha256) in there:
+                has.add(sha256)
+            elif isinstance(file := _look(sha256, path), str):
+                lacking[sha256] = file
+            elif (why := self._lacking.get(file)) is not None:
+                lacking[sha256] = why
+            else:
+                missing.append(file)
+        if missing:
+            import asyncio  # most pages need neither it nor the processes
+
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            failed = asyncio.run(self._make_all(missing, advance))
+            self._lacking |= failed
+            lacking |= {file.sha256: why for file, why in failed.items()}
+            has |= {file.sha256 for file in missing if file not in failed}
+        return Thumbnails(frozenset(has), lacking)
+
+    async def _make_all(self, files: Iterable[_File], advance: Callable[[], object]) -> dict[_File, str]:
+        """Make thumbnails of files; returns of which none could be made, and why."""
+        import asyncio
+
+        from batchgen.run.decoders import WORKERS, Decoders
+
+        decoders, todo, failed = Decoders(), iter(files), dict[_File, str]()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(WORKERS):
+                    group.create_task(self._make_some(decoders, todo, failed, advance))
+        except* OSError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await decoders.close()
+        return failed
+
+    async def _make_some(
+        self,
+        decoders: Decoders,
+        files: Iterator[_File],
+        failed: dict[_File, str],
+        advance: Callable[[], object],
+    ) -> None:
+        for file in files:
+            path = os.path.join(self._folder, file_name(file.sha256))
+            draft = f"{path}.part"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)
+            order = {"path": file.path, "within": None, "size": file.size, "digest": file.sha256}
+            answer = await decoders.answer({**order, "side": SIDE, "to": draft})
+            if "error" in answer:
+                failed[file] = answer["error"]
+            else:
+                os.rename(draft, path)  # whole or not at all; one that is lost in a crash is made again
             advance()
-    return found
 
 
-def _imaging() -> Any:
-    """Pillow's Image module; None where it isn't installed."""
+def _look(sha256: str, path: str) -> _File | str:
+    """A picture's file, or why it can't be one."""
     try:
-        from PIL import Image
-    except ImportError:
-        return None
-    Image.MAX_IMAGE_PIXELS = None  # it would warn; what is decoded is bounded here
-    Image.init()  # its decoders, before threads do it at the same time
-    return Image
-
-
-def _bounded(
-    pool: ThreadPoolExecutor, image: Any, missing: list[tuple[str, str]]
-) -> Iterator[tuple[str, bytes | None]]:
-    """The thumbnails, in order, with few pictures read ahead."""
-    todo = iter(missing)
-
-    def submit(one: tuple[str, str]) -> tuple[str, Future[bytes | None]]:
-        return one[0], pool.submit(thumbnail, image, *one)
-
-    waiting = [submit(one) for one in islice(todo, 8)]
-    while waiting:
-        sha256, future = waiting.pop(0)
-        waiting += [submit(one) for one in islice(todo, 1)]
-        yield sha256, future.result()
-
-
-def thumbnail(image: Any, sha256: str, path: str) -> bytes | None:
-    """A small upright JPEG of the picture at ``path``; None where that hasn't the digest, or can't be decoded."""
-    try:
-        with open(path, "rb", opener=open_regular) as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError:
-        return None
-    if len(data) > MAX_BYTES or hashlib.sha256(data).hexdigest() != sha256:
-        return None
-    # Whatever a decoder stumbles over, it is that picture's alone.
-    with contextlib.suppress(Exception):
-        with image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return _small(image, opened)
-    return None
-
-
-def _small(image: Any, opened: Any) -> bytes | None:
-    from PIL import ImageOps
-
-    opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded at an eighth of its size where that will do
-    if opened.width * opened.height > MAX_PIXELS:
-        return None
-    opened.thumbnail((SIDE, SIDE), reducing_gap=2.0)
-    upright = ImageOps.exif_transpose(opened)
-    if upright.mode.startswith("I"):  # 16 bits of grey
-        upright = upright.convert("I").point(lambda value: value / 256).convert("L")
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        ground = image.new("RGBA", upright.size, "white")
-        upright = image.alpha_composite(ground, upright)
-    written = io.BytesIO()
-    upright.convert("RGB").save(written, "JPEG", quality=QUALITY, optimize=True)
-    return written.getvalue()
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a file whole or not at all; one that is lost in a crash is made again."""
-    draft = f"{path}.part"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(draft)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(data)
-    os.rename(draft, path)
+        found = os.stat(path)
+    except FileNotFoundError:
+        return "the picture is gone"
+    except (OSError, ValueError) as error:
+        return f"the picture can't be opened: {getattr(error, 'strerror', None) or error}"
+    if not stat.S_ISREG(found.st_mode):
+        return "the picture is no file any more"
+    return _File(sha256, path, found.st_size, found.st_mtime_ns)

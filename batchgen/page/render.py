@@ -23,6 +23,7 @@ from batchgen.page.columns import payload
 from batchgen.page.data import PageData, by_kind
 from batchgen.page.drawing import night_bar, timeline
 from batchgen.page.links import Link
+from batchgen.page.pictures import Thumbnails
 from batchgen.page.takes import KINDS
 
 CAUSES = 24  # that are spelled out
@@ -30,11 +31,11 @@ _CODE = re.compile(r"`([^`]*)`")
 
 
 class Files(NamedTuple):
-    """Where the page finds files: ``link`` gives a path's URL, ``thumbnails`` is the URL of their folder, ``has`` whose are there."""
+    """Where the page finds files: ``link`` gives a path's URL, ``thumbnails`` is the URL of the folder of those that were made."""
 
     link: Link
     thumbnails: str = ""
-    has: frozenset[str] = frozenset()  # digests
+    made: Thumbnails = Thumbnails()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def data_json(
     head = {"commands": commands._asdict(), "kinds": {kind: word for kind, (word, _) in KINDS.items()}}
     return mask(
         json.dumps(
-            {**head, **payload(page, files.link, files.thumbnails, files.has, ids=ids)}, separators=(",", ":")
+            {**head, **payload(page, files.link, files.thumbnails, files.made, ids=ids)},
+            separators=(",", ":"),
         )
     )
 

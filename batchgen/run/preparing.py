@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,17 +16,10 @@ from batchgen.images.recipe import VERSION
 from batchgen.manifest.image_refs import with_values
 from batchgen.models import ImageFile, Recipe
 from batchgen.request.image_fields import image_values
+from batchgen.run.decoders import Decoders
 from batchgen.storage.prepared import PreparedImages, folder
 
-WORKERS: Final = max(min(os.cpu_count() or 1, 4), 1)
-SECONDS: Final = 120.0  # for one picture; those of the largest sources take a few
 LARGE: Final = 50_000_000  # pixels from which pictures are prepared one at a time: each takes much memory
-_MESSAGE: Final = 1 << 16  # bytes of an answer
-# What a decoder's process needs of the environment. The key isn't in it.
-_ENVIRONMENT: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"),
-)
 
 
 def needs_preparing(request: Mapping[str, Any]) -> bool:
@@ -36,17 +28,13 @@ def needs_preparing(request: Mapping[str, Any]) -> bool:
 
 
 class Preparer:
-    """Prepares the pictures of one run. ``seconds`` is how long one may take before its process is killed."""
+    """Prepares the pictures of one run."""
 
-    def __init__(
-        self, kept: PreparedImages | None = None, *, workers: int = WORKERS, seconds: float = SECONDS
-    ) -> None:
-        self._kept = kept
-        self._seconds = seconds
-        self._free = asyncio.Semaphore(workers)
+    def __init__(self, decoders: Decoders | None = None) -> None:
+        self._decoders = decoders or Decoders()
+        self._kept: PreparedImages | None = None
         self._large = asyncio.Lock()
         self._opening = asyncio.Lock()
-        self._idle: list[asyncio.subprocess.Process] = []
         self._making: dict[str, asyncio.Lock] = {}  # by key: several jobs may have one picture
 
     async def prepared(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -59,9 +47,7 @@ class Preparer:
 
     async def close(self) -> None:
         """End the processes."""
-        for process in self._idle:
-            await _end(process)
-        self._idle.clear()
+        await self._decoders.close()
         if self._kept is not None:
             self._kept.close()
 
@@ -104,56 +90,13 @@ class Preparer:
         }
         alone = recipe.source[0] * recipe.source[1] > LARGE
         try:
-            async with self._large if alone else contextlib.nullcontext(), self._free:
-                answer = await self._answer(order)
+            async with self._large if alone else contextlib.nullcontext():
+                answer = await self._decoders.answer(order)
             if "error" in answer:
                 raise ImageError(f"{image.path}: {answer['error']}")
             await asyncio.to_thread(kept.keep, target, key, answer["sha256"], answer["size"])
         finally:
             kept.discard(target)
-
-    async def _answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """What a process answers to an order. One that doesn't answer is killed, and the picture can't be prepared."""
-        process = self._idle.pop() if self._idle else await _start()
-        assert process.stdin is not None and process.stdout is not None
-        good = False
-        try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            async with asyncio.timeout(self._seconds):
-                await process.stdin.drain()
-                line = await process.stdout.readline()
-            answer = json.loads(line)
-            good = True
-        except TimeoutError:
-            return {"error": f"its decoder took longer than {self._seconds:g} s, and was killed"}
-        except (ValueError, OSError):  # it died over it
-            return {"error": "its decoder crashed over it, or was killed; is it damaged, or is memory short?"}
-        else:
-            return dict(answer)
-        finally:
-            if good:
-                self._idle.append(process)
-            else:
-                await _end(process)
-
-
-async def _start() -> asyncio.subprocess.Process:
-    """A process that prepares pictures; signals to the run's group don't reach it."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "batchgen.images.worker"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        start_new_session=True,
-        limit=_MESSAGE,
-    )
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import struct
-import zlib
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from PIL import Image
 
-from batchgen.page import causes, nights, pictures
+from batchgen.page import causes, nights
 from batchgen.page.columns import _differences
 from batchgen.page.drawing import night_bar, timeline
 from batchgen.page.links import pattern_of, relative_to
@@ -201,79 +195,3 @@ def test_columns_of_differences_give_the_numbers_back() -> None:
     for number, difference in zip(numbers, _differences(numbers), strict=True):
         total += difference
         assert total == number
-
-
-# -- thumbnails --------------------------------------------------------------------------------------------------------
-
-
-def picture(format_: str, mode: str = "RGB", size: tuple[int, int] = (800, 600), **more: object) -> bytes:
-    """A picture that is red above and blue below."""
-    image = Image.new("RGB", size, "red")
-    image.paste("blue", (0, size[1] // 2, *size))
-    written = io.BytesIO()
-    if mode == "I;16":
-        image = Image.new(mode, size, 0x8000)
-    else:
-        image = image.convert(mode)
-    image.save(written, format_, **more)
-    return written.getvalue()
-
-
-def thumbnail(folder: Path, data: bytes, sha256: str | None = None) -> Image.Image | None:
-    """The thumbnail of a picture with these bytes; None where there is none."""
-    folder.mkdir(exist_ok=True)
-    (folder / "picture").write_bytes(data)
-    name = sha256 or hashlib.sha256(data).hexdigest()
-    has = pictures.make_missing([(name, str(folder / "picture"))], str(folder / "files"))
-    made = folder / "files" / pictures.file_name(name)
-    assert made.exists() == (name in has)
-    return Image.open(io.BytesIO(made.read_bytes())) if has else None
-
-
-@pytest.mark.parametrize(
-    ("format_", "mode"),
-    [
-        *(("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("PNG", "RGBA")),
-        *(("PNG", "LA"), ("PNG", "I;16"), ("PNG", "1"), ("WEBP", "RGBA"), ("TIFF", "RGB"), ("BMP", "RGB")),
-        ("GIF", "P"),
-    ],
-)
-def test_a_thumbnail_is_made_of_every_kind_of_picture(tmp_path: Path, format_: str, mode: str) -> None:
-    small = thumbnail(tmp_path, picture(format_, mode))
-    assert small is not None and (small.format, small.mode, small.size) == ("JPEG", "RGB", (360, 270))
-    if mode in ("RGB", "P", "RGBA", "CMYK"):
-        above, below = small.getpixel((180, 40)), small.getpixel((180, 230))
-        assert isinstance(above, tuple) and isinstance(below, tuple)
-        assert above[0] > 200 > 60 > above[2] and below[2] > 200 > 60 > below[0]
-    if mode == "I;16":
-        assert small.getpixel((180, 40)) == (128, 128, 128)
-
-
-def test_a_thumbnail_is_the_right_way_up(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
-    small = thumbnail(tmp_path, picture("JPEG", exif=exif))
-    assert small is not None and small.size == (270, 360)
-    left = small.getpixel((30, 180))
-    assert isinstance(left, tuple) and left[2] > 200
-
-
-def test_what_is_no_picture_or_another_one_has_no_thumbnail_and_harms_nobody(tmp_path: Path) -> None:
-    good = picture("PNG")
-    assert thumbnail(tmp_path / "other", good, "0" * 64) is None
-    assert thumbnail(tmp_path / "half", picture("PNG", "RGB", (400, 400))[:200]) is None
-    assert thumbnail(tmp_path / "text", b"<svg onload=alert(1)>") is None
-    assert thumbnail(tmp_path / "empty", b"") is None
-    missing = [("1" * 64, str(tmp_path / "nowhere")), ("2" * 64, str(tmp_path)), ("3" * 64, "/dev/zero")]
-    assert pictures.make_missing(missing, str(tmp_path / "files")) == set()
-
-
-def test_a_bomb_is_not_decoded(tmp_path: Path) -> None:
-    rows = zlib.compress(bytes(30_000 // 8 + 1) * 30_000, 9)
-    head = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
-    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    assert len(bomb) < 1_000_000 and thumbnail(tmp_path, bomb) is None

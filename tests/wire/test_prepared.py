@@ -28,7 +28,8 @@ from batchgen.images.facts import examine
 from batchgen.images.inspection import Header, inspect
 from batchgen.images.recipe import Options, recipe
 from batchgen.models import ImageFile, Within
-from batchgen.run import preparing
+from batchgen.run import decoders
+from batchgen.run.decoders import Decoders
 from batchgen.run.preparing import Preparer
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.journal import load
@@ -157,10 +158,11 @@ def test_jobs_that_share_a_picture_have_it_prepared_once(tmp_path: Path) -> None
     image = picture_at(tmp_path / "a.jpg")
 
     async def scene() -> None:
-        one = Preparer(workers=3)
+        processes = Decoders(workers=3)
+        one = Preparer(processes)
         found = await asyncio.gather(*(one.prepared({"image": image}) for _ in range(8)))
         assert len({request["image"].path for request in found}) == 1
-        assert len(one._idle) == 1
+        assert len(processes._idle) == 1
         await one.close()
 
     asyncio.run(scene())
@@ -178,7 +180,7 @@ def test_where_nothing_can_be_kept_pictures_that_are_prepared_at_once_share_a_te
     images = [picture_at(tmp_path / f"{number}.jpg") for number in range(4)]
 
     async def scene() -> None:
-        one = Preparer(workers=2)
+        one = Preparer(Decoders(workers=2))
         found = await asyncio.gather(*(one.prepared({"image": image}) for image in images))
         folders = {Path(request["image"].path).parent.parent for request in found}
         assert folders == set((tmp_path / "temporary").iterdir()) and len(folders) == 1
@@ -229,18 +231,19 @@ def test_a_decoder_that_dies_or_hangs_fails_its_own_picture_and_no_other(tmp_pat
     first, second = picture_at(tmp_path / "a.jpg"), picture_at(tmp_path / "b.jpg")
 
     async def scene() -> None:
-        one = Preparer(workers=1, seconds=0.3 if how == "hangs" else 60.0)
-        process = await preparing._start()
+        processes = Decoders(workers=1, seconds=0.3 if how == "hangs" else 60.0)
+        one = Preparer(processes)
+        process = await decoders._start()
         if how == "hangs":
             process.send_signal(signal.SIGSTOP)
         else:
             process.kill()
             await process.wait()
-        one._idle.append(process)
+        processes._idle.append(process)
         with pytest.raises(ImageError, match=r"a\.jpg: its decoder (crashed|took longer than 0\.3 s)"):
             await one.prepared({"image": first})
         assert process.returncode == -signal.SIGKILL
-        one._seconds = 60.0
+        processes.seconds = 60.0
         assert (await one.prepared({"image": second}))["image"].format == "jpeg"
         await one.close()
 
@@ -280,9 +283,10 @@ def test_a_decoder_knows_neither_the_key_nor_the_folder_it_is_started_from(
     image = picture_at(tmp_path / "a.jpg")
 
     async def scene() -> None:
-        one = Preparer()
+        processes = Decoders()
+        one = Preparer(processes)
         await one.prepared({"image": image})
-        (process,) = one._idle
+        (process,) = processes._idle
         environment = Path(f"/proc/{process.pid}/environ").read_bytes()
         assert KEY.encode() not in environment
         limits = Path(f"/proc/{process.pid}/limits").read_text()
@@ -325,7 +329,7 @@ def test_what_was_prepared_is_not_sent_once_the_account_has_stopped_the_run(
 
 def test_a_decoder_ends_with_the_run_that_it_works_for() -> None:
     async def scene() -> None:
-        process = await preparing._start()
+        process = await decoders._start()
         assert process.stdin is not None
         process.stdin.close()
         async with asyncio.timeout(ENDS):
