@@ -37,6 +37,7 @@ def retake(args: argparse.Namespace, out: Output) -> int:
         if not (args.jobs or args.marked):
             return _show(args, out, ledger)
         wishes = _marked(args, ledger) if args.marked else _named(args, ledger)
+        rehearsal = ledger.is_rehearsal
     placed = orders.order(path, wishes, at=time.time(), by=who(), again=args.again)
     ordered = [(one.order, one.last) for one in placed if one.order is not None]
     refused = [one for one in placed if one.order is None]
@@ -56,7 +57,7 @@ def retake(args: argparse.Namespace, out: Output) -> int:
         )
         return 0
     if ordered:
-        out.lines(_ordered_text(ordered))
+        out.lines(_ordered_text(ordered, rehearsal=rehearsal))
     elif args.marked:
         out.lines(["no clip is marked whose take is not ordered"])
     if not args.quiet:
@@ -167,7 +168,11 @@ def _show(args: argparse.Namespace, out: Output, ledger: Records) -> int:
             }
         )
         return 0
-    out.lines(_ordered_text(waiting) if waiting else ["no take is ordered that isn't begun"])
+    out.lines(
+        _ordered_text(waiting, rehearsal=ledger.is_rehearsal)
+        if waiting
+        else ["no take is ordered that isn't begun"]
+    )
     if rows:
         cost = sum(_cost(row) or 0.0 for row in rows)
         out.lines(
@@ -191,7 +196,7 @@ def _cost(last: Record | None) -> float | None:
     return last.cost_usd_estimate if last is not None else None
 
 
-def _ordered_text(ordered: Sequence[tuple[Order, Record | None]]) -> Iterator[str]:
+def _ordered_text(ordered: Sequence[tuple[Order, Record | None]], *, rehearsal: bool) -> Iterator[str]:
     """Orders in lines, and what becomes of them."""
     total = 0.0
     for order, last in ordered:
@@ -200,6 +205,9 @@ def _ordered_text(ordered: Sequence[tuple[Order, Record | None]]) -> Iterator[st
         price = f"${cost:.2f}" if cost is not None else ""
         note = f"  ({order.note})" if order.note else ""
         yield f"ordered   {price:>8}  {Name(*order.key)}{note}"
+    if rehearsal:
+        yield f"{counted(len(ordered), 'take')} ordered, in the ledger of a rehearsal: no run goes on with that, so nothing is made or paid"
+        return
     some = str(Name(*ordered[0][0].key)) if len(ordered) == 1 else "JOB"
     back = (
         command("retake", some, options="--withdraw")

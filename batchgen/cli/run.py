@@ -12,6 +12,7 @@ from batchgen import advice
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
+from batchgen.ledger.reader import REHEARSAL
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account
 
@@ -44,6 +45,7 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     try:
         with end_of(args, out) as end, open_ledger(args, out, url, end) as ledger:
             account = Account(url, "sandbox")
+            await ledger.set_note(REHEARSAL, "yes")
             return await execute(options, wanted(args), out, ledger, account, end, rehearsal=True)
     finally:
         await sandbox.stop()

@@ -34,6 +34,8 @@ from batchgen.ledger.verdicts import Verdicts
 from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
 from batchgen.names import spellings
 
+REHEARSAL = "rehearsal"  # a note
+
 OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
@@ -82,6 +84,11 @@ class Records:
         for (origin,) in self._rows("SELECT value FROM meta WHERE key = 'origin'"):
             return str(origin)
         raise database.unowned(self.path)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether a sandbox of a run's own played the API, which no other run can go on with."""
+        return self.note(REHEARSAL) is not None
 
     def record(self, external_task_id: str) -> Record | None:
         rows = self._rows(f"{_SELECT} WHERE external_task_id = ?", (external_task_id,))

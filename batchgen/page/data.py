@@ -25,6 +25,7 @@ class PageData:
     """Everything that the page shows. Times are those of a wall clock, ``zone`` its name; ``nights`` are newest first."""
 
     ledger: str
+    rehearsal: bool
     made: float
     zone: str
     takes: Sequence[Take]
@@ -97,6 +98,7 @@ def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] 
     )
     return PageData(
         ledger.path,
+        ledger.is_rehearsal,
         wall(now),
         time.strftime("%Z", time.localtime(now)),
         listed,

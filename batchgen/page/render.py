@@ -205,6 +205,7 @@ def _context(page: PageData) -> Mapping[str, Any]:
         "made": f"{datetime.fromtimestamp(page.made, UTC):%d %b %Y, %H:%M} {page.zone}",
         "zone": page.zone or "local",
         "ledger": page.ledger,
+        "rehearsal": page.rehearsal,
         "night": night,
         "usual": page.usual,
         "numbers": _numbers(page) if night else (),

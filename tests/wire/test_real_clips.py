@@ -182,7 +182,7 @@ def test_libraries_that_cannot_make_it_leave_the_stand_in(monkeypatch: pytest.Mo
     sandboxed(test, SOON)
 
 
-def test_a_rehearsal_leaves_clips_of_its_pictures(tmp_path: Path) -> None:
+def test_a_rehearsal_leaves_clips_of_its_pictures_and_is_called_one(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.env |= {CLIPS_VARIABLE: "real", "TMPDIR": str(tmp_path)}
     desk.write("in/four.png", saved(quarters(), "PNG"))
@@ -196,3 +196,10 @@ def test_a_rehearsal_leaves_clips_of_its_pictures(tmp_path: Path) -> None:
     assert alike(corners(shown(clip.read_bytes()).frames[0]), COLOURS)
     left = {path.name for path in tmp_path.iterdir()} - {"in", "night.yaml", "home"}
     assert len(left) == 1, left  # nothing of the encoder's
+    ledger = clip.parents[2] / "ledger.db"
+    ordered = desk.run("retake", "--ledger", str(ledger), "four")
+    assert "1 take ordered, in the ledger of a rehearsal" in ordered.out and "pays" not in ordered.out
+    assert desk.run("report", "--ledger", str(ledger)).code == 0
+    assert "<strong>A rehearsal.</strong>" in ledger.with_suffix(".html").read_text("utf-8")
+    again = desk.run("run", "--sandbox", "--ledger", str(ledger), "night.yaml")
+    assert again.code == 2 and "belongs to" in again.err, again  # no run goes on with it
