@@ -212,7 +212,10 @@ RISKS: Mapping[str, _Words] = {
     ),
     "changed": _Words(
         "The source picture has changed since",
-        "The file that was sent is another one now; the clip as it was is paid.",
+        (
+            "The file that was sent is another one now; the clip as it was is paid. Whether a prompt or another field has"
+            " changed stands in the manifests: `batchgen plan PATH` says it."
+        ),
         ADVICE["changed"][1],
     ),
 }

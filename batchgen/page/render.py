@@ -102,7 +102,11 @@ def data_json(
     ids: bool = True,
 ) -> str:
     """The takes for the page's script, as JSON that is ASCII; a page that talks to a server needs their ``ids``."""
-    head = {"commands": commands._asdict(), "kinds": {kind: word for kind, (word, _) in KINDS.items()}}
+    head = {
+        "commands": commands._asdict(),
+        "kinds": {kind: word for kind, (word, _) in KINDS.items()},
+        "rehearsal": page.rehearsal,
+    }
     return mask(
         json.dumps(
             {**head, **payload(page, files.link, files.thumbnails, files.made, ids=ids)},
