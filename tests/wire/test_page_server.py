@@ -291,6 +291,14 @@ def test_nothing_else_of_the_disk_is_served(page: Open, tote: Record, tmp_path: 
     assert page.ask(address).status == 404
 
 
+def test_why_a_picture_has_no_thumbnail_is_told(book: Book, tote: Record) -> None:
+    (book.folder / "tote.png").write_bytes(b"no picture any more")
+    with opened(book.path) as page:
+        until(lambda: any(json.loads(text(page.ask("data")))["columns"]["lacks"]))
+        found = json.loads(text(page.ask("data")))
+        assert "its bytes are others" in found["texts"][found["columns"]["lacks"][0] - 1]
+
+
 def test_thumbnails_are_made_beside_and_told_of(page: Open) -> None:
     pytest.importorskip("PIL", reason="thumbnails need Pillow")
     until(lambda: any(json.loads(text(page.ask("data")))["columns"]["thumb"]))
