@@ -41,6 +41,45 @@ LEGEND: Mapping[Action, str] = {
 }
 
 
+class Subtotals:
+    """What a plan would pay for, by manifest and mode: how many clips, and their cost in US dollars."""
+
+    def __init__(self) -> None:
+        self._creates: Counter[tuple[str, str]] = Counter()
+        self._cost: dict[tuple[str, str], float] = {}
+
+    def add(self, step: Step) -> None:
+        """Count a step, if it pays."""
+        if step.action in PAYS and isinstance(step.job, Job):
+            key = (step.job.manifest, str(asked(step.job.request)["mode"]))
+            self._creates[key] += 1
+            self._cost[key] = self._cost.get(key, 0.0) + step.cost
+
+    def counted(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """The same steps, each counted as it is taken."""
+        for step in steps:
+            self.add(step)
+            yield step
+
+    def lines(self) -> Iterator[str]:
+        """A line for each manifest and mode; none where there is but one."""
+        if len(self._cost) > 1:
+            for (manifest, mode), cost in self._cost.items():
+                yield f"  {visible(manifest)}, {mode}: {self._creates[manifest, mode]:,} to create, about ${cost:,.2f}"
+
+    def objects(self) -> list[dict[str, Any]]:
+        """The same for scripts, always."""
+        return [
+            {
+                "manifest": manifest,
+                "mode": mode,
+                "creates": self._creates[manifest, mode],
+                "cost_usd_estimate": round(cost, 4),
+            }
+            for (manifest, mode), cost in self._cost.items()
+        ]
+
+
 def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool = False) -> Iterator[str]:
     """The plan as text: a line per job and one for what is paid, the meaning of the actions, and the sums.
 
@@ -49,7 +88,9 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     """
     counts: Counter[Action] = Counter()
     cost, floors = 0.0, 0
+    sums = Subtotals()
     for step in steps:
+        sums.add(step)
         pays = step.action in PAYS
         counts[step.action] += 1
         cost += step.cost
@@ -71,6 +112,7 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
             yield from folded(f"  {action}: {LEGEND[action]}", width, indent=6)
     if floors:
         yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
+    yield from sums.lines()
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
     yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
 
@@ -99,6 +141,7 @@ def waiting_object(waiting: WaitingOrder) -> dict[str, Any]:
 
 def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
     """The plan for scripts, with all of its jobs."""
+    sums = Subtotals()
     rows = [
         {
             "manifest": step.job.manifest,
@@ -110,12 +153,13 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
             "cost_usd_estimate": step.cost,
             **_wanted(step),
         }
-        for step in steps
+        for step in sums.counted(steps)
     ]
     return {
         "jobs": rows,
         "creates": sum(row["action"] in PAYS for row in rows),
         "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
+        "subtotals": sums.objects(),
     }
 
 

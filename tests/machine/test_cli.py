@@ -224,7 +224,7 @@ RUN = {
     "waiting_orders",
 }
 PLAN = {
-    *("exit_code", "jobs", "creates", "cost_usd_estimate", "problems", "warnings", "skipped"),
+    *("exit_code", "jobs", "creates", "cost_usd_estimate", "subtotals", "problems", "warnings", "skipped"),
     *("left_out", "waiting_orders"),
 }
 JSON = {

@@ -69,7 +69,7 @@ def test_elsewhere_it_is_whole_and_a_line_for_each_job(desk: Desk) -> None:
 
 def test_the_words_that_occur_are_explained_and_no_others(desk: Desk) -> None:
     lines = desk.run("plan", "m.yaml").out.splitlines()
-    assert lines[-3:-1] == [f"  {word}: {LEGEND[word]}" for word in (Action.CREATE, Action.UNUSABLE)]
+    assert lines[-5:-3] == [f"  {word}: {LEGEND[word]}" for word in (Action.CREATE, Action.UNUSABLE)]
     assert set(LEGEND) == set(Action)
     for action, words in LEGEND.items():  # each that pays says so, and each that would with an option
         assert ("paid" in words) >= (action in PAYS)
@@ -106,3 +106,26 @@ def test_scripts_get_all_of_it(desk: Desk) -> None:
 )
 def test_columns_are_counted_as_a_terminal_does(text: str, width: int, expected: str) -> None:
     assert cut(text, width) == expected
+
+
+def test_what_is_paid_for_is_summed_by_manifest_and_mode_and_the_sums_are_the_whole(desk: Desk) -> None:
+    other = [{"id": name, "image": URL, "prompt": name, "mode": "pro"} for name in ("a", "b")]
+    other.append({"id": "out", "image": "gone.png", "prompt": "p", "mode": "4k"})  # which pays for nothing
+    desk.write("n.yaml", json.dumps({"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": other}))
+    found = desk.run("plan", "--json", "m.yaml", "n.yaml").json
+    sums = found["subtotals"]
+    assert [(one["manifest"], one["mode"], one["creates"]) for one in sums] == [
+        ("m", "pro", 1),
+        ("m", "std", 4),
+        ("n", "pro", 2),
+    ]
+    assert [one["cost_usd_estimate"] for one in sums] == [0.84, 2.1, 1.12]
+    assert sum(one["creates"] for one in sums) == found["creates"] == 7
+    assert round(sum(one["cost_usd_estimate"] for one in sums), 4) == found["cost_usd_estimate"]
+    lines = desk.run("plan", "m.yaml", "n.yaml").out.splitlines()
+    assert lines[-4:-1] == [
+        "  m, pro: 1 to create, about $0.84",
+        "  m, std: 4 to create, about $2.10",
+        "  n, pro: 2 to create, about $1.12",
+    ]
+    assert not [line for line in desk.run("plan", "n.yaml").out.splitlines() if "to create, about" in line]
