@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from batchgen.cli.preview import LEGEND, cut
-from batchgen.run.plan import PAYS, Action
+from batchgen.cli.preview import LEGEND, Subtotals, cut
+from batchgen.models import Job, Place
+from batchgen.run.plan import PAYS, Action, Step
 from tests.support.pictures import make_png
 from tests.support.program import Desk
 from tests.support.terminal import on_a_terminal, read
@@ -129,3 +130,13 @@ def test_what_is_paid_for_is_summed_by_manifest_and_mode_and_the_sums_are_the_wh
         "  n, pro: 2 to create, about $1.12",
     ]
     assert not [line for line in desk.run("plan", "n.yaml").out.splitlines() if "to create, about" in line]
+
+
+@pytest.mark.parametrize("action", Action)
+def test_only_what_pays_is_among_the_sums(action: Action) -> None:
+    request = {"image": URL, "mode": "pro", "duration": "5"}
+    job = Job("m", "a", 1, "m.a", "0" * 64, request, "/clips", Place("m.yaml", 1, 1))
+    sums = Subtotals()
+    assert list(sums.counted([Step(job, action, "m.a", "", 0.56)])) == [Step(job, action, "m.a", "", 0.56)]
+    expected = [{"manifest": "m", "mode": "pro", "creates": 1, "cost_usd_estimate": 0.56}]
+    assert sums.objects() == (expected if action in PAYS else [])
