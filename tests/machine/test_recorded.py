@@ -59,8 +59,10 @@ def without_ages(text: str) -> str:
 
 
 def without_additions(text: str) -> str:
-    """A plan lists the jobs that a manifest leaves out, above their number; CSV has a verdict; and status says yes and no."""
+    """A plan lists the jobs that a manifest leaves out, above their number, and sums up what it pays for by manifest and mode;
+    CSV has a verdict; and status says yes and no."""
     text = re.sub(r"(?m)^skipped  .*\n", "", text)
+    text = re.sub(r"(?m)^  \w+, \w+: \d+ to create, about \$[\d.]+\n", "", text)
     text = re.sub(r'(?m)^(.*"?sound"?),"?verdict"?,("?current"?\r?$)', r"\1,\2", text)
     text = re.sub(r'(?m),(?:"")?,("?(?:true|false)"?\r?$)', r",\1", text)
     text = re.sub(r"(?m)^(\w+ +)yes$", r"\1True", text)
