@@ -25,6 +25,7 @@ from batchgen.run.naming import Names
 from batchgen.run.plan import digests_of
 from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips
+from batchgen.storage.disk_threads import in_thread
 from batchgen.storage.roots import Root, Roots
 
 _Row = TypeVar("_Row", Record, StoredClip)
@@ -115,7 +116,8 @@ class Inventory:
         root = self.roots[output_dir]
         size = clips.size(root, folder)
         try:
-            lines = await asyncio.to_thread(self.log.read, output_dir, folder, digests)
+            # It reads the ledger, which is closed when a run has been cancelled: so that waits for it.
+            lines = await in_thread(functools.partial(self.log.read, output_dir, folder, digests))
         except OSError as error:
             self.events.notice(f"{folder}/{clips.NAME} can't be read: {error.strerror or error}")
             return []

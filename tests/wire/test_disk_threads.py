@@ -6,17 +6,20 @@ import asyncio
 import json
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import batchgen
 from batchgen.http.transport import ProgressTimeout
 from batchgen.ledger.writer import Ledger
 from batchgen.run import cliplog
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events
+from batchgen.run.inventory import Inventory
 from batchgen.sandbox.video import clip
 from batchgen.storage import clips
 from batchgen.storage.disk_threads import DiskThreads
@@ -215,6 +218,38 @@ def test_lines_beside_the_clips_are_synced_before_anybody_goes_on_also_where_the
     asyncio.run(main())
     written = (tmp_path / "clips/bench/clips.jsonl").read_text().splitlines()
     assert [json.loads(line)["job_id"] for line in written] == [first.job_id, second.job_id]
+
+
+def test_a_run_that_is_cancelled_while_it_reads_lines_leaves_once_nothing_reads_its_ledger_any_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    material.table(str(tmp_path / "t.csv"), "2")
+    material.done(str(tmp_path / "l.db"), str(tmp_path / "t.yaml"))
+    (tmp_path / "clips/bench").mkdir(parents=True, exist_ok=True)
+    reads, release, after = threading.Event(), threading.Event(), list[bool]()
+
+    def entries(root: Root, folder: str) -> Iterator[clips.Entry]:
+        reads.set()
+        release.wait(ENDS)
+        after.append(ledger.knows("bench"))
+        return iter(())
+
+    async def main() -> None:
+        inventory = Inventory(ledger, Events(lambda: 0.0, lambda event: None))
+        with inventory.roots:
+            loaded = batchgen.load(str(tmp_path / "t.yaml"))
+            work = asyncio.create_task(inventory.import_clips(loaded.manifests, (), thoroughly=True))
+            await asyncio.to_thread(reads.wait, ENDS)
+            work.cancel()
+            done, _ = await asyncio.wait([work], timeout=0.1)
+            assert not done
+            release.set()
+            await asyncio.wait([work])
+            assert work.cancelled() and after == [True]
+
+    monkeypatch.setattr(clips, "entries", entries)
+    with Ledger.open(str(tmp_path / "l.db"), origin="http://127.0.0.1:9") as ledger:
+        asyncio.run(main())
 
 
 def test_output_folders_hold_no_descriptor_once_they_are_closed_and_can_still_be_used(tmp_path: Path) -> None:
