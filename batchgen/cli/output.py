@@ -184,7 +184,7 @@ def open_streams() -> None:
     """Make the standard streams take any character, and open closed ones (``>&-``) to the null device."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, open as long as the process is
     for stream in (sys.stdout, sys.stderr):
         _configure(stream, errors="backslashreplace")  # in JSON, that is JSON's own escape
 

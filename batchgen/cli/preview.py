@@ -48,17 +48,13 @@ class Subtotals:
         self._creates: Counter[tuple[str, str]] = Counter()
         self._cost: dict[tuple[str, str], float] = {}
 
-    def add(self, step: Step) -> None:
-        """Count a step, if it pays."""
-        if step.action in PAYS and isinstance(step.job, Job):
-            key = (step.job.manifest, str(asked(step.job.request)["mode"]))
-            self._creates[key] += 1
-            self._cost[key] = self._cost.get(key, 0.0) + step.cost
-
-    def counted(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """The same steps, each counted as it is taken."""
+    def counting(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """The same steps, each counted as it is taken, if it pays."""
         for step in steps:
-            self.add(step)
+            if step.action in PAYS and isinstance(step.job, Job):
+                key = (step.job.manifest, str(asked(step.job.request)["mode"]))
+                self._creates[key] += 1
+                self._cost[key] = self._cost.get(key, 0.0) + step.cost
             yield step
 
     def lines(self) -> Iterator[str]:
@@ -89,8 +85,7 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     counts: Counter[Action] = Counter()
     cost, floors = 0.0, 0
     sums = Subtotals()
-    for step in steps:
-        sums.add(step)
+    for step in sums.counting(steps):
         pays = step.action in PAYS
         counts[step.action] += 1
         cost += step.cost
@@ -153,7 +148,7 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
             "cost_usd_estimate": step.cost,
             **_wanted(step),
         }
-        for step in sums.counted(steps)
+        for step in sums.counting(steps)
     ]
     return {
         "jobs": rows,

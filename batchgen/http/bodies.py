@@ -77,7 +77,7 @@ def digests(headers: Mapping[str, str]) -> dict[str, str]:
     given = [("md5", headers.get("Content-MD5", ""))]
     for name in ("Digest", "Content-Digest", "Repr-Digest", "x-goog-hash", "x-ms-blob-content-md5"):
         value = headers.get(name, "")
-        given += [pair.groups() for part in value.split(",") if (pair := _PAIR.fullmatch(part))]  # type: ignore[misc]
+        given += [pair.groups() for part in value.split(",") if (pair := _PAIR.fullmatch(part))]  # type: ignore[misc]  # a group of _PAIR is always there
     given += [(name, headers.get(f"x-amz-checksum-{name}", "")) for name in ("sha1", "sha256")]
     found = {}
     for algorithm, value in given:

@@ -48,7 +48,7 @@ def answer(order: dict[str, Any]) -> dict[str, Any]:
         data = _read(order)
         made = make(data, recipe_of(order["recipe"])) if "recipe" in order else thumbnail(data, order["side"])
     except (ImageError, MemoryError) as error:
-        return {"error": str(error) or "it takes more memory to be decoded than prepare allows"}
+        return {"error": str(error) or "it takes more memory than there is for it"}
     try:
         target = os.open(order["to"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(target, "wb") as written:

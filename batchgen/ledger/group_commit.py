@@ -78,7 +78,7 @@ class GroupCommit:
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._start)  # other writes of this turn of the loop join the batch
-        return await waiting.future  # type: ignore[no-any-return]
+        return await waiting.future  # type: ignore[no-any-return]  # its own operation set it
 
     def drain(self) -> None:
         """Write everything that waits, on this thread."""

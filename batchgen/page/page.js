@@ -449,9 +449,11 @@ async function order() {
     const of = new Map(ordered.map((one) => [JSON.stringify([one.manifest, one.job_id]), one.take]));
     for (const take of marked()) take.ordered = of.get(JSON.stringify([take.manifest, take.job]));
     const others = refused.map((one) => `${one.manifest}/${one.job_id}: ${one.reason}.`);
-    said = data.rehearsal
-      ? `${count.format(ordered.length)} ordered, in the ledger of a rehearsal: no run makes or pays them. ${shown(others.join(" "))}`.trim()
-      : `${count.format(ordered.length)} ordered: the next run that begins makes and pays ${ordered.length === 1 ? "it" : "them"}; until then, batchgen retake --withdraw JOB takes one back. ${shown(others.join(" "))}`.trim();
+    const them = ordered.length === 1 ? "it" : "them";
+    const then = data.rehearsal
+      ? `, in the ledger of a rehearsal: no run makes or pays ${them}`
+      : `: the next run that begins makes and pays ${them}; until then, batchgen retake --withdraw JOB takes one back`;
+    said = `${count.format(ordered.length)} ordered${then}. ${shown(others.join(" "))}`.trim();
     orders();
     trouble("");
   } catch (error) {
