@@ -85,6 +85,25 @@ def test_a_disk_that_is_out_of_time_is_not_said_to_be_the_hosts_doing(tmp_path: 
         asyncio.run(scene(url))
 
 
+def test_an_odd_clip_that_comes_the_same_again_is_believed_when_its_time_has_come(tmp_path: Path) -> None:
+    """Not sooner: a file may still be on its way to its host."""
+    odd = b"\x1a\x45\xdf\xa3" + bytes(700)
+    part = PartFile(str(tmp_path / "a.mp4"), Root(str(tmp_path)))
+    transfer = Transfer(part, largest=1 << 20, believe_after=10.0)
+
+    def come(now: float) -> str:
+        transfer.begin("https://host/a.mp4", 200, {}, resumes=False, length=len(odd))
+        transfer.receive(odd)
+        assert transfer.end()
+        return transfer.judge(now)
+
+    with part.opened():
+        for now in (100.0, 109.9):
+            with pytest.raises(DownloadError, match="no MP4 video"):
+                come(now)
+        assert "the same bytes came 3 times" in come(110.0)
+
+
 def test_a_clip_comes_home_whole_and_without_a_trace_of_the_way(tmp_path: Path) -> None:
     heard: list[Heard] = []
 
