@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from batchgen.amounts import dollars
 from batchgen.jobs import Job, Place
 from batchgen.judgements import Order
 
@@ -208,7 +209,7 @@ def root_of(output_path: str, job_id: str) -> str:
 
 
 class Record(NamedTuple):  # a tuple, as every change makes another one
-    """One row of the ledger: one ``external_task_id``. Times are Unix seconds, costs US dollars."""
+    """One row of the ledger: one ``external_task_id``. Times are Unix seconds, money is in micro-dollars."""
 
     external_task_id: str
     base_id: str  # the job's own id; differs from external_task_id by its ~2, ~3, ...
@@ -230,8 +231,13 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     video_url: str | None = None
     video_path: str | None = None
     video_sha256: str | None = None
-    cost_usd_estimate: float | None = None
-    units_charged: str | None = None
+    estimate: int | None = None  # what its task may cost
+    charged: int | None = None  # what the API says that it charged
+    units_charged: str | None = None  # the API's own words: units
+    balance: str | None = None  # the same for an account with a balance: a JSON object
+    quarter: int | None = (
+        None  # the quarter of an hour, since 1970, that its money counts in: that of its last intent
+    )
     image: str | None = None  # the path or URL that was sent, None for Base64: for people, not for identity
     parts: str | None = None  # JSON: the clip's further files, see database.py
     output_dir: str | None = (
@@ -243,6 +249,11 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     def root(self) -> str:
         """The output folder."""
         return self.output_dir or root_of(self.output_path, self.job_id)
+
+    @property
+    def cost_usd_estimate(self) -> float | None:
+        """The estimate in US dollars, as ``export`` and other programs have it."""
+        return None if self.estimate is None else dollars(self.estimate)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -367,6 +378,7 @@ class TaskView:
     updated_at: float | None = None  # Unix seconds
     clips: tuple[ClipLink, ...] = ()
     units_charged: str | None = None
+    balance: str | None = None  # ``final_balance_deduction`` as JSON
     request_id: str | None = None
 
     @property

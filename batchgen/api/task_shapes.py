@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,8 +74,19 @@ def view(task: Mapping[str, Any], asked: str, request_id: str | None, base: str)
         updated_at=_first_moment(task, "completed_at", "finish_time", "updated_at"),
         clips=clips,
         units_charged=fields.bounded_line(str(units), 50) if isinstance(units, str | int | float) else None,
+        balance=_balance(task.get("final_balance_deduction")),
         request_id=request_id,
     )
+
+
+def _balance(value: object) -> str | None:
+    """What was taken from the account's balance, as JSON, as it came; None where there is nothing, or something else."""
+    found = {
+        name: part if isinstance(part, int | float) else fields.bounded_line(part, 50)
+        for name in ("quota", "list_price")
+        if (part := fields.mapping(value).get(name)) is not None
+    }
+    return json.dumps(found, sort_keys=True) if found else None
 
 
 def _first_moment(task: Mapping[str, Any], *names: str) -> float | None:

@@ -168,7 +168,7 @@ def _decision(args: argparse.Namespace, record: Record) -> Change | None:
         before = f"; before that: {record.error_message}" if record.error_message else ""
         values = {"error_code": ABANDONED, "error_message": f"given up by {by['by']}{before}"}
         if record.state in (State.PENDING, State.REJECTED):
-            values["cost_usd_estimate"] = 0.0  # nothing was made
+            values["estimate"] = 0  # nothing was made
         to = State.FAILED if record.task_id else State.REJECTED
         return Change(name, to, "resolved_as_abandoned", values=values, detail=by)
     return None

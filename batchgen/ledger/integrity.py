@@ -22,7 +22,8 @@ from batchgen.models import State
 
 # How the paths in a row's columns must end. A clip may have been renamed by a person, so video_path may have any name.
 _PATHS = {"output_path": ".mp4", "video_path": "", "output_dir": ""}
-MAX_NUMBER = 1e15  # for floats: seconds and dollars are far below
+_AMOUNTS = frozenset({"estimate", "charged"})
+MAX_NUMBER = 1e15  # for floats, which are seconds, and for micro-dollars: both are far below
 log = logging.getLogger("batchgen")
 
 
@@ -123,7 +124,11 @@ class CellTypes:
         self._names = names
         self._allowed = [{_stored(kind) for kind in _members(hints[name])} for name in names]
         self._paths = [(number, _PATHS[name]) for number, name in enumerate(names) if name in _PATHS]
-        self._numbers = [number for number, kinds in enumerate(self._allowed) if float in kinds]
+        self._numbers = [
+            number
+            for number, kinds in enumerate(self._allowed)
+            if float in kinds or names[number] in _AMOUNTS
+        ]
         self._good: set[tuple[type, ...]] = set()
 
     def check(self, row: Sequence[Any]) -> None:

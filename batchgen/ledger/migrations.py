@@ -131,4 +131,40 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Half a digest finds a row as well. From here on, texts may be packed: see packing.py.
     "DROP INDEX tasks_digest; CREATE INDEX tasks_digest ON tasks (substr(digest, 1, 16));",
+    """
+    -- Money is in whole micro-dollars; what rows of earlier versions cost is reckoned at the prices of then.
+    ALTER TABLE tasks ADD COLUMN estimate INTEGER;  -- in place of cost_usd_estimate, which is empty from here on
+    ALTER TABLE tasks ADD COLUMN charged INTEGER;   -- what the API says that it charged
+    ALTER TABLE tasks ADD COLUMN balance TEXT;      -- its final_balance_deduction, as JSON; units_charged has the units
+    ALTER TABLE tasks ADD COLUMN quarter INTEGER;   -- the quarter of an hour, since 1970, that the money counts in
+    UPDATE tasks SET
+        estimate = CAST(round(min(cost_usd_estimate, 1e9) * 1000000) AS INTEGER),
+        cost_usd_estimate = NULL,
+        charged = CASE WHEN task_id IS NOT NULL AND units_charged GLOB '[0-9]*' AND units_charged NOT GLOB '*[^0-9.]*'
+            AND length(units_charged) <= 9 AND CAST(units_charged AS REAL) BETWEEN 0 AND 7000
+            AND (state = 'failed' OR CAST(units_charged AS REAL) > 0)  -- a clip for nothing isn't believed
+            THEN CAST(round(CAST(units_charged AS REAL) * 140000) AS INTEGER) END,
+        quarter = CAST(coalesce(
+            (SELECT at FROM events WHERE task = tasks.id AND event IN ('i', 'intent') ORDER BY events.id DESC LIMIT 1),
+            submitted_at, created_at) / 900 AS INTEGER);
+    -- The sums of what counts, by quarter of an hour: what the API charged, and the estimate of what it may charge.
+    CREATE TABLE spent (quarter INTEGER PRIMARY KEY, micros INTEGER NOT NULL);
+    INSERT INTO spent SELECT quarter, sum(CASE
+            WHEN state = 'pending' OR (state = 'rejected' AND (error_code IS NOT 'abandoned' OR attempt = 0)) THEN 0
+            ELSE coalesce(charged, estimate, 0) END)
+        FROM tasks GROUP BY quarter;
+    -- What a day, a week and a month may cost, in micro-dollars; NULL is no limit. The last line counts.
+    CREATE TABLE budgets (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        day INTEGER,
+        week INTEGER,
+        month INTEGER,
+        timezone TEXT NOT NULL,         -- an IANA name: where days, weeks and months begin
+        by TEXT
+    );
+    CREATE TRIGGER budgets_stay BEFORE UPDATE ON budgets BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+    CREATE TRIGGER budgets_last BEFORE DELETE ON budgets BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
+    INSERT OR IGNORE INTO meta VALUES ('identity', lower(hex(randomblob(16))));     -- what an approval was made with
+    """,
 )

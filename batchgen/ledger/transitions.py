@@ -11,6 +11,7 @@ from batchgen.errors import TransitionError
 from batchgen.escapes import excerpt
 from batchgen.models import Change, Record, State
 
+QUARTER = 900  # seconds; every time zone's days begin at a whole one
 ABANDONED = "abandoned"  # the error code of a row that a person has given up
 
 _S = State
@@ -63,8 +64,10 @@ SETTABLE: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "video_path": _TEXT,
         "video_sha256": _TEXT,
         "video_size": (int,),
-        "cost_usd_estimate": _NUMBER,
+        "estimate": (int,),
+        "charged": (int,),
         "units_charged": _TEXT,
+        "balance": _TEXT,
         "parts": _TEXT,
     }
 )
@@ -80,7 +83,7 @@ REQUIRED: Mapping[State, tuple[str, ...]] = MappingProxyType(
 )
 
 _FOREIGN_TEXT = frozenset(
-    {"error_code", "error_message", "request_id", "video_url", "units_charged", "parts"}
+    {"error_code", "error_message", "request_id", "video_url", "units_charged", "balance", "parts"}
 )
 _ENDED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
@@ -127,7 +130,10 @@ def intended(record: Record, before: Record | None, at: float) -> Record:
         video_url=None,
         video_path=None,
         video_sha256=None,
+        charged=None,
         units_charged=None,
+        balance=None,
+        quarter=quarter_of(at),
     )
 
 
@@ -164,6 +170,18 @@ def may_be_charged(record: Record) -> bool:
     if record.state is State.REJECTED:  # a person may give up a create that nobody knows the outcome of
         return record.error_code == ABANDONED and record.attempt > 0
     return record.state is not State.PENDING
+
+
+def counted(record: Record) -> int:
+    """What a row counts of the money that is spent, in micro-dollars: its charge, or its estimate while it may be charged."""
+    if not may_be_charged(record):
+        return 0
+    return (record.estimate or 0) if record.charged is None else record.charged
+
+
+def quarter_of(at: float) -> int:
+    """The quarter of an hour, counted from 1970, that a time in Unix seconds is in."""
+    return int(at // QUARTER)
 
 
 def task_seconds(row: Record) -> float | None:

@@ -7,7 +7,6 @@ the same time share one fsync (:mod:`batchgen.ledger.group_commit`). Reads are i
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import sqlite3
@@ -17,12 +16,14 @@ from typing import Any
 
 from batchgen.errors import LedgerError, OrderWithdrawn, TransitionError
 from batchgen.ledger import database, integrity
+from batchgen.ledger.free_paths import free_path
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
 from batchgen.ledger.orders import is_standing
 from batchgen.ledger.packing import EVENTS, PACKED, STATES, packed
 from batchgen.ledger.reader import Records
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
+from batchgen.ledger.spending import account
 from batchgen.ledger.transitions import (
     IMPORTABLE,
     MAY_BE_PAID,
@@ -31,6 +32,7 @@ from batchgen.ledger.transitions import (
     changed_columns,
     intended,
     masked_change,
+    quarter_of,
     task_seconds,
 )
 from batchgen.models import Change, ImageFile, Manifest, Record, State, Unusable
@@ -95,9 +97,7 @@ class Ledger(Records):
             database.make_folders(os.path.dirname(path))
             lock = Lock.acquire(f"{path}.lock", wait=lock_wait, clock=clock)
         except OSError as error:
-            raise LedgerError(
-                f"the ledger {path} can't be opened: {error.strerror}: {error.filename}."
-            ) from error
+            raise _unopened(path, error) from error
         try:
             with database.translated(path):
                 database.prepare(path, origin, migrations)
@@ -110,9 +110,7 @@ class Ledger(Records):
                 raise
         except OSError as error:
             lock.release()
-            raise LedgerError(
-                f"the ledger {path} can't be opened: {error.strerror}: {error.filename}."
-            ) from error
+            raise _unopened(path, error) from error
         except BaseException:
             lock.release()
             raise
@@ -138,7 +136,7 @@ class Ledger(Records):
     ) -> Record:
         """Record the intent to send a create: the row is inserted or updated, becomes submitting, and counts one more attempt.
 
-        Returns the row as stored. Its ``output_path`` may differ from the proposed one: see :meth:`_free_path`. Raises
+        Returns the row as stored. Its ``output_path`` may differ from the proposed one: see :mod:`batchgen.ledger.free_paths`. Raises
         TransitionError where no create may be sent for this id, or for this job under another id; and OrderWithdrawn for an
         ``ordered`` take without a row whose order doesn't stand any more.
         """
@@ -227,9 +225,10 @@ class Ledger(Records):
                     f"{record.external_task_id}: {other.external_task_id} of the same job is {other.state}, so no"
                     " create may be sent for it."
                 )
-        row = row._replace(output_path=self._free_path(record))
+        row = row._replace(output_path=free_path(self._writer, record))
         before = mine.state if mine else State.PENDING
         number = self._store(row, kind, number)
+        account(self._writer, mine, row)
         if mine is None:
             self._log(number, None, Change(record.external_task_id, before, "planned"), None, at)
         self._log(number, before, Change(record.external_task_id, row.state, "intent"), detail_json, at)
@@ -246,12 +245,13 @@ class Ledger(Records):
         row = record._replace(**columns)
         holds = row.state in MAY_BE_PAID
         if holds != (record.state in MAY_BE_PAID) or row.output_path != record.output_path:
-            columns["output_path"] = path = self._free_path(row) if holds else row.output_path
+            columns["output_path"] = path = free_path(self._writer, row) if holds else row.output_path
             columns["output_key"] = path_key(path) if holds else None
             row = row._replace(output_path=path)
         if row.state is State.SUCCEEDED and record.state is not State.SUCCEEDED:
             columns["length"] = task_seconds(row)
         self._set(number, columns)
+        account(self._writer, record, row)
         self._log(number, record.state, change, detail_json, at)
         return row
 
@@ -266,7 +266,7 @@ class Ledger(Records):
         for change, before, number in rows:
             row = before._replace(**change.values)
             holds = row.state in MAY_BE_PAID
-            row = row._replace(output_path=self._free_path(row) if holds else row.output_path)
+            row = row._replace(output_path=free_path(self._writer, row) if holds else row.output_path)
             columns = {**change.values, "output_path": row.output_path}
             columns["output_key"] = path_key(row.output_path) if holds else None
             self._set(number, columns)
@@ -299,11 +299,15 @@ class Ledger(Records):
         row = record._replace(
             attempt=max(record.attempt, mine.attempt if mine else 0, 1),
             created_at=mine.created_at if mine else record.created_at or at,
+            quarter=mine.quarter if mine else None,
             **changed_columns(record, change, at),
         )
         if row.state in MAY_BE_PAID:
-            row = row._replace(output_path=self._free_path(record))
+            row = row._replace(output_path=free_path(self._writer, record))
+        if row.quarter is None:
+            row = row._replace(quarter=quarter_of(row.submitted_at or row.created_at))
         number = self._store(row, kind, number)
+        account(self._writer, mine, row)
         self._log(number, mine.state if mine else None, change, detail_json, at)
         return row
 
@@ -326,26 +330,6 @@ class Ledger(Records):
                 f"{record.external_task_id}: this id belongs to another job, {mine.manifest}/{mine.job_id}."
             )
         return number, mine, others
-
-    def _free_path(self, record: Record) -> str:
-        """The proposed path; with a hash of the job's id in its name where another row may have its clip there.
-
-        Paths that differ only in case or Unicode composition count as one, as on some file systems. A row gives its path
-        up when it can have no clip (rejected, failed, never sent), so a job that was refused and then corrected gets the
-        plain name.
-        """
-        stem, suffix = os.path.splitext(record.output_path)
-        name = ""
-        for length in (0, 8, 16, 64):
-            if length and not name:
-                name = hashlib.sha256(record.base_id.encode("utf-8", "surrogatepass")).hexdigest()
-            path = f"{stem}-{name[:length]}{suffix}" if length else record.output_path
-            taken = self._execute(
-                "SELECT external_task_id FROM tasks WHERE output_key = ?", (path_key(path),)
-            ).fetchone()
-            if taken is None or taken[0] == record.external_task_id:
-                return path
-        raise LedgerError(f"{record.external_task_id}: no name near {record.output_path} is free.")
 
     def _store(self, row: Record, kind: str, number: int | None) -> int:
         """Insert a row, or overwrite the one with this ``number``. Returns its number."""
@@ -386,6 +370,10 @@ class Ledger(Records):
 
     def _execute(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
         return database.execute(self._writer, sql, values)
+
+
+def _unopened(path: str, error: OSError) -> LedgerError:
+    return LedgerError(f"the ledger {path} can't be opened: {error.strerror}: {error.filename}.")
 
 
 _IDENTITY = frozenset({"external_task_id", "base_id"})

@@ -37,6 +37,7 @@ _OF_A_CLIP = (
     "video_sha256",
     "video_size",
     "parts",
+    "charged",
     "units_charged",
 )
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from batchgen.amounts import micros
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
 from batchgen.money.prices import cost_usd
@@ -266,7 +267,7 @@ def new_row(job: Job, external_task_id: str) -> Record:
         canonical=canonical(job.request),
         state=State.PENDING,
         output_path=output_path(job),
-        cost_usd_estimate=cost_usd(job.request),
+        estimate=micros(cost_usd(job.request)),
         image=image_name(job.request),
         output_dir=job.output_dir,
     )

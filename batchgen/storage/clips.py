@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from batchgen import limits
+from batchgen.amounts import dollars, micros
 from batchgen.disk import names_beside
 from batchgen.models import TASK_ID, Record, State, StoredClip, is_try_of
 from batchgen.request.identity import canonical_text, digest
@@ -50,10 +51,13 @@ _NEEDED: Mapping[str, type] = {
 }
 _OPTIONAL: Mapping[str, tuple[type, ...]] = {
     "image": (str,),
-    "cost_usd_estimate": (int, float),
     "units_charged": (str,),
     "request_id": (str,),
 }
+_AMOUNTS = {
+    "estimate": "cost_usd_estimate",
+    "charged": "charged_usd",
+}  # columns, and what a line calls them, in US dollars
 _TIMES = ("created_at", "submitted_at", "finished_at")
 
 
@@ -79,6 +83,10 @@ def entry_line(record: Record, folder: str, api: str) -> str:
         "api": api,
     }
     line |= {name: getattr(record, name) for name in (*_NEEDED, *_OPTIONAL)}
+    line |= {
+        name: None if (amount := getattr(record, column)) is None else dollars(amount)
+        for column, name in _AMOUNTS.items()
+    }
     line |= {name: iso(getattr(record, name)) for name in _TIMES}
     parts = json.loads(record.parts) if record.parts else []
     line["parts"] = [
@@ -191,7 +199,7 @@ def _is_sound(fields: dict[str, Any]) -> bool:
         and "\0" not in path + name
         and {"", ".", ".."}.isdisjoint(path.split("/"))
         and (size is None or (type(size) is int and 0 <= size < 1 << 63))
-        and abs(given.get("cost_usd_estimate", 0.0)) < MAX_COST
+        and all(_is_amount(fields.get(name)) for name in _AMOUNTS.values())
     )
 
 
@@ -199,6 +207,10 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
     """The row of a sound line, with absolute paths. Raises ValueError and others for paths that are no clips'."""
     columns: dict[str, Any] = {name: fields[name] for name in _NEEDED}
     columns |= {name: fields.get(name) for name in _OPTIONAL}
+    columns |= {
+        column: None if (amount := fields.get(name)) is None else micros(amount)
+        for column, name in _AMOUNTS.items()
+    }
     columns |= {name: _seconds(fields.get(name)) for name in _TIMES}
     columns["created_at"] = columns["created_at"] or 0.0
     parts = [
@@ -222,6 +234,11 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
         video_size=fields["size"],
         parts=json.dumps(parts) if parts else None,
     )
+
+
+def _is_amount(value: object) -> bool:
+    """Whether a line may have this as an amount in US dollars."""
+    return value is None or (type(value) in (int, float) and 0 <= value < MAX_COST)  # type: ignore[operator]
 
 
 def _clip_path(output_dir: str, folder: str, name: str, suffix: str = "") -> str:

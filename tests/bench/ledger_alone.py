@@ -25,7 +25,7 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 def endless() -> Iterator[Record]:
     """Rows that differ where rows of jobs do."""
     canonical = json.dumps({"mode": "pro", "duration": "5", "prompt": "Slow camera push-in, soft light " * 8})
-    first = Record("", "", "bench", "", 1, "", canonical, State.PENDING, "", cost_usd_estimate=0.56)
+    first = Record("", "", "bench", "", 1, "", canonical, State.PENDING, "", estimate=560_000)
     number = 0
     while True:
         number += 1

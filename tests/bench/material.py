@@ -171,7 +171,7 @@ def rows(manifest_file: str) -> Iterator[Record]:
             canonical(job.request),
             State.PENDING,
             os.path.join(job.output_dir, job.manifest, f"{job.id}.mp4"),
-            cost_usd_estimate=0.56,
+            estimate=560_000,
         )
 
 

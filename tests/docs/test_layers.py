@@ -38,6 +38,7 @@ TOP = {
     "jobs",
     "judgements",
     "advice",
+    "amounts",
     "escapes",
     "limits",
     "masking",

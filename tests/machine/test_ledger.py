@@ -132,10 +132,10 @@ def make(path: str, *records: Record, origin: str = ORIGIN) -> None:
 
 
 def test_begin_makes_the_row_and_puts_the_intent_on_disk(ledger: Ledger, path: str, clock: Clock) -> None:
-    row = run(ledger.begin(job(cost_usd_estimate=0.56), detail={"pid": 7}))
+    row = run(ledger.begin(job(estimate=560_000), detail={"pid": 7}))
 
-    assert row == job(cost_usd_estimate=0.56)._replace(
-        state=State.SUBMITTING, attempt=1, created_at=clock.now
+    assert row == job(estimate=560_000)._replace(
+        state=State.SUBMITTING, attempt=1, created_at=clock.now, quarter=int(clock.now // 900)
     )
     with Records.read(path) as reader:
         assert reader.record("hero") == row
@@ -241,10 +241,10 @@ def test_a_corrected_job_takes_its_row_over_and_keeps_its_id_and_history(
     assert (row.error_code, row.error_message, row.request_id) == ("1301", "policy", "r1")
 
     born, clock.now = clock.now, clock.now + 100
-    corrected = job(digest="e" * 64, canonical='{"duration":"10","mode":"std"}', cost_usd_estimate=0.84)
+    corrected = job(digest="e" * 64, canonical='{"duration":"10","mode":"std"}', estimate=840_000)
     row = run(ledger.begin(corrected))
 
-    assert (row.digest, row.kind, row.cost_usd_estimate) == ("e" * 64, "std/10", 0.84)
+    assert (row.digest, row.kind, row.estimate) == ("e" * 64, "std/10", 840_000)
     assert (row.attempt, row.created_at, row.error_code, row.request_id) == (2, born, None, None)
     refusal = ledger.events("hero")[2]
     assert (refusal.code, refusal.message, refusal.request_id) == ("1301", "policy", "r1")

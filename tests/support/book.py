@@ -76,7 +76,7 @@ class Book:
             State.PENDING,
             str(target),
             created_at=at,
-            cost_usd_estimate=0.56,
+            estimate=560_000,
             image=None if path is None else str(path),
         )
         asyncio.run(self._write(record, state, at, more))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
+import sqlite3
 import tempfile
 import unicodedata
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ MAY_BEGIN = {"pending", "rejected"}
 BLOCKS_CREATES = {"submitting", "unknown", "submitted", "succeeded", "downloaded"}
 
 NAMES = ["a", "A", "\u00e9", "e\u0301"]
+ESTIMATES = {"d": 560_000, "e": 840_000}
+CHARGED = {"succeeded": 700_000, "failed": 0}
 IDS = [(base, base if number == 1 else f"{base}~{number}") for base in NAMES for number in (1, 2, 3)]
 
 
@@ -45,6 +49,7 @@ class Row:
     state: str
     attempt: int
     task: str | None = None
+    charged: int | None = None
     history: list[tuple[str | None, str]] = field(default_factory=list)
 
 
@@ -104,12 +109,17 @@ class LedgerAgainstModel(RuleBasedStateMachine):
     async def ask(self, kind: str, name: tuple[str, str], what: Any) -> Record:
         if kind == "begin":
             return await self.ledger.begin(self.proposal(name, what))
-        values: dict[str, Any] = {
+        of_states: dict[State, dict[str, Any]] = {
             State.SUBMITTED: {"task_id": f"task of {name[1]}"},
-            State.SUCCEEDED: {"task_id": f"task of {name[1]}", "video_url": "https://cdn.example/1"},
-            State.FAILED: {"task_id": f"task of {name[1]}"},
+            State.SUCCEEDED: {
+                "task_id": f"task of {name[1]}",
+                "video_url": "https://cdn.example/1",
+                "charged": CHARGED["succeeded"],
+            },
+            State.FAILED: {"task_id": f"task of {name[1]}", "charged": CHARGED["failed"]},
             State.DOWNLOADED: {"video_path": "/clips/x.mp4", "video_sha256": "f"},
-        }.get(what, {})
+        }
+        values = of_states.get(what, {})
         change = Change(name[1], what, kind, values=values)
         if kind == "apply":
             return await self.ledger.apply(change)
@@ -127,6 +137,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             '{"mode":"pro","duration":"5"}',
             State.PENDING,
             f"/clips/{base}.mp4",
+            estimate=ESTIMATES[digest],
         )
 
     def model_begin(self, base: str, name: str, digest: str) -> bool:
@@ -139,7 +150,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         if row is None:
             row = self.rows[name] = Row(base, digest, "pending", 0, history=[(None, "pending")])
         row.history.append((row.state, "submitting"))
-        row.digest, row.state, row.attempt = digest, "submitting", row.attempt + 1
+        row.digest, row.state, row.attempt, row.charged = digest, "submitting", row.attempt + 1, None
         return True
 
     def model_apply(self, base: str, name: str, to: State) -> bool:
@@ -149,6 +160,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         row.attempt -= row.state == "submitting" and to == "pending"
         row.history.append((row.state, to.value))
         row.state = to.value
+        row.charged = CHARGED.get(to.value, row.charged)
         if to is State.SUBMITTED:
             row.task = f"task of {name}"
         return True
@@ -164,6 +176,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             row = self.rows[name] = Row(base, "d", "pending", 0)
         row.history.append((before, to.value))
         row.digest, row.state, row.attempt, row.task = "d", to.value, max(row.attempt, 1), f"task of {name}"
+        row.charged = CHARGED.get(to.value, row.charged)
         return True
 
     @invariant()
@@ -182,6 +195,17 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             history = self.ledger.events(name)
             assert [(event.from_state, event.to_state) for event in history] == row.history
         assert sum(self.ledger.counts().values()) == len(self.rows)
+
+    @invariant()
+    def the_money_that_is_spent_is_the_sum_of_the_rows(self) -> None:
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            spent = dict(connection.execute("SELECT quarter, micros FROM spent WHERE micros <> 0").fetchall())
+        by_quarter: collections.Counter[int | None] = collections.Counter()
+        for one in self.ledger.records():
+            row = self.rows[one.external_task_id]
+            estimate = 0 if row.state in ("pending", "rejected") else ESTIMATES[row.digest]
+            by_quarter[one.quarter] += estimate if row.charged is None else row.charged
+        assert spent == {quarter: micros for quarter, micros in by_quarter.items() if micros}
 
     @invariant()
     def no_two_clips_share_a_file(self) -> None:

@@ -222,7 +222,7 @@ def test_only_text_is_changed_and_no_identifier_is_longer_than_a_formula_can_be(
 
 def test_giving_up_what_was_refused_costs_nothing_and_what_is_unknown_may_have(tmp_path: Path) -> None:
     rows = [
-        (record("m", name)._replace(cost_usd_estimate=0.5), states)
+        (record("m", name)._replace(estimate=500_000), states)
         for name, states in (("refused", REFUSED), ("unknown", (State.UNKNOWN,)), ("failed", FAILED))
     ]
     desk = with_rows(tmp_path, *rows)

@@ -1,0 +1,43 @@
+"""Amounts of money: whole micro-dollars (millionths of a US dollar), so that sums are exact.
+
+A float stands only where a JSON number is written or read.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+MICROS = 1_000_000  # micro-dollars in a dollar
+LARGEST = 10**15  # micro-dollars: a billion dollars. What says more is no amount
+
+
+def micros(dollars: Decimal | int | float | str) -> int:
+    """US dollars in micro-dollars, rounded to the nearest.
+
+    A float is taken for the number that it is written as. Raises ValueError for what is no number, or beyond ``LARGEST``.
+    """
+    try:
+        amount = Decimal(repr(dollars) if isinstance(dollars, float) else dollars) * MICROS
+    except (InvalidOperation, TypeError) as error:
+        raise ValueError(f"{dollars!r} is no amount") from error
+    if not amount.is_finite() or abs(amount) > LARGEST:
+        raise ValueError(f"{dollars!r} is no amount")
+    return int(amount.to_integral_value())
+
+
+def dollars(amount: int) -> float:
+    """Micro-dollars as the number of US dollars that JSON has."""
+    return amount / MICROS
+
+
+def shown(amount: int) -> str:
+    """Micro-dollars for people, with as many digits as the amount has and two at least: ``$0.84``, ``-$1,234.5006``."""
+    whole, rest = divmod(abs(amount), MICROS)
+    digits = f"{rest:06}".rstrip("0").ljust(2, "0")
+    return f"{'-' if amount < 0 else ''}${whole:,}.{digits}"
+
+
+def about(amount: int) -> str:
+    """Micro-dollars for people, rounded to cents: ``$1,234.50``."""
+    cents = (abs(amount) * 2 + 10_000) // 20_000
+    return f"{'-' if amount < 0 else ''}${cents // 100:,}.{cents % 100:02}"
