@@ -83,13 +83,13 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     which shows the same of all jobs. Of each action the first jobs are shown, and with ``verbose`` all.
     """
     counts: Counter[Action] = Counter()
-    cost, floors = 0.0, 0
+    cost, bounds = 0.0, 0
     sums = Subtotals()
     for step in sums.counting(steps):
         pays = step.action in PAYS
         counts[step.action] += 1
         cost += step.cost
-        floors += pays and isinstance(step.job, Job) and is_floor(step.job.request)
+        bounds += pays and isinstance(step.job, Job) and is_floor(step.job.request)
         if counts[step.action] > limits.JOBS_SHOWN and not verbose:
             continue
         price = f"${step.cost:.2f}" if pays else ""
@@ -105,8 +105,11 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
     for action in Action:
         if counts[action]:
             yield from folded(f"  {action}: {LEGEND[action]}", width, indent=6)
-    if floors:
-        yield f"{counted(floors, 'job')} with a named voice: its price is not published, the one with sound is the least"
+    if bounds:
+        price = (
+            "its price is not published, so twice the one with sound is counted, as the most that it can be"
+        )
+        yield f"{counted(bounds, 'job')} with a named voice: {price}"
     yield from sums.lines()
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
     yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"

@@ -491,7 +491,9 @@ def test_a_clip_that_is_not_home_yet_comes_to_where_its_manifest_is_now(desk: De
         assert len(server.accepted()) == 1
 
 
-def test_a_plan_says_where_a_price_is_only_a_floor(desk: Desk) -> None:
+def test_a_plan_says_where_a_price_is_only_a_bound_and_counts_twice_the_price_with_sound(desk: Desk) -> None:
     voiced = {"sound": "on", "voice_list": [{"voice_id": "v"}], "prompt": "<<<voice_1>>> says: Hello"}
     desk.write("m.yaml", urls(1, **voiced))
-    assert "1 job with a named voice: its price is not published" in desk.run("plan", "m.yaml").out
+    shown = desk.run("plan", "m.yaml").out
+    assert "1 job with a named voice: its price is not published, so twice" in shown
+    assert "; about $1.26\n" in shown
