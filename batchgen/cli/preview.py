@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from batchgen import limits
+from batchgen.amounts import about, dollars
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import folded
 from batchgen.cli.preparations import preparations
 from batchgen.cli.report import counted
 from batchgen.escapes import visible
 from batchgen.models import Job
-from batchgen.money.prices import is_floor
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.request.asked import asked
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
@@ -42,11 +43,11 @@ LEGEND: Mapping[Action, str] = {
 
 
 class Subtotals:
-    """What a plan would pay for, by manifest and mode: how many clips, and their cost in US dollars."""
+    """What a plan would pay for, by manifest and mode: how many clips, and their cost."""
 
     def __init__(self) -> None:
         self._creates: Counter[tuple[str, str]] = Counter()
-        self._cost: dict[tuple[str, str], float] = {}
+        self._cost: Counter[tuple[str, str]] = Counter()  # micro-dollars
 
     def counting(self, steps: Iterable[Step]) -> Iterator[Step]:
         """The same steps, each counted as it is taken, if it pays."""
@@ -54,14 +55,19 @@ class Subtotals:
             if step.action in PAYS and isinstance(step.job, Job):
                 key = (step.job.manifest, str(asked(step.job.request)["mode"]))
                 self._creates[key] += 1
-                self._cost[key] = self._cost.get(key, 0.0) + step.cost
+                self._cost[key] += step.micros
             yield step
+
+    @property
+    def cost(self) -> int:
+        """The whole, in micro-dollars."""
+        return self._cost.total()
 
     def lines(self) -> Iterator[str]:
         """A line for each manifest and mode; none where there is but one."""
         if len(self._cost) > 1:
             for (manifest, mode), cost in self._cost.items():
-                yield f"  {visible(manifest)}, {mode}: {self._creates[manifest, mode]:,} to create, about ${cost:,.2f}"
+                yield f"  {visible(manifest)}, {mode}: {self._creates[manifest, mode]:,} to create, about {about(cost)}"
 
     def objects(self) -> list[dict[str, Any]]:
         """The same for scripts, always."""
@@ -70,29 +76,31 @@ class Subtotals:
                 "manifest": manifest,
                 "mode": mode,
                 "creates": self._creates[manifest, mode],
-                "cost_usd_estimate": round(cost, 4),
+                "cost_usd_estimate": dollars(cost),
             }
             for (manifest, mode), cost in self._cost.items()
         ]
 
 
-def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool = False) -> Iterator[str]:
+def plan_text(
+    steps: Iterable[Step], *, width: int | None = None, verbose: bool = False, prices: Prices = BUILT_IN
+) -> Iterator[str]:
     """The plan as text: a line per job and one for what is paid, the meaning of the actions, and the sums.
 
     ``width`` is the terminal's, in columns: what is bought is cut to it; None leaves it whole, as ``verbose`` does,
     which shows the same of all jobs. Of each action the first jobs are shown, and with ``verbose`` all.
     """
     counts: Counter[Action] = Counter()
-    cost, bounds = 0.0, 0
+    cost = bounds = 0
     sums = Subtotals()
     for step in sums.counting(steps):
         pays = step.action in PAYS
         counts[step.action] += 1
-        cost += step.cost
-        bounds += pays and isinstance(step.job, Job) and is_floor(step.job.request)
+        cost += step.micros
+        bounds += pays and isinstance(step.job, Job) and prices.is_bound(step.job.request)
         if counts[step.action] > limits.JOBS_SHOWN and not verbose:
             continue
-        price = f"${step.cost:.2f}" if pays else ""
+        price = about(step.micros) if pays else ""
         name = Name(step.job.manifest, step.job.id, step.job.take)
         yield from folded(f"{step.action:<9} {price:>8}  {name}  ({step.reason})", width, indent=6)
         if isinstance(step.job, Job) and (pays or verbose):
@@ -112,7 +120,7 @@ def plan_text(steps: Iterable[Step], *, width: int | None = None, verbose: bool 
         yield f"{counted(bounds, 'job')} with a named voice: {price}"
     yield from sums.lines()
     parts = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "no jobs"
-    yield f"{counted(counts.total(), 'job')}: {parts}; about ${cost:,.2f}"
+    yield f"{counted(counts.total(), 'job')}: {parts}; about {about(cost)}"
 
 
 def skipped_text(keys: Iterable[tuple[str, str, int]]) -> Iterator[str]:
@@ -156,7 +164,7 @@ def plan_object(steps: Iterable[Step]) -> dict[str, Any]:
     return {
         "jobs": rows,
         "creates": sum(row["action"] in PAYS for row in rows),
-        "cost_usd_estimate": round(sum(float(row["cost_usd_estimate"] or 0) for row in rows), 4),
+        "cost_usd_estimate": dollars(sums.cost),
         "subtotals": sums.objects(),
     }
 

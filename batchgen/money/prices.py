@@ -13,9 +13,9 @@ from decimal import ROUND_CEILING, Decimal
 from types import MappingProxyType
 from typing import Any
 
+from batchgen.amounts import MICROS
 from batchgen.request.schema import defaults
 
-MICROS = 1_000_000  # in a dollar
 VOICE = "voice"  # stands for a request's sound, where a prompt names a voice
 VOICE_BOUND = (
     2  # times the price with sound: a stated upper bound, since no price with a named voice is published
@@ -129,18 +129,3 @@ BUILT_IN = Prices(
     unit=140_000,
     read_on="2026-10-05",
 )
-
-
-def cost_mills(request: Mapping[str, Any]) -> int:
-    """The estimate for a checked request in mills (thousandths of a US dollar)."""
-    return BUILT_IN.estimate(request) // 1000
-
-
-def cost_usd(request: Mapping[str, Any]) -> float:
-    """The estimate for a checked request in US dollars, not rounded to cents."""
-    return cost_mills(request) / 1000
-
-
-def is_floor(request: Mapping[str, Any]) -> bool:
-    """Whether the estimate is an upper bound: the price of a clip with a named voice isn't published."""
-    return BUILT_IN.is_bound(request)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from batchgen.ledger.writer import Ledger
+from batchgen.money.prices import Prices
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
 from batchgen.run.inventory import Inventory
@@ -28,6 +29,10 @@ class RunContext:
     @property
     def ledger(self) -> Ledger:
         return self.inventory.ledger
+
+    @property
+    def prices(self) -> Prices:
+        return self.inventory.prices
 
     @property
     def events(self) -> Events:

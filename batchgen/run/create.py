@@ -58,7 +58,7 @@ class Creator:
         self.looking_up: set[Work] = set()  # jobs that are looked up, or prepared, before their creates
         self._ledger, self._queries, self._pool = run.ledger, run.queries, run.pool
         self._changed, self._clock, self._events = run.changed, run.clock, run.events
-        self._lost_line = run.inventory.lost_line
+        self._lost_line, self._prices = run.inventory.lost_line, run.prices
         self._api = api
         self._preparer = Preparer()
         self._unclear = 0  # in a row
@@ -138,7 +138,7 @@ class Creator:
         """Record the intent, send the create, and record what its answer means."""
         work = turn.work
         ordered = work.step is not None and work.step.ordered
-        row = new_row(turn.job, turn.external_task_id)
+        row = new_row(turn.job, turn.external_task_id, self._prices)
         record = work.record = await self._ledger.begin(row, ordered=ordered)
         try:
             if isinstance(turn.request, ImageError):
@@ -236,7 +236,7 @@ class Creator:
             await self.attach(work, before, view)
             return
         assert work.step is not None
-        row = new_row(job, work.step.external_task_id)
+        row = new_row(job, work.step.external_task_id, self._prices)
         values = {"task_id": view.task_id, "submitted_at": view.created_at}
         change = Change(
             row.external_task_id, State.SUBMITTED, "recovered", None, None, view.request_id, values

@@ -16,6 +16,7 @@ from typing import Any
 from batchgen.advice import command
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
 from batchgen.models import Record, State, TaskView
+from batchgen.run.charges import charged
 from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
@@ -46,6 +47,7 @@ class Follower:
         self._ledger, self._queries, self._pool, self._waits = run.ledger, run.queries, run.pool, run.waits
         self._now, self._rng = run.clock.now, run.clock.rng
         self._changed, self._events, self._stop = run.changed, run.events, stop
+        self._prices = run.prices
         self._lengths = Lengths(first=run.waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
@@ -161,7 +163,7 @@ class Follower:
         breaker = self._pool.breaker
         ended: dict[str, Any] = {
             "finished_at": (record.submitted_at or record.created_at) + length,
-            "units_charged": view.units_charged,
+            **charged(view, self._prices),
         }
         if view.status == "failed":
             cause = cause_of(view.message, view.raw_status)

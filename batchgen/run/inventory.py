@@ -19,6 +19,7 @@ from batchgen.errors import EndedEarly, LedgerError, LedgerLost
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest.isolation import isolated
 from batchgen.models import Change, Job, Manifest, Record, State, StoredClip
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events, JobNoticed
 from batchgen.run.naming import Names
@@ -39,15 +40,17 @@ _OF_A_CLIP = (
     "parts",
     "charged",
     "units_charged",
+    "balance",
 )
 
 
 class Inventory:
     """The clips of one run's ledger on disk."""
 
-    def __init__(self, ledger: Ledger, events: Events) -> None:
+    def __init__(self, ledger: Ledger, events: Events, prices: Prices = BUILT_IN) -> None:
         self.ledger = ledger
         self.events = events
+        self.prices = prices
         self.found = Survey()
         self.imported: list[Record] = []  # rows of clips that the ledger hadn't
         self._lost: dict[

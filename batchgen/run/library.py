@@ -163,6 +163,7 @@ def plan(
             beside,
             retry_failed=options.retry_failed,
             accept_changes=options.accept_changes,
+            prices=options.prices,
         )
         return list(found.applied(steps))
 

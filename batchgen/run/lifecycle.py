@@ -63,7 +63,7 @@ class Lifecycle:
         self.follower = Follower(context, self.creator.stop)
         self._retrieval = Retrieval(context, downloads)
         self.following: set[Work] = set()
-        self._rng = clock.rng
+        self._rng, self._prices = clock.rng, inventory.prices
 
     async def run(self, work: Work) -> Outcome:
         """Take a job as far as it goes in this run. Cancelling is safe except during a create.
@@ -184,7 +184,7 @@ class Lifecycle:
         job = work.step.job
         some = self.ledger.briefs({record.base_id, job.external_task_id}).values()
         rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
-        work.step = decide(job, rows)
+        work.step = decide(job, rows, prices=self._prices)
         if work.step.action in PAYS:
             work.record = None
         return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batchgen.amounts import micros
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.run.download_limit import DOWNLOADS, MOST
 from batchgen.run.pool import Limits
 from batchgen.run.waits import Waits
@@ -48,6 +50,7 @@ class RunOptions:
     min_speed: float = 16384.0  # of a clip's transfer, averaged over ``timeout``
     downloads: int | None = None  # clips that are downloaded at once; None: 16, or what the manifests state
     clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
+    prices: Prices = BUILT_IN  # of the account
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -84,6 +87,7 @@ class RunOptions:
         downloads = self.downloads or max(
             (one.downloads or DOWNLOADS for one in manifests), default=DOWNLOADS
         )
+        cap = None if self.max_cost is None else micros(self.max_cost)
         return Limits(
-            concurrency, self.max_running, self.max_jobs, self.max_cost, deadline, self.submit_only, downloads
+            concurrency, self.max_running, self.max_jobs, cap, deadline, self.submit_only, downloads
         )

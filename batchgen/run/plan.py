@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from batchgen.amounts import micros
+from batchgen.amounts import dollars
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.models import Brief, ImageFile, Job, Manifest, Record, State, Twin, UnusableJob
-from batchgen.money.prices import cost_usd
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.request.identity import canonical
 from batchgen.request.image_fields import is_url
 from batchgen.run.clip_paths import output_path
@@ -55,21 +56,32 @@ _ACTIONS: Mapping[State, tuple[Action, str]] = {
 
 
 class Step(NamedTuple):
-    """One job's part of a plan. ``cost`` is in US dollars and 0 where nothing would be created."""
+    """One job's part of a plan. ``micros`` is its estimate in micro-dollars, 0 where nothing would be created."""
 
     job: Job | UnusableJob
     action: Action
     external_task_id: str
     reason: str
-    cost: float = 0.0
+    micros: int = 0
     renamed: bool = False  # the row was made under another name
     ordered: bool = False  # the manifest doesn't ask for it: a person ordered it
 
+    @property
+    def cost(self) -> float:
+        """The estimate in US dollars."""
+        return dollars(self.micros)
+
 
 def decide(
-    job: Job, known: Sequence[Brief], *, retry_failed: bool = False, accept_changes: bool = False
+    job: Job,
+    known: Sequence[Brief],
+    *,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+    prices: Prices = BUILT_IN,
 ) -> Step:
     """Decide about one job. ``known`` are the ledger's rows of this job, and those with its ``external_task_id``."""
+    pays = functools.partial(_pays, prices, job)
     digest = job.digest
     mine = [row for row in known if row.digest == digest]
     if len(mine) > 1:
@@ -93,14 +105,14 @@ def decide(
     series = [row for row in known if row.base_id == job.external_task_id]
     newest = max(series, key=_order, default=None)
     if newest is None:
-        return _pays(job, Action.CREATE, job.external_task_id, _NEW if paid is None else "changed; accepted")
+        return pays(Action.CREATE, job.external_task_id, _NEW if paid is None else "changed; accepted")
     if newest.state in (State.PENDING, State.REJECTED):
         reason = "not created yet" if newest.state is State.PENDING else "refused before; sent again"
-        return _pays(job, Action.CREATE, newest.external_task_id, reason)
+        return pays(Action.CREATE, newest.external_task_id, reason)
     following = next_id(newest.base_id, newest.external_task_id)
     if newest.digest != digest:
-        return _pays(
-            job, Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
+        return pays(
+            Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
         )
     failed = [row.error_code for row in mine if row.state is State.FAILED]
     counted = sum(code not in EXCUSED for code in failed)
@@ -109,10 +121,10 @@ def decide(
         reason = "its task was cancelled" if cancelled else f"its task failed {len(failed)} times"
         return Step(job, Action.FAILED, newest.external_task_id, reason)
     if cancelled:
-        return _pays(job, Action.RETRY, following, "its task was cancelled; another one")
+        return pays(Action.RETRY, following, "its task was cancelled; another one")
     if newest.error_code in EXCUSED:
-        return _pays(job, Action.RETRY, following, "its task failed for no fault of its own")
-    return _pays(job, Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
+        return pays(Action.RETRY, following, "its task failed for no fault of its own")
+    return pays(Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
 
 
 def may_retry(failed: Sequence[str | None]) -> bool:
@@ -146,6 +158,7 @@ def plan(
     *,
     retry_failed: bool = False,
     accept_changes: bool = False,
+    prices: Prices = BUILT_IN,
 ) -> Iterator[Step]:
     """The steps of all jobs, in the manifests' order; ``known`` has these jobs in the same order.
 
@@ -164,14 +177,22 @@ def plan(
                 rows = [*rows, *(row for row in elsewhere if row not in rows)]
             retaken = key in manifest.retaken
             accept = accept_changes and not retaken  # what it is now is paid for by an order
-            step = own = decide(job, rows, retry_failed=retry_failed, accept_changes=accept)
+            step = own = decide(job, rows, retry_failed=retry_failed, accept_changes=accept, prices=prices)
             if twins and job.digest in twins and (step.action in PAYS or step.action is Action.CHANGED):
                 present = digests_of(manifests) if present is None else present
                 free = (one for one in twins[job.digest] if hash(one.row.external_task_id) not in taken)
                 twin = next((one for one in free if _may_be_renamed(one, job, present, skipped)), None)
                 moved = twin is not None and twin.key[0] in names
                 if twin is not None and (moved or step.action in PAYS):
-                    step = _renamed(job, twin, moved=moved, accept_changes=accept_changes)
+                    step = _renamed(job, twin, moved=moved)
+                    if accept_changes and not moved:
+                        step = _pays(
+                            prices,
+                            job,
+                            Action.CREATE,
+                            job.external_task_id,
+                            f"like {'/'.join(twin.key[:2])}; accepted",
+                        )
             settled = retaken and step is own and step.action is Action.CHANGED
             if manifest.ordered and key in manifest.ordered:
                 reason = "ordered" if step.reason == _NEW else step.reason
@@ -213,15 +234,13 @@ def _may_be_renamed(
     return twin.key[2] == job.take and twin.key not in skipped and present.get(twin.key) != twin.row.digest
 
 
-def _renamed(job: Job, twin: Twin, *, moved: bool, accept_changes: bool) -> Step:
+def _renamed(job: Job, twin: Twin, *, moved: bool) -> Step:
     """The step for a job whose clip was paid under another name. If that manifest isn't here, a person has to decide."""
     manifest, job_id, _ = twin.key
     action, reason = _ACTIONS[twin.row.state]
     if moved:
         reason = f"{reason}, made as {manifest}/{job_id}"
         return Step(job, action, twin.row.external_task_id, reason, renamed=True)
-    if accept_changes:
-        return _pays(job, Action.CREATE, job.external_task_id, f"like {manifest}/{job_id}; accepted")
     reason = (
         f"paid as {manifest}/{job_id}, which is not in these manifests; where this one was renamed,"
         f" `name: {_yaml(manifest)}` in it keeps the clip"
@@ -255,8 +274,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def new_row(job: Job, external_task_id: str) -> Record:
-    """The ledger's row for a new task of a job."""
+def new_row(job: Job, external_task_id: str, prices: Prices) -> Record:
+    """The ledger's row for a new task of a job, with its estimate by these prices."""
     return Record(
         external_task_id=external_task_id,
         base_id=job.external_task_id,
@@ -267,7 +286,7 @@ def new_row(job: Job, external_task_id: str) -> Record:
         canonical=canonical(job.request),
         state=State.PENDING,
         output_path=output_path(job),
-        estimate=micros(cost_usd(job.request)),
+        estimate=prices.estimate(job.request),
         image=image_name(job.request),
         output_dir=job.output_dir,
     )
@@ -293,8 +312,8 @@ def task_number(step: Step | None) -> int:
     return _number(step.job.external_task_id, step.external_task_id)
 
 
-def _pays(job: Job, action: Action, external_task_id: str, reason: str) -> Step:
-    return Step(job, action, external_task_id, reason, cost_usd(job.request))
+def _pays(prices: Prices, job: Job, action: Action, external_task_id: str, reason: str) -> Step:
+    return Step(job, action, external_task_id, reason, prices.estimate(job.request))
 
 
 def _order(row: Brief) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from batchgen.errors import cited
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.models import Brief, Job, Manifest, Record, Twin
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.names import composed
 from batchgen.request.identity import canonical
 from batchgen.run.clip_paths import output_path
@@ -28,6 +29,7 @@ def planned(
     *,
     retry_failed: bool = False,
     accept_changes: bool = False,
+    prices: Prices = BUILT_IN,
 ) -> Iterator[Step]:
     """The steps of all jobs; a changed job's reason lists its changes. ``ledger`` is None where there is none yet.
 
@@ -36,13 +38,20 @@ def planned(
     more = _with_rows(beside)
     if ledger is None:
         parts = (Known(part, {}, {}, {}) for one in manifests for part in _parts(one))
-        for step in plan(manifests, map(functools.partial(_joined, more), parts)):
+        for step in plan(manifests, map(functools.partial(_joined, more), parts), prices=prices):
             yield _taken_in(step, beside)
         return
     given_up = {(one.key, one.evidence) for one in ledger.unusable() if one.given_up}
     known = map(functools.partial(_joined, more), _known(manifests, ledger))
-    options = {"retry_failed": retry_failed, "accept_changes": accept_changes}
-    for planned_step in plan(manifests, known, given_up, **options):
+    steps = plan(
+        manifests,
+        known,
+        given_up,
+        retry_failed=retry_failed,
+        accept_changes=accept_changes,
+        prices=prices,
+    )
+    for planned_step in steps:
         step = _taken_in(planned_step, beside)
         if step.action in (Action.CHANGED, Action.REJECTED, Action.FAILED) and isinstance(step.job, Job):
             yield _explained(step, step.job, ledger.record(step.external_task_id))

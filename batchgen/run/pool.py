@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from batchgen.amounts import shown
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.models import Record
 from batchgen.run.budget import Budget, Room
@@ -36,7 +37,7 @@ class Limits:
     concurrency: int = 8
     max_running: int | None = None
     max_jobs: int | None = None
-    max_cost: float | None = None
+    max_cost: int | None = None  # micro-dollars
     deadline: float | None = None
     submit_only: bool = False  # the run leaves once every job has a task id
     downloads: int = DOWNLOADS
@@ -49,7 +50,7 @@ class Lane:
     name: str
     concurrency: int | None = None
     max_running: int | None = None
-    max_cost: float | None = None
+    max_cost: int | None = None  # micro-dollars
     lookups_left: float = 0  # how many more new jobs are looked up at the API before they are created
     queue: deque[Work] = field(default_factory=deque)
     again: deque[Work] = field(default_factory=deque)  # jobs that were tried before; they go before the queue
@@ -322,10 +323,10 @@ class Pool:
             if jobs:
                 cap = f"cap of {limits.max_jobs} job{'' if limits.max_jobs == 1 else 's'}"
             else:
-                cap = f"cost cap of ${limits.max_cost:.2f}"
+                cap = f"cost cap of {shown(limits.max_cost or 0)}"
             self.close(EndedEarly(f"the {cap} was reached", kind="jobs_cap" if jobs else "cost_cap"))
         elif own is Room.NEVER:
-            text = f"{lane.name}: its cost cap of ${lane.max_cost:.2f} was reached"
+            text = f"{lane.name}: its cost cap of {shown(lane.max_cost or 0)} was reached"
             lane.closed = EndedEarly(text, kind="manifest_cost_cap")
         return run is own is Room.NOW
 
@@ -352,5 +353,5 @@ class Pool:
             budget.doubt(creates, _cost(work))
 
 
-def _cost(work: Work) -> float:
-    return work.step.cost if work.step is not None else 0.0
+def _cost(work: Work) -> int:
+    return work.step.micros if work.step is not None else 0

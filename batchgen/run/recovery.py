@@ -13,7 +13,9 @@ from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, No
 from batchgen.ledger.writer import Ledger
 from batchgen.manifest.takes import MOST
 from batchgen.models import Change, Job, Manifest, State, TaskView
+from batchgen.money.prices import Prices
 from batchgen.request.identity import external_task_id, is_derived
+from batchgen.run.charges import charged
 from batchgen.run.clip_paths import superseded_path
 from batchgen.run.failures import cause_of
 from batchgen.run.inventory import Inventory
@@ -146,10 +148,10 @@ async def _recover_job(
         view = await _with_retries(lambda: queries.named_task(line, job), line.task_id or "", rng)
         if view is not None:
             views[job.external_task_id] = view
-    changes = {name: _recovered(name, view) for name, view in views.items()}
+    changes = {name: _recovered(name, view, inventory.prices) for name, view in views.items()}
     paid = [name for name, change in changes.items() if change.to is not State.FAILED]
     for name, change in changes.items():
-        row = new_row(job, name)
+        row = new_row(job, name, inventory.prices)
         if name in paid[:-1]:  # a later one is the clip of the job
             row = row._replace(output_path=superseded_path(row.output_path))
         await ledger.import_row(row, change)
@@ -157,10 +159,10 @@ async def _recover_job(
     return known or bool(views)
 
 
-def _recovered(name: str, view: TaskView) -> Change:
+def _recovered(name: str, view: TaskView, prices: Prices) -> Change:
     """The first change of the row for a task that the ledger hadn't."""
     values = {"task_id": view.task_id, "submitted_at": view.created_at}
-    ended = {**values, "finished_at": view.updated_at, "units_charged": view.units_charged}
+    ended = {**values, "finished_at": view.updated_at, **charged(view, prices)}
     if view.status == "failed":
         text = view.message or "the API gave no reason"
         return Change(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from batchgen.amounts import dollars
 from batchgen.errors import (
     BatchgenError,
     Bug,
@@ -178,7 +179,7 @@ class Runner:
 
     def _emit_progress(self) -> None:
         """Say how far the run is, and why it creates nothing more, where that is new."""
-        counts = (self.total, self.finished, self._pool.slots.running, self._pool.budget.spent)
+        counts = (self.total, self.finished, self._pool.slots.running, dollars(self._pool.budget.spent))
         if counts != self._counts:
             self._counts = counts
             jobs, finished, running, spent = counts

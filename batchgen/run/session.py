@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchgen.amounts import dollars, micros
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.ledger.writer import Ledger
@@ -83,7 +84,7 @@ class Session:
         self._runner: Runner | None = None  # once it works
         self._ledger, self._account, self._options = ledger, account, options
         self._clock, self._events = clock, events
-        self._inventory = Inventory(ledger, events)
+        self._inventory = Inventory(ledger, events, options.prices)
         self._manifests: Sequence[Manifest] = ()
         self._steps: Sequence[Step] | None = None  # None: the ledger is recovered first
         self._recovery: asyncio.Task[None] | None = None
@@ -101,7 +102,8 @@ class Session:
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
         await inventory.look(None if loaded is None else loaded.manifests, folders)
         for one in self._manifests:
-            lane = Lane(one.name, one.concurrency, one.max_running, one.max_cost_usd)
+            cap = None if one.max_cost_usd is None else micros(one.max_cost_usd)
+            lane = Lane(one.name, one.concurrency, one.max_running, cap)
             lane.lookups_left = math.inf if doubts[one.name] else recovery.SAMPLE
             lane.closed = inventory.unwritable(one)
             self._pool.lanes.append(lane)
@@ -191,6 +193,7 @@ class Session:
             self._ledger,
             retry_failed=self._options.retry_failed,
             accept_changes=self._options.accept_changes,
+            prices=self._options.prices,
         )
         tally = self._tally
         chosen = self._chosen
@@ -244,9 +247,9 @@ def summary(
         tasks=Counts(tally.created),
         failed_tasks=tally.failed_tasks,
         created=budget.creates,
-        cost_usd=budget.spent,
+        cost_usd=dollars(budget.spent),
         unsure=budget.unsure,
-        unsure_cost_usd=budget.unsure_cost,
+        unsure_cost_usd=dollars(budget.unsure_cost),
         endings=tuple(tally.endings),
         stops=tuple(stops.values()),
         exit_code=tally.exit_code(ended_by, submit_only=submit_only),

@@ -137,6 +137,8 @@ def test_only_what_pays_is_among_the_sums(action: Action) -> None:
     request = {"image": URL, "mode": "pro", "duration": "5"}
     job = Job("m", "a", 1, "m.a", "0" * 64, request, "/clips", Place("m.yaml", 1, 1))
     sums = Subtotals()
-    assert list(sums.counting([Step(job, action, "m.a", "", 0.56)])) == [Step(job, action, "m.a", "", 0.56)]
+    assert list(sums.counting([Step(job, action, "m.a", "", 560_000)])) == [
+        Step(job, action, "m.a", "", 560_000)
+    ]
     expected = [{"manifest": "m", "mode": "pro", "creates": 1, "cost_usd_estimate": 0.56}]
     assert sums.objects() == (expected if action in PAYS else [])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import shutil
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -497,3 +499,18 @@ def test_a_plan_says_where_a_price_is_only_a_bound_and_counts_twice_the_price_wi
     shown = desk.run("plan", "m.yaml").out
     assert "1 job with a named voice: its price is not published, so twice" in shown
     assert "; about $1.26\n" in shown
+
+
+def test_the_charge_of_a_task_counts_in_place_of_its_estimate(desk: Desk) -> None:
+    desk.write("m.yaml", urls(2, mode="pro"))  # estimated at half a dollar and six cents each
+    with sandbox(desk.folder, *FAST, "--fault", "task_fails_unsaid@1") as server:
+        assert desk.against(server).run("run", *QUICK, *SOON, "m.yaml").code == 0
+    with contextlib.closing(sqlite3.connect(desk.folder / "home/.local/state/batchgen/ledger.db")) as ledger:
+        charges = ledger.execute("SELECT state, units_charged, charged, estimate FROM tasks").fetchall()
+        (spent,) = ledger.execute("SELECT sum(micros) FROM spent").fetchone()
+    assert sorted(charges) == [
+        ("downloaded", "4", 560_000, 560_000),
+        ("downloaded", "4", 560_000, 560_000),
+        ("failed", "0", 0, 560_000),
+    ]
+    assert spent == 1_120_000

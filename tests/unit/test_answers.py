@@ -195,11 +195,13 @@ def test_a_query_reads_what_the_api_says_of_a_task() -> None:
             "succeed",
             updated_at=1_700_000_060_000,
             final_unit_deduction="3.5",
+            final_balance_deduction={"quota": "0.49", "list_price": 0.7, "more": "x"},
             task_result={"videos": [{"id": "v", "url": "https://cdn/v.mp4", "duration": "5"}]},
         ),
         "T1",
     )
     assert (view.status, view.video_url, view.units_charged) == ("succeed", "https://cdn/v.mp4", "3.5")
+    assert view.balance == '{"list_price": 0.7, "quota": "0.49"}'
     assert (view.created_at, view.updated_at) == (1_700_000_000.0, 1_700_000_060.0)
 
 

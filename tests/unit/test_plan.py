@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
 from batchgen.models import Brief, ImageFile, Job, Manifest, Place, Problem, State, Twin, UnusableJob
+from batchgen.money.prices import BUILT_IN
 from batchgen.run.plan import (
     MAX_ANY,
     MAX_TASKS,
@@ -45,10 +46,12 @@ def steps_of(
     series: Mapping[str, Sequence[Brief]],
     twins: Mapping[str, Sequence[Twin]],
     given_up: Container[tuple[tuple[str, str, int], str]] = (),
-    **options: bool,
+    *,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
 ) -> Iterator[Step]:
     known = (Known(one, history, series, twins) for one in manifests)
-    return plan(manifests, known, given_up, **options)
+    return plan(manifests, known, given_up, retry_failed=retry_failed, accept_changes=accept_changes)
 
 
 def job(digest: str = "new", external_task_id: str = "e") -> Job:
@@ -509,7 +512,7 @@ def test_the_name_that_a_plan_asks_for_is_read_back_as_it_was(name: str) -> None
 def test_a_new_row_is_pending_and_has_what_its_job_says(image: dict[str, Any], name: str | None) -> None:
     request = {"model_name": "kling-v3", "mode": "pro", "duration": "5", **image}
     one = Job("m", "j", 2, "e", sha256("new"), request, "/clips", Place("m.yaml"))
-    made = new_row(one, "e~2")
+    made = new_row(one, "e~2", BUILT_IN)
     assert (made.external_task_id, made.base_id, made.state) == ("e~2", "e", State.PENDING)
     assert (made.manifest, made.job_id, made.take, made.digest) == ("m", "j", 2, sha256("new"))
     assert (made.output_path, made.output_dir) == ("/clips/m/j.take2.mp4", "/clips")
