@@ -5,24 +5,21 @@ A float stands only where a JSON number is written or read.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import math
 
 MICROS = 1_000_000  # micro-dollars in a dollar
 LARGEST = 10**15  # micro-dollars: a billion dollars. What says more is no amount
 
 
-def micros(dollars: Decimal | int | float | str) -> int:
-    """US dollars in micro-dollars, rounded to the nearest.
-
-    A float is taken for the number that it is written as. Raises ValueError for what is no number, or beyond ``LARGEST``.
-    """
+def micros(dollars: float | str) -> int:
+    """US dollars in micro-dollars, rounded to the nearest. Raises ValueError for what is no number, or beyond ``LARGEST``."""
     try:
-        amount = Decimal(repr(dollars) if isinstance(dollars, float) else dollars) * MICROS
-    except (InvalidOperation, TypeError) as error:
-        raise ValueError(f"{dollars!r} is no amount") from error
-    if not amount.is_finite() or abs(amount) > LARGEST:
+        amount = float(dollars) * MICROS  # up to LARGEST, off by less than half of one
+    except (ValueError, OverflowError):
+        amount = math.nan
+    if not abs(amount) <= LARGEST:
         raise ValueError(f"{dollars!r} is no amount")
-    return int(amount.to_integral_value())
+    return round(amount)
 
 
 def dollars(amount: int) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +19,13 @@ def test_an_amount_comes_back_from_text_and_from_json(amount: int) -> None:
 
 @pytest.mark.parametrize(
     ("written", "amount"),
-    [("0.84", 840_000), (0.84, 840_000), (1, 1_000_000), (Decimal("0.0000015"), 2), (0.1 + 0.2, 300_000)],
+    [("0.84", 840_000), (0.84, 840_000), (1, 1_000_000), ("0.0000016", 2), (0.1 + 0.2, 300_000)],
 )
-def test_what_people_write_is_read_to_the_micro_dollar(written: Decimal | float | str, amount: int) -> None:
+def test_what_people_write_is_read_to_the_micro_dollar(written: float | str, amount: int) -> None:
     assert micros(written) == amount
 
 
-@pytest.mark.parametrize("written", ["", "much", "NaN", float("inf"), 10**10, "1e400"])
+@pytest.mark.parametrize("written", ["", "much", "NaN", float("inf"), 10**10, 10**400, "1e400"])
 def test_what_is_no_amount_is_refused(written: float | str) -> None:
     with pytest.raises(ValueError, match="is no amount"):
         micros(written)

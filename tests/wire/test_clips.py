@@ -372,12 +372,18 @@ def test_lines_that_are_foreign_torn_or_double_don_t_hide_the_good_ones(desk: De
             "video_size": None,
             "output_dir": None,
             "image": None,
-            "cost_usd_estimate": None,
+            "estimate": None,
         },  # the first edition's
         {"video_path": "/clips/best/The winner.MP4"},  # moved by a person
         {"job_id": "a/b", "output_path": "/clips/m/a/b.mp4", "take": 2, "external_task_id": "x~2"},
         {"output_path": "/clips/m/superseded/a.mp4", "submitted_at": None, "finished_at": 1e9},
-        {"job_id": "Grüße 猫", "request_id": "r", "units_charged": "3"},
+        {
+            "job_id": "Grüße 猫",
+            "request_id": "r",
+            "units_charged": "3",
+            "estimate": 84_001,
+            "charged": 420_000,
+        },
         {"parts": '[{"part": "part2", "url": "https://e.example/2", "path": null, "sha256": null}]'},
         {"parts": '[{"part": "watermark", "url": "u", "path": "/clips/m/a.watermark.MP4", "sha256": "1"}]'},
     ],
