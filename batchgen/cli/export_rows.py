@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from batchgen.amounts import dollars
 from batchgen.http.addresses import request_url
 from batchgen.judgements import Verdict
 from batchgen.ledger.transitions import may_be_charged
@@ -41,6 +42,7 @@ EXPORT_FIELDS = (
     "sound",
     "verdict",
     "current",
+    "charged_usd",
 )
 #: Those of them that a spreadsheet would take for numbers or dates, and round.
 IDENTIFIERS = frozenset(
@@ -101,6 +103,7 @@ def export_row(record: Record, *, current: bool, verdict: Verdict | None = None)
         "sound": request["sound"] or None,
         "verdict": verdict.verdict if verdict is not None else None,
         "current": current,
+        "charged_usd": None if record.charged is None else dollars(record.charged),
     }
 
 

@@ -488,14 +488,16 @@ def test_the_lengths_of_the_latest_tasks_are_known(ledger: Ledger, clock: Clock)
 def test_export_has_its_fields_in_their_order(ledger: Ledger, clock: Clock) -> None:
     expected = "external_task_id, task_id, state, manifest, job_id, take, attempt, error_code, error_message, request_id,"
     expected += " created_at, submitted_at, finished_at, video_url, video_path, video_sha256, cost_usd_estimate, units_charged,"
-    expected += " prompt, image, image_sha256, mode, duration, sound, verdict, current"
+    expected += " prompt, image, image_sha256, mode, duration, sound, verdict, current, charged_usd"
     assert ", ".join(EXPORT_FIELDS) == expected
 
     clock.now = 1_700_000_000.25
     row = export_row(run(bring(ledger, job(), State.SUBMITTED))._replace(units_charged=""), current=True)
     assert tuple(row) == EXPORT_FIELDS
     assert row["created_at"] == row["submitted_at"] == "2023-11-14T22:13:20.250Z"
-    assert row["finished_at"] is row["units_charged"] is None
+    assert row["finished_at"] is row["units_charged"] is row["charged_usd"] is None
+    assert export_row(job(charged=420_000), current=True)["charged_usd"] == 0.42
+    assert export_row(job(charged=0), current=True)["charged_usd"] == 0.0  # the API said so
     assert json.loads(json.dumps(row))["state"] == "submitted"
     assert export_row(job(finished_at=1e300), current=False)["finished_at"] is None  # whatever an API says
 

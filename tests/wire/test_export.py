@@ -179,7 +179,7 @@ HOSTILE = [
 TEXTS = [
     name
     for name in EXPORT_FIELDS
-    if name not in ("state", "take", "attempt", "cost_usd_estimate", "current")
+    if name not in ("state", "take", "attempt", "cost_usd_estimate", "charged_usd", "current")
     and not name.endswith(("_at", "_sha256"))
 ]
 
