@@ -135,6 +135,8 @@ def risks(takes: Iterable[Take], now: float) -> list[Risk]:
     for take in takes:
         if take.risk:
             found.setdefault(take.risk, []).append(take)
+        if take.changed is not None:
+            found.setdefault("changed", []).append(take)
     listed = []
     for token, words in RISKS.items():
         some = found.get(token)
@@ -211,10 +213,18 @@ RISKS: Mapping[str, _Words] = {
         True,
     ),
     "changed": _Words(
+        "Changed since it was paid",
+        (
+            "A prompt, a field or a picture is another one than what was paid, as the last run of the manifest found; the"
+            " card says what. `batchgen plan PATH` says how it is now."
+        ),
+        ADVICE["changed"][1],
+    ),
+    "picture": _Words(
         "The source picture has changed since",
         (
-            "The file that was sent is another one now; the clip as it was is paid. Whether a prompt or another field has"
-            " changed stands in the manifests: `batchgen plan PATH` says it."
+            "The file that was sent is another one now; the clip as it was is paid. A run, or `batchgen plan PATH`, says"
+            " whether its job still asks for it."
         ),
         ADVICE["changed"][1],
     ),

@@ -102,6 +102,8 @@ def _more(take: Take, *, ids: bool) -> dict[str, Any]:
         more["later"] = 1
     if take.risk:
         more["risk"] = take.risk
+    if take.changed is not None:
+        more["changed"] = take.changed or "changed since it was paid"
     if ids:
         more["id"] = take.external_task_id
     if trouble is not None or take.kind == "unknown":

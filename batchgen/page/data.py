@@ -16,6 +16,7 @@ from batchgen.page import causes, nights
 from batchgen.page.nights import Money, Night, Slots, Usual
 from batchgen.page.takes import KINDS, Take, Takes, began, mills
 from batchgen.request.image_fields import is_url
+from batchgen.run import changed
 
 NIGHTS = 14  # that are shown
 
@@ -76,11 +77,17 @@ def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] 
     Raises LedgerError.
     """
     takes, sums = Takes(), _Sums()
+    why = changed.noted(ledger)
+    differ: dict[tuple[str, str, int], str] = {}
     for row, current in ledger.exported():
         if chosen is not None and row.key not in chosen:
             continue
         takes.add(row, current=current)
         sums.add(row)
+        if row.external_task_id in why:
+            differ[row.key] = why[row.external_task_id]
+    for key, reason in differ.items():
+        takes.by_key[key].changed = reason
     for one in ledger.unusable():
         if chosen is not None and one.key not in chosen:
             continue
@@ -138,7 +145,7 @@ def _slots(sums: _Sums, newest: Sequence[Night], now: float) -> Slots | None:
 
 def _find_risks(takes: Sequence[Take], remembered: RememberedImages) -> None:
     listing = _Listing()
-    changed: dict[tuple[str, str], bool] = {}
+    others: dict[tuple[str, str], bool] = {}
     for take in takes:
         if take.kind == "unknown":
             take.risk = "unknown"
@@ -146,12 +153,14 @@ def _find_risks(takes: Sequence[Take], remembered: RememberedImages) -> None:
             take.risk = "link"
         elif take.clip is not None and not listing.has(take.clip):
             take.risk, take.clip = "missing", None
-        elif take.kind == "done" and take.image_sha256 and take.image and not is_url(take.image):
+        elif take.changed is not None or take.kind != "done" or not take.image or is_url(take.image):
+            continue
+        elif take.image_sha256:
             key = (take.image, take.image_sha256)
-            if key not in changed:
-                changed[key] = _changed(*key, remembered)
-            if changed[key]:
-                take.risk = "changed"
+            if key not in others:
+                others[key] = _is_another(*key, remembered)
+            if others[key]:
+                take.risk = "picture"
 
 
 class _Listing:
@@ -172,7 +181,7 @@ class _Listing:
         return name in names
 
 
-def _changed(path: str, sha256: str, remembered: RememberedImages) -> bool:
+def _is_another(path: str, sha256: str, remembered: RememberedImages) -> bool:
     """Whether a picture is known to be another one than was sent, without reading it."""
     image = remembered.get(path)
     if image is None or image.sha256 == sha256:

@@ -112,7 +112,7 @@ function fieldTest(field, value) {
     case "sound": return (take) => take.sound === (value === "on");
     case "night": return (take) => nightOf(take) === value;
     case "cause": return (take) => take.cause === value;
-    case "risk": return (take) => (value === "any" ? Boolean(take.risk) : take.risk === value);
+    case "risk": return (take) => (value === "any" ? Boolean(take.risk || take.changed) : value === "changed" ? Boolean(take.changed) : take.risk === value);
     case "verdict": return (take) => (judged(take)?.verdict ?? (take.clip ? "none" : "")) === value;
     default: return null;
   }
@@ -296,7 +296,8 @@ function frame(take, number, several, same) {
   if (take.later) notes.push("A later task for this take did not bring a clip:");
   if (take.message) notes.push(take.message + (take.code && !take.code.startsWith("failed") ? ` [${take.code}]` : ""));
   if (take.tasks > 1) notes.push(`${take.tasks} tasks, ${take.failed} failed`);
-  if (take.risk === "changed") notes.push("The source picture has changed since.");
+  if (take.changed) notes.push(`Changed: ${take.changed}`);
+  if (take.risk === "picture") notes.push("The source picture has changed since.");
   if (take.kind === "unknown" && take.id) notes.push(take.id);
   if (take.ordered) notes.push(`Take ${take.ordered} is ordered`);
   part("message").textContent = shown(notes.join("\n"));

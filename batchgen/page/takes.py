@@ -91,7 +91,10 @@ class Take:
     later: Trouble | None = (
         None  # of a task that was made after the one that is shown, which has the clip that counts
     )
-    risk: str = ""  # a key of causes.RISKS
+    risk: str = ""  # a key of causes.RISKS, but for "changed"
+    changed: str | None = (
+        None  # why the manifest says something else by now, as the last run found it; None: it doesn't
+    )
     verdict: Verdict | None = None  # what a person said of its clip
     ordered: int | None = None  # the job's take that was ordered, at its newest take
 

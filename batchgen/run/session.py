@@ -19,7 +19,7 @@ from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest, Record
-from batchgen.run import loading, recovery
+from batchgen.run import changed, loading, recovery
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import TASKS_FAIL, Breaker
@@ -197,8 +197,13 @@ class Session:
         )
         tally = self._tally
         chosen = self._chosen
-        applied = self._inventory.found.applied(steps)  # of all: a job that isn't chosen is none that is gone
+        before = self._ledger.note(changed.NOTE)
+        changes = changed.Changed(before, (one.name for one in self._manifests))
+        # Of all: a job that isn't chosen is none that is gone.
+        applied = changes.seen(self._inventory.found.applied(steps))
         left = tally.count_finished(step for step in applied if chosen is None or step.job.key in chosen)
+        if changes.text != (before or "{}"):
+            await self._ledger.set_note(changed.NOTE, changes.text)
         await self._inventory.place()
         settled = tally.buckets.total()
         self._events.emit(Began(at=self._events.now, jobs=settled + len(left), settled=settled))
