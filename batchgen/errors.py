@@ -11,6 +11,7 @@ BatchgenError                1   the base; its text is for a person, without a t
 │   ├── LedgerBusy          75   another run holds it
 │   ├── LedgerOutdated       2   it is of an older version, and is migrated first
 │   ├── LedgerLost           4   it can't be written any more; stop, then run again
+│   ├── OverBudget           4   a budget has no room for one more create; nothing was sent
 │   └── TransitionError      1   a change that the rules forbid (a bug, caught before the disk)
 │       └── OrderWithdrawn   1   an ordered take that a person withdrew while the run was on
 ├── Bug                      1   batchgen itself is wrong; the text is a line to report
@@ -32,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from batchgen import limits
+from batchgen.amounts import Use, shown
 
 if TYPE_CHECKING:
     from batchgen.models import Problem
@@ -62,6 +64,7 @@ ADVICE: Mapping[str, str] = {
     "jobs_cap": "A higher --max-jobs creates more of them, and pays for those.",
     "cost_cap": "A higher --max-cost creates more of them, and pays for those.",
     "manifest_cost_cap": "A higher max_cost_usd in the manifest creates more of its jobs, and pays for those.",
+    "budget": "A larger budget (`batchgen budget set`) creates more of them, and pays for those.",
     "deadline": "The next run creates what is left; a later --deadline leaves less.",
     "full": "Something else uses the account's slots: find it, or wait for it; the next run goes on.",
     "throttled": "Ask the vendor how fast this account may ask, and whether something else uses it; the next run goes on.",
@@ -166,6 +169,25 @@ class LedgerLost(LedgerError):
     """The ledger can't be written any more (disk full, file replaced): nothing may be sent from here on."""
 
     exit_code = 4
+
+
+class OverBudget(LedgerError):
+    """Budgets of the ledger have no room for a create. ``uses`` are those budgets, ``cost`` what it would add, in micro-dollars."""
+
+    exit_code = 4
+    kind = "budget"
+
+    def __init__(self, uses: Sequence[Use], cost: int) -> None:
+        self.uses, self.cost = tuple(uses), cost
+        super().__init__(self.text(cost, "the next clip"))
+
+    def text(self, cost: int, what: str) -> str:
+        """Which budgets have no room for ``what``, with what would be enough for it, and when their periods end."""
+        return "; ".join(
+            f"the {one.period}'s budget of {shown(one.limit or 0)} has no room for more: {shown(one.spent)} is spent or held,"
+            f" {shown(one.spent + cost)} would do for {what}, and the {one.period} ends {one.end}"
+            for one in self.uses
+        )
 
 
 class TransitionError(LedgerError):

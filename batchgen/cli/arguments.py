@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from batchgen.amounts import micros
 from batchgen.cli import quantities
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
@@ -112,6 +114,23 @@ positive_duration = _positive(quantities.seconds, "duration", "; write 90, 90s, 
 duration = _checked(quantities.seconds, "duration")
 speed = _checked(quantities.bytes_per_second, "speed")
 downloads = _checked(quantities.downloads, "number")
+
+
+def budget(text: str) -> int | str:
+    """A budget in micro-dollars; ``none`` for no limit."""
+    text = text.strip()
+    if text.casefold() == "none":
+        return "none"
+    if not re.fullmatch(r"\$?([0-9]+(\.[0-9]{1,6})?|\.[0-9]{1,6})", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no amount in dollars; write 40, 40.50, 0 for nothing, or none for no limit"
+        )
+    try:
+        return micros(text.removeprefix("$"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is more than a budget can be; write none for no limit"
+        ) from None
 
 
 def port(text: str) -> int:

@@ -182,6 +182,12 @@ def _retake(args: argparse.Namespace, out: Output) -> int:
     return retake(args, out)
 
 
+def _budget(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.budget import budget
+
+    return budget(args, out)
+
+
 def _ledger(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.ledger import ledger
 
@@ -212,6 +218,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "export": _export,
     "resolve": _resolve,
     "retake": _retake,
+    "budget": _budget,
     "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,

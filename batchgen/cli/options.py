@@ -25,7 +25,7 @@ exit codes:
   1    some jobs failed
   2    bad command line, or a manifest was refused (the good ones ran)
   3    the account stopped the run: key, balance, pack, permission, IP
-  4    stopped early with work left: deadline, --until, cost cap, job cap; run again
+  4    stopped early with work left: deadline, --until, cost cap, budget, job cap; run again
   5    a job needs a decision: unknown outcome, or changed since it was paid
   75   another run holds the ledger
   130  SIGINT; what was open is safe; run again
@@ -294,6 +294,7 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
         help="CSV that a spreadsheet opens without damage: ids as text, no formulas",
     )
 
+    _add_budget(command, groups)
     upkeep = command(
         "ledger",
         "look after the ledger's file: pack its rows, and rewrite it without its empty pages",
@@ -303,4 +304,36 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     )
     upkeep.add_argument(
         "action", metavar="compact", choices=["compact"], help="rewrite the file without its empty pages"
+    )
+
+
+def _add_budget(command: Command, groups: Groups) -> None:
+    """``budget``, with what a day, a week and a month may cost."""
+    budget = command(
+        "budget",
+        "show or set what a day, a week and a month may cost",
+        "  batchgen budget                      what is spent of each, and what is left\n"
+        "  batchgen budget set --day 40 --month 500 --timezone Europe/Berlin\n"
+        "  batchgen budget set --week none      no limit any more\n"
+        "  batchgen budget history              who set what, and when",
+        groups.ledger,
+    )
+    budget.add_argument(
+        "action",
+        metavar="set|history",
+        nargs="?",
+        choices=["set", "history"],
+        help="without it, the budgets are shown",
+    )
+    for period in ("day", "week", "month"):
+        budget.add_argument(
+            f"--{period}",
+            metavar="USD|none",
+            type=arguments.budget,
+            help=f"set: what a calendar {period} may cost{', Monday to Sunday' if period == 'week' else ''}; 0 is nothing, none no limit",
+        )
+    budget.add_argument(
+        "--timezone",
+        metavar="NAME",
+        help="set: where days begin, by its IANA name: Europe/Berlin (default: as before, else this machine's)",
     )

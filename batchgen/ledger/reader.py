@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
+from batchgen.ledger.budgets import Budgets
 from batchgen.ledger.conditions import COUNTS, CURRENT, HALF_DIGEST, LAST_WORD, NAMED, SINCE
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.orders import Orders
@@ -51,6 +52,7 @@ class Records:
         self.path = path
         self._reader = connection
         self.verdicts, self.orders = Verdicts(self._each), Orders(self._each)
+        self.budgets = Budgets(self._each)
 
     @classmethod
     def read(cls, path: str, *, origin: str | None = None) -> Records:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from batchgen.errors import LedgerError, OrderWithdrawn, TransitionError
-from batchgen.ledger import database, integrity
+from batchgen.ledger import budgets, database, integrity
 from batchgen.ledger.free_paths import free_path
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
@@ -137,8 +137,8 @@ class Ledger(Records):
         """Record the intent to send a create: the row is inserted or updated, becomes submitting, and counts one more attempt.
 
         Returns the row as stored. Its ``output_path`` may differ from the proposed one: see :mod:`batchgen.ledger.free_paths`. Raises
-        TransitionError where no create may be sent for this id, or for this job under another id; and OrderWithdrawn for an
-        ``ordered`` take without a row whose order doesn't stand any more.
+        TransitionError where no create may be sent for this id, or for this job under another id; OrderWithdrawn for an
+        ``ordered`` take without a row whose order doesn't stand any more; and OverBudget.
         """
         kind, detail_json, at = record.kind, self._json(detail), self._clock()
         row = record._replace(image=self._masked(record.image)) if record.image else record
@@ -225,6 +225,7 @@ class Ledger(Records):
                     f"{record.external_task_id}: {other.external_task_id} of the same job is {other.state}, so no"
                     " create may be sent for it."
                 )
+        budgets.check(self._writer, mine, row, at)
         row = row._replace(output_path=free_path(self._writer, record))
         before = mine.state if mine else State.PENDING
         number = self._store(row, kind, number)

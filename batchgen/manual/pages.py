@@ -9,7 +9,7 @@ from typing import NamedTuple
 #: The pages, in the order of a reader who begins. Each is TOPIC.md, and ``batchgen help TOPIC``.
 TOPICS = (
     *("operations", "commands", "manifest", "images", "identity", "clips"),
-    *("ledger", "pacing", "prices", "sandbox", "library", "security", "troubleshooting"),
+    *("ledger", "pacing", "prices", "money", "sandbox", "library", "security", "troubleshooting"),
 )
 
 

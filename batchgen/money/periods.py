@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import zoneinfo
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 NAMES = ("day", "week", "month")
 
@@ -23,8 +23,10 @@ class Period(NamedTuple):
 
 def zone(name: str) -> ZoneInfo:
     """The time zone of this IANA name. Raises ValueError for one that isn't known here."""
+    import zoneinfo  # where budgets are set alone
+
     try:
-        return ZoneInfo(name)
+        return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"no time zone is called {name[:80]!r} on this machine") from None
 
@@ -34,6 +36,8 @@ def checked(name: str) -> str:
 
     Only what is in the list of zones counts: files beside them may have leap seconds, or be another zone on each machine.
     """
+    import zoneinfo
+
     names = zoneinfo.available_timezones() - _NO_PLACE
     if name in names:
         return name
@@ -43,6 +47,8 @@ def checked(name: str) -> str:
 
 def _like(name: str, names: set[str]) -> list[str]:
     """At most three of the names that ``name`` may mean: by their last part too, in any case."""
+    import difflib  # for a mistake alone
+
     wanted = name.strip().replace(" ", "_").casefold()
     whole = {one.casefold(): one for one in sorted(names)}
     parts = {folded.rpartition("/")[2]: one for folded, one in whole.items()}

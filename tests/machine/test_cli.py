@@ -242,6 +242,8 @@ JSON = {
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},
     "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},
+    "budget": {"ledger", "timezone", "set_at", "set_by", "budgets"},
+    "budget history": {"ledger", "history"},
     "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
     "report": {
         *("exit_code", "page", "files", "bytes", "takes", "kinds", "thumbnails", "cost_usd_estimate"),

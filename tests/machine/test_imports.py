@@ -44,7 +44,7 @@ COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys")
 LEDGER = COMMAND.and_also(
     "sqlite3 ipaddress urllib",
     "",
-    "ledger request.json_text",
+    "ledger request.json_text money.periods",
 )
 _REQUESTS = "csv decimal difflib email importlib.metadata ipaddress random socket urllib"
 MANIFESTS = COMMAND.and_also(
