@@ -182,10 +182,10 @@ class OverBudget(LedgerError):
         super().__init__(self.text(cost, "the next clip"))
 
     def text(self, cost: int, what: str) -> str:
-        """Which budgets have no room for ``what``, with what would be enough for it, and when their periods end."""
+        """Which budgets have no room, what they would have to be for ``what`` of this cost, and when their periods end."""
         return "; ".join(
-            f"the {one.period}'s budget of {shown(one.limit or 0)} has no room for more: {shown(one.spent)} is spent or held,"
-            f" {shown(one.spent + cost)} would do for {what}, and the {one.period} ends {one.end}"
+            f"the {one.period}'s budget of {shown(one.limit or 0)} has no room for more: {shown(one.spent)} is spent or held;"
+            f" for {what} it would have to be {shown(one.spent + cost)}; the {one.period} ends {one.end}"
             for one in self.uses
         )
 

@@ -75,6 +75,23 @@ class Budgets:
         setting = self.standing()
         return [] if setting is None else _uses(self._query, setting, at)
 
+    def refusal(self, before: Record | None, cost: int, at: float) -> OverBudget | None:
+        """Why a create of this cost has no room at a moment, where its row was ``before`` (None: it is new); else None.
+
+        What the clock's future has counts too: a clock that was set back leaves money there.
+        """
+        setting = self.standing()
+        if setting is None or not setting.has_limits:
+            return None
+        freed = 0 if before is None else counted(before)
+        over = []
+        for use in _uses(self._query, setting, at):
+            again = before is not None and (before.quarter or 0) >= quarter_of(use.begins)
+            without = use._replace(spent=use.spent - freed) if again else use
+            if not without.holds(cost):
+                over.append(without)
+        return OverBudget(over, cost) if over else None
+
 
 def set_budgets(
     path: str,
@@ -97,21 +114,9 @@ def set_budgets(
 
 
 def check(connection: sqlite3.Connection, before: Record | None, after: Record, at: float) -> None:
-    """Raise OverBudget where a row that becomes ``after`` at ``at`` would exceed a budget; nothing is written here.
-
-    What the clock's future has counts too: a clock that was set back leaves money there.
-    """
-    row = database.execute(connection, _LAST).fetchone()
-    if row is None or not (setting := _setting(database.restored(row))).has_limits:
-        return
-    more, less = counted(after), 0 if before is None else counted(before)
-    over = []
-    for use in _uses(_query(connection), setting, at):
-        freed = less if before is not None and (before.quarter or 0) >= quarter_of(use.begins) else 0
-        if not use.holds(more - freed):
-            over.append(use._replace(spent=use.spent - freed))
-    if over:
-        raise OverBudget(over, more)
+    """Raise OverBudget where a row that becomes ``after`` at ``at`` has no room; nothing is written here."""
+    if (refusal := Budgets(_query(connection)).refusal(before, counted(after), at)) is not None:
+        raise refusal
 
 
 def _query(connection: sqlite3.Connection) -> Query:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from batchgen.errors import (
     MaybeAccepted,
     NeverSent,
     NotFound,
+    OverBudget,
     cited,
 )
 from batchgen.ledger.writer import Ledger
@@ -25,9 +27,9 @@ from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.run.context import RunContext
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
 from batchgen.run.events import Created, Found, NotCreated, Stopped
+from batchgen.run.lanes import Work
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
-from batchgen.run.pool import Work
 from batchgen.run.preparing import Preparer, needs_preparing
 from batchgen.run.waits import backoff
 
@@ -97,6 +99,9 @@ class Creator:
         if self._waits(work):
             work.record = before
             return CreateOutcome(Outcome(again=True))
+        refusal = self._ledger.budgets.refusal(before, work.cost, self._clock.now())
+        if refusal is not None:  # before a lookup and a picture are made for nothing
+            return self._over_budget(turn, before, refusal)
         self.looking_up.add(work)
         if self._queries.misdirected and not await self._queries.answers_itself(turn.external_task_id):
             self._queries.pause(0.0)
@@ -139,7 +144,10 @@ class Creator:
         work = turn.work
         ordered = work.step is not None and work.step.ordered
         row = new_row(turn.job, turn.external_task_id, self._prices)
-        record = work.record = await self._ledger.begin(row, ordered=ordered)
+        try:
+            record = work.record = await self._ledger.begin(row, ordered=ordered)
+        except OverBudget as refusal:  # the last word: others may have spent meanwhile
+            return self._over_budget(turn, self._ledger.record(turn.external_task_id), refusal)
         try:
             if isinstance(turn.request, ImageError):
                 raise turn.request
@@ -164,6 +172,14 @@ class Creator:
         self._queries.reached()
         self._events.emit_job(Created, work.record, f"task {made.task_id}")
         return CreateOutcome()
+
+    def _over_budget(self, turn: _Turn, before: Record | None, refusal: OverBudget) -> CreateOutcome:
+        """Put off a job that the ledger's budgets have no room for; nothing of it was written or sent."""
+        turn.work.record = before
+        wait = min(use.ends for use in refusal.uses) - self._clock.now()
+        until = asyncio.get_running_loop().time() + wait
+        turn.land = functools.partial(self._pool.over_budget, refusal=refusal, until=until)
+        return CreateOutcome(Outcome(again=True))
 
     async def _failed(self, turn: _Turn, record: Record, error: ApiError | ImageError) -> CreateOutcome:
         """Record a create that was refused, not sent or not clearly answered."""

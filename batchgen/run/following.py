@@ -22,9 +22,9 @@ from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Failed, JobNoticed, Progressed, Succeeded
 from batchgen.run.failures import TASKS_FAIL, Cause, cause_of
+from batchgen.run.lanes import Watch, Work
 from batchgen.run.outcomes import Outcome
 from batchgen.run.polling import Lengths, align_to_tick
-from batchgen.run.pool import Watch, Work
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
 from batchgen.run.waits import backoff, shown_duration

@@ -21,9 +21,10 @@ from batchgen.run.events import Paused
 from batchgen.run.failures import EXCUSED, retry_wait
 from batchgen.run.following import ENOUGH_FOLLOWED, Follower
 from batchgen.run.inventory import Inventory
+from batchgen.run.lanes import Work
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import MAX_TASKS, PAYS, decide
-from batchgen.run.pool import Pool, Work
+from batchgen.run.pool import Pool
 from batchgen.run.queries import Queries
 from batchgen.run.retrieval import Retrieval
 from batchgen.run.waits import Waits, backoff

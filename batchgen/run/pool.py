@@ -9,18 +9,16 @@ import heapq
 import itertools
 import math
 import random
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from batchgen.amounts import shown
-from batchgen.errors import BatchgenError, EndedEarly
-from batchgen.models import Record
-from batchgen.run.budget import Budget, Room
+from batchgen.errors import BatchgenError, EndedEarly, OverBudget
+from batchgen.ledger.transitions import counted
+from batchgen.run.budget import Budget, NoRoom, Room
 from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
-from batchgen.run.outcomes import Outcome
-from batchgen.run.plan import Step, task_number
+from batchgen.run.lanes import Lane, Work
+from batchgen.run.plan import task_number
 from batchgen.run.slots import Slots
 from batchgen.run.waits import backoff, shown_duration
 
@@ -32,97 +30,22 @@ MAX_REFUSALS = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run. Money is in US dollars, ``deadline`` in seconds of the pool's clock; None: no limit."""
+    """The limits of one run. Money is in micro-dollars, ``deadline`` in seconds of the pool's clock; None: no limit."""
 
     concurrency: int = 8
     max_running: int | None = None
     max_jobs: int | None = None
-    max_cost: int | None = None  # micro-dollars
+    max_cost: int | None = None
     deadline: float | None = None
     submit_only: bool = False  # the run leaves once every job has a task id
     downloads: int = DOWNLOADS
-
-
-@dataclass(slots=True)
-class Lane:
-    """One manifest's part of the run: its queues, its own limits, and what it uses of them."""
-
-    name: str
-    concurrency: int | None = None
-    max_running: int | None = None
-    max_cost: int | None = None  # micro-dollars
-    lookups_left: float = 0  # how many more new jobs are looked up at the API before they are created
-    queue: deque[Work] = field(default_factory=deque)
-    again: deque[Work] = field(default_factory=deque)  # jobs that were tried before; they go before the queue
-    retries: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap by the time of the retry
-    creating: int = 0
-    running: int = 0
-    budget: Budget = field(init=False)
-    closed: BatchgenError | None = None  # why nothing more of this manifest is created
-    unrecorded: bool = False  # the API has tasks of it that the ledger didn't know
-    unfinished: int = 0  # jobs that the run ended without
-
-    def __post_init__(self) -> None:
-        self.budget = Budget(max_cost=self.max_cost)
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs are to be created and don't wait for the time of a retry."""
-        return len(self.again) + len(self.queue)
-
-    @property
-    def full(self) -> bool:
-        """Whether the manifest uses all slots that it may have."""
-        return self.max_running is not None and self.creating + self.running >= self.max_running
-
-    @property
-    def open(self) -> bool:
-        """Whether the manifest's own limits allow one more create."""
-        return (
-            self.closed is None
-            and (self.concurrency is None or self.creating < self.concurrency)
-            and not self.full
-        )
-
-
-@dataclass(slots=True)
-class Watch:
-    """The state of a task that is followed. Times are of the loop's clock."""
-
-    born: float
-    answers: int = 0  # how many answers of this run said that it hasn't ended
-    status: str = ""
-    overdue_at: float = math.inf  # from then on the run doesn't wait for this task alone
-    overdue_after_deadline: float = math.inf  # the same, once the deadline has passed
-
-    def overdue(self, now: float, *, late: bool) -> bool:
-        """Whether the run doesn't wait for this task alone any longer; ``late``: the deadline has passed."""
-        return now >= (self.overdue_after_deadline if late else self.overdue_at)
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A job in a run. ``record`` is the ledger's row, once there is one."""
-
-    lane: Lane
-    step: Step | None = None
-    record: Record | None = None
-    outcome: Outcome = field(default_factory=Outcome)  # how far the job got in this run
-    watch: Watch | None = None  # while its task is followed
-    deferrals: int = 0  # how often it was put off because it could not be looked up
-    holds_slot: bool = False
-    paid: bool = False  # among the creates that this run pays for
-    failed: int = 0  # tasks of it that ended failed in this run
-    failed_paid: int = 0  # those of them that this run had created
-    unsure: bool = False  # its create was sent, and whether it was accepted isn't known
-    sent: float = 0.0  # when its create was permitted, by the pool's clock
 
 
 class Pool:
     """The queues of all manifests, and the permission to create.
 
     Every ``next`` that returns work has taken a create and a slot for it, and is followed by exactly one call of
-    ``started``, ``uncertain``, ``occupied``, ``refused_slot`` or ``came_back``.
+    ``started``, ``uncertain``, ``occupied``, ``refused_slot``, ``over_budget`` or ``came_back``.
     """
 
     def __init__(self, limits: Limits, rng: random.Random, breaker: Breaker | None = None) -> None:
@@ -132,6 +55,7 @@ class Pool:
         self.lanes: list[Lane] = []
         self.budget = Budget(limits.max_jobs, limits.max_cost)
         self.closed: BatchgenError | None = None  # why nothing more is created
+        self._no_room: NoRoom | None = None  # in the ledger's budgets
         self._rng = rng
         self._paused_until = -math.inf  # no create before this moment
         self._full_until = -math.inf  # the same for want of a slot; the end of a task ends this wait
@@ -172,14 +96,24 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """Whether a create waits for the end of a task, because the account or its manifest has no free slot."""
-        return any(lane.full or not self.slots.free or self.breaker.wary for lane in self._pending_lanes())
+        """Whether a create waits for the end of a task: for a slot of the account or its manifest, or for money."""
+        slots = not self.slots.free or self.breaker.wary
+        return any(slots or lane.full or self._waits_for_money(lane) for lane in self._pending_lanes())
 
     @property
     def blocked(self) -> bool:
         """Whether no create is possible before a task of ours ends, by known limits or after refusals in a row."""
         known = self.slots.running >= self.slots.ceiling or self._refusals >= MAX_REFUSALS
-        return all(known or lane.full for lane in self._pending_lanes())
+        return all(known or lane.full or self._waits_for_money(lane) for lane in self._pending_lanes())
+
+    def close_as_stuck(self) -> None:
+        """Stop creating, because every create waits for the end of tasks that may never end."""
+        reason = EndedEarly("tasks that have not ended hold every slot", kind="stuck")
+        if self._no_room is not None:
+            reason = self._spent(self._no_room.refusal)
+        elif any(self.budget.room(lane.next_cost) is not Room.NOW for lane in self._pending_lanes()):
+            reason = self._capped()
+        self.close(reason)
 
     def _pending_lanes(self) -> Iterator[Lane]:
         """The lanes with jobs to be created."""
@@ -207,14 +141,18 @@ class Pool:
             return None
         if overdue and (not self.slots.probe_free or self._refusals >= MAX_REFUSALS):
             return None
+        if self._no_room is not None and now >= self._no_room.until:
+            self._no_room = None
         wary = self.breaker.wary and self.slots.running + self.slots.creating > 0
         if not overdue and (wary or not self.slots.free):
             return None
         lanes = [lane for lane in self.lanes if lane.waiting]
         if self.breaker.wary:
             lanes.sort(key=lambda lane: task_number((lane.again or lane.queue)[0].step))
+        if self._no_room is not None and self._idle:  # the one that may fit first
+            lanes.sort(key=lambda lane: lane.next_cost)
         for lane in lanes:
-            if self.closed is None and lane.open and self._affordable(lane):
+            if self.closed is None and lane.open and self._affordable(lane) and self._has_room(lane):
                 work = (lane.again or lane.queue).popleft()
                 self._begin_create(work, now)
                 return work
@@ -226,6 +164,8 @@ class Pool:
         moments = [paused] if paused > now else []
         if self.closed is None:
             moments += [lane.retries[0][0] for lane in self.lanes if lane.retries and lane.closed is None]
+        if self._no_room is not None and now < self._no_room.until:
+            moments.append(self._no_room.until)
         if self.limits.deadline is not None and now < self.limits.deadline:
             moments.append(self.limits.deadline)
         return max(min(moments) - now, 0.0) if moments else None
@@ -276,6 +216,7 @@ class Pool:
         """The create got 1303: it waits for a slot. A task that ends lets the next create go before the wait is over."""
         self._end_create(work)
         work.holds_slot = False
+        self._no_room = None
         self.slots.refused(work.sent)
         if self.slots.running or self._full_since is None:
             self._full_since = now
@@ -290,7 +231,22 @@ class Pool:
         """The create certainly made no task."""
         self._end_create(work)
         work.holds_slot = False
+        self._no_room = None
         self.slots.give_back()
+
+    def over_budget(self, work: Work, now: float, refusal: OverBudget, until: float) -> None:
+        """The create wasn't sent: the ledger's budgets have no room for it before ``until``, unless money comes back.
+
+        Where nothing was in flight or ran that could bring some, and no other manifest's next job costs less, creating stops.
+        """
+        self._end_create(work)
+        work.holds_slot = False
+        self.slots.give_back()
+        if self._no_room is None or refusal.cost <= self._no_room.refusal.cost:
+            self._no_room = NoRoom(refusal, until)
+        cheaper = any(self._no_room.allows(lane.next_cost) for lane in self._pending_lanes())
+        if work.alone and self._idle and not cheaper and self.closed is None:
+            self.close(self._spent(refusal, work))
 
     def found(self, work: Work) -> None:
         """Count a task of an earlier run that still runs."""
@@ -300,11 +256,14 @@ class Pool:
 
     def ended(self, work: Work, at: float = math.inf) -> None:
         """The task ended, at ``at`` where that is known. A second call for the same work changes nothing."""
+        if work.paid and work.record is not None:
+            self._count(work, counted(work.record), running=False)
         if work.holds_slot:
             work.holds_slot = False
             work.lane.running -= 1
             self.slots.ended(at)
             self._full_until = -math.inf
+            self._no_room = None
 
     def disproved(self, work: Work) -> None:
         """An uncertain create turned out not to have been accepted: it cost nothing."""
@@ -315,43 +274,79 @@ class Pool:
 
     def _affordable(self, lane: Lane, work: Work | None = None) -> bool:
         """Whether the caps allow the lane's next job; a cap that never will stops the run or the lane."""
-        cost = _cost(work or (lane.again or lane.queue)[0])
+        cost = lane.next_cost if work is None else work.cost
         run, own = self.budget.room(cost), lane.budget.room(cost)
-        if run is Room.NEVER:
-            limits = self.limits
-            jobs = limits.max_jobs is not None and self.budget.creates >= limits.max_jobs
-            if jobs:
-                cap = f"cap of {limits.max_jobs} job{'' if limits.max_jobs == 1 else 's'}"
-            else:
-                cap = f"cost cap of {shown(limits.max_cost or 0)}"
-            self.close(EndedEarly(f"the {cap} was reached", kind="jobs_cap" if jobs else "cost_cap"))
-        elif own is Room.NEVER:
-            text = f"{lane.name}: its cost cap of {shown(lane.max_cost or 0)} was reached"
+        if own is Room.NEVER:
+            text = f"{lane.name}: its {lane.budget.reached(lane.left_cost)}"
             lane.closed = EndedEarly(text, kind="manifest_cost_cap")
+        elif run is Room.NEVER:
+            others = (self.budget.room(other.next_cost) for other in self._pending_lanes())
+            if all(room is Room.NEVER for room in others):
+                self.close(self._capped())
         return run is own is Room.NOW
 
+    def _capped(self) -> EndedEarly:
+        """The error for a run whose caps have no room for what is left."""
+        most, budget = self.limits.max_jobs, self.budget
+        if budget.creates_used:
+            return EndedEarly(f"the cap of {most} job{'' if most == 1 else 's'} was reached", kind="jobs_cap")
+        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None)
+        return EndedEarly(f"the {budget.reached(left)}", kind="cost_cap")
+
+    def _spent(self, refusal: OverBudget, *works: Work) -> EndedEarly:
+        """The error for a run that the ledger's budgets have no room for; ``works`` are left beside the lanes' jobs."""
+        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None) + sum(
+            work.cost for work in works
+        )
+        return EndedEarly(refusal.text(left, "what is left"), kind="budget")
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no create is in flight, and no task is known to run."""
+        return self.slots.running + self.slots.creating == 0
+
+    def _has_room(self, lane: Lane) -> bool:
+        """Whether the ledger's budgets may have room for the lane's next job, as far as is known here.
+
+        What was refused while others were in flight is tried once more when they are done: they may have brought money.
+        """
+        return self._no_room is None or self._idle or self._no_room.allows(lane.next_cost)
+
+    def _waits_for_money(self, lane: Lane) -> bool:
+        """Whether the lane's next job has no room in a cap or budget before a task ends."""
+        cost = lane.next_cost
+        if self._no_room is not None and not self._no_room.allows(cost):
+            return True
+        return self.budget.room(cost) is not Room.NOW or lane.budget.room(cost) is not Room.NOW
+
     def _begin_create(self, work: Work, now: float) -> None:
-        work.sent = now
+        work.sent, work.alone = now, self._idle
         work.holds_slot = True
         work.lane.creating += 1
         self.slots.take()
         for budget in (self.budget, work.lane.budget):
-            budget.reserve(1, _cost(work))
+            budget.reserve(1, work.cost)
 
     def _end_create(self, work: Work) -> None:
         work.lane.creating -= 1
         for budget in (self.budget, work.lane.budget):
-            budget.reserve(-1, _cost(work))
+            budget.reserve(-1, work.cost)
 
     def _pay(self, work: Work, creates: int) -> None:
         work.paid = creates > 0
         for budget in (self.budget, work.lane.budget):
-            budget.pay(creates, _cost(work))
+            budget.pay(creates, work.cost)
+        if work.paid:  # what an earlier create counts stays
+            work.counts, work.counts_running = 0, False
+        self._count(work, work.cost if work.paid else 0, running=work.paid)
+
+    def _count(self, work: Work, micros: int, *, running: bool) -> None:
+        """Count what the last create of a job costs as far as it is known; ``running``: its task hasn't ended."""
+        before = work.counts if work.counts_running else 0
+        for budget in (self.budget, work.lane.budget):
+            budget.count(micros - work.counts, (micros if running else 0) - before)
+        work.counts, work.counts_running = micros, running
 
     def _doubt(self, work: Work, creates: int) -> None:
         for budget in (self.budget, work.lane.budget):
-            budget.doubt(creates, _cost(work))
-
-
-def _cost(work: Work) -> int:
-    return work.step.micros if work.step is not None else 0
+            budget.doubt(creates, work.cost)

@@ -11,7 +11,6 @@ from batchgen.amounts import dollars
 from batchgen.errors import (
     BatchgenError,
     Bug,
-    EndedEarly,
     Interrupted,
     LedgerError,
     OrderWithdrawn,
@@ -22,10 +21,11 @@ from batchgen.models import Record, State
 from batchgen.run.clock import Clock
 from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
 from batchgen.run.inventory import Inventory
+from batchgen.run.lanes import Lane, Work
 from batchgen.run.lifecycle import Lifecycle
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import PAYS, Action, Step, task_number
-from batchgen.run.pool import Lane, Pool, Work
+from batchgen.run.pool import Pool
 from batchgen.run.queries import Queries
 from batchgen.run.tally import Ending, Tally
 from batchgen.run.waits import Waits
@@ -154,8 +154,7 @@ class Runner:
                 if pool.blocked and not pool.has_retries:
                     self._only_overdue_left = True
                     if pool.has_pending:
-                        text = "tasks that have not ended hold every slot"
-                        pool.close(EndedEarly(text, kind="stuck"))
+                        pool.close_as_stuck()
                     return
             left = bool(self._tasks) or pool.has_retries
             if not pool.has_pending and (submit_only or not left) and not self._unsettled():

@@ -24,11 +24,12 @@ from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import TASKS_FAIL, Breaker
 from batchgen.run.inventory import Inventory
+from batchgen.run.lanes import Lane
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
-from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.pool import Limits, Pool
 from batchgen.run.tally import Counts, Tally
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def summary(
         tasks=Counts(tally.created),
         failed_tasks=tally.failed_tasks,
         created=budget.creates,
-        cost_usd=dollars(budget.spent),
+        cost_usd=dollars(budget.cost),
         unsure=budget.unsure,
         unsure_cost_usd=dollars(budget.unsure_cost),
         endings=tuple(tally.endings),

@@ -66,6 +66,7 @@ DECIDES = {
         "run.budget",
         "run.download_limit",
         "run.clip_times",
+        "run.lanes",
         "run.pool",
         "run.dispositions",
         "run.outcomes",

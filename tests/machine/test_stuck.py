@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from batchgen.run.following import GONE_AFTER, MAX_NOT_FOUND, OVERDUE_ANSWERS
+from batchgen.run.lanes import Lane, Work
 from batchgen.run.polling import MAX_OVERDUE, MIN_OVERDUE, UNKNOWN_OVERDUE, Lengths
-from batchgen.run.pool import MAX_REFUSALS, Lane, Limits, Pool, Work
+from batchgen.run.pool import MAX_REFUSALS, Limits, Pool
 from tests.support.program import Desk, Server, sandbox, until
 
 PACE = ("--poll-interval", "0.05", "--timeout", "1", "--settle", "1")

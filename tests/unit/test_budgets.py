@@ -111,8 +111,8 @@ def test_a_create_without_room_leaves_nothing_in_the_ledger(ledger: Ledger, path
     assert ledger.record("b") is None and ledger.events("b") == []
     assert (caught.value.exit_code, caught.value.kind) == (4, "budget")
     assert str(caught.value) == (
-        "the month's budget of $1.00 has no room for more: $1.00 is spent or held, $1.84 would do for the next clip,"
-        " and the month ends 2026-12-01 00:00 (Europe/Berlin)"
+        "the month's budget of $1.00 has no room for more: $1.00 is spent or held; for the next clip it would have to be $1.84;"
+        " the month ends 2026-12-01 00:00 (Europe/Berlin)"
     )
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchgen.run.lanes import Lane, Work
 from batchgen.run.polling import CHANCE, TICK, Lengths, align_to_tick
-from batchgen.run.pool import Lane, Limits, Pool, Work
+from batchgen.run.pool import Limits, Pool
 from batchgen.run.slots import FIRST, TRY_AFTER, TRY_AFTER_CONFIGURED, TRY_SOON, Slots
 from batchgen.run.waits import backoff
 

@@ -20,8 +20,9 @@ from batchgen.manifest import reader
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
 from batchgen.run.inventory import Inventory
+from batchgen.run.lanes import Lane
 from batchgen.run.planning import planned
-from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.pool import Limits, Pool
 from batchgen.run.runner import Runner
 from batchgen.run.session import summary
 from batchgen.run.tally import Tally
@@ -39,7 +40,7 @@ def test_a_run_ends_with_its_summary_and_the_job_is_paid_once(tmp_path: Path) ->
     (tmp_path / "m.yaml").write_text(json.dumps({"version": 1, "jobs": jobs}))
     manifests, _ = reader.read([str(tmp_path / "m.yaml")])
 
-    moments = iter([time.time()])  # of its create
+    moments = iter([time.time()] * 2)  # of the look at the budgets, and of its create
 
     def broken() -> float:
         for moment in moments:

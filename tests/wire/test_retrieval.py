@@ -26,8 +26,9 @@ from batchgen.run.clock import Clock
 from batchgen.run.events import Events
 from batchgen.run.following import UnknownStatus
 from batchgen.run.inventory import Inventory
+from batchgen.run.lanes import Lane
 from batchgen.run.planning import planned
-from batchgen.run.pool import Lane, Limits, Pool
+from batchgen.run.pool import Limits, Pool
 from batchgen.run.runner import Runner
 from batchgen.run.tally import Tally
 from batchgen.run.waits import Waits
