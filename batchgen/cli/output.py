@@ -69,9 +69,9 @@ class Output:
 
     def data(self, texts: Iterable[str], *, end: str) -> None:
         """Write texts to stdout, unchanged except for the key; on a terminal, control characters are escaped."""
-        shown = _visible_lines if sys.stdout.isatty() else str
-        for text in map(shown, self.mask.each(texts)):
-            sys.stdout.write(f"{text}{end}")
+        on_terminal = sys.stdout.isatty()
+        for block in self.mask.blocks(texts):
+            sys.stdout.write(end.join([*(map(_visible_lines, block) if on_terminal else block), ""]))
 
     def paged(self, lines: Iterable[str]) -> None:
         """Show text on a terminal, in the pager that ``PAGER`` names (default: ``less``), or directly where that fails."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -131,9 +132,19 @@ def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
 
 def restored(row: Sequence[Any]) -> Sequence[Any]:
     """A row with its texts, however they are stored."""
-    if bytes not in map(type, row):
+    blobs = _blobs(tuple(map(type, row)))
+    if not blobs:
         return row
-    return [unpacked(value) if isinstance(value, bytes) else value for value in row]
+    texts = list(row)
+    for number in blobs:
+        texts[number] = unpacked(texts[number])
+    return texts
+
+
+@functools.lru_cache(maxsize=256)
+def _blobs(shape: tuple[type, ...]) -> tuple[int, ...]:
+    """Which cells of a row of these types are BLOBs."""
+    return tuple(number for number, kind in enumerate(shape) if kind is bytes)
 
 
 def _storable(value: Any) -> Any:

@@ -25,6 +25,7 @@ from batchgen.ledger.rows import (
     to_key,
     to_number,
     to_record,
+    to_record_and_request,
     to_state,
     to_stored_clip,
     to_target,
@@ -208,14 +209,17 @@ class Records:
         sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {CURRENT}"
         return bool(self._rows(sql, (external_task_id,)))
 
-    def exported(self) -> Iterator[tuple[Record, bool]]:
-        """All rows in the order they were made, each with whether its clip is its job's now; never all in memory."""
+    def exported(self) -> Iterator[tuple[Record, dict[str, Any], bool]]:
+        """All rows in the order they were made, never all in memory: each with the fields of its canonical text, and
+        whether its clip is its job's now.
+        """
         last = self._rows("SELECT max(id) FROM tasks")[0][0]
-        sql = f"SELECT id, {CURRENT}, {', '.join(COLUMNS)} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
+        columns = f"{', '.join(COLUMNS)}, id, {CURRENT}"
+        sql = f"SELECT {columns} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
         number = -1
         while rows := self._rows(sql, (number, last)):
-            number = rows[-1][0]
-            yield from ((to_record(row), bool(current)) for _, current, *row in rows)
+            number = rows[-1][-2]
+            yield from ((*to_record_and_request(row[:-2]), bool(row[-1])) for row in rows)
 
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take has changed after this one."""

@@ -768,7 +768,7 @@ def test_an_export_holds_no_read_open_and_ends_while_rows_are_added(ledger: Ledg
     run(begin(*names))
     seen = []
     with Records.read(path) as reader:
-        for row, _ in reader.exported():
+        for row, _, _ in reader.exported():
             seen.append(row.external_task_id)
             if len(seen) == 700:  # in the middle of a piece
                 run(begin("new"))
