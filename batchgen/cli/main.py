@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     out = Output(args, mask)
     code = 0
     try:
-        if args.command != "review":  # it needs no key, and answers browsers
-            _learn(mask)
+        _learn(mask)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
