@@ -43,6 +43,13 @@ def night(desk: Desk, *manifests: str, code: int = 0) -> None:
     assert result.code == code, result.err
 
 
+def paid_and_ordered(desk: Desk) -> None:
+    """Have a clip made of the one job, and order another take of it."""
+    write(desk, {"id": "tote"})
+    night(desk)
+    assert desk.run("retake", "tote").code == 0
+
+
 def created(server: Server) -> Counter[str]:
     """How often a task was made, by the job's name in its id."""
     return Counter(name.rsplit(".", 1)[0] for name in server.accepted().values())
@@ -98,9 +105,7 @@ def test_an_ordered_take_is_shown_with_its_price_then_made_once_under_its_own_na
 def test_the_ordered_take_has_the_id_that_the_manifest_would_give_it_and_is_not_made_twice(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     night(desk)
     write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "done")]
@@ -112,9 +117,7 @@ def test_the_ordered_take_has_the_id_that_the_manifest_would_give_it_and_is_not_
 
 
 def test_a_take_that_the_manifest_asks_for_as_well_by_now_is_one_take(desk: Desk, server: Server) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
     assert [one[:4] for one in plan(desk)][1:] == [("tote", 2, "create", "new")]
     night(desk)
@@ -123,9 +126,7 @@ def test_a_take_that_the_manifest_asks_for_as_well_by_now_is_one_take(desk: Desk
 
 
 def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Desk, server: Server) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"})
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "create")]
     night(desk)  # the change of take 1 is settled by that
@@ -142,9 +143,7 @@ def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Des
 def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_changes(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"})
     night(desk, "bags.yaml", "--accept-changes")
     night(desk, "bags.yaml", "--accept-changes")
@@ -156,9 +155,7 @@ def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_cha
 def test_a_clip_stays_with_the_renamed_job_where_another_of_the_old_name_was_ordered(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"}, {"id": "bag"})
     for _ in range(3):
         night(desk)
@@ -167,9 +164,7 @@ def test_a_clip_stays_with_the_renamed_job_where_another_of_the_old_name_was_ord
 
 
 def test_an_order_settles_a_change_of_takes_that_were_ordered_before_it(desk: Desk, server: Server) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     night(desk)
     desk.run("retake", "tote")
     write(desk, {"id": "tote", "prompt": "Another light"})
@@ -196,9 +191,7 @@ def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: 
 def test_what_is_withdrawn_is_never_made_and_what_is_begun_is_not_withdrawn(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     gone = desk.run("retake", "--withdraw", "tote@2")
     assert (gone.code, gone.out) == (0, "withdrawn          bags/tote@2\n")
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done")]
@@ -335,9 +328,7 @@ def test_a_wrong_wish_is_one_clear_message_and_orders_nothing(
 
 
 def test_what_is_ordered_and_not_begun_is_a_job_with_a_name(desk: Desk) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     assert desk.run("status", "tote@2").code == 0
     decided = desk.run("resolve", "tote@2", "--abandon")
     assert decided.code == 2 and "`batchgen retake tote@2 --withdraw` takes it back" in decided.err
