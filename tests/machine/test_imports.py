@@ -58,14 +58,17 @@ PLAN = MANIFESTS.and_also(
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
     " run.clip_paths run.failures run.ordered run.plan run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
+HELP = COMMAND.and_also(
+    "ipaddress random tempfile urllib importlib.metadata",
+    "",
+    "manual request.schema request.findings request.messages request.json_text",
+)
 MAY = {
     "--version": PARSER,
     "--help": PARSER,
-    "help": COMMAND.and_also(
-        "ipaddress random tempfile urllib importlib.metadata",
-        "",
-        "manual request.schema request.findings request.messages request.json_text",
-    ),
+    "help": HELP,
+    "help manifest": HELP,
+    "help run": HELP,
     "status": LEDGER.and_also(batchgen="run.buckets run.waits"),
     "export": LEDGER.and_also(
         "csv email importlib.metadata random socket",
