@@ -79,7 +79,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
+        "page api.codes images money request storage run.buckets run.changed run.clip_paths run.failures run.plan run.waits",
     ),
     "init -q in": PLAN,
     "validate m.yaml": MANIFESTS,
@@ -89,7 +89,7 @@ MAY = {
         "asyncio ssl subprocess tempfile",
         "",
         "http.addresses storage.clip_hosts"
-        " run.budget run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
+        " run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
         " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally"
         " storage.disk_threads",
     ),
