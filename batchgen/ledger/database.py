@@ -119,6 +119,17 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
     return connection
 
 
+def meta(connection: sqlite3.Connection, path: str, key: str) -> str:
+    """What the file says of itself: its ``origin`` or its ``identity``."""
+    with translated(path):
+        row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        raise damaged(
+            path, "it doesn't say which API it belongs to" if key == "origin" else f"it has no {key}"
+        )
+    return str(row[0])
+
+
 def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
     """Execute a statement whose values may have lone surrogates (odd file names, hostile answers), which UTF-8 can't hold.
 
@@ -176,10 +187,6 @@ def damaged(path: str, why: str) -> LedgerError:
 
 def _outdated(path: str) -> LedgerOutdated:
     return LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
-
-
-def unowned(path: str) -> LedgerError:
-    return damaged(path, "it doesn't say which API it belongs to")
 
 
 def _no_database(path: str) -> LedgerError:
@@ -270,12 +277,9 @@ def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str])
 
 
 def _check_origin(connection: sqlite3.Connection, path: str, origin: str) -> None:
-    row = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
-    if row is None:
-        raise unowned(path)
-    if row[0] != origin:
+    if (own := meta(connection, path, "origin")) != origin:
         raise LedgerError(
-            f"the ledger {path} belongs to {row[0]}, and this is {origin}: task ids of one mean nothing to the other."
+            f"the ledger {path} belongs to {own}, and this is {origin}: task ids of one mean nothing to the other."
             " Use another --ledger for it."
         )
 

@@ -8,7 +8,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
@@ -76,17 +75,18 @@ class Records:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
     def origin(self) -> str:
         """The API that this ledger belongs to."""
-        for (origin,) in self._rows("SELECT value FROM meta WHERE key = 'origin'"):
-            return str(origin)
-        raise database.unowned(self.path)
+        return database.meta(self._reader, self.path, "origin")
+
+    @property
+    def identity(self) -> str:
+        """What tells this ledger, with its copies, from every other: 32 hex digits."""
+        return database.meta(self._reader, self.path, "identity")
 
     @property
     def is_rehearsal(self) -> bool:
