@@ -46,7 +46,7 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
         )
         if not manifests:
             raise ManifestError(problems)
-        manifests, waiting = with_orders(manifests, ledger)
+        manifests, waiting, _ = with_orders(manifests, ledger)
         chosen = only.of_manifests(getattr(args, "only", None), manifests)
         on_disk = survey(ledger, manifests, roots) if ledger is not None else Survey()
         api = ledger.origin if ledger is not None else origin(settings.base_url(base_url, os.environ))

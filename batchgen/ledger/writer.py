@@ -19,9 +19,10 @@ from batchgen.ledger import budgets, database, integrity
 from batchgen.ledger.free_paths import free_path
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
-from batchgen.ledger.orders import is_standing
+from batchgen.ledger.orders import Followed, follow, is_standing
 from batchgen.ledger.packing import EVENTS, PACKED, STATES, packed
 from batchgen.ledger.reader import Records
+from batchgen.ledger.renames import JobName
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
 from batchgen.ledger.spending import account
 from batchgen.ledger.transitions import (
@@ -174,6 +175,11 @@ class Ledger(Records):
     async def set_note(self, key: str, value: str) -> None:
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         await self._commits.write(lambda: self._write_all(sql, [(key, self._masked(value))]))
+
+    async def follow_orders(self, followed: Sequence[Followed], reused: Sequence[JobName]) -> None:
+        """Move orders to the names that their jobs go by now: see :func:`batchgen.ledger.orders.follow`."""
+        at = self._clock()
+        await self._commits.write(lambda: follow(self._writer, followed, reused, at))
 
     async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
         """Record which jobs of these manifests have images that failed their checks, and forget earlier ones of them.
