@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from batchgen.cli import only, preview, report, settings
+from batchgen.cli.fit import Fit
 from batchgen.cli.output import Output
 from batchgen.errors import ManifestError
 from batchgen.http.endpoint import origin
@@ -53,7 +54,9 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
         beside = unrecorded(ledger, manifests, api, roots)
         choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
         applied = on_disk.applied(planned(manifests, ledger, beside, **choices))
-        these = (step for step in applied if chosen is None or step.job.key in chosen)
+        uses = ledger.budgets.uses(time.time()) if ledger is not None else []
+        fit = Fit(manifests, uses, getattr(args, "max_cost", None))
+        these = fit.counting(step for step in applied if chosen is None or step.job.key in chosen)
         steps = draft.taking(these) if draft is not None else these
         left_out = only.left_out(chosen, manifests)
         skipped = sum(len(one.skipped) for one in manifests)
@@ -64,12 +67,13 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
             found |= report.problem_fields(problems, verbose=args.verbose)
             found |= report.problem_fields(warned, "warnings", verbose=args.verbose)
             waits = [preview.waiting_object(one) for one in waiting]
-            counts: dict[str, Any] = {"skipped": skipped, "left_out": left_out}
+            counts: dict[str, Any] = {"skipped": skipped, "left_out": left_out, **fit.object()}
             if draft is not None:
                 counts["approval"] = draft.object(draft.write(ledger, path, api, out))
             out.document({"exit_code": code, **found, **counts, "waiting_orders": waits, **also})
         else:
             out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
+            out.lines(fit.lines())
             out.lines([*map(preview.waiting_text, waiting), *([only.text(left_out)] if left_out else [])])
             if skipped and args.verbose:
                 out.lines(preview.skipped_text(key for one in manifests for key in one.skipped))

@@ -225,7 +225,7 @@ RUN = {
 }
 PLAN = {
     *("exit_code", "jobs", "creates", "cost_usd_estimate", "subtotals", "problems", "warnings", "skipped"),
-    *("left_out", "waiting_orders"),
+    *("left_out", "waiting_orders", "budgets", "fits"),
 }
 JSON = {
     "init in -o in": {"manifest", "pictures", "prepared", "left_out", "next"} | PLAN,
