@@ -19,9 +19,15 @@ def export(args: argparse.Namespace, out: Output) -> int:
     if args.json and args.format == "csv":
         raise UsageError("--json prints one JSON object: leave it out for --format csv")
     with Records.read(settings.ledger_path(args.ledger, os.environ)) as ledger:
-        said = ledger.verdicts.all()
+        said, names = ledger.verdicts.all(), ledger.runs.names()
         rows = (
-            export_row(row, request, current=current, verdict=said.get(row.external_task_id))
+            export_row(
+                row,
+                request,
+                current=current,
+                verdict=said.get(row.external_task_id),
+                run_id=names.get(row.run) if row.run else None,
+            )
             for row, request, current in ledger.exported()
         )
         if args.json:

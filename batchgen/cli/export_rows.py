@@ -46,6 +46,7 @@ EXPORT_FIELDS = (
     "verdict",
     "current",
     "charged_usd",
+    "run_id",
 )
 #: Those of them that a spreadsheet would take for numbers or dates, and round.
 IDENTIFIERS = frozenset(
@@ -77,12 +78,17 @@ class _Returned:
 
 
 def export_row(
-    record: Record, fields: Mapping[str, Any] | None = None, *, current: bool, verdict: Verdict | None = None
+    record: Record,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    current: bool,
+    verdict: Verdict | None = None,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
     """The fields of one row, in order; times as ISO 8601 in UTC, what is empty as None.
 
     ``fields`` are those of its canonical text, where they are known; ``current``: whether the row's clip is its job's now;
-    ``verdict``: what a person said of it last.
+    ``verdict``: what a person said of it last; ``run_id``: the name of the run that sent its last create.
     """
     request = asked(parsed(record.canonical) if fields is None else fields)
     url = record.video_url
@@ -116,6 +122,7 @@ def export_row(
         "verdict": verdict.verdict if verdict is not None else None,
         "current": current,
         "charged_usd": None if record.charged is None else dollars(record.charged),
+        "run_id": run_id,
     }
 
 

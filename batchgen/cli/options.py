@@ -262,6 +262,15 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
+    nights = command(
+        "runs",
+        "the runs, the newest first: when, how long, how they ended, what they made and cost",
+        "  batchgen runs\n  batchgen runs --last 100\n  batchgen runs --json",
+        groups.ledger,
+    )
+    nights.add_argument(
+        "--last", metavar="N", type=arguments.count, default=20, help="how many are shown (20)"
+    )
     page = command(
         "report",
         "one HTML page about the ledger and its clips, which opens from disk",

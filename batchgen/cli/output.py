@@ -36,8 +36,10 @@ _FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_CO
 class Output:
     """The output of one command, as its options want it. Everything is masked."""
 
-    def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
+    def __init__(self, args: argparse.Namespace, mask: Mask, arguments: Sequence[str] = ()) -> None:
+        """``arguments`` are the command line that ``args`` were read from."""
         self._args = args
+        self.command, self.arguments = str(args.command), arguments
         self.json, self.quiet, self.verbose = bool(args.json), bool(args.quiet), bool(args.verbose)
         self.mask = mask
         if args.json or args.command == "export":

@@ -296,3 +296,8 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def unopened(path: str, error: OSError) -> LedgerError:
+    """The error for a ledger that can't be opened."""
+    return LedgerError(f"the ledger {path} can't be opened: {error.strerror}: {error.filename}.")

@@ -30,6 +30,7 @@ from batchgen.ledger.rows import (
     to_target,
     to_unusable,
 )
+from batchgen.ledger.runs import Runs
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.ledger.verdicts import Verdicts
 from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
@@ -52,7 +53,7 @@ class Records:
         self.path = path
         self._reader = connection
         self.verdicts, self.orders = Verdicts(self._each), Orders(self._each)
-        self.budgets = Budgets(self._each)
+        self.budgets, self.runs = Budgets(self._each), Runs(self._each)
 
     @classmethod
     def read(cls, path: str, *, origin: str | None = None) -> Records:

@@ -90,7 +90,7 @@ MAY = {
         "",
         "http.addresses storage.clip_hosts"
         " run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
-        " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally"
+        " run.options run.outcomes run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
         " storage.disk_threads",
     ),
 }
