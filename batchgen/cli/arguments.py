@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchgen.amounts import micros
@@ -63,7 +64,8 @@ class Parser(argparse.ArgumentParser):
         if near := get_close_matches(option, self.option_names, n=1):
             return f"there is no option {option} (did you mean {near[0]}?)"
         if having := [name for name, other in self.others.items() if option in other.option_names]:
-            return f"there is no option {option} here; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} it"
+            named = " and ".join(filter(None, (", ".join(having[:-1]), having[-1])))
+            return f"there is no option {option} here; {named} {'has' if len(having) == 1 else 'have'} it"
         behind = "" if option.startswith("--") else "; a name that begins with - goes behind --"
         return f"there is no option {option}{behind}"
 
@@ -142,6 +144,19 @@ def port(text: str) -> int:
     if not 0 < number < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
     return number
+
+
+def day(text: str) -> date:
+    """A calendar day."""
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write 2026-01-31") from None
+    if not 1970 <= found.year < 9999:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date from 1970 on")
+    return found
 
 
 def task_id(text: str) -> str:

@@ -36,10 +36,11 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
             return error.exit_code
         raise
     mask = mask if mask is not None else Mask()
-    out = Output(args, mask, sys.argv[1:] if argv is None else argv)
+    out = Output(args, mask)
     code = 0
     try:
-        _learn(mask)
+        if args.command != "review":  # it needs no key, and answers browsers
+            _learn(mask)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
@@ -151,12 +152,6 @@ def _status(args: argparse.Namespace, out: Output) -> int:
     return status(args, out)
 
 
-def _runs(args: argparse.Namespace, out: Output) -> int:
-    from batchgen.cli.runs import runs
-
-    return runs(args, out)
-
-
 def _report(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.report_page import report
 
@@ -193,6 +188,12 @@ def _budget(args: argparse.Namespace, out: Output) -> int:
     return budget(args, out)
 
 
+def _spend(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.spend import spend
+
+    return spend(args, out)
+
+
 def _ledger(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.ledger import ledger
 
@@ -218,13 +219,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "run": _run,
     "collect": _collect,
     "status": _status,
-    "runs": _runs,
     "report": _report,
     "review": _review,
     "export": _export,
     "resolve": _resolve,
     "retake": _retake,
     "budget": _budget,
+    "spend": _spend,
     "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,

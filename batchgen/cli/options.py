@@ -113,24 +113,15 @@ def _add_work(command: Command, groups: Groups) -> None:
         groups.paths,
         groups.only,
     )
-    plan = command(
+    command(
         "plan",
-        "what a run would do, per job, with the reason and the cost; writes nothing but -o FILE,"
-        " and brings an older version's ledger up to date",
-        "  batchgen plan manifests/\n  batchgen plan --json night.yaml\n"
-        "  batchgen plan -o friday.json manifests/     approve it: batchgen run --plan friday.json manifests/",
+        "what a run would do, per job, with the reason and the cost; writes nothing,"
+        " but for bringing an older version's ledger up to date",
+        "  batchgen plan manifests/\n  batchgen plan --json night.yaml",
         groups.paths,
         groups.ledger,
-        groups.base_url,
         groups.choice,
         groups.only,
-    )
-    plan.add_argument(
-        "-o",
-        "--output",
-        dest="approval",
-        metavar="FILE",
-        help="write an approval of what would be paid for, for `run --plan FILE`; where there is no ledger yet, it is made",
     )
     _add_run(command, groups)
     command(
@@ -262,15 +253,6 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
-    nights = command(
-        "runs",
-        "the runs, the newest first: when, how long, how they ended, what they made and cost",
-        "  batchgen runs\n  batchgen runs --last 100\n  batchgen runs --json",
-        groups.ledger,
-    )
-    nights.add_argument(
-        "--last", metavar="N", type=arguments.count, default=20, help="how many are shown (20)"
-    )
     page = command(
         "report",
         "one HTML page about the ledger and its clips, which opens from disk",
@@ -313,6 +295,7 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     )
 
     _add_budget(command, groups)
+    _add_spend(command, groups)
     upkeep = command(
         "ledger",
         "look after the ledger's file: pack its rows, and rewrite it without its empty pages",
@@ -323,6 +306,27 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     upkeep.add_argument(
         "action", metavar="compact", choices=["compact"], help="rewrite the file without its empty pages"
     )
+
+
+def _add_spend(command: Command, groups: Groups) -> None:
+    """``spend``, with what its lines are about, and of when."""
+    spend = command(
+        "spend",
+        "what the ledger's tasks cost, by day, week, month, manifest, mode or job",
+        "  batchgen spend                                  day by day\n"
+        "  batchgen spend --by manifest --since 2026-11-01 --until 2026-11-30\n"
+        "  batchgen spend --by job --format csv > jobs.csv",
+        groups.ledger,
+    )
+    spend.add_argument(
+        "--by",
+        choices=["day", "week", "month", "manifest", "mode", "job"],
+        default="day",
+        help="what a line is about (default: day)",
+    )
+    spend.add_argument("--since", metavar="DATE", type=arguments.day, help="from this day on: 2026-11-01")
+    spend.add_argument("--until", metavar="DATE", type=arguments.day, help="up to and with this day")
+    spend.add_argument("--format", choices=["table", "csv"], default="table", help="default: table")
 
 
 def _add_budget(command: Command, groups: Groups) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batchgen.ledger.transitions import MAY_BE_PAID
+from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
+from batchgen.models import State
 
 # Rows whose external_task_id or base_id is in a JSON array.
 NAMED = (
@@ -22,6 +23,8 @@ CURRENT = f"""(state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)}) AND
     SELECT max(id) FROM tasks AS own WHERE own.manifest = tasks.manifest AND own.job_id = tasks.job_id
     AND own.take = tasks.take AND own.state IN ({", ".join(f"'{state}'" for state in MAY_BE_PAID)})
     AND (instr(own.output_path, '/superseded/') = 0 OR instr('/' || own.job_id, '/superseded/') > 0)))"""
+# What transitions.may_be_charged says of a row; a test holds the two together.
+MAY_BE_CHARGED = f"state <> '{State.PENDING}' AND (state <> '{State.REJECTED}' OR (error_code IS '{ABANDONED}' AND attempt > 0))"
 HALF_DIGEST = "substr(digest, 1, 16)"  # which has an index; 64 bits tell rows apart
 # Rows are never deleted, so the last one's number is how many there are. Years of downloaded ones are not counted one by one.
 COUNTS = "SELECT NULL, ifnull(max(id), 0) FROM tasks" + "".join(

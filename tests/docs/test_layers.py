@@ -60,7 +60,6 @@ DECIDES = {
         "run.options",
         "run.clip_paths",
         "run.plan",
-        "run.approved",
         "run.slots",
         "run.polling",
         "run.waits",
