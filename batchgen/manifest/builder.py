@@ -14,7 +14,7 @@ from batchgen.escapes import visible
 from batchgen.images.recipe import options as prepare_options
 from batchgen.manifest import pictures, takes, trust
 from batchgen.manifest.image_refs import SourceError, Sources, label, stamp, with_values
-from batchgen.manifest.key_search import KeySearch, is_in_id, text_of
+from batchgen.manifest.key_search import KeySearch, is_in_id
 from batchgen.manifest.locations import Draft, shown_path
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in, stem
 from batchgen.models import ImageFile, Job, Within
@@ -143,7 +143,7 @@ class JobBuilder:
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
         prepare = request.pop("prepare", None)
-        asked = "" if self._keys is None else text_of(draft, request)
+        asked = [*request.values(), draft.id or "", draft.file or ""]  # what may hold the key
         job_id, take = request.pop("id", None), request.pop("take", None)
         if isinstance(job_id, str) and not job_id.isascii():
             job_id = names.composed(job_id)

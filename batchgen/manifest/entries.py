@@ -174,7 +174,7 @@ class Reading:
                 self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
             if made.warnings:
                 self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
-            if self.keys is not None and self.keys.is_due:
+            if self.keys is not None and self.keys.room < 0:
                 self._refuse_with_key(self._report_inline)
             return
         own, defaults = defaults.without_nulls(own)
@@ -272,7 +272,7 @@ class Reading:
                 problems.add(draft, made.id, finding)
             for finding in made.warnings:
                 warnings.add(draft, made.id, finding)
-            if self.keys is not None and self.keys.is_due:
+            if self.keys is not None and self.keys.room < 0:
                 self._refuse_with_key(problems.add)
         self._refuse_with_key(problems.add)
         problems.finish()
@@ -296,11 +296,13 @@ class Reading:
         """Build a draft, and keep its jobs or the reason why they can't run. Reporting its findings is the caller's."""
         made = self.builder.build(draft, kind, shared)
         kept = self._keep(made, draft, shared)
+        if made.takes == 1:
+            return kept
         for take in range(2, made.takes + 1):
             if kept.findings:
                 break
             kept = self._keep(made.with_take(take), draft, shared)
-        return kept._replace(warnings=made.warnings) if made.takes > 1 else kept
+        return kept._replace(warnings=made.warnings)
 
     def _keep(self, made: BuildResult, draft: Draft, shared: Shared) -> BuildResult:
         """Keep one take of a job."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from batchgen.manifest.locations import Draft
@@ -13,7 +14,8 @@ from batchgen.request.body import LONG
 from batchgen.request.findings import Finding
 
 HOLDS_KEY: Final = "holds the API key: take it out; nothing of this manifest is sent until then"
-BLOCK: Final = 1 << 16  # characters that are looked through at once
+BLOCK: Final = 1 << 16  # characters, about, that are looked through at once
+_USUAL: Final = 256  # characters of a job, about
 
 
 class KeySearch:
@@ -25,25 +27,20 @@ class KeySearch:
     def __init__(self, holds_key: Callable[[str], bool]) -> None:
         self.holds_key = holds_key
         self._waiting: list[tuple[Draft, Mapping[str, Any], Job]] = []
-        self._texts: list[str] = []
-        self._room = BLOCK
+        self._values: list[Sequence[Any]] = []
+        self.room = BLOCK  # below 0, enough waits to be searched
 
-    @property
-    def is_due(self) -> bool:
-        """Whether enough text waits to be searched."""
-        return self._room < 0
-
-    def add(self, text: str, draft: Draft, common: Mapping[str, Any], job: Job) -> None:
-        """Add the job of a draft with the shared fields ``common``; ``text`` is its :func:`text_of`."""
+    def add(self, values: Sequence[Any], draft: Draft, common: Mapping[str, Any], job: Job) -> None:
+        """Add the job of a draft with the shared fields ``common``; ``values`` are of its fields, its id and its file."""
         self._waiting.append((draft, common, job))
-        self._texts.append(text)
-        self._room -= len(text) + draft.origin.weight
+        self._values.append(values)
+        self.room -= _USUAL + draft.origin.weight
 
     def found(self) -> Iterator[tuple[Draft, Job, list[Finding]]]:
         """Search the jobs that wait: those that have the key, with findings for their fields. None waits afterwards."""
-        waiting, text = self._waiting, " ".join(self._texts)
-        self._waiting, self._texts, self._room = [], [], BLOCK
-        if waiting and self.holds_key(text):
+        waiting, values = self._waiting, [*chain.from_iterable(self._values)]
+        self._waiting, self._values, self.room = [], [], BLOCK
+        if waiting and self.holds_key(_joined(values)):
             for draft, common, job in waiting:
                 filled_in = {name: job.request[name] for name in PROMPTS if name in job.request}
                 if findings := self.look(draft, {**common, **draft.fields, **filled_in}):
@@ -64,20 +61,24 @@ def is_in_id(draft: Draft, findings: Iterable[Finding]) -> bool:
     return "id" in fields or (is_taken and not fields.isdisjoint(("image", "image_tail")))
 
 
-def text_of(draft: Draft, fields: Mapping[str, Any]) -> str:
-    """All fields of a job, its id and its file as one text to be searched."""
+def _joined(values: Sequence[Any]) -> str:
+    """The values as one text to be searched."""
     try:
-        text = " ".join([*fields.values(), draft.id or "", draft.file or ""])
+        if max(map(len, values)) < LONG:
+            return " ".join(values)
     except TypeError:  # not all of it is text
-        text = ""
-    return text if 0 < len(text) < LONG else " ".join(_texts(draft, fields).values())
+        pass
+    return " ".join(map(_text, values))
 
 
 def _texts(draft: Draft, fields: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a job's fields. Long ones (Base64) are left out: they are searched when they are sent."""
+    """The texts of a job's fields."""
     fields = {**fields, "id": fields.get("id", draft.id), "image": draft.file or fields.get("image")}
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, default=str)
-        for name, value in fields.items()
-        if value and (not isinstance(value, str) or len(value) < LONG)
-    }
+    return {name: text for name, value in fields.items() if (text := _text(value))}
+
+
+def _text(value: Any) -> str:
+    """The text of a value; none of a long one (Base64), which is searched when it is sent."""
+    if isinstance(value, str):
+        return value if len(value) < LONG else ""
+    return json.dumps(value, default=str) if value else ""

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-_PARTS: Final = (
-    4  # a set of numbers takes eight times the memory of an array of them, so one part is looked at at a time
-)
+# Numbers that are in a set at once, about: a set takes eight times the memory of an array.
+_PART: Final = 1 << 18
 Item = TypeVar("Item")
 
 
@@ -25,8 +24,9 @@ def repeated(items: Callable[[], Iterable[Item]], value: Callable[[Item], str]) 
 
 def _twice(numbers: Iterable[int]) -> set[int]:
     all_numbers, found = array("q", numbers), set[int]()
-    for part in range(_PARTS):
-        some = [number for number in all_numbers if number % _PARTS == part]
+    parts = len(all_numbers) // _PART + 1
+    for part in range(parts):
+        some = [number for number in all_numbers if number % parts == part] if parts > 1 else all_numbers
         if len(set(some)) < len(some):
             found.update(number for number, count in Counter(some).items() if count > 1)
     return found

@@ -36,9 +36,9 @@ def closed(kind: str, allowed: Collection[str]) -> Mapping[str, str]:
 
 def check(own: Mapping[str, Any], closed: Mapping[str, str]) -> list[Finding]:
     """The findings for those of a sidecar's or row's ``own`` fields that it may not set."""
-    found: list[Finding] = []
-    if not closed.keys().isdisjoint(own):
-        found += [Finding((name,), text) for name, text in closed.items() if name in own]
+    if IMAGE_URLS not in closed and closed.keys().isdisjoint(own):
+        return []  # nearly always
+    found = [Finding((name,), text) for name, text in closed.items() if name in own]
     if text := closed.get(IMAGE_URLS):
         values = image_values(own)
         found += [Finding(path, text) for path, value in values if isinstance(value, str) and is_url(value)]
