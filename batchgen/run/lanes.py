@@ -47,8 +47,8 @@ class Lane:
 
     @property
     def next_cost(self) -> int:
-        """What its next job costs, in micro-dollars."""
-        return (self.again or self.queue)[0].cost
+        """What its next job costs, in micro-dollars: the one whose retry is next where no other is to be created."""
+        return (self.again or self.queue or [self.retries[0][2]])[0].cost
 
     @property
     def left_cost(self) -> int:

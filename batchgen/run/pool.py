@@ -108,12 +108,16 @@ class Pool:
 
     def close_as_stuck(self) -> None:
         """Stop creating, because every create waits for the end of tasks that may never end."""
+        for lane in self._pending_lanes():
+            if lane.budget.room(lane.next_cost) is not Room.NOW:
+                lane.closed = self._capped_lane(lane)
         reason = EndedEarly("tasks that have not ended hold every slot", kind="stuck")
         if self._no_room is not None:
             reason = self._spent(self._no_room.refusal)
         elif any(self.budget.room(lane.next_cost) is not Room.NOW for lane in self._pending_lanes()):
             reason = self._capped()
-        self.close(reason)
+        if self.has_pending:
+            self.close(reason)
 
     def _pending_lanes(self) -> Iterator[Lane]:
         """The lanes with jobs to be created."""
@@ -244,7 +248,9 @@ class Pool:
         self.slots.give_back()
         if self._no_room is None or refusal.cost <= self._no_room.refusal.cost:
             self._no_room = NoRoom(refusal, until)
-        cheaper = any(self._no_room.allows(lane.next_cost) for lane in self._pending_lanes())
+        # Of its own manifest, this job is the next again, unless others were tried before it.
+        others = (lane for lane in self._pending_lanes() if lane is not work.lane or lane.again)
+        cheaper = any(self._no_room.allows(lane.next_cost) for lane in others)
         if work.alone and self._idle and not cheaper and self.closed is None:
             self.close(self._spent(refusal, work))
 
@@ -277,13 +283,17 @@ class Pool:
         cost = lane.next_cost if work is None else work.cost
         run, own = self.budget.room(cost), lane.budget.room(cost)
         if own is Room.NEVER:
-            text = f"{lane.name}: its {lane.budget.reached(lane.left_cost)}"
-            lane.closed = EndedEarly(text, kind="manifest_cost_cap")
+            lane.closed = self._capped_lane(lane)
         elif run is Room.NEVER:
-            others = (self.budget.room(other.next_cost) for other in self._pending_lanes())
-            if all(room is Room.NEVER for room in others):
+            left = (one for one in self.lanes if one.closed is None and (one.waiting or one.retries))
+            if all(self.budget.room(one.next_cost) is Room.NEVER for one in left):
                 self.close(self._capped())
         return run is own is Room.NOW
+
+    def _capped_lane(self, lane: Lane) -> EndedEarly:
+        """The error for a manifest whose own cap has no room for what is left of it."""
+        text = f"{lane.name}: its {lane.budget.reached(lane.left_cost)}"
+        return EndedEarly(text, kind="manifest_cost_cap")
 
     def _capped(self) -> EndedEarly:
         """The error for a run whose caps have no room for what is left."""
@@ -295,9 +305,8 @@ class Pool:
 
     def _spent(self, refusal: OverBudget, *works: Work) -> EndedEarly:
         """The error for a run that the ledger's budgets have no room for; ``works`` are left beside the lanes' jobs."""
-        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None) + sum(
-            work.cost for work in works
-        )
+        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None)
+        left += sum(work.cost for work in works)
         return EndedEarly(refusal.text(left, "what is left"), kind="budget")
 
     @property
