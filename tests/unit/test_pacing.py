@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -230,6 +231,92 @@ def test_a_question_never_comes_at_once_and_never_too_late(
 
 def test_a_kind_never_seen_starts_with_the_stated_first_wait() -> None:
     assert Lengths(first=0.2).next_ask("std/5", 0.0, wanted=True) == 0.2
+
+
+@pytest.mark.parametrize(
+    ("first", "age", "wanted", "wait"),
+    [
+        (None, 0.0, True, 10.0),
+        (None, 4.0, True, 6.0),
+        (None, 9.5, True, 1.9),  # a fifth of its age from here on
+        (None, 50.0, True, 10.0),
+        (None, 50.0, False, 30.0),
+        (None, 1.0, False, 9.0),
+        (0.2, 0.0, True, 0.2),
+        (0.2, 0.1, True, 0.2),
+        (0.2, 10.0, True, 2.0),
+        (5.0, 4.9, True, 1.0),
+    ],
+)
+def test_a_task_of_a_kind_never_seen_is_asked_for_after_ten_seconds_then_after_a_fifth_of_its_age(
+    first: float | None, age: float, wanted: bool, wait: float
+) -> None:
+    assert Lengths(first=first).next_ask("pro/5", age, wanted=wanted) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("seen", "age", "wanted", "wait"),
+    [
+        ([100.0], 0.0, True, 70.0),  # of one length little is known
+        ([100.0] * 4, 0.0, True, 85.0),
+        (
+            range(100, 200, 10),
+            95.0,
+            True,
+            6.0,
+        ),  # 1.1 of eleven ends: the one at 100, and a tenth of the way to 110
+        (range(100, 200, 10), 95.0, False, 28.0),
+        (range(100, 200, 10), 100.0, True, 10.0),
+        (range(100, 200, 10), 185.0, True, 1.85),
+        (range(100, 200, 10), 185.0, False, 5.55),
+        ([10.0], 10.0, True, 1.0),  # from the longest on, after half the time since
+        ([100.0], 100.0, False, 3.0),
+        ([100.0], 102.0, True, 1.02),
+        ([100.0], 110.0, True, 5.0),
+        ([100.0], 300.0, True, 100.0),
+    ],
+)
+def test_a_task_is_asked_for_when_a_tenth_of_those_that_ran_as_long_had_ended(
+    seen: Sequence[float], age: float, wanted: bool, wait: float
+) -> None:
+    lengths = Lengths()
+    lengths.learn("pro/5", seen)
+    assert lengths.next_ask("pro/5", age, wanted=wanted) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("seen", "overdue", "after_deadline"),
+    [
+        ([], 10_800, 1800),
+        ([100.0], 1800, 200),
+        ([30.0, 10.0], 1800, 90),  # a request may take so long
+        ([600.0], 2400, 1200),
+        ([10_000.0], 21_600, 10_800),
+    ],
+)
+def test_a_task_is_overdue_at_four_times_the_longest_of_its_kind_and_at_two_after_the_deadline(
+    seen: list[float], overdue: float, after_deadline: float
+) -> None:
+    lengths = Lengths()
+    lengths.learn("pro/5", seen)
+    assert lengths.overdue_at("pro/5") == overdue
+    assert lengths.overdue_after_deadline("pro/5", 90) == after_deadline
+
+
+def test_the_latest_two_hundred_lengths_of_a_kind_count() -> None:
+    lengths = Lengths()
+    lengths.learn("pro/5", [1000.0])
+    lengths.learn("std/5", [7.0])
+    lengths.learn("pro/5", [10.0] * 199)
+    assert (lengths.longest("pro/5"), lengths.longest("std/5")) == (1000.0, 7.0)
+    lengths.learn("pro/5", [10.0])
+    assert (lengths.longest("pro/5"), lengths.longest("std/5")) == (10.0, 7.0)
+
+
+def test_a_wait_of_half_a_second_ends_with_its_half_second() -> None:
+    assert align_to_tick(0.2, 0.5) == pytest.approx(0.8)
+    assert align_to_tick(0.25, 1.25) == 1.25
+    assert align_to_tick(0.2, 0.49) == 0.49
 
 
 @given(st.floats(0, 1e7), st.floats(0, 3600))
