@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from batchgen.escapes import excerpt
 from batchgen.files import open_regular, open_regular_below
 from batchgen.manifest import cells as cell_rules
 from batchgen.manifest.locations import Draft, InTable, cell_position
+from batchgen.manifest.strict_json import object_of
 from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
 from batchgen.models import Place, Problem, Within
 from batchgen.request import schema
@@ -79,6 +79,13 @@ def _no_text(head: bytes) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Misfit(Problem):
+    """A row that has another number of ``cells`` than the header has columns."""
+
+    cells: int = 0
+
+
 class _Csv:
     """A CSV file: its encoding, separator and columns, and the drafts of its rows."""
 
@@ -89,9 +96,32 @@ class _Csv:
         self.encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"
         self.separator = _separator(head.decode(self.encoding, "replace"), path)
         self.columns: list[str] = []
+        self.header = Place(shown)
         self.all_known = False
 
     def drafts(self) -> Iterator[Draft | Problem]:
+        """The rows' drafts and problems; only one where all of them have one number of cells, and the header another."""
+        rows = self._rows()
+        alike: list[_Misfit] = []
+        count = 0
+        for made in rows:
+            if isinstance(made, _Misfit) and (not alike or made.cells == alike[0].cells):
+                count += 1
+                if count <= limits.PROBLEMS + 1:  # more aren't listed
+                    alike.append(made)
+            elif alike or isinstance(made, Draft):
+                yield from alike
+                yield made
+                yield from rows
+                return
+            else:
+                yield made  # a problem of the header
+        if count > 1:
+            yield self._of_all(alike[0].cells, count)
+        else:
+            yield from alike
+
+    def _rows(self) -> Iterator[Draft | Problem]:
         lines = _Lines()
         names: list[str] = []  # of the columns, as they are written
         readers: list[tuple[str, Reader]] = []
@@ -127,6 +157,7 @@ class _Csv:
                         text = f"{columns:,} columns; a table has at most {limits.COLUMNS:,}"
                         yield Problem(Place(self.shown, line, 1), "header", text)
                         return
+                    self.header = Place(self.shown, line, 1)
                     yield from self._header(line, lines.text, names)
                     if "" in self.columns or len(set(self.columns)) < len(self.columns):
                         return
@@ -170,10 +201,10 @@ class _Csv:
         self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
     ) -> Draft | list[Problem]:
         if len(cells) != len(self.columns):
-            text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds a separator"
-            text = text.replace("a separator", "a comma") if self.separator == "," else text
+            text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds {self._what}"
             straight = ", straight ones" if _QUOTES.search(origin.text) else ""
-            return [origin.problem(None, (), f"{text} needs double quotes around it{straight}")]
+            problem = origin.problem(None, (), f"{text} needs double quotes around it{straight}")
+            return [_Misfit(problem.place, problem.subject, problem.text, len(cells))]
         if cells[0] == names[0] and cells == names[: len(cells)]:
             return [origin.problem(None, (), "is the header once more; remove it")]
         fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
@@ -189,6 +220,20 @@ class _Csv:
             if name in fields:
                 fields[name] = read(fields[name])
         return Draft(origin, fields)
+
+    def _of_all(self, cells: int, rows: int) -> Problem:
+        """The problem of a table whose rows all have so many cells."""
+        columns = f"{len(self.columns)} column{'s' if len(self.columns) != 1 else ''}"
+        text = f"names {columns}, but each of the {rows:,} rows has {cells} cells;"
+        if cells > len(self.columns):
+            text = f"{text} name them all, or put double quotes around text that holds {self._what}"
+        else:
+            text = f"{text} leave out the names of columns that aren't there"
+        return Problem(self.header, "header", text)
+
+    @property
+    def _what(self) -> str:
+        return "a comma" if self.separator == "," else "a separator"
 
     def _undecodable(self) -> Problem:
         if self.encoding == "utf-16":
@@ -315,7 +360,7 @@ def _json_lines(path: str, shown: str, opener: Opener) -> Iterator[Draft | Probl
                 found = True
                 if len(data) > limits.ROW_LENGTH:
                     raise YamlError(1, 1, f"longer than {limits.ROW_LENGTH >> 20} MiB")
-                fields = _object(text)
+                fields = object_of(text)
             except UnicodeDecodeError as error:
                 place = Place(shown, row, len(data[: error.start].decode()) + 1)
                 yield Problem(place, f"row {row}", f"the byte 0x{data[error.start]:02x} is not UTF-8 text")
@@ -345,33 +390,3 @@ def _refused(origin: InTable, fields: Mapping[str, Any]) -> list[Problem]:
         for key, value in fields.items()
         if isinstance(value, str) and cell_rules.is_odd(value) and (why := cell_rules.refusal(key, value))
     ]
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise YamlError(1, error.colno, f"this is not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        if "int_max_str_digits" in reason:
-            reason = "a number of thousands of digits; put it in quotes if it is text"
-        raise YamlError(1, 1, reason) from None
-    if not isinstance(fields, dict):
-        raise YamlError(1, 1, "a row is a JSON object: {...}")
-    return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > limits.COLUMNS:
-        raise ValueError(f"more than {limits.COLUMNS:,} keys")
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        ((twice, _),) = counts.most_common(1)
-        raise ValueError(f'the key "{excerpt(twice)}" stands twice')
-    return made
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON; leave the key out where there is no value")

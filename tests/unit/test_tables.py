@@ -94,8 +94,7 @@ def test_rows_count_as_a_spreadsheet_counts_and_lines_as_an_editor_does(tmp_path
             b"# shots\nid,prompt\na,b\n",
             [
                 't.csv:1:1: column 1: "# shots" is no column; a table begins with their names, and has no comments',
-                "t.csv:2:1: row 2: 2 cells",
-                "t.csv:3:1: row 3: 2 cells",
+                "t.csv:1:1: header: names 1 column, but each of the 2 rows has 2 cells; name them all, or put double quotes",
             ],
         ),
         (b"id,,prompt\n", ["t.csv:1:4: column 2: has no name"]),
@@ -103,6 +102,26 @@ def test_rows_count_as_a_spreadsheet_counts_and_lines_as_an_editor_does(tmp_path
         (
             b"id,mode\na\nb,pro\nc,pro,x\n",
             ["t.csv:2:1: row 2: 1 cells", "t.csv:4:1: row 4: 3 cells, but the header has 2"],
+        ),
+        (
+            b"id,prompt\na,x,y\n\nb,x,y\nc,x,y\n",
+            ["t.csv:1:1: header: names 2 columns, but each of the 3 rows has 3 cells; name them all, or put"],
+        ),
+        (
+            b"\n\nid;mode;prompt\na;pro\nb;std\n",
+            ["t.csv:3:1: header: names 3 columns, but each of the 2 rows has 2 cells; leave out the names"],
+        ),
+        (
+            b"id,prompt\na,x,y\nb,x,y,z\nc,x,y\n",
+            ["t.csv:2:1: row 2: 3 cells", "t.csv:3:1: row 3: 4 cells", "t.csv:4:1: row 4: 3 cells"],
+        ),
+        (
+            b"id,prompt\na,x,y\nb,x,y\nc,x\nd,x,y\n",
+            ["t.csv:2:1: row 2: 3 cells", "t.csv:3:1: row 3: 3 cells", "t.csv:5:1: row 5: 3 cells"],
+        ),
+        (
+            b"id,prompt\na,x,y\nid,prompt\n",
+            ["t.csv:2:1: row 2: 3 cells", "t.csv:3:1: row 3: is the header once more"],
         ),
         (b'id\na\n"b\nc\n', ["t.csv:3:1: row 3: a double quote opens a cell here and is never closed"]),
         (b'id,prompt\na,"b"c\n', ["t.csv:2:1: row 2: text follows a closing double quote"]),
