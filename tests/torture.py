@@ -37,6 +37,7 @@ from tests.support.kills import Stage
 from tests.support.program import sandbox
 
 JOBS = 24  # at the start of a scenario; more are added where a kill needs one
+PRICE = 42  # cents of a clip of five seconds in std without sound
 REACHES = 3  # tries to bring the program to a named point
 LAST_RUNS = 8  # runs without faults in which everything must come to its end
 VIDEOS = [fault.name for fault in FAULTS.values() if fault.moment is Moment.FETCHED]
@@ -58,6 +59,7 @@ class Scenario:
     cycles: int = 0  # through all named points
     losses: int = 0  # nights between which ledgers are lost, jobs renamed, clips moved; these alone
     lookups: bool = True
+    nights: int = 0  # with a budget that two clips more fit in, and a kill in each; these alone
 
 
 SCENARIOS = (
@@ -70,6 +72,8 @@ SCENARIOS = (
     Scenario("faults, ids not unique", ("--no-unique",), faults=0.02),
     Scenario("faults, lookups lag, ids not unique", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02),
     Scenario("faults, 4 slots, a neighbour", ("--slots", "4", "--neighbour", "3"), faults=0.02),
+    Scenario("a budget that bites", kills=0, nights=15),
+    Scenario("a budget that bites, faults", faults=0.02, kills=0, nights=15),
     Scenario("lost and older ledgers, renames, moved clips", kills=0, losses=12),
     Scenario(  # no answer names an external_task_id
         "gateway, wrapped", ("--dialect", "wrapped"), rules=tuple(kills.clip_hosts(0.05)), cycles=1
@@ -124,6 +128,8 @@ def play(scenario: Scenario, seed: str, folder: Path) -> Outcome:
             stage.serve(stack.enter_context(sandbox(folder, *options)))
             if scenario.losses:
                 losses.play(stage, scenario.losses)
+            elif scenario.nights:
+                save(stage, scenario)
             else:
                 torment(stage, scenario)
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
@@ -161,6 +167,45 @@ def torment(stage: Stage, scenario: Scenario) -> None:
     if "task_never_ends" in "".join(scenario.rules):
         leave_the_stuck(stage)
     end_in_peace(stage, lookups=scenario.lookups)
+
+
+def save(stage: Stage, scenario: Scenario) -> None:
+    """Kill the program in nights that may pay for two clips more each; the journal has the bill."""
+    stage.add_jobs(JOBS)
+    stage.run("run", "--max-jobs", "1", "m.yaml")
+    stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()))
+    for night in range(scenario.nights):
+        limit = set_budget(stage, 2)
+        stage.add_jobs(2)
+        kills.kill_at_random(stage)
+        if spent(stage) > limit:
+            stage.evidence.verdict.violations.append(
+                f"night {night}: {spent(stage)} cents, and {limit} at most"
+            )
+    stage.calm()
+    limit = set_budget(stage, 2)
+    ended = [
+        stage.run("run", "--retry-failed", "m.yaml").code for _ in range(2)
+    ]  # the first may have to settle
+    if ended[-1] != 4 or not limit - PRICE < spent(stage) <= limit:
+        text = f"the budget of {limit} cents was not used up, or not held: {spent(stage)}, and the runs ended with {ended}"
+        stage.evidence.verdict.violations.append(text)
+    stage.desk.run("budget", "set", "--month", "none")
+    end_in_peace(stage, lookups=scenario.lookups)
+
+
+def set_budget(stage: Stage, clips: int) -> int:
+    """Set the month's budget to what is spent and so many clips more, in cents. Returns it."""
+    limit = spent(stage) + clips * PRICE + PRICE // 2
+    result = stage.desk.run("budget", "set", "--month", f"{limit // 100}.{limit % 100:02}")
+    assert result.code == 0, result
+    return limit
+
+
+def spent(stage: Stage) -> int:
+    """What the server's tasks cost, in cents, by its journal: all but those that fail, which are free."""
+    made = (entry for entry in stage.evidence.catch_up() if entry.accepted)
+    return PRICE * sum(not (entry.fault or "").startswith("task_fails") for entry in made)
 
 
 def leave_the_stuck(stage: Stage) -> None:

@@ -20,6 +20,7 @@ from tests.torture import Scenario
         Scenario("a gateway", ("--dialect", "flat"), rules=("task_fails_unsaid=0.2",), kills=3),
         Scenario("stuck and failing", rules=("task_never_ends=0.1", "task_fails_outage=0.3"), kills=4),
         Scenario("lost ledgers and renames", kills=0, losses=4),
+        Scenario("a budget that bites", kills=0, nights=3),
         Scenario("no lookups", ("--no-lookups", "--no-unique"), kills=3, lookups=False),
     ],
     ids=lambda scenario: scenario.name.replace(" ", "-"),
