@@ -238,6 +238,7 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     quarter: int | None = (
         None  # the quarter of an hour, since 1970, that its money counts in: that of its last intent
     )
+    run: int | None = None  # the run that sent its last create; None: one of an earlier version, or none
     image: str | None = None  # the path or URL that was sent, None for Base64: for people, not for identity
     parts: str | None = None  # JSON: the clip's further files, see database.py
     output_dir: str | None = (

@@ -10,6 +10,7 @@ from typing import Any
 
 from batchgen.amounts import Use, dollars, shown
 from batchgen.cli import settings
+from batchgen.cli.fit import use_object
 from batchgen.cli.output import Output
 from batchgen.cli.resolve import who
 from batchgen.errors import UsageError
@@ -49,18 +50,6 @@ def budget(args: argparse.Namespace, out: Output) -> int:
     else:
         out.lines(_text(path, setting, uses))
     return 0
-
-
-def use_object(use: Use) -> dict[str, Any]:
-    """How much of a budget is used, for scripts."""
-    return {
-        "period": use.period,
-        "limit_usd": None if use.limit is None else dollars(use.limit),
-        "spent_usd": dollars(use.spent),
-        "left_usd": None if use.left is None else dollars(use.left),
-        "begins": iso(use.begins),
-        "ends": iso(use.ends),
-    }
 
 
 def _set(path: str, given: Mapping[str, int | str], timezone: str | None) -> None:

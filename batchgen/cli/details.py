@@ -55,7 +55,12 @@ def show_jobs(args: argparse.Namespace, out: Output, ledger: Records, path: str)
 def exported(ledger: Records, row: Record) -> dict[str, Any]:
     """A row for scripts."""
     name = row.external_task_id
-    return export_row(row, current=ledger.is_current(name), verdict=ledger.verdicts.of([name]).get(name))
+    return export_row(
+        row,
+        current=ledger.is_current(name),
+        verdict=ledger.verdicts.of([name]).get(name),
+        run_id=ledger.runs.name(row.run),
+    )
 
 
 def verdict_object(one: Verdict) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Event, Events
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
+from batchgen.run.recording import Recording, new_run, recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.tally import first_of
 
@@ -35,10 +36,30 @@ async def execute(
 
     Where no manifests are ``wanted``, only what is open. The summary of a ``rehearsal`` is printed even if all went well.
     """
+    clock = Clock()
+    run = new_run(clock, out.command, out.arguments, out.mask)
+    async with recorded(ledger, run) as recording:
+        return await _execute(
+            options, wanted, out, ledger, account, end, clock, recording, rehearsal=rehearsal
+        )
+
+
+async def _execute(
+    options: RunOptions,
+    wanted: Wanted,
+    out: Output,
+    ledger: Ledger,
+    account: Account,
+    end: End,
+    clock: Clock,
+    recording: Recording,
+    *,
+    rehearsal: bool,
+) -> int:
     end.watch()
     loaded = load_manifests(wanted, out, ledger) if wanted.paths else None
     left_out, chosen = _choose(wanted, loaded, ledger)
-    clock, bar = Clock(), Bar(out)
+    bar = Bar(out)
     events = Events(clock.now, logs.write, bar.remember, _tune)
     session = Session(ledger, account, options, clock, events, chosen)
     if await session.prepare(loaded):
@@ -48,6 +69,7 @@ async def execute(
     ended = await session.conclude()
     loaded = loaded or Loaded([])
     code = first_of([ended.exit_code, 2 if loaded.problems else 0])
+    recording.over(ended, code)
     if out.json:
         summary = report.run_object(ended, code, verbose=out.verbose)
         summary |= report.problem_fields(loaded.problems, verbose=out.verbose)

@@ -36,11 +36,10 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
             return error.exit_code
         raise
     mask = mask if mask is not None else Mask()
-    out = Output(args, mask)
+    out = Output(args, mask, sys.argv[1:] if argv is None else argv)
     code = 0
     try:
-        if args.command != "review":  # it needs no key, and answers browsers
-            _learn(mask)
+        _learn(mask)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
@@ -152,6 +151,12 @@ def _status(args: argparse.Namespace, out: Output) -> int:
     return status(args, out)
 
 
+def _runs(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.runs import runs
+
+    return runs(args, out)
+
+
 def _report(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.report_page import report
 
@@ -219,6 +224,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "run": _run,
     "collect": _collect,
     "status": _status,
+    "runs": _runs,
     "report": _report,
     "review": _review,
     "export": _export,

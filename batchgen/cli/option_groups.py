@@ -13,7 +13,8 @@ class Groups:
         self.common = _common()
         self.ledger = _ledger()
         self.lock = _lock()
-        self.api = _api(self.lock)
+        self.base_url = _base_url()
+        self.api = _api(self.lock, self.base_url)
         self.following = _following()
         self.paths = _paths()
         self.choice = _choice()
@@ -42,12 +43,18 @@ def _lock() -> Parser:
     return lock
 
 
-def _api(lock: Parser) -> Parser:
-    """How the API is reached, and how long it is waited for."""
-    api = Parser(add_help=False, parents=[lock])
-    api.add_argument(
+def _base_url() -> Parser:
+    """Which API is meant."""
+    base_url = Parser(add_help=False)
+    base_url.add_argument(
         "--base-url", metavar="URL", help="the API (POWERTOKENS_API_BASE; default: the vendor's)"
     )
+    return base_url
+
+
+def _api(lock: Parser, base_url: Parser) -> Parser:
+    """How the API is reached, and how long it is waited for."""
+    api = Parser(add_help=False, parents=[lock, base_url])
     api.add_argument(
         "--timeout",
         metavar="SECONDS",

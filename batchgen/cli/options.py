@@ -113,15 +113,24 @@ def _add_work(command: Command, groups: Groups) -> None:
         groups.paths,
         groups.only,
     )
-    command(
+    plan = command(
         "plan",
-        "what a run would do, per job, with the reason and the cost; writes nothing,"
-        " but for bringing an older version's ledger up to date",
-        "  batchgen plan manifests/\n  batchgen plan --json night.yaml",
+        "what a run would do, per job, with the reason and the cost; writes nothing but -o FILE,"
+        " and brings an older version's ledger up to date",
+        "  batchgen plan manifests/\n  batchgen plan --json night.yaml\n"
+        "  batchgen plan -o friday.json manifests/     approve it: batchgen run --plan friday.json manifests/",
         groups.paths,
         groups.ledger,
+        groups.base_url,
         groups.choice,
         groups.only,
+    )
+    plan.add_argument(
+        "-o",
+        "--output",
+        dest="approval",
+        metavar="FILE",
+        help="write an approval of what would be paid for, for `run --plan FILE`; where there is no ledger yet, it is made",
     )
     _add_run(command, groups)
     command(
@@ -252,6 +261,15 @@ def _add_ledger_commands(command: Command, groups: Groups) -> None:
     status.add_argument("--all", action="store_true", help="all that a list has, not its first lines")
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
+    )
+    nights = command(
+        "runs",
+        "the runs, the newest first: when, how long, how they ended, what they made and cost",
+        "  batchgen runs\n  batchgen runs --last 100\n  batchgen runs --json",
+        groups.ledger,
+    )
+    nights.add_argument(
+        "--last", metavar="N", type=arguments.count, default=20, help="how many are shown (20)"
     )
     page = command(
         "report",

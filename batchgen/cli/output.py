@@ -36,8 +36,10 @@ _FIRST_WORDS = re.compile(rf"(?P<before>(?:\s*[\d,]+\s+)?)(?P<word>{'|'.join(_CO
 class Output:
     """The output of one command, as its options want it. Everything is masked."""
 
-    def __init__(self, args: argparse.Namespace, mask: Mask) -> None:
+    def __init__(self, args: argparse.Namespace, mask: Mask, arguments: Sequence[str] = ()) -> None:
+        """``arguments`` are the command line that ``args`` were read from."""
         self._args = args
+        self.command, self.arguments = str(args.command), arguments
         self.json, self.quiet, self.verbose = bool(args.json), bool(args.quiet), bool(args.verbose)
         self.mask = mask
         if args.json or args.command == "export" or getattr(args, "format", None) == "csv":
@@ -69,9 +71,9 @@ class Output:
 
     def data(self, texts: Iterable[str], *, end: str) -> None:
         """Write texts to stdout, unchanged except for the key; on a terminal, control characters are escaped."""
-        shown = _visible_lines if sys.stdout.isatty() else str
-        for text in map(shown, self.mask.each(texts)):
-            sys.stdout.write(f"{text}{end}")
+        on_terminal = sys.stdout.isatty()
+        for block in self.mask.blocks(texts):
+            sys.stdout.write(end.join([*(map(_visible_lines, block) if on_terminal else block), ""]))
 
     def paged(self, lines: Iterable[str]) -> None:
         """Show text on a terminal, in the pager that ``PAGER`` names (default: ``less``), or directly where that fails."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batchgen import advice
 from batchgen.cli import settings
 from batchgen.cli.output import Output
+from batchgen.disk import write_whole
 from batchgen.errors import UsageError
 from batchgen.ledger.reader import Records
 
@@ -45,7 +46,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
             commands=_commands(Commands(), ledger),
             mask=out.mask,
         )
-        file.write(path, text)
+        write_whole(path, text)
     except OSError as error:
         raise UsageError(
             f"the page {path} can't be written: {error.strerror or error}; name another file with --output"

@@ -40,6 +40,7 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         current = record is not None and ledger.is_current(record.external_task_id)
         said = ledger.verdicts.of([record.external_task_id] if record is not None else [])
         twin = next(iter(ledger.with_task(args.task_id)), None) if args.task_id else None
+        run_id = ledger.runs.name(record.run) if record is not None else None
     if refused is not None and (record is None or record.state not in OPEN):
         return _refused_image(args, out, (path, origin), refused)
     if record is None:
@@ -59,12 +60,12 @@ def resolve(args: argparse.Namespace, out: Output) -> int:
         record, past = _decide(path, origin, record, change, args.lock_wait)
     if args.json:
         history = [event_object(event) for event in past]
-        task = {**export_row(record, current=current, verdict=verdict), "history": history}
+        task = {**export_row(record, current=current, verdict=verdict, run_id=run_id), "history": history}
         out.document({"ledger": path, "task": task, "unusable": None})
     elif change is None:
         out.lines(
             [
-                *record_text(export_row(record, current=current, verdict=verdict), past),
+                *record_text(export_row(record, current=current, verdict=verdict, run_id=run_id), past),
                 *_offer(record, offered),
             ]
         )

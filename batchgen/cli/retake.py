@@ -122,14 +122,16 @@ def _keep(args: argparse.Namespace, out: Output, ledger: Records) -> int:
 
 def _withdraw(args: argparse.Namespace, out: Output, ledger: Records) -> int:
     """Withdraw the orders of some takes that no run has begun."""
-    takes = {name for text in args.jobs for name in job_rows(ledger, text, many=True)}
+    named = {name for text in args.jobs for name in job_rows(ledger, text, many=True)}
+    renamed = ledger.orders.renamed()
+    takes = named | {Name(*renamed.now(name[:2]), name.take) for name in named}
     standing = [order for order in ledger.orders.standing() if Name(*order.key) in takes]
     waiting = [order for order in standing if not order.begun]
     gone = orders.withdraw(ledger.path, waiting, at=time.time(), by=who(), note=args.note)
     if not gone:
         begun = [f"  {Name(*order.key)}: a run has begun it" for order in standing]
         raise UsageError("\n".join(["no order to withdraw", *begun]))
-    marked = {(one.manifest, one.job_id) for one in _marked(args, ledger)}
+    marked = {renamed.now((one.manifest, one.job_id)) for one in _marked(args, ledger)}
     if args.json:
         objects = [order_object(order) for order in gone]
         out.document(
@@ -158,7 +160,8 @@ def _show(args: argparse.Namespace, out: Output, ledger: Records) -> int:
     waiting = [(order, _newest(ledger, order)) for order in ledger.orders.standing() if not order.begun]
     marked = [ledger.record(one.external_task_id) for one in ledger.verdicts.marked()]
     ordered = {(order.manifest, order.job_id) for order, _ in waiting}
-    rows = [row for row in marked if row is not None and (row.manifest, row.job_id) not in ordered]
+    renamed = ledger.orders.renamed()
+    rows = [row for row in marked if row is not None and renamed.now(row.key[:2]) not in ordered]
     if args.json:
         out.document(
             {
@@ -185,8 +188,9 @@ def _show(args: argparse.Namespace, out: Output, ledger: Records) -> int:
 
 def _newest(ledger: Records, order: Order) -> Record | None:
     """The newest row of the takes before an ordered one."""
+    names = ledger.orders.renamed().names((order.manifest, order.job_id))
     for take in range(order.take - 1, 0, -1):
-        if rows := ledger.rows_of(order.manifest, order.job_id, take):
+        if rows := [row for name in reversed(names) for row in ledger.rows_of(*name, take)]:
             return rows[-1]
     return None
 

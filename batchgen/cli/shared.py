@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -12,10 +13,14 @@ from batchgen.api import keys
 from batchgen.cli import core_dumps, settings
 from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
+from batchgen.errors import LedgerBusy, LedgerError
 from batchgen.http.endpoint import origin
+from batchgen.ledger import runs
 from batchgen.ledger.writer import Ledger
+from batchgen.run.clock import Clock
 from batchgen.run.loading import Loaded, load, with_orders
 from batchgen.run.options import RunOptions
+from batchgen.run.recording import new_run, refused
 from batchgen.run.session import Account
 
 
@@ -82,4 +87,11 @@ def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) 
     """Open the ledger for writing; another run is waited for, up to --lock-wait and --until."""
     path = settings.ledger_path(args.ledger, os.environ)
     wait = min(args.lock_wait, end.left)
-    return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)
+    try:
+        return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)
+    except LedgerBusy as error:
+        with contextlib.suppress(
+            LedgerError
+        ):  # the one that has it may be a newer version's; it is said all the same
+            runs.add(path, refused(new_run(Clock(), out.command, out.arguments, out.mask), error))
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -118,6 +119,17 @@ def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGR
     return connection
 
 
+def meta(connection: sqlite3.Connection, path: str, key: str) -> str:
+    """What the file says of itself: its ``origin`` or its ``identity``."""
+    with translated(path):
+        row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        raise damaged(
+            path, "it doesn't say which API it belongs to" if key == "origin" else f"it has no {key}"
+        )
+    return str(row[0])
+
+
 def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
     """Execute a statement whose values may have lone surrogates (odd file names, hostile answers), which UTF-8 can't hold.
 
@@ -131,9 +143,19 @@ def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()
 
 def restored(row: Sequence[Any]) -> Sequence[Any]:
     """A row with its texts, however they are stored."""
-    if bytes not in map(type, row):
+    blobs = _blobs(tuple(map(type, row)))
+    if not blobs:
         return row
-    return [unpacked(value) if isinstance(value, bytes) else value for value in row]
+    texts = list(row)
+    for number in blobs:
+        texts[number] = unpacked(texts[number])
+    return texts
+
+
+@functools.lru_cache(maxsize=256)
+def _blobs(shape: tuple[type, ...]) -> tuple[int, ...]:
+    """Which cells of a row of these types are BLOBs."""
+    return tuple(number for number, kind in enumerate(shape) if kind is bytes)
 
 
 def _storable(value: Any) -> Any:
@@ -165,10 +187,6 @@ def damaged(path: str, why: str) -> LedgerError:
 
 def _outdated(path: str) -> LedgerOutdated:
     return LedgerOutdated(f"the ledger {path} was written by an older batchgen.")
-
-
-def unowned(path: str) -> LedgerError:
-    return damaged(path, "it doesn't say which API it belongs to")
 
 
 def _no_database(path: str) -> LedgerError:
@@ -259,12 +277,9 @@ def _check(connection: sqlite3.Connection, path: str, migrations: Sequence[str])
 
 
 def _check_origin(connection: sqlite3.Connection, path: str, origin: str) -> None:
-    row = connection.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
-    if row is None:
-        raise unowned(path)
-    if row[0] != origin:
+    if (own := meta(connection, path, "origin")) != origin:
         raise LedgerError(
-            f"the ledger {path} belongs to {row[0]}, and this is {origin}: task ids of one mean nothing to the other."
+            f"the ledger {path} belongs to {own}, and this is {origin}: task ids of one mean nothing to the other."
             " Use another --ledger for it."
         )
 
@@ -281,3 +296,8 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def unopened(path: str, error: OSError) -> LedgerError:
+    """The error for a ledger that can't be opened."""
+    return LedgerError(f"the ledger {path} can't be opened: {error.strerror}: {error.filename}.")

@@ -123,31 +123,33 @@ class CellTypes:
         hints = typing.get_type_hints(values)
         self._names = names
         self._allowed = [{_stored(kind) for kind in _members(hints[name])} for name in names]
-        self._paths = [(number, _PATHS[name]) for number, name in enumerate(names) if name in _PATHS]
-        self._numbers = [
-            number
-            for number, kinds in enumerate(self._allowed)
-            if float in kinds or names[number] in _AMOUNTS
-        ]
-        self._good: set[tuple[type, ...]] = set()
+        #: The numbers and the paths of rows of these types, which have to be looked at in each row.
+        self._good: dict[tuple[type, ...], tuple[list[int], list[tuple[int, str]]]] = {}
 
     def check(self, row: Sequence[Any]) -> None:
         """Raise LedgerError for a cell of a wrong type, a number out of range, or a path that batchgen never writes."""
         shape = tuple(map(type, row))
-        if shape not in self._good:
-            for name, kind, allowed in zip(self._names, shape, self._allowed, strict=True):
-                if kind not in allowed:
-                    raise wrong_cell(name, row[0], f"is of the type {kind.__name__}")
-            self._good.add(shape)
-        for number in self._numbers:
-            if row[number] is not None and not abs(row[number]) < MAX_NUMBER:
+        numbers, paths = self._good.get(shape) or self._judge(shape, row[0])
+        for number in numbers:
+            if not -MAX_NUMBER < row[number] < MAX_NUMBER:
                 raise wrong_cell(self._names[number], row[0], "is larger than any can be")
-        for number, suffix in self._paths:
+        for number, suffix in paths:
             path = row[number]
-            if path is not None and not (
-                path.startswith("/") and path.endswith(suffix) and "/../" not in path
-            ):
+            if not (path.startswith("/") and path.endswith(suffix) and "/../" not in path):
                 raise wrong_cell(self._names[number], row[0], "is no clip's path")
+
+    def _judge(self, shape: tuple[type, ...], row: object) -> tuple[list[int], list[tuple[int, str]]]:
+        """Which cells of a row of these types are numbers, and which are paths. Raises LedgerError for a wrong type."""
+        numbers: list[int] = []
+        paths: list[tuple[int, str]] = []
+        for number, (name, kind, allowed) in enumerate(zip(self._names, shape, self._allowed, strict=True)):
+            if kind not in allowed:
+                raise wrong_cell(name, row, f"is of the type {kind.__name__}")
+            if kind is float or (kind is int and name in _AMOUNTS):
+                numbers.append(number)
+            elif kind is str and name in _PATHS:
+                paths.append((number, _PATHS[name]))
+        return self._good.setdefault(shape, (numbers, paths))
 
 
 def _members(hint: object) -> list[object]:

@@ -167,4 +167,21 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER budgets_last BEFORE DELETE ON budgets BEGIN SELECT RAISE(ABORT, 'history is append-only'); END;
     INSERT OR IGNORE INTO meta VALUES ('identity', lower(hex(randomblob(16))));     -- what an approval was made with
     """,
+    """
+    -- The runs: each that took the ledger, or found it taken by another one.
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,      -- a UUID: what it is called outside of the ledger
+        began REAL NOT NULL,
+        ended REAL,                     -- NULL: it is on, or was killed
+        command TEXT NOT NULL,
+        arguments TEXT NOT NULL,        -- a JSON list
+        host TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        version TEXT NOT NULL,
+        exit_code INTEGER,
+        summary TEXT                    -- a JSON object: counts, money, why it stopped
+    );
+    ALTER TABLE tasks ADD COLUMN run INTEGER;   -- the run that sent its last create; NULL: one of an earlier version
+    """,
 )

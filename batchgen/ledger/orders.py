@@ -6,6 +6,7 @@ and it can't be withdrawn.
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 
 from batchgen import limits
 from batchgen.judgements import Order
-from batchgen.ledger import beside, database
+from batchgen.ledger import beside, database, renames
+from batchgen.ledger.renames import JobName, Renamed
 from batchgen.ledger.rows import COLUMNS, to_order, to_record
 from batchgen.models import Record, State
 from batchgen.names import composed, spellings
@@ -47,6 +49,10 @@ class Orders:
             () if manifests is None else (json.dumps([*manifests]),),
         )
         return [to_order(row) for *row, withdrawn in rows if not withdrawn]
+
+    def renamed(self) -> Renamed:
+        """The jobs that orders were moved with, by their earlier names."""
+        return renames.read(self._query)
 
     def history(self, manifest: str, job_id: str) -> list[tuple[Order, bool]]:
         """All lines about a job's takes, oldest first; each with whether it withdraws the take."""
@@ -85,19 +91,31 @@ def order(
 ) -> list[Placed]:
     """Order the next take of each of these jobs, in one transaction. A run may hold the ledger meanwhile.
 
-    Without ``again`` a job whose newest take isn't judged yet gets none: one that is ordered, under way, or ended without
+    A job that was renamed gets it under the name that it goes by. Without ``again`` a job whose newest take isn't judged yet gets none: one that is ordered, under way, or ended without
     a clip. ``at`` is the time in Unix seconds.
     """
     with beside.transaction(path) as connection:
-        return [_order(connection, wish, at, by, again=again) for wish in wishes]
+        renamed = renames.read(functools.partial(database.execute, connection))
+        return [_order(connection, wish, renamed, at, by, again=again) for wish in wishes]
 
 
-def _order(connection: sqlite3.Connection, wish: Wish, at: float, by: str | None, *, again: bool) -> Placed:
+def _order(
+    connection: sqlite3.Connection, wish: Wish, renamed: Renamed, at: float, by: str | None, *, again: bool
+) -> Placed:
     from batchgen.request.identity import is_derived  # readers, who order nothing, need no digests
 
-    manifest, job_id = composed(wish.manifest), composed(wish.job_id)
-    names = json.dumps([*spellings(manifest)]), json.dumps([*spellings(job_id)])
-    rows = [to_record(database.restored(row)) for row in database.execute(connection, _OF_JOB, names)]
+    (manifest, job_id), *earlier = renamed.names((composed(wish.manifest), composed(wish.job_id)))
+    rows, standing, unusable = list[Record](), list[Order](), 0
+    for name in ((manifest, job_id), *earlier):
+        spelt = json.dumps([*spellings(name[0])]), json.dumps([*spellings(name[1])])
+        rows += [to_record(database.restored(row)) for row in database.execute(connection, _OF_JOB, spelt)]
+        found = database.execute(connection, f"{_SELECT} WHERE {_LAST} AND manifest = ? AND job_id = ?", name)
+        standing += [to_order(row) for *row, withdrawn in map(database.restored, found) if not withdrawn]
+        (most,) = database.execute(
+            connection, "SELECT max(take) FROM unusable WHERE manifest = ? AND job_id = ?", name
+        ).fetchone()
+        unusable = max(unusable, most or 0)
+    rows.sort(key=lambda row: row.take)
     last = rows[-1] if rows else None
     placed = Placed(manifest, job_id, None, last=last)
     if last is None:
@@ -107,23 +125,54 @@ def _order(connection: sqlite3.Connection, wish: Wish, at: float, by: str | None
     if not is_derived(last.base_id):
         why = f"its manifest gives it the external_task_id {last.base_id}, which stands for one clip; another one there asks for another"
         return placed._replace(why=why)
-    found = database.execute(
-        connection, f"{_SELECT} WHERE {_LAST} AND manifest = ? AND job_id = ?", (manifest, job_id)
-    )
-    standing = [to_order(row) for *row, withdrawn in map(database.restored, found) if not withdrawn]
     waiting = next((one for one in standing if not one.begun), None)
     if not again and waiting is not None:
         return placed._replace(why=f"take {waiting.take} is ordered already", again=True, waiting=True)
     if not again and last.state is not State.DOWNLOADED:
         return placed._replace(why=f"take {last.take} is {last.state}, and has no clip yet", again=True)
-    unusable = database.execute(
-        connection, "SELECT max(take) FROM unusable WHERE manifest = ? AND job_id = ?", (manifest, job_id)
-    ).fetchone()
-    take = 1 + max(last.take, unusable[0] or 0, *(one.take for one in standing), 0)
+    take = 1 + max(last.take, unusable, *(one.take for one in standing), 0)
     if take > limits.TAKE:
         return placed._replace(why=f"{limits.TAKE:,} takes are the most")
     database.execute(connection, _INSERT, (manifest, job_id, take, at, wish.note, by, 0))
     return placed._replace(order=Order(manifest, job_id, take, at, wish.note, by))
+
+
+class Followed(NamedTuple):
+    """An order whose job goes by another name now, as which take of it."""
+
+    order: Order
+    job: JobName
+    take: int
+
+    @property
+    def moved(self) -> Order:
+        """The order as it stands under the job's name."""
+        return self.order._replace(manifest=self.job[0], job_id=self.job[1], take=self.take)
+
+
+def follow(
+    connection: sqlite3.Connection, followed: Iterable[Followed], reused: Iterable[JobName], at: float
+) -> None:
+    """Move orders to the names that their jobs go by, and note these; ``reused`` are names that other jobs have now.
+
+    An order that was withdrawn meanwhile stays so.
+    """
+    renamed = renames.read(functools.partial(database.execute, connection))
+    renamed.drop(reused)
+    for one in followed:
+        if not is_standing(connection, one.order.key):
+            continue
+        name = f"{one.job[0]}/{one.job[1]}@{one.take}"
+        gone = (*one.order.key, at, f"its job was renamed: it is ordered as {name}", None, 1)
+        database.execute(connection, _INSERT, gone)
+        order = one.moved
+        database.execute(connection, _INSERT, (*order.key, order.at, order.note, order.by, 0))
+        renamed.add((one.order.manifest, one.order.job_id), one.job)
+    database.execute(
+        connection,
+        "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (renames.NOTE, renamed.text),
+    )
 
 
 def withdraw(

@@ -8,7 +8,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
@@ -26,11 +25,13 @@ from batchgen.ledger.rows import (
     to_key,
     to_number,
     to_record,
+    to_record_and_request,
     to_state,
     to_stored_clip,
     to_target,
     to_unusable,
 )
+from batchgen.ledger.runs import Runs
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.ledger.verdicts import Verdicts
 from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
@@ -53,7 +54,7 @@ class Records:
         self.path = path
         self._reader = connection
         self.verdicts, self.orders = Verdicts(self._each), Orders(self._each)
-        self.budgets, self.costs = Budgets(self._each), Costs(self._each)
+        self.budgets, self.runs, self.costs = Budgets(self._each), Runs(self._each), Costs(self._each)
 
     @classmethod
     def read(cls, path: str, *, origin: str | None = None) -> Records:
@@ -76,17 +77,18 @@ class Records:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
     def origin(self) -> str:
         """The API that this ledger belongs to."""
-        for (origin,) in self._rows("SELECT value FROM meta WHERE key = 'origin'"):
-            return str(origin)
-        raise database.unowned(self.path)
+        return database.meta(self._reader, self.path, "origin")
+
+    @property
+    def identity(self) -> str:
+        """What tells this ledger, with its copies, from every other: 32 hex digits."""
+        return database.meta(self._reader, self.path, "identity")
 
     @property
     def is_rehearsal(self) -> bool:
@@ -209,14 +211,17 @@ class Records:
         sql = f"SELECT 1 FROM tasks WHERE external_task_id = ? AND {CURRENT}"
         return bool(self._rows(sql, (external_task_id,)))
 
-    def exported(self) -> Iterator[tuple[Record, bool]]:
-        """All rows in the order they were made, each with whether its clip is its job's now; never all in memory."""
+    def exported(self) -> Iterator[tuple[Record, dict[str, Any], bool]]:
+        """All rows in the order they were made, never all in memory: each with the fields of its canonical text, and
+        whether its clip is its job's now.
+        """
         last = self._rows("SELECT max(id) FROM tasks")[0][0]
-        sql = f"SELECT id, {CURRENT}, {', '.join(COLUMNS)} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
+        columns = f"{', '.join(COLUMNS)}, id, {CURRENT}"
+        sql = f"SELECT {columns} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
         number = -1
         while rows := self._rows(sql, (number, last)):
-            number = rows[-1][0]
-            yield from ((to_record(row), bool(current)) for _, current, *row in rows)
+            number = rows[-1][-2]
+            yield from ((*to_record_and_request(row[:-2]), bool(row[-1])) for row in rows)
 
     def is_last_word(self, external_task_id: str) -> bool:
         """Whether no other row of the same take has changed after this one."""

@@ -49,14 +49,19 @@ _EVENT = CellTypes(
 
 def to_record(row: Sequence[Any]) -> Record:
     """A Record from the values of COLUMNS."""
+    return to_record_and_request(row)[0]
+
+
+def to_record_and_request(row: Sequence[Any]) -> tuple[Record, dict[str, Any]]:
+    """A Record from the values of COLUMNS, and the fields of its canonical text."""
     _RECORD.check(row)
     _check_ids(row[0], row[1])
-    _check_request(row[_CANONICAL], row[0])
+    request = _request(row[_CANONICAL], row[0])
     if row[_PARTS] is not None:
         _check_parts(row[_PARTS], row[0])
     values = list(row)
     values[_STATE] = to_state(values[_STATE], row[0])
-    return Record._make(values)
+    return Record._make(values), request
 
 
 def to_stored_clip(row: Sequence[Any]) -> StoredClip:
@@ -74,16 +79,17 @@ def _check_ids(name: str, base: str) -> None:
         raise wrong_cell("base_id", name, "is no id that it is a try of")
 
 
-def _check_request(text: str, name: object) -> None:
+def _request(text: str, name: object) -> dict[str, Any]:
     try:
-        good = is_request(orjson.loads(text))
+        fields = orjson.loads(text)
     except orjson.JSONDecodeError:  # half of a pair, which is no UTF-8, and ours all the same
         try:
-            good = is_request(json.loads(text))
+            fields = json.loads(text)
         except (ValueError, RecursionError):
-            good = False
-    if not good:
+            fields = None
+    if not is_request(fields):
         raise wrong_cell("canonical", name, "is no request")
+    return fields  # type: ignore[no-any-return]
 
 
 def _check_parts(text: str, name: object) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from batchgen.errors import LedgerError
 from batchgen.judgements import Verdict
-from batchgen.ledger import beside, database
+from batchgen.ledger import beside, database, renames
+from batchgen.ledger.renames import JobName
 from batchgen.ledger.rows import to_verdict
 
 _FIELDS = "verdicts.at, verdict, note, by"
@@ -59,14 +60,26 @@ class Verdicts:
         return [to_verdict(row) for row in rows]
 
     def marked(self) -> list[Verdict]:
-        """The verdicts ``retake`` that count, of clips that are the newest of their job: in the order of the rows."""
+        """The verdicts ``retake`` that count, of clips that are the newest of their job: in the order of the rows.
+
+        What was made under another name, since the job was renamed, is newer as well.
+        """
+        renamed = renames.read(self._query)
         rows = self._query(
-            f"SELECT external_task_id, {_FIELDS} FROM verdicts CROSS JOIN tasks ON tasks.id = task"
+            f"SELECT manifest, job_id, take, external_task_id, {_FIELDS} FROM verdicts CROSS JOIN tasks ON tasks.id = task"
             " WHERE verdict = 'retake' AND verdicts.id = (SELECT max(id) FROM verdicts WHERE task = tasks.id)"
             f" AND {_NEWEST} ORDER BY tasks.id",
             (),
         )
-        return [to_verdict(row) for row in rows]
+        return [
+            to_verdict(said)
+            for manifest, job_id, take, *said in list(rows)
+            if not self._has_take_after(take, renamed.now((manifest, job_id)))
+        ]
+
+    def _has_take_after(self, take: int, job: JobName) -> bool:
+        sql = "SELECT 1 FROM tasks WHERE manifest = ? AND job_id = ? AND take > ? LIMIT 1"
+        return bool(list(self._query(sql, (*job, take))))
 
 
 def give(path: str, verdicts: Iterable[Verdict]) -> None:

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from batchgen.errors import LedgerError, OrderWithdrawn, TransitionError
-from batchgen.ledger import budgets, database, integrity
+from batchgen.errors import OrderWithdrawn, TransitionError
+from batchgen.ledger import budgets, database, integrity, runs
 from batchgen.ledger.free_paths import free_path
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
-from batchgen.ledger.orders import is_standing
+from batchgen.ledger.orders import Followed, follow, is_standing
 from batchgen.ledger.packing import EVENTS, PACKED, STATES, packed
 from batchgen.ledger.reader import Records
+from batchgen.ledger.renames import JobName
 from batchgen.ledger.rows import COLUMNS, image_cells, path_key, to_record
+from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.spending import account
 from batchgen.ledger.transitions import (
     IMPORTABLE,
@@ -66,10 +68,8 @@ class Ledger(Records):
     ):
         writer, reader = connections
         super().__init__(path, reader)
-        self._masked = masked
-        self._lock = lock
-        self._writer = writer
-        self._clock = clock
+        self._lock, self._writer, self._clock, self._masked = lock, writer, clock, masked
+        self._run: int | None = None  # the run that this is open for
         self._commits = GroupCommit(writer, path)
 
     @classmethod
@@ -97,7 +97,7 @@ class Ledger(Records):
             database.make_folders(os.path.dirname(path))
             lock = Lock.acquire(f"{path}.lock", wait=lock_wait, clock=clock)
         except OSError as error:
-            raise _unopened(path, error) from error
+            raise database.unopened(path, error) from error
         try:
             with database.translated(path):
                 database.prepare(path, origin, migrations)
@@ -108,11 +108,10 @@ class Ledger(Records):
             except BaseException:
                 writer.close()
                 raise
-        except OSError as error:
+        except BaseException as error:
             lock.release()
-            raise _unopened(path, error) from error
-        except BaseException:
-            lock.release()
+            if isinstance(error, OSError):
+                raise database.unopened(path, error) from error
             raise
 
     def close(self) -> None:
@@ -175,6 +174,20 @@ class Ledger(Records):
         sql = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         await self._commits.write(lambda: self._write_all(sql, [(key, self._masked(value))]))
 
+    async def follow_orders(self, followed: Sequence[Followed], reused: Sequence[JobName]) -> None:
+        """Move orders to the names that their jobs go by now: see :func:`batchgen.ledger.orders.follow`."""
+        at = self._clock()
+        await self._commits.write(lambda: follow(self._writer, followed, reused, at))
+
+    async def begin_run(self, run: RunRecord) -> None:
+        """Record that a run begins. The creates from here on are its own."""
+        self._run = await self._commits.write(lambda: runs.insert(self._writer, run))
+
+    async def end_run(self, code: int, summary: str) -> None:
+        """Record how this run has ended; ``summary`` is a JSON object."""
+        number, at = self._run, self._clock()
+        await self._commits.write(lambda: runs.end(self._writer, number, at, code, self._masked(summary)))
+
     async def note_unusable(self, manifests: Iterable[Manifest]) -> None:
         """Record which jobs of these manifests have images that failed their checks, and forget earlier ones of them.
 
@@ -218,7 +231,7 @@ class Ledger(Records):
         number, mine, others = self._family(record)
         if ordered and mine is None and not is_standing(self._writer, record.key):
             raise OrderWithdrawn(f"{record.external_task_id}: its order was withdrawn meanwhile.")
-        row = intended(record, mine, at)
+        row = intended(record, mine, at)._replace(run=self._run)
         for other in others:
             if other.state in MAY_BE_PAID and other.digest == record.digest:
                 raise TransitionError(
@@ -301,6 +314,7 @@ class Ledger(Records):
             attempt=max(record.attempt, mine.attempt if mine else 0, 1),
             created_at=mine.created_at if mine else record.created_at or at,
             quarter=mine.quarter if mine else None,
+            run=mine.run if mine else None,
             **changed_columns(record, change, at),
         )
         if row.state in MAY_BE_PAID:
@@ -371,10 +385,6 @@ class Ledger(Records):
 
     def _execute(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
         return database.execute(self._writer, sql, values)
-
-
-def _unopened(path: str, error: OSError) -> LedgerError:
-    return LedgerError(f"the ledger {path} can't be opened: {error.strerror}: {error.filename}.")
 
 
 _IDENTITY = frozenset({"external_task_id", "base_id"})

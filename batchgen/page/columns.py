@@ -112,4 +112,6 @@ def _more(take: Take, *, ids: bool) -> dict[str, Any]:
         more["verdict"], more["note"] = take.verdict.verdict, take.verdict.note
     if take.ordered is not None:
         more["ordered"] = take.ordered
+    if take.moved:
+        more["moved"] = take.moved
     return {name: value for name, value in more.items() if value not in (None, "")}

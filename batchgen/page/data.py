@@ -79,7 +79,7 @@ def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] 
     takes, sums = Takes(), _Sums()
     why = changed.noted(ledger)
     differ: dict[tuple[str, str, int], str] = {}
-    for row, current in ledger.exported():
+    for row, _, current in ledger.exported():
         if chosen is not None and row.key not in chosen:
             continue
         takes.add(row, current=current)

@@ -1,12 +1,9 @@
-"""Writes the page's file: whole or not at all, for its owner alone, and never over anything but a page."""
+"""Where the page is written: never over anything but a page."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 
-from batchgen.disk import sync_folder
 from batchgen.errors import UsageError
 from batchgen.files import open_regular
 
@@ -45,20 +42,3 @@ def check(path: str) -> None:
         raise UsageError(
             f"{path} is no page that batchgen made, so it isn't overwritten; name another file with --output"
         )
-
-
-def write(path: str, text: str) -> None:
-    """Write the page at ``path``, which is absolute. Raises OSError."""
-    folder, name = os.path.split(path)
-    descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=folder)  # its mode is 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(draft, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise
-    sync_folder(folder)

@@ -300,6 +300,7 @@ function frame(take, number, several, same) {
   if (take.risk === "picture") notes.push("The source picture has changed since.");
   if (take.kind === "unknown" && take.id) notes.push(take.id);
   if (take.ordered) notes.push(`Take ${take.ordered} is ordered`);
+  if (take.moved) notes.push(`Its job was renamed: another take was ordered as ${take.moved}`);
   part("message").textContent = shown(notes.join("\n"));
   part("message").hidden = !notes.length;
   const judge = part("judge");
@@ -423,7 +424,7 @@ function mark(figure) {
 
 function marked() {
   const newest = jobs.map((job) => job.takes[job.takes.length - 1]);
-  return newest.filter((take) => judged(take)?.verdict === "retake" && !take.ordered);
+  return newest.filter((take) => judged(take)?.verdict === "retake" && !take.ordered && !take.moved);
 }
 
 let said = ""; // what became of the last orders

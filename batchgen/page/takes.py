@@ -97,6 +97,7 @@ class Take:
     )
     verdict: Verdict | None = None  # what a person said of its clip
     ordered: int | None = None  # the job's take that was ordered, at its newest take
+    moved: str = ""  # as what its job's later take was ordered, where the job goes by another name since
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -189,11 +190,19 @@ class Takes:
         }
         for name, verdict in ledger.verdicts.of(clips).items():
             clips[name].verdict = verdict
-        orders = {order.key[:2]: order.take for order in ledger.orders.standing() if not order.begun}
-        if orders:
-            newest = {take.key[:2]: take for take in sorted(self.by_key.values(), key=lambda one: one.take)}
-            for job in orders.keys() & newest.keys():
-                newest[job].ordered = orders[job]
+        standing = ledger.orders.standing()
+        orders = {order.key[:2]: order.take for order in standing if not order.begun}
+        renamed = ledger.orders.renamed()
+        if not standing:
+            return
+        newest = {take.key[:2]: take for take in sorted(self.by_key.values(), key=lambda one: one.take)}
+        for job in orders.keys() & newest.keys():
+            newest[job].ordered = orders[job]
+        last = {order.key[:2]: order.take for order in standing}
+        for job in newest.keys() & set(renamed.earlier):
+            now = renamed.now(job)
+            if now != job and last.get(now, 0) > newest[job].take:
+                newest[job].moved = f"{now[0]}/{now[1]}@{last[now]}"
 
 
 def _may_retry(series: Iterable[Record], row: Record) -> bool:

@@ -58,6 +58,7 @@ from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.plan import Action, Step
 from batchgen.run.planning import planned
+from batchgen.run.recording import new_run, recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.stream import Stream
 from batchgen.run.survey import Survey, survey, unrecorded
@@ -227,7 +228,7 @@ async def _run_events(
     held = ExitStack()
     held.callback(session.close)
     held.enter_context(ledger)
-    work = asyncio.create_task(_work(session, held, loaded, ledger))
+    work = asyncio.create_task(_work(session, held, loaded, ledger, clock))
     work.add_done_callback(lambda _: stream.close())
     try:
         while (event := await stream.next()) is not None:
@@ -238,14 +239,18 @@ async def _run_events(
             await _end_run(work, session)
 
 
-async def _work(session: Session, held: ExitStack, loaded: Loaded | None, ledger: Ledger) -> None:
+async def _work(
+    session: Session, held: ExitStack, loaded: Loaded | None, ledger: Ledger, clock: Clock
+) -> None:
     """The run itself. It releases the ledger when it is over, however slow its reader is."""
     with held:
         if loaded is not None:
             loaded = loading.with_orders(loaded, ledger)
-        if await session.prepare(loaded):
-            await session.work()
-        await session.conclude()
+        async with recorded(ledger, new_run(clock, "library", ())) as recording:
+            if await session.prepare(loaded):
+                await session.work()
+            ended = await session.conclude()
+            recording.over(ended, ended.exit_code)
 
 
 async def _end_run(work: asyncio.Task[None], session: Session) -> None:

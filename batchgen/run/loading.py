@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchgen.files import Folders
 from batchgen.images import inspection
+from batchgen.ledger.orders import Followed
 from batchgen.manifest import reader
 from batchgen.models import ImageFile, Job, Manifest, Problem, Within
 from batchgen.run import ordered
@@ -24,13 +25,14 @@ class Loaded:
     """Loaded manifests: those without problems, and all problems of the others.
 
     ``images`` are the files that were read for it; those that the ledger knew are not among them. ``waiting`` are orders of
-    their jobs' takes that can't be begun.
+    their jobs' takes that can't be begun, ``followed`` those of jobs that go by another name now.
     """
 
     manifests: Sequence[Manifest]
     problems: Sequence[Problem] = ()
     images: Sequence[ImageFile] = ()
     waiting: Sequence[WaitingOrder] = ()
+    followed: Sequence[Followed] = ()
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -81,14 +83,18 @@ def load(
 
 def with_orders(loaded: Loaded, ledger: Records | None) -> Loaded:
     """The same with the takes that people ordered of these manifests' jobs."""
-    manifests, waiting = ordered.with_orders(loaded.manifests, ledger)
-    return replace(loaded, manifests=manifests, waiting=waiting)
+    manifests, waiting, followed = ordered.with_orders(loaded.manifests, ledger)
+    return replace(loaded, manifests=manifests, waiting=waiting, followed=followed)
 
 
 async def remember(ledger: Ledger, loaded: Loaded) -> None:
-    """Record which images were read, and which jobs have images that failed their checks."""
+    """Record which images were read, which jobs have images that failed their checks, and orders under the names of now."""
     await ledger.remember_images(loaded.images)
     await ledger.note_unusable(loaded.manifests)
+    earlier = set(ledger.orders.renamed().earlier)
+    reused = [job.key[:2] for job in jobs_of(loaded.manifests) if job.key[:2] in earlier] if earlier else []
+    if loaded.followed or reused:
+        await ledger.follow_orders(loaded.followed, reused)
 
 
 def jobs_of(manifests: Iterable[Manifest]) -> Iterator[Job]:

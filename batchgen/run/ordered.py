@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from batchgen.judgements import Order
+from batchgen.ledger.orders import Followed
 from batchgen.ledger.reader import Records
+from batchgen.ledger.renames import JobName
+from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.models import Job, Manifest
 from batchgen.request.identity import external_task_id
 
@@ -22,13 +25,18 @@ class WaitingOrder(NamedTuple):
 
 def with_orders(
     manifests: Sequence[Manifest], ledger: Records | None
-) -> tuple[list[Manifest], list[WaitingOrder]]:
+) -> tuple[list[Manifest], list[WaitingOrder], list[Followed]]:
     """The manifests with the takes that were ordered of their jobs, each behind its job's; and the orders that wait.
 
     An ordered take is the job as its manifest says it now, as if that had ``take`` in it: where the manifest asks for the
-    take itself, the order adds nothing. The manifests given are left as they are.
+    take itself, the order adds nothing. The manifests given are left as they are. Orders of jobs that go by another name
+    now are the third value; they have been added under that name.
     """
     standing = [] if ledger is None else ledger.orders.standing([one.name for one in manifests])
+    followed = [] if ledger is None else _followed(standing, manifests, ledger)
+    if followed:
+        moved = {one.order.key: one.moved for one in followed}
+        standing = sorted((moved.get(one.key, one) for one in standing), key=lambda one: one.key)
     by_manifest = {
         name: list(orders) for name, orders in itertools.groupby(standing, lambda one: one.manifest)
     }
@@ -36,7 +44,52 @@ def with_orders(
     for one in manifests:
         orders = by_manifest.get(one.name)
         found.append(_with(one, orders, waiting, ledger) if orders and ledger is not None else one)
-    return found, waiting
+    return found, waiting, followed
+
+
+def _followed(orders: Sequence[Order], manifests: Sequence[Manifest], ledger: Records) -> list[Followed]:
+    """The orders that no run has begun and whose job was renamed: what was paid of it is what one other job asks for."""
+    gone = {(one.manifest, one.job_id) for one in orders if not one.begun}
+    if not gone:
+        return []
+    for one in manifests:
+        gone.difference_update((one.name, bad.id) for bad in one.unusable)
+        gone.difference_update((manifest, job_id) for manifest, job_id, _ in one.skipped)
+        gone.difference_update((job.manifest, job.id) for job in one.jobs)
+    renamed = ledger.orders.renamed()
+    paid = dict[tuple[int, str], JobName]()
+    for order in orders:
+        name = (order.manifest, order.job_id)
+        if name in gone:
+            keys = ((*one, take) for one in renamed.names(name) for take in range(1, order.take))
+            rows = (row for key in keys for row in ledger.rows_of(*key))
+            paid |= {(row.take, row.digest): name for row in rows if row.state in MAY_BE_PAID}
+    later: dict[JobName, set[JobName]] = {}
+    for job in (job for one in manifests for job in one.jobs) if paid else ():
+        earlier, name = paid.get((job.take, job.digest)), (job.manifest, job.id)
+        if earlier is None:
+            continue
+        own = any(row.digest == job.digest for row in ledger.rows_of(*job.key))
+        if not own or renamed.now(name) == renamed.now(earlier):  # it may have its first name again
+            later.setdefault(earlier, set()).add(name)
+    return list(_moves(orders, later, ledger))
+
+
+def _moves(
+    orders: Sequence[Order], later: Mapping[JobName, set[JobName]], ledger: Records
+) -> Iterator[Followed]:
+    """Each order with its job's one later name, as a take that nothing stands for there yet."""
+    taken = {order.key for order in orders}
+    for order in orders:
+        names = later.get((order.manifest, order.job_id), set())
+        if order.begun or len(names) != 1:
+            continue
+        (job,) = names
+        take = order.take
+        while (*job, take) in taken or ledger.rows_of(*job, take):
+            take += 1
+        taken.add((*job, take))
+        yield Followed(order, job, take)
 
 
 def _with(

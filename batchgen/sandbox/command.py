@@ -179,7 +179,7 @@ def real_clips(flag: str | None, environ: Mapping[str, str]) -> bool:
     if wanted and wanted not in CLIPS:
         raise UsageError(f"{CLIPS_VARIABLE}: {wanted!r} is neither real nor stand-in")
     if wanted == "real" and not encoding.installed():
-        raise UsageError("real clips need PyAV and Pillow: install batchgen[demo], or take --clips stand-in")
+        raise UsageError("real clips need PyAV: install batchgen[demo], or take --clips stand-in")
     return wanted != "stand-in" and encoding.installed()
 
 

@@ -1,6 +1,6 @@
 """Encodes a clip from a task's picture: a slow push-in as H.264, with the prompt and the mode as a small caption.
 
-PyAV and Pillow do it, which the extra ``demo`` installs; they are imported where a clip is made, and nowhere else. The
+PyAV, which the extra ``demo`` installs, and Pillow do it; they are imported where a clip is made, and nowhere else. The
 same scene gives the same bytes with the same versions of them. Orientation in EXIF data is not applied, as nobody
 knows whether the API does: a portrait that lies on its side does so in its clip.
 """
@@ -49,8 +49,8 @@ class Scene:
 
 
 def installed() -> bool:
-    """Whether the libraries are there."""
-    return all(importlib.util.find_spec(name) is not None for name in ("av", "PIL"))
+    """Whether PyAV is there."""
+    return importlib.util.find_spec("av") is not None
 
 
 def shrink(data: bytes) -> bytes | None:

@@ -60,6 +60,7 @@ DECIDES = {
         "run.options",
         "run.clip_paths",
         "run.plan",
+        "run.approved",
         "run.slots",
         "run.polling",
         "run.waits",

@@ -6,7 +6,6 @@ import ast
 import functools
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -243,14 +242,6 @@ def test_a_commands_name_gets_its_help(capsys: pytest.CaptureFixture[str], comma
     code, out, err = said(capsys, command)
     assert (code, err) == (0, "")
     assert out == parsers()[command].format_help()
-
-
-@pytest.mark.parametrize("words", [(), ("manifest",), ("run",)])
-def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
-    heavy = ("aiohttp", "jsonschema", "jsonschema_rs", "sqlite3", "yaml", "tqdm", "batchgen.sandbox.server")
-    code = f"import sys; from batchgen.cli.main import main; main({['help', *words]}); sys.exit(str(set({heavy}) & set(sys.modules)))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.stderr == "set()\n"
 
 
 # -- on a terminal -----------------------------------------------------------------------------------------------------

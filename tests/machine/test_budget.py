@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shlex
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from batchgen.amounts import LARGEST, dollars
 from batchgen.cli.budget import machine_zone
+from batchgen.cli.fit import Fit
 from batchgen.cli.resolve import who
+from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from tests.support.documents import MANUAL, matches, section, typed
 from tests.support.program import Desk, Result
@@ -176,3 +181,54 @@ def test_the_manuals_lines_go_as_they_are_written(desk: Desk, tmp_path: Path) ->
         came = desk.run(*words)
         assert (program, came.code) == ("batchgen", 0), came.err
         assert matches(shown, came.out), (command, came.out)
+
+
+def plan(desk: Desk, *options: str, cap: float | None = None) -> tuple[str, list[float], bool]:
+    """What ``plan`` says after its sum; and for scripts what is left, and whether all fits."""
+    defaults = {"model_name": "kling-v3", "image": "https://example.com/1.png", "prompt": "x"}
+    listed = [{"id": f"j{number}"} for number in range(2)]
+    top = {} if cap is None else {"max_cost_usd": cap}
+    desk.write("m.yaml", json.dumps({"version": 1, "defaults": defaults, "jobs": listed, **top}))
+    words = "run -n" if any(option.startswith("--max-cost") for option in options) else "plan"
+    line = [*words.split(), "--ledger", "ledger.db", *options, "m.yaml"]
+    found = desk.run(*line, "--json").json
+    return desk.run(*line).out, [one["left_usd"] for one in found["budgets"]], found["fits"]
+
+
+def test_plan_says_what_the_budgets_leave_and_whether_it_fits(desk: Desk) -> None:
+    assert plan(desk)[1:] == ([], True)
+    budget(desk, "set", "--day", "0.84", "--timezone", "Asia/Tokyo")
+    text, left, fits = plan(desk)
+    assert (left, fits) == ([0.84], True)
+    assert re.search(
+        r"\n2 jobs: 2 create; about \$0.84\n  the day's budget has \$0.84 left until .* \(Asia/Tokyo\), and this fits\n$",
+        text,
+    )
+    budget(desk, "set", "--day", "0.83", "--week", "0.839999", "--month", "2")
+    text, left, fits = plan(desk)
+    assert (left, fits) == ([0.83, 0.839999, 2.0], False)
+    assert (
+        text.count("and this doesn't fit: a run creates what does; for all of it it would have to be $0.84")
+        == 2
+    )
+    with Records.read(str(desk.folder / "ledger.db")) as ledger:
+        nothing = Fit([], ledger.budgets.uses(time.time()), None)
+    assert [line.endswith(", and nothing is to be paid") for line in nothing.lines()] == [True] * 3
+    assert nothing.object()["fits"]
+
+
+@pytest.mark.parametrize(
+    ("options", "cap", "says"),
+    [
+        ((), 0.84, ""),
+        ((), 0.83, "max_cost_usd of m is $0.83, and this doesn't fit"),
+        (("--max-cost", "0.84"), None, ""),
+        (("--max-cost", "0.839"), None, "--max-cost is $0.839, and this doesn't fit"),
+    ],
+)
+def test_plan_says_where_a_cap_has_no_room_for_all_of_it(
+    desk: Desk, options: tuple[str, ...], cap: float | None, says: str
+) -> None:
+    text, _, fits = plan(desk, *options, cap=cap)
+    assert (says in text, fits) == (True, not says)
+    assert ("doesn't fit" in text) == bool(says)

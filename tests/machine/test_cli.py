@@ -225,7 +225,7 @@ RUN = {
 }
 PLAN = {
     *("exit_code", "jobs", "creates", "cost_usd_estimate", "subtotals", "problems", "warnings", "skipped"),
-    *("left_out", "waiting_orders"),
+    *("left_out", "waiting_orders", "budgets", "fits"),
 }
 JSON = {
     "init in -o in": {"manifest", "pictures", "prepared", "left_out", "next"} | PLAN,
@@ -239,6 +239,7 @@ JSON = {
     "recover night.yaml": {"exit_code", "tasks", "clips", "missing", "lookups_proven", "problems"},
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable", "orders"},
+    "runs": {"ledger", "runs"},
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},
     "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},
@@ -334,8 +335,17 @@ def test_a_log_in_json_has_an_object_a_line_with_action_and_id(desk: Desk, serve
     log = ("--log-file", "night.log", "--log-format", "json")
     assert desk.against(server).run("run", *log, *QUICK, "night.yaml") == Result(0, "", "")
     lines = [json.loads(line) for line in (desk.folder / "night.log").read_text().splitlines()]
-    assert [line["action"] for line in lines] == ["accepted", "task_succeeded", "downloaded"]
+    assert [line["action"] for line in lines] == [
+        "run_began",
+        "accepted",
+        "task_succeeded",
+        "downloaded",
+        "run_ended",
+    ]
     (row,) = desk.export()
+    assert row["run_id"] in lines[0]["message"]
+    assert "exit code 0; 1 of 1 jobs done" in lines[-1]["message"]
+    lines = lines[1:-1]
     assert {line["external_task_id"] for line in lines} == {row["external_task_id"]}
     assert all({"at", "level", "message"} <= set(line) for line in lines)
     assert row["task_id"] in lines[0]["message"]
@@ -346,7 +356,11 @@ def test_a_log_in_text_is_added_to_and_has_a_time_a_line(desk: Desk, server: Ser
     desk.against(server).run("run", "--log-file", "night.log", *QUICK, "night.yaml")
     first, *lines = (desk.folder / "night.log").read_text().splitlines()
     assert first == "the night before"
-    assert len(lines) == 3
+    assert len(lines) == 5
+    assert all(
+        re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* INFO +run ", line)
+        for line in (lines.pop(0), lines.pop())
+    )
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* INFO +night/j0 ", line) for line in lines)
 
 

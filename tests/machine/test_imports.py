@@ -58,14 +58,17 @@ PLAN = MANIFESTS.and_also(
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
     " run.clip_paths run.failures run.ordered run.plan run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
+HELP = COMMAND.and_also(
+    "ipaddress random tempfile urllib importlib.metadata",
+    "",
+    "manual request.schema request.findings request.messages request.json_text",
+)
 MAY = {
     "--version": PARSER,
     "--help": PARSER,
-    "help": COMMAND.and_also(
-        "ipaddress random tempfile urllib importlib.metadata",
-        "",
-        "manual request.schema request.findings request.messages request.json_text",
-    ),
+    "help": HELP,
+    "help manifest": HELP,
+    "help run": HELP,
     "status": LEDGER.and_also(batchgen="run.buckets run.waits"),
     "export": LEDGER.and_also(
         "csv email importlib.metadata random socket",
@@ -76,7 +79,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "page api.codes images money request storage run.clip_paths run.buckets run.failures run.plan run.waits",
+        "page api.codes images money request storage run.buckets run.changed run.clip_paths run.failures run.plan run.waits",
     ),
     "init -q in": PLAN,
     "validate m.yaml": MANIFESTS,
@@ -86,8 +89,8 @@ MAY = {
         "asyncio ssl subprocess tempfile",
         "",
         "http.addresses storage.clip_hosts"
-        " run.budget run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
-        " run.options run.outcomes run.pool run.queries run.reach run.recovery run.session run.slots run.tally"
+        " run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
+        " run.options run.outcomes run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
         " storage.disk_threads",
     ),
 }

@@ -488,7 +488,7 @@ def test_the_lengths_of_the_latest_tasks_are_known(ledger: Ledger, clock: Clock)
 def test_export_has_its_fields_in_their_order(ledger: Ledger, clock: Clock) -> None:
     expected = "external_task_id, task_id, state, manifest, job_id, take, attempt, error_code, error_message, request_id,"
     expected += " created_at, submitted_at, finished_at, video_url, video_path, video_sha256, cost_usd_estimate, units_charged,"
-    expected += " prompt, image, image_sha256, mode, duration, sound, verdict, current, charged_usd"
+    expected += " prompt, image, image_sha256, mode, duration, sound, verdict, current, charged_usd, run_id"
     assert ", ".join(EXPORT_FIELDS) == expected
 
     clock.now = 1_700_000_000.25
@@ -768,7 +768,7 @@ def test_an_export_holds_no_read_open_and_ends_while_rows_are_added(ledger: Ledg
     run(begin(*names))
     seen = []
     with Records.read(path) as reader:
-        for row, _ in reader.exported():
+        for row, _, _ in reader.exported():
             seen.append(row.external_task_id)
             if len(seen) == 700:  # in the middle of a piece
                 run(begin("new"))

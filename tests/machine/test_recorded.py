@@ -60,11 +60,13 @@ def without_ages(text: str) -> str:
 
 def without_additions(text: str) -> str:
     """A plan lists the jobs that a manifest leaves out, above their number, and sums up what it pays for by manifest and mode;
-    CSV has a verdict, and last what was charged, as status has; and status says yes and no."""
+    CSV has a verdict, and last what was charged, as status has, and whose run it was; and status says yes and no."""
     text = re.sub(r"(?m)^skipped  .*\n", "", text)
     text = re.sub(r"(?m)^  \w+, \w+: \d+ to create, about \$[\d.]+\n", "", text)
-    text = re.sub(r'(?m)^(.*"?sound"?),"?verdict"?,("?current"?),"?charged_usd"?(\r?$)', r"\1,\2\3", text)
-    text = re.sub(r'(?m),(?:"")?,("?(?:true|false)"?),"?[\d.]*"?(\r?$)', r",\1\2", text)
+    text = re.sub(
+        r'(?m)^(.*"?sound"?),"?verdict"?,("?current"?),"?charged_usd"?,"?run_id"?(\r?$)', r"\1,\2\3", text
+    )
+    text = re.sub(r'(?m),(?:"")?,("?(?:true|false)"?),"?[\d.]*"?,(?:"")?(\r?$)', r",\1\2", text)
     text = re.sub(r"(?m)^charged_usd +[\d.]+\n", "", text)
     text = re.sub(r"(?m)^(\w+ +)yes$", r"\1True", text)
     return re.sub(r"(?m)^(\w+ +)no$", r"\1False", text)

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -50,14 +51,15 @@ def review(desk: Desk, *options: str) -> Iterator[tuple[subprocess.Popen[str], s
         process.communicate()
 
 
-def judge(url: str, record: Record, verdict: str) -> Any:
+def judge(url: str, record: Record, verdict: str, note: str | None = None) -> Any:
     token = url.rstrip("/").rpartition("/")[2]
     headers = {
         "Content-Type": "application/json",
         "X-Batchgen-Token": token,
         "Origin": url[: url.index(f"/{token}")],
     }
-    data = json.dumps({"external_task_id": record.external_task_id, "verdict": verdict}).encode()
+    body = {"external_task_id": record.external_task_id, "verdict": verdict, "note": note}
+    data = json.dumps(body).encode()
     with closing(
         urllib.request.urlopen(urllib.request.Request(f"{url}verdicts", data, headers), timeout=ENDS)
     ) as answer:
@@ -99,7 +101,7 @@ def test_a_kill_loses_no_verdict_that_was_answered(desk: Desk, tote: Record) -> 
         judge(url, tote, "keep")
 
 
-def test_the_key_is_in_nothing_that_it_starts_and_nothing_that_it_says(
+def test_the_key_is_in_nothing_that_it_starts_and_nothing_that_it_says_or_keeps(
     desk: Desk, tote: Record, tmp_path: Path
 ) -> None:
     """On a terminal it opens the browser, with an address that leads to the page once."""
@@ -128,11 +130,15 @@ def test_the_key_is_in_nothing_that_it_starts_and_nothing_that_it_says(
             assert "/open/" in opened and url.rstrip("/").rpartition("/")[2] not in opened
             assert not [one for one in variables if KEY in one or one.startswith("POWERTOKENS_API_KEY")]
             assert urllib.request.urlopen(opened, timeout=ENDS).geturl() == url
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                judge(url, tote, "retake", f"slower {KEY}")
             process.send_signal(signal.SIGINT)
             assert process.wait(ENDS) == 130
         finally:
             process.kill()
             process.wait()
+    with Records.read(str(desk.folder / "ledger.db")) as ledger:
+        assert ledger.verdicts.all() == {}
 
 
 def test_a_browser_judges_by_keys_orders_by_a_button_and_follows_what_others_write(

@@ -68,6 +68,41 @@ def heic(width: int, height: int, quarters: int = 0) -> bytes:
     return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4) + meta)
 
 
+def jpeg(width: int, height: int, orientation: int = 1, channels: int = 3) -> bytes:
+    """The segments of a JPEG of one, three (YCbCr) or four (CMYK) channels, with a scan that nobody decodes."""
+
+    def segment(mark: int, data: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, mark, 2 + len(data)) + data
+
+    exif = b"Exif\0\0" + struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    numbers = range(1, channels + 1)
+    frame = struct.pack(">BHHB", 8, height, width, channels) + b"".join(b"%c\x11\0" % one for one in numbers)
+    scan = bytes([channels, *(value for one in numbers for value in (one, 0)), 0, 63, 0])
+    marks = [segment(0xE1, exif)] if orientation != 1 else []
+    marks += [segment(0xC0, frame), segment(0xDA, scan) + b"\x12\x34\x56" * 40]
+    return b"\xff\xd8" + b"".join(marks) + b"\xff\xd9"
+
+
+def gif(width: int, height: int) -> bytes:
+    head = struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x80, 0, 0) + bytes(6)
+    return head + struct.pack("<cHHHHBB", b",", 0, 0, width, height, 0, 2) + b"\x02\x44\x01\0;"
+
+
+def webp(width: int, height: int) -> bytes:
+    """The headers of a lossy WebP."""
+    size = struct.pack("<HH", width, height)
+    data = b"\x10\0\0\x9d\x01\x2a" + size + bytes(16)
+    chunk = b"VP8 " + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def tiff(width: int, height: int, orientation: int = 1) -> bytes:
+    """The directory of a TIFF of eight bits and three channels."""
+    entries = [(256, width), (257, height), (258, 8), (262, 2), (274, orientation), (277, 3)]
+    fields = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(4 + 32)
+
+
 def put(name: str, content: bytes | str) -> None:
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -135,6 +170,23 @@ RECORDED = {
     "small.png pixels": "night.small.44dce5522e956fb1ad1f",
     "screen.bmp pixels": "night.screen.2d645080711089098e22",
     "phone.heic pixels": "night.phone.67b61819ea38f37d59d5",
+    "camera.jpg": "night.camera.8877fb989e0bfcd4efe6",
+    "print.jpg": "night.print.85d0711fc42da4c3cf9e",
+    "camera.jpg true": "night.camera.0e0bf2147b9e8467a792",
+    "print.jpg true": "night.print.58d5f5ef3fad4633c9bc",
+    "shop.webp true": "night.shop.7dad27c53ba2fd090860",
+    "scan.tiff true": "night.scan.bd504b5c3fe7891d96bd",
+    "old.gif true": "night.old.c7cf06f7a5205761350d",
+    "camera.jpg crop": "night.camera.ce14bb5f256d0a5bb273",
+    "print.jpg crop": "night.print.1836a0d317497124e757",
+    "shop.webp crop": "night.shop.fa8edd02bbca9802d7d9",
+    "scan.tiff crop": "night.scan.4a68d69124f99f09c127",
+    "old.gif crop": "night.old.a469743c12e78404df0e",
+    "camera.jpg pixels": "night.camera.7081ccef94d6734ae36e",
+    "print.jpg pixels": "night.print.ba06a8df34d0bd70ee05",
+    "shop.webp pixels": "night.shop.5bfcde75836a1ee9d59f",
+    "scan.tiff pixels": "night.scan.fd27983ee46d8f0b5b49",
+    "old.gif pixels": "night.old.6b830fe85ec373a91f6f",
 }
 PICTURES = {
     "fine.png": png(400, 300),
@@ -144,6 +196,11 @@ PICTURES = {
     "small.png": png(320, 200),
     "screen.bmp": bmp(400, 300),
     "phone.heic": heic(4032, 3024, 3),
+    "camera.jpg": jpeg(6000, 4000, orientation=6),
+    "print.jpg": jpeg(1200, 900, channels=4),
+    "shop.webp": webp(1200, 900),
+    "scan.tiff": tiff(4000, 3000, orientation=8),
+    "old.gif": gif(640, 480),
 }
 WAYS = {
     "": "",
@@ -164,7 +221,12 @@ def ids() -> dict[str, str]:
     return found
 
 
-def test_ids_are_those_that_were_recorded() -> None:
+@pytest.mark.parametrize("library", ["as installed", "none"])
+def test_ids_are_those_that_were_recorded(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    if library == "none":  # what isn't asked can't change them, in whatever version
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("PIL", "pillow_heif")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "PIL", None)
     assert ids() == RECORDED
 
 

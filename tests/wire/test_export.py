@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchgen.cli.export_rows import EXPORT_FIELDS, IDENTIFIERS, csv_lines, spreadsheet_cell
+from batchgen.cli.export_rows import EXPORT_FIELDS, IDENTIFIERS, csv_lines, json_lines, spreadsheet_cell
 from batchgen.models import Record, State
 from batchgen.storage import clips
 from tests.support.pictures import make_png
@@ -247,3 +248,32 @@ def test_times_are_written_as_python_itself_writes_them(seconds: float) -> None:
     except (ValueError, OverflowError, OSError):
         text = None
     assert clips.iso(seconds) == text
+
+
+CELLS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(st.sampled_from(',"\r\n\x7f\x85\u2028\\é猫 x\ud800'))
+    | st.text()
+)
+AMOUNTS = st.none() | st.floats() | st.integers(-10, 10**15).map(lambda amount: amount / 1e6)
+
+
+@given(CELLS, CELLS, CELLS, AMOUNTS)
+@example("", None, None, None)
+@example("a, b", "c", None, 0.56)
+@example("half of a pair: \ud800", "", True, 0.0)
+@example("x", "y", "z", 0.00056)
+@example("x", "y", "z", 1e22)
+def test_rows_are_written_as_the_standard_library_writes_them(
+    one: object, two: object, three: object, amount: float | None
+) -> None:
+    money = {"cost_usd_estimate": amount, "charged_usd": amount}
+    row = dict(zip(EXPORT_FIELDS, itertools.cycle((one, two, three)), strict=False)) | money
+    written = io.StringIO(newline="")
+    cells = [str(value).lower() if isinstance(value, bool) else value for value in row.values()]
+    csv.writer(written, lineterminator="\n").writerow(cells)
+    _, line = csv_lines([row])
+    assert f"{line}\n" == written.getvalue()
+    assert [*json_lines([row])] == [json.dumps(row, ensure_ascii=False)]

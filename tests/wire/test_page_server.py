@@ -300,7 +300,6 @@ def test_why_a_picture_has_no_thumbnail_is_told(book: Book, tote: Record) -> Non
 
 
 def test_thumbnails_are_made_beside_and_told_of(page: Open) -> None:
-    pytest.importorskip("PIL", reason="thumbnails need Pillow")
     until(lambda: any(json.loads(text(page.ask("data")))["columns"]["thumb"]))
     found = json.loads(text(page.ask("data")))
     answer = page.ask(f"{found['thumbnails']}{found['columns']['thumb'][0]}.jpg", X_Batchgen_Token=None)

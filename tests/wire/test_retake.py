@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,16 @@ from typing import Any
 
 import pytest
 
+from batchgen.errors import OrderWithdrawn
 from batchgen.judgements import Verdict
 from batchgen.ledger import verdicts
+from batchgen.ledger.reader import Records
+from batchgen.ledger.writer import Ledger
+from batchgen.money.prices import BUILT_IN
+from batchgen.page import data
+from batchgen.run.loading import load
+from batchgen.run.ordered import with_orders
+from batchgen.run.plan import new_row
 from tests.support.pictures import make_png
 from tests.support.program import Desk, Server, sandbox, until
 
@@ -41,6 +51,13 @@ def write(desk: Desk, *jobs: dict[str, Any], name: str = "bags", **top: Any) -> 
 def night(desk: Desk, *manifests: str, code: int = 0) -> None:
     result = desk.run("run", *QUICK, *(manifests or ["bags.yaml"]))
     assert result.code == code, result.err
+
+
+def paid_and_ordered(desk: Desk) -> None:
+    """Have a clip made of the one job, and order another take of it."""
+    write(desk, {"id": "tote"})
+    night(desk)
+    assert desk.run("retake", "tote").code == 0
 
 
 def created(server: Server) -> Counter[str]:
@@ -98,9 +115,7 @@ def test_an_ordered_take_is_shown_with_its_price_then_made_once_under_its_own_na
 def test_the_ordered_take_has_the_id_that_the_manifest_would_give_it_and_is_not_made_twice(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     night(desk)
     write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "done")]
@@ -112,9 +127,7 @@ def test_the_ordered_take_has_the_id_that_the_manifest_would_give_it_and_is_not_
 
 
 def test_a_take_that_the_manifest_asks_for_as_well_by_now_is_one_take(desk: Desk, server: Server) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote"}, {"id": "tote", "take": 2})
     assert [one[:4] for one in plan(desk)][1:] == [("tote", 2, "create", "new")]
     night(desk)
@@ -123,9 +136,7 @@ def test_a_take_that_the_manifest_asks_for_as_well_by_now_is_one_take(desk: Desk
 
 
 def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Desk, server: Server) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"})
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done"), ("tote", 2, "create")]
     night(desk)  # the change of take 1 is settled by that
@@ -142,9 +153,7 @@ def test_the_take_is_made_as_the_manifest_says_the_job_when_it_is_made(desk: Des
 def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_changes(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"})
     night(desk, "bags.yaml", "--accept-changes")
     night(desk, "bags.yaml", "--accept-changes")
@@ -156,9 +165,7 @@ def test_what_was_ordered_of_a_change_is_not_paid_a_second_time_by_accepting_cha
 def test_a_clip_stays_with_the_renamed_job_where_another_of_the_old_name_was_ordered(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     write(desk, {"id": "tote", "prompt": "Another light"}, {"id": "bag"})
     for _ in range(3):
         night(desk)
@@ -166,10 +173,123 @@ def test_a_clip_stays_with_the_renamed_job_where_another_of_the_old_name_was_ord
     assert created(server) == {"bags.tote": 2}
 
 
-def test_an_order_settles_a_change_of_takes_that_were_ordered_before_it(desk: Desk, server: Server) -> None:
+@pytest.mark.parametrize("renamed_before", [False, True])
+def test_the_take_of_a_job_that_was_renamed_is_made_once_under_its_name_of_now(
+    desk: Desk, server: Server, *, renamed_before: bool
+) -> None:
+    write(desk, {"id": "tote"}, {"id": "vase", "prompt": "Another"})
+    night(desk)
+    mark(desk, "tote", note="slower")
+    if renamed_before:  # and the clip has its new name, but its row the old one
+        write(desk, {"id": "bag"}, {"id": "vase", "prompt": "Another"})
+        night(desk)
+    assert [one["take"] for one in desk.run("retake", "--marked", "--json").json["ordered"]] == [2]
+    write(desk, {"id": "bag"}, {"id": "vase", "prompt": "Another"})
+    first, second, _ = plan(desk)
+    assert (first[:3], second[:4]) == (("bag", 1, "done"), ("bag", 2, "create", "ordered"))
+    assert desk.run("plan", "--json", "bags.yaml").json["waiting_orders"] == []
+    assert created(server).total() == 2
+    for _ in range(2):
+        night(desk)
+        assert created(server) == {"bags.tote": 1, "bags.bag": 1, "bags.vase": 1}
+        assert clips(desk) == ["bag.mp4", "bag.take2.mp4", "vase.mp4"]
+        shown = desk.run("retake", "--json").json
+        assert (shown["waiting_orders"], shown["marked"]) == ([], [])
+        assert desk.run("retake", "--marked", "--json").json["ordered"] == []
+    with Records.read(str(ledger(desk))) as records:
+        said = [order.note for order, withdrawn in records.orders.history("bags", "bag")]
+        moved = records.orders.history("bags", "tote")
+        takes = {take.key: take for take in data.gather(records, time.time()).takes}
+    assert (takes["bags", "tote", 1].moved, takes["bags", "tote", 1].ordered) == ("bags/bag@2", None)
+    assert takes["bags", "vase", 1].moved == takes["bags", "bag", 2].moved == ""
+    assert said == ["slower"] and "it is ordered as bags/bag@2" in str(moved[-1][0].note)
+
+
+def test_both_names_of_a_renamed_job_mean_it_where_a_take_is_ordered_or_withdrawn(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote", "--note", "slower")
+    write(desk, {"id": "bag"})
+    night(desk, "bags.yaml", "--max-cost", "0.01", code=4)  # it is the run's already, and not made
+    (waits,) = desk.run("retake", "--json").json["waiting_orders"]
+    assert (waits["job_id"], waits["take"], waits["cost_usd_estimate"]) == ("bag", 2, 0.42)
+    for name in ("tote", "bag"):
+        assert "bags/bag: take 2 is ordered already" in desk.run("retake", name).err
+    assert "withdrawn          bags/bag@2" in desk.run("retake", "--withdraw", "tote").out
+    night(desk)
+    assert created(server) == {"bags.tote": 1}
+    assert [one["take"] for one in desk.run("retake", "tote", "--json").json["ordered"]] == [2]
+    night(desk)
+    assert [one["take"] for one in desk.run("retake", "bag", "--json").json["ordered"]] == [3]
+    write(desk, {"id": "tote"})  # and back
+    night(desk)
+    assert clips(desk) == ["bag.take2.mp4", "tote.mp4", "tote.take3.mp4"]
+    assert [one["take"] for one in desk.run("retake", "bag", "--json").json["ordered"]] == [4]
+    night(desk)
+    assert created(server) == {"bags.tote": 3, "bags.bag": 1}
+
+
+def test_an_order_follows_no_name_that_may_be_another_jobs(desk: Desk, server: Server) -> None:
     write(desk, {"id": "tote"})
     night(desk)
     desk.run("retake", "tote")
+    for jobs in (
+        [{"id": "bag"}, {"id": "sack"}],  # two that ask for what was paid
+        [{"id": "bag", "prompt": "Another"}],
+        [{"id": "bag", "take": 2}],
+        [{"id": "tote", "skip": True}, {"id": "bag"}],
+        [{"id": "tote", "image": "no.png"}, {"id": "bag"}],
+    ):
+        write(desk, *jobs)
+        (waits,) = desk.run("plan", "--json", "bags.yaml").json["waiting_orders"]
+        assert (waits["job_id"], waits["take"]) == ("tote", 2)
+    assert created(server) == {"bags.tote": 1}
+
+
+def test_a_name_that_another_job_has_by_now_means_that_job(desk: Desk, server: Server) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "bag"})
+    night(desk)
+    write(desk, {"id": "bag"}, {"id": "tote", "prompt": "Another"})
+    night(desk, "bags.yaml", "--accept-changes")
+    (ordered,) = desk.run("retake", "tote", "--json").json["ordered"]
+    assert (ordered["job_id"], ordered["take"]) == ("tote", 2)
+    night(desk)
+    assert created(server) == {"bags.tote": 3, "bags.bag": 1}
+    assert clips(desk) == ["bag.mp4", "bag.take2.mp4", "tote.mp4", "tote.take2.mp4"]
+
+
+def test_an_order_that_is_withdrawn_while_a_run_plans_it_under_another_name_is_not_made(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, {"id": "tote"})
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "bag"})
+    with Records.read(str(ledger(desk))) as records:
+        manifests, _, followed = with_orders(load([str(desk.folder / "bags.yaml")]).manifests, records)
+    assert [job.key for job in manifests[0].jobs] == [("bags", "bag", 1), ("bags", "bag", 2)]
+    assert [one.moved.key for one in followed] == [("bags", "bag", 2)]
+    desk.run("retake", "--withdraw", "tote")
+
+    async def late() -> None:
+        with Ledger.open(str(ledger(desk)), origin=server.url) as opened:
+            await opened.follow_orders(followed, [])
+            assert opened.orders.standing() == []
+            with pytest.raises(OrderWithdrawn):
+                await opened.begin(new_row(manifests[0].jobs[1], "x", BUILT_IN), ordered=True)
+
+    asyncio.run(late())
+    night(desk)
+    assert created(server) == {"bags.tote": 1}
+
+
+def test_an_order_settles_a_change_of_takes_that_were_ordered_before_it(desk: Desk, server: Server) -> None:
+    paid_and_ordered(desk)
     night(desk)
     desk.run("retake", "tote")
     write(desk, {"id": "tote", "prompt": "Another light"})
@@ -196,9 +316,7 @@ def test_ordering_twice_orders_once_and_says_so_and_again_orders_one_more(desk: 
 def test_what_is_withdrawn_is_never_made_and_what_is_begun_is_not_withdrawn(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     gone = desk.run("retake", "--withdraw", "tote@2")
     assert (gone.code, gone.out) == (0, "withdrawn          bags/tote@2\n")
     assert [one[:3] for one in plan(desk)] == [("tote", 1, "done")]
@@ -335,9 +453,7 @@ def test_a_wrong_wish_is_one_clear_message_and_orders_nothing(
 
 
 def test_what_is_ordered_and_not_begun_is_a_job_with_a_name(desk: Desk) -> None:
-    write(desk, {"id": "tote"})
-    night(desk)
-    desk.run("retake", "tote")
+    paid_and_ordered(desk)
     assert desk.run("status", "tote@2").code == 0
     decided = desk.run("resolve", "tote@2", "--abandon")
     assert decided.code == 2 and "`batchgen retake tote@2 --withdraw` takes it back" in decided.err
@@ -350,7 +466,7 @@ def test_what_was_said_and_ordered_stands_in_export_and_status(desk: Desk) -> No
     assert desk.run("retake", "--keep", "vase", "--note", "lovely").out == "kept               bags/vase\n"
     assert {row["job_id"]: row["verdict"] for row in desk.export()} == {"tote": "retake", "vase": "keep"}
     header = desk.run("export", "--format", "csv").out.splitlines()[0].split(",")
-    assert header[-3:] == ["sound", "verdict", "current"]
+    assert header[-4:] == ["sound", "verdict", "current", "charged_usd"]
     desk.run("retake", "--marked")
     desk.run("retake", "--withdraw", "tote", "--note", "no money")
     desk.run("retake", "tote")

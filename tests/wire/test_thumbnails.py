@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import sys
 import zlib
@@ -94,18 +95,21 @@ def test_a_picture_that_only_pillow_heif_reads_says_so_where_that_is_missing(
     assert found == (frozenset(), {name: NO_HEIF})
 
 
+@pytest.mark.parametrize("by", ["its size", "its time"])
 def test_a_picture_of_which_no_thumbnail_can_be_made_is_tried_again_once_it_is_another_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     good, path = picture("PNG"), tmp_path / "a.png"
     name = hashlib.sha256(good).hexdigest()
-    path.write_bytes(b"no picture")
+    path.write_bytes(bytes(len(good)) if by == "its time" else b"no picture")
+    os.utime(path, (1.7e9, 1.7e9))
     one = pictures.Thumbnailer(str(tmp_path / "files"))
     first = one.make_missing([(name, str(path))])
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/nowhere")  # no process is started for it
         assert one.make_missing([(name, str(path))]) == first
     path.write_bytes(good)
+    os.utime(path, (1.7e9, 1.7e9 + (by == "its time")))
     assert one.make_missing([(name, str(path))]) == (frozenset({name}), {})
 
 

@@ -1,0 +1,72 @@
+"""``batchgen runs``: the nights, the newest first: when, how long, how they ended, what they made and cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from batchgen.cli import settings
+from batchgen.cli.output import Output, folded
+from batchgen.cli.report import counted
+from batchgen.ledger.reader import Records
+from batchgen.ledger.runs import RunRecord
+from batchgen.run.waits import shown_duration
+from batchgen.storage.clips import iso
+
+
+def runs(args: argparse.Namespace, out: Output) -> int:
+    """Show the runs of the ledger. Returns the exit code. Raises LedgerError."""
+    path = settings.ledger_path(args.ledger, os.environ)
+    with Records.read(path) as ledger:
+        found = ledger.runs.last(args.last)
+    if args.json:
+        out.document({"ledger": path, "runs": [_object(run) for run in found]})
+        return 0
+    if not found:
+        out.lines(["no run is recorded in this ledger yet"])
+    for run in found:
+        out.lines(folded(_line(run), out.width, indent=2))
+    return 0
+
+
+def _line(run: RunRecord) -> str:
+    """A run in a line."""
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began))
+    if run.ended is not None:
+        how = f"{shown_duration(max(run.ended - run.began, 0.0)):>8}  exit {run.exit_code}"
+    elif run.on:
+        how = f"      on  since {shown_duration(max(time.time() - run.began, 0.0))}, process {run.process}"
+    else:
+        how = f"  killed  its end isn't recorded; process {run.process} on {run.host}"
+    return f"{began}  {how}  {'; '.join([run.command, *_facts(run.facts)])}"
+
+
+def _facts(facts: dict[str, Any]) -> Iterator[str]:
+    """What a run's line says of what it did."""
+    jobs: dict[str, int] = facts.get("jobs", {})
+    if jobs:
+        yield f"{jobs.get('downloaded', 0):,} of {counted(sum(jobs.values()), 'job')} done"
+    if facts.get("created"):
+        yield f"{facts['created']:,} created for about ${facts['cost_usd_estimate']:,.2f}"
+    yield from map(str, facts.get("stopped", ()))
+
+
+def _object(run: RunRecord) -> dict[str, Any]:
+    """A run for scripts."""
+    return {
+        "run_id": run.name,
+        "command": run.command,
+        "arguments": json.loads(run.arguments),
+        "began_at": iso(run.began),
+        "ended_at": iso(run.ended),
+        "on": run.on,
+        "host": run.host,
+        "process": run.process,
+        "version": run.version,
+        "exit_code": run.exit_code,
+        "summary": run.facts or None,
+    }

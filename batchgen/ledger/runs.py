@@ -1,0 +1,103 @@
+"""The runs of a ledger: who they were, when, how they ended, and why they stopped. A run's line is never removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from batchgen.ledger import beside, database
+from batchgen.ledger.integrity import CellTypes, wrong_cell
+
+
+class RunRecord(NamedTuple):
+    """One run. Times are Unix seconds; ``ended`` and ``exit_code`` are None where it is on, or was killed."""
+
+    id: int
+    name: str  # a UUID
+    began: float
+    ended: float | None
+    command: str
+    arguments: str  # a JSON list
+    host: str
+    process: int
+    version: str
+    exit_code: int | None
+    summary: str | None  # a JSON object
+
+    @property
+    def on(self) -> bool:
+        """Whether its process is there, as far as this machine can tell."""
+        if self.ended is not None or self.host != os.uname().nodename:
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:  # another user's
+            return True
+        return True
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its summary says; empty where it has none. Raises LedgerError."""
+        if self.summary is None:
+            return {}
+        try:
+            facts = json.loads(self.summary)
+        except (ValueError, RecursionError):
+            facts = None
+        if not isinstance(facts, dict):
+            raise wrong_cell("runs.summary", self.name, "is no JSON object")
+        return facts
+
+
+_CELLS = CellTypes(RunRecord, RunRecord._fields)
+_SELECT = f"SELECT {', '.join(RunRecord._fields)} FROM runs"
+_INSERT = f"INSERT INTO runs VALUES ({', '.join('?' * len(RunRecord._fields))})"
+
+
+class Runs:
+    """Reads the runs of a ledger."""
+
+    def __init__(self, query: Callable[[str, Sequence[Any]], Iterator[Sequence[Any]]]) -> None:
+        """``query`` gives the rows that a statement finds with these values. Raises LedgerError."""
+        self._query = query
+
+    def last(self, count: int) -> list[RunRecord]:
+        """The last runs, the newest first."""
+        return [_to_run(row) for row in self._query(f"{_SELECT} ORDER BY id DESC LIMIT ?", (count,))]
+
+    def name(self, number: int | None) -> str | None:
+        """The name of the run with this number; None where there is none."""
+        return next(
+            (str(name) for (name,) in self._query("SELECT name FROM runs WHERE id = ?", (number,))), None
+        )
+
+    def names(self) -> dict[int, str]:
+        """Every run's name by its number."""
+        return {int(number): str(name) for number, name in self._query("SELECT id, name FROM runs", ())}
+
+
+def _to_run(row: Sequence[Any]) -> RunRecord:
+    _CELLS.check(row)
+    return RunRecord(*row)
+
+
+def insert(connection: sqlite3.Connection, run: RunRecord) -> int:
+    """Write a run's line inside a transaction. Returns its number."""
+    return int(database.execute(connection, _INSERT, (None, *run[1:])).lastrowid or 0)
+
+
+def end(connection: sqlite3.Connection, number: int | None, at: float, code: int, summary: str) -> None:
+    """Write how a run ended, inside a transaction."""
+    sql = "UPDATE runs SET ended = ?, exit_code = ?, summary = ? WHERE id = ?"  # there is none that is NULL
+    database.execute(connection, sql, (at, code, summary, number))
+
+
+def add(path: str, run: RunRecord) -> None:
+    """Write the line of a run that couldn't take the ledger, beside the one that has it. Raises LedgerError."""
+    with beside.transaction(path) as connection:
+        insert(connection, run)

@@ -1,0 +1,96 @@
+"""The record that a run leaves in the ledger, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchgen import __version__
+from batchgen.errors import BatchgenError, Bug, LedgerError
+from batchgen.ledger.runs import RunRecord
+from batchgen.ledger.writer import Ledger
+from batchgen.run.clock import Clock
+from batchgen.run.events import Ended
+
+log = logging.getLogger("batchgen")
+
+
+def new_run(
+    clock: Clock, command: str, arguments: Sequence[str], masked: Callable[[str], str] = str
+) -> RunRecord:
+    """The line of a run of this process that begins. ``masked`` masks the key in its arguments."""
+    name = uuid.UUID(int=clock.rng.getrandbits(128), version=4)
+    said = json.dumps([masked(one) for one in arguments])
+    host = os.uname().nodename
+    return RunRecord(
+        0, str(name), clock.now(), None, command, said, host, os.getpid(), __version__, None, None
+    )
+
+
+def refused(run: RunRecord, error: BatchgenError) -> RunRecord:
+    """The line of a run that ended with this error before it began."""
+    facts = json.dumps({"stopped": [str(error)]}, separators=(",", ":"))
+    return run._replace(ended=run.began, exit_code=error.exit_code, summary=facts)
+
+
+@dataclass(slots=True)
+class Recording:
+    """What is known of a run when it is over: its exit code, and what it says of itself."""
+
+    code: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def over(self, ended: Ended, code: int) -> None:
+        """The run came to its end."""
+        self.code = code
+        self.facts = {
+            "jobs": {bucket: count for bucket, count in ended.jobs.items() if count},
+            "others": {bucket: count for bucket, count in ended.others.items() if count},
+            "created": ended.created,
+            "failed_tasks": ended.failed_tasks,
+            "cost_usd_estimate": round(ended.cost_usd, 6),
+            "unknown": ended.unsure,
+            "unknown_cost_usd_estimate": round(ended.unsure_cost_usd, 6),
+            "stopped": [str(stop) for stop in ended.stops],
+        }
+
+    def failed(self, error: BaseException) -> None:
+        """The run ended with an error."""
+        self.code = getattr(error, "exit_code", Bug.exit_code)
+        self.facts = {"stopped": [str(error) if isinstance(error, BatchgenError) else type(error).__name__]}
+
+
+@contextlib.asynccontextmanager
+async def recorded(ledger: Ledger, run: RunRecord) -> AsyncIterator[Recording]:
+    """Inside of this the run works, and says at its end how it went."""
+    await ledger.begin_run(run)
+    text = f"run {run.name} began: {run.command}, batchgen {run.version} on {run.host}"
+    log.info("%s", text, extra={"action": "run_began"})
+    recording = Recording()
+    try:
+        yield recording
+    except BaseException as error:
+        recording.failed(error)
+        raise
+    finally:
+        text = f"run {run.name} ended: exit code {recording.code}{_said(recording.facts)}"
+        log.info("%s", text, extra={"action": "run_ended"})
+        try:
+            await ledger.end_run(recording.code, json.dumps(recording.facts, separators=(",", ":")))
+        except LedgerError as error:  # what the run did is in the ledger, or its own error
+            log.warning("how this run ended could not be recorded: %s", error)
+
+
+def _said(facts: dict[str, Any]) -> str:
+    parts = []
+    if (jobs := facts.get("jobs")) is not None:
+        parts.append(f"{jobs.get('downloaded', 0):,} of {sum(jobs.values()):,} jobs done")
+        parts.append(f"{facts['created']:,} created for about ${facts['cost_usd_estimate']:,.2f}")
+    parts += facts["stopped"]
+    return "".join(f"; {part}" for part in parts)
