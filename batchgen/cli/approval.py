@@ -16,7 +16,7 @@ from batchgen.errors import UsageError
 from batchgen.files import open_regular
 from batchgen.ledger.reader import Records
 from batchgen.money.approval import Approval, Approved, looks_like_one, made, parse
-from batchgen.run.approved import approved
+from batchgen.run.approved import approved, check
 from batchgen.run.plan import Step
 from batchgen.storage.clips import iso
 
@@ -95,6 +95,22 @@ def read(given: str) -> Approval:
         return parse(content)
     except UsageError as error:
         raise UsageError(f"--plan {given}: {error}") from None
+
+
+def for_run(given: str, path: str, api: str) -> Approval:
+    """The approval in a file, for a run with the ledger at ``path`` against this API.
+
+    Raises UsageError where it holds for another ledger or API, or there is no ledger: none is made for it.
+    """
+    approval = read(given)
+    if not os.path.lexists(path):
+        raise UsageError(
+            f"--plan {given}: there is no ledger at {path}, and the approval was made with one, which knows what was paid"
+            " by it; nothing was created. Name that ledger with --ledger, or approve anew: `batchgen plan -o FILE PATH`"
+        )
+    with Records.read(path) as ledger:
+        check(approval, ledger.identity, path, api)
+    return approval
 
 
 def words(approval: Approval) -> str:

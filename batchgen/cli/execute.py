@@ -76,6 +76,10 @@ async def _execute(
         summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
         waits = [preview.waiting_object(one) for one in loaded.waiting]
         counts = {"skipped": loaded.skipped, "left_out": left_out}
+        if options.approval is not None:
+            from batchgen.cli.approval import described
+
+            summary["approval"] = described(options.approval)
         out.document({**summary, **counts, "waiting_orders": waits})
     out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
     if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
@@ -83,6 +87,10 @@ async def _execute(
         out.say(*map(preview.waiting_text, loaded.waiting))
     if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
         out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
+        if options.approval is not None:
+            from batchgen.cli.approval import words
+
+            out.say(f"approved: {words(options.approval)}")
         if loaded.skipped and out.verbose:
             out.say(f"{report.counted(loaded.skipped, 'job')} skipped")
     if left_out and (code or out.verbose or (not out.quiet and sys.stderr.isatty())):

@@ -26,7 +26,7 @@ exit codes:
   2    bad command line, or a manifest was refused (the good ones ran)
   3    the account stopped the run: key, balance, pack, permission, IP
   4    stopped early with work left: deadline, --until, cost cap, budget, job cap; run again
-  5    a job needs a decision: unknown outcome, or changed since it was paid
+  5    a job needs a decision: unknown outcome, changed since it was paid, or not approved
   75   another run holds the ledger
   130  SIGINT; what was open is safe; run again
   143  SIGTERM or SIGHUP; what was open is safe; run again
@@ -178,6 +178,11 @@ def _add_run(command: Command, groups: Groups) -> None:
     run.add_argument("--max-jobs", metavar="N", type=arguments.count, help="create at most so many tasks")
     run.add_argument(
         "--max-cost", metavar="USD", type=arguments.money, help="create tasks for at most so much money"
+    )
+    run.add_argument(
+        "--plan",
+        metavar="FILE",
+        help="create what is in this approval, made by `plan -o FILE`, and nothing else",
     )
     run.add_argument(
         "--deadline",

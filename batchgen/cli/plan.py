@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchgen.cli import only, preview, report, settings
 from batchgen.cli.fit import Fit
 from batchgen.cli.output import Output
-from batchgen.errors import ManifestError
+from batchgen.errors import ManifestError, UsageError
 from batchgen.http.endpoint import origin
 from batchgen.ledger.reader import Records
 from batchgen.manifest import reader
@@ -88,6 +88,8 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
 
 def _draft(args: argparse.Namespace) -> Draft | None:
     """The approval that is to be written, if one is."""
+    if getattr(args, "plan", None):
+        raise UsageError("-n shows what a run without --plan would do; give one of the two")
     if not getattr(args, "approval", None):
         return None
     from batchgen.cli.approval import Draft

@@ -9,9 +9,12 @@ import tempfile
 from dataclasses import replace
 
 from batchgen import advice
+from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
+from batchgen.errors import UsageError
+from batchgen.http.endpoint import origin
 from batchgen.ledger.reader import REHEARSAL
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account
@@ -20,9 +23,18 @@ from batchgen.run.session import Account
 def run(args: argparse.Namespace, out: Output) -> int:
     """Create, follow and collect what is missing. Returns the exit code."""
     options = run_options(args)
+    if args.sandbox and args.plan:
+        raise UsageError(
+            "--plan holds for the ledger that it was made with, and --sandbox has one of its own"
+        )
     if args.sandbox:
         return asyncio.run(_rehearse(args, options, out))
     account = api_settings(args, out)
+    if args.plan:
+        from batchgen.cli.approval import for_run
+
+        path = settings.ledger_path(args.ledger, os.environ)
+        options = replace(options, approval=for_run(args.plan, path, origin(account.base_url)))
     with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return asyncio.run(execute(options, wanted(args), out, ledger, account, end))
 

@@ -66,6 +66,13 @@ ADVICE: Mapping[str, tuple[str, str]] = {
             " another clip."
         ),
     ),
+    "unapproved": (
+        "not as approved",
+        (
+            "This run didn't create them. `batchgen plan -o FILE PATH` says what they would cost, and approves them;"
+            " `batchgen run` on a terminal asks."
+        ),
+    ),
     "unrecorded": (
         "unrecorded",
         "The API has tasks of this manifest that the ledger doesn't: run `batchgen recover PATH`, then run again.",

@@ -14,6 +14,7 @@ from batchgen.errors import (
     AccountStop,
     ApiError,
     BatchgenError,
+    Bug,
     EndedEarly,
     ImageError,
     MaybeAccepted,
@@ -144,6 +145,8 @@ class Creator:
         work = turn.work
         ordered = work.step is not None and work.step.ordered
         row = new_row(turn.job, turn.external_task_id, self._prices)
+        if not self._pool.permits(row.external_task_id, row.digest, row.estimate):
+            raise Bug(f"{row.external_task_id} was about to be created, and isn't approved")
         try:
             record = work.record = await self._ledger.begin(row, ordered=ordered)
         except OverBudget as refusal:  # the last word: others may have spent meanwhile

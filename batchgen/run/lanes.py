@@ -31,6 +31,7 @@ class Lane:
     closed: BatchgenError | None = None  # why nothing more of this manifest is created
     unrecorded: bool = False  # the API has tasks of it that the ledger didn't know
     unfinished: int = 0  # jobs that the run ended without
+    unapproved: int = 0  # jobs that it left out, because they weren't approved
 
     def __post_init__(self) -> None:
         self.budget = Budget(max_cost=self.max_cost)

@@ -28,6 +28,7 @@ from batchgen.masking import Mask
 from batchgen.models import Job, Manifest, Place, Problem, Record, State, UnusableJob
 from batchgen.request.body import Body
 from batchgen.run import loading
+from batchgen.run.approved import check
 from batchgen.run.clock import Clock
 from batchgen.run.events import (
     Began,
@@ -222,6 +223,11 @@ async def _run_events(
         read_ledger(path).close()  # collecting makes no ledger
     else:
         _refuse_key(loaded, mask)
+        if options.approval is not None:
+            with read_ledger(
+                path
+            ) as records:  # nothing else is opened, or made, for an approval of another ledger
+                check(options.approval, records.identity, path, origin(account.base_url))
     ledger = await _opened(path, origin(account.base_url), mask, lock_wait)
     events = Events(clock.now, lambda event: stream.take(masked(event, mask)))
     session = Session(ledger, account, options, clock, events)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchgen.errors import AccountStop, BatchgenError, NotFound, cited
 from batchgen.models import Brief, Job, Record, State, TaskView
+from batchgen.run.approved import UNAPPROVED
 from batchgen.run.clock import Clock
 from batchgen.run.context import RunContext
 from batchgen.run.create import Creator, write
@@ -127,6 +128,8 @@ class Lifecycle:
                     if taken:
                         return Outcome("refused as if its id were taken, and no task of that id can be found")
                     self._replan(work, work.record)
+                    if _pays(work) and work.record is not None:
+                        return Outcome("it wasn't created, and isn't in the approval", UNAPPROVED)
                     return Outcome(again=work.record is None)
                 waits = isinstance(view, NotFound) and not self.queries.lookups_proven
                 hopeless = not self._others() if waits else turn >= UNCLEAR
@@ -168,6 +171,8 @@ class Lifecycle:
             newest = self.ledger.series(record.base_id)[-1]
             return Outcome(text if newest.external_task_id == record.external_task_id else "")
         failures = self._replan(work, record)
+        if work.record is not None and _pays(work):
+            return Outcome(f"{text}; another task of it isn't in the approval", UNAPPROVED)
         if work.record is not None:
             return Outcome(f"{text} ({work.step.reason})")
         later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)
@@ -178,6 +183,8 @@ class Lifecycle:
     def _replan(self, work: Work, record: Record) -> list[Brief]:
         """Plan a job again whose create or task came to nothing; ``work.record`` is None where it is created again.
 
+        It isn't where the run has an approval without that create.
+
         Returns the rows of its failed tasks.
         """
         if work.step is None or not isinstance(work.step.job, Job):
@@ -186,9 +193,15 @@ class Lifecycle:
         some = self.ledger.briefs({record.base_id, job.external_task_id}).values()
         rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
         work.step = decide(job, rows, prices=self._prices)
-        if work.step.action in PAYS:
+        step = work.step
+        if _pays(work) and self.pool.permits(step.external_task_id, job.digest, step.micros):
             work.record = None
         return [row for row in rows if row.state is State.FAILED and row.digest == job.digest]
+
+
+def _pays(work: Work) -> bool:
+    """Whether a job's step is a create."""
+    return work.step is not None and work.step.action in PAYS
 
 
 def _unsettled(record: Record, answer: BatchgenError, *, proven: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from batchgen.amounts import micros
 from batchgen.errors import UsageError
 from batchgen.models import Manifest
+from batchgen.money.approval import Approval
 from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.run.download_limit import DOWNLOADS, MOST
 from batchgen.run.pool import Limits
@@ -51,6 +52,7 @@ class RunOptions:
     downloads: int | None = None  # clips that are downloaded at once; None: 16, or what the manifests state
     clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
     prices: Prices = BUILT_IN  # of the account
+    approval: Approval | None = None  # what is created, and nothing else; None: whatever is missing
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

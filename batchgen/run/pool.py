@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from batchgen.errors import BatchgenError, EndedEarly, OverBudget
 from batchgen.ledger.transitions import counted
+from batchgen.money.approval import Approval
 from batchgen.run.budget import Budget, NoRoom, Room
 from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
@@ -39,6 +40,8 @@ class Limits:
     deadline: float | None = None
     submit_only: bool = False  # the run leaves once every job has a task id
     downloads: int = DOWNLOADS
+    approval: Approval | None = None  # what may be created; None: everything
+    approved_cost: int | None = None  # what is left of the approval's total
 
 
 class Pool:
@@ -53,7 +56,8 @@ class Pool:
         self.breaker = breaker or Breaker()
         self.slots = Slots(limits.max_running)
         self.lanes: list[Lane] = []
-        self.budget = Budget(limits.max_jobs, limits.max_cost)
+        caps = [cap for cap in (limits.max_cost, limits.approved_cost) if cap is not None]
+        self.budget = Budget(limits.max_jobs, min(caps, default=None))
         self.closed: BatchgenError | None = None  # why nothing more is created
         self._no_room: NoRoom | None = None  # in the ledger's budgets
         self._rng = rng
@@ -123,6 +127,11 @@ class Pool:
         """The lanes with jobs to be created."""
         if self.closed is None:
             yield from (lane for lane in self.lanes if lane.waiting and lane.closed is None)
+
+    def permits(self, external_task_id: str, digest: str, micros: int | None) -> bool:
+        """Whether the run's approval, if it has one, allows this create."""
+        approval = self.limits.approval
+        return approval is None or approval.allows(external_task_id, digest, micros)
 
     def close(self, reason: BatchgenError) -> None:
         """Stop creating. The first reason stays."""
@@ -301,6 +310,8 @@ class Pool:
         if budget.creates_used:
             return EndedEarly(f"the cap of {most} job{'' if most == 1 else 's'} was reached", kind="jobs_cap")
         left = sum(lane.left_cost for lane in self.lanes if lane.closed is None)
+        if budget.max_cost == self.limits.approved_cost:
+            return EndedEarly(f"the approval's {budget.reached(left)}", kind="approval_cap")
         return EndedEarly(f"the {budget.reached(left)}", kind="cost_cap")
 
     def _spent(self, refusal: OverBudget, *works: Work) -> EndedEarly:

@@ -18,6 +18,7 @@ from batchgen.errors import (
 )
 from batchgen.manifest.isolation import to_report
 from batchgen.models import Record, State
+from batchgen.run.approved import UNAPPROVED
 from batchgen.run.clock import Clock
 from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
 from batchgen.run.inventory import Inventory
@@ -283,6 +284,7 @@ class Runner:
             bucket = State.UNKNOWN.value
         if bucket == State.PENDING and (work.failed or (step is not None and step.action is Action.RETRY)):
             bucket = "retry"
+        work.lane.unapproved += bucket == UNAPPROVED
         work.lane.unfinished += bucket in (State.PENDING, "retry", "unrecorded")
         self.tally.failed_tasks += work.failed
         self.tally.created[State.FAILED.value] += work.failed_paid

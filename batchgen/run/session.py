@@ -11,15 +11,18 @@ import itertools
 import math
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchgen.amounts import dollars, micros
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
+from batchgen.ledger.transitions import counted
 from batchgen.ledger.writer import Ledger
-from batchgen.models import Manifest, Record
+from batchgen.models import Manifest, Record, State
+from batchgen.money.approval import Approval
 from batchgen.run import changed, loading, recovery
+from batchgen.run.approved import check, gone, hold
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import TASKS_FAIL, Breaker
@@ -93,6 +96,8 @@ class Session:
     async def prepare(self, loaded: Loaded | None) -> bool:
         """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed."""
         ledger, inventory, options = self._ledger, self._inventory, self._options
+        if options.approval is not None:
+            check(options.approval, ledger.identity, ledger.path, ledger.origin)
         breaker = Breaker(wary=ledger.note(TASKS_FAIL) == "yes")
         if loaded is not None:
             await loading.remember(ledger, loaded)
@@ -175,7 +180,8 @@ class Session:
         await self._inventory.log.remember()
         ended = self._runner is not None and self._runner.ended is not None
         for lane in self._pool.lanes:
-            if not lane.unfinished and not ended and self._chosen is None:  # else not all were looked up
+            looked_up = not (lane.unfinished or lane.unapproved or ended)
+            if looked_up and self._chosen is None:  # all that the manifest has
                 await recovery.trusted(self._ledger, lane.name)
         ended_by = self._runner.stops if self._runner is not None else []
         event = summary(
@@ -203,6 +209,8 @@ class Session:
         # Of all: a job that isn't chosen is none that is gone.
         applied = changes.seen(self._inventory.found.applied(steps))
         left = tally.count_finished(step for step in applied if chosen is None or step.job.key in chosen)
+        if self._options.approval is not None:
+            left = self._held(left, self._options.approval)
         if changes.text != (before or "{}"):
             await self._ledger.set_note(changed.NOTE, changes.text)
         await self._inventory.place()
@@ -222,6 +230,27 @@ class Session:
             )
         return left
 
+    def _held(self, steps: Sequence[Step], approval: Approval) -> list[Step]:
+        """The steps without creates that weren't approved; those are counted, and what was approved and is gone."""
+        kept, endings = hold(steps, approval)
+        lanes = {lane.name: lane for lane in self._pool.lanes}
+        for ending in endings:
+            lanes[ending.manifest].unapproved += 1
+        if self._chosen is None:  # else others are left out on purpose
+            begun = {
+                row.external_task_id
+                for row in self._approved_rows(approval)
+                if row.state is not State.PENDING
+            }
+            endings += gone(approval, self._manifests, begun)
+        self._tally.leave_out(endings)
+        return kept
+
+    def _approved_rows(self, approval: Approval) -> Iterator[Record]:
+        """The ledger's rows of what was approved."""
+        rows = self._ledger.records(ids=approval.jobs)
+        return (row for row in rows if row.external_task_id in approval.jobs)
+
     async def _recover(self, runner: Runner) -> None:
         """Record the tasks that the API has and the ledger hasn't, before anything is planned."""
         jobs = loading.jobs_of(self._manifests)
@@ -237,7 +266,11 @@ class Session:
         deadline = self._options.deadline
         if deadline is not None:
             deadline += asyncio.get_running_loop().time() - self._clock.now()
-        return self._options.limits(self._manifests, deadline)
+        limits = self._options.limits(self._manifests, deadline)
+        if (approval := self._options.approval) is None or not self._manifests:
+            return limits
+        left = approval.micros - sum(map(counted, self._approved_rows(approval)))
+        return replace(limits, approval=approval, approved_cost=max(left, 0))
 
 
 def summary(

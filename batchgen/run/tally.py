@@ -55,7 +55,7 @@ class Tally:
     """The counts of a run. Each job of the plan is in one of ``buckets``, so that they sum to the plan.
 
     The buckets are the ledger's states, and ``retry`` (the last task failed, and a run makes another), ``changed``,
-    ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
+    ``unapproved``, ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
     ``others`` counts the same for rows that the ledger had open and the plan doesn't mention. ``created`` has what
     became of the creates that this run pays for, by state: it sums to their number, where a job can have several.
     ``failed_tasks`` are all that ended failed meanwhile, whoever created them.
@@ -77,11 +77,19 @@ class Tally:
         """The exit code of the run: 3, 130 or 143, 2, 4, 5, 1, the first that holds."""
         buckets = self.buckets + self.others
         left = buckets["pending"] + buckets["retry"] + (0 if submit_only else buckets["submitted"])
-        undecided = sum(buckets[name] for name in ("unknown", "changed", "unrecorded", "vanished"))
+        undecided = sum(
+            buckets[name] for name in ("unknown", "changed", "unapproved", "unrecorded", "vanished")
+        )
         not_home = 0 if submit_only else buckets["succeeded"]
         failed = not_home + sum(buckets[name] for name in ("failed", "rejected", "unusable"))
         held = [4 * (left > 0), 5 * (undecided > 0), 1 * (failed > 0)]
         return first_of([*(reason.exit_code for reason in stops), *held])
+
+    def leave_out(self, endings: Iterable[Ending]) -> None:
+        """Count jobs for which nothing is done in this run, each with what a person has to know."""
+        for ending in endings:
+            self.buckets[ending.bucket] += 1
+            self.endings.append(ending)
 
     def count_finished(self, steps: Iterable[Step]) -> list[Step]:
         """Count the steps without anything to do, and return the others."""

@@ -89,7 +89,7 @@ MAY = {
         "asyncio ssl subprocess tempfile",
         "",
         "http.addresses storage.clip_hosts"
-        " run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
+        " run.approved run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
         " run.options run.outcomes run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
         " storage.disk_threads",
     ),
