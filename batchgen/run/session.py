@@ -269,7 +269,9 @@ class Session:
         limits = self._options.limits(self._manifests, deadline)
         if (approval := self._options.approval) is None or not self._manifests:
             return limits
-        left = approval.micros - sum(map(counted, self._approved_rows(approval)))
+        # Others may be sent again.
+        tasks = (row for row in self._approved_rows(approval) if row.task_id is not None)
+        left = approval.micros - sum(map(counted, tasks))
         return replace(limits, approval=approval, approved_cost=max(left, 0))
 
 

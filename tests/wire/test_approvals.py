@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchgen.ledger.reader import Records
-from tests.support.program import KEY, Desk, Server, sandbox
+from batchgen.money.approval import parse
+from tests.support.program import KEY, Desk, Result, Server, sandbox, until
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1", "--retry-wait", "0.05")
 
@@ -146,3 +151,246 @@ def test_a_manifest_with_problems_is_no_part_of_an_approval(desk: Desk) -> None:
     os.unlink(desk.folder / "ok.json")
     assert desk.run("plan", "-o", "ok.json", "odd.yaml").code == 2
     assert not (desk.folder / "ok.json").exists()
+
+
+# -- run --plan --------------------------------------------------------------------------------------------------------
+
+
+def approve(desk: Desk, *options: str, file: str = "ok.json") -> set[str]:
+    """Approve the plan. Returns the ids of it."""
+    assert desk.run("plan", "-q", "-o", file, *options).code == 0
+    return {job["external_task_id"] for job in approved(desk, file)["jobs"]}
+
+
+def spend(desk: Desk, *options: str, file: str = "ok.json") -> Result:
+    return desk.run("run", *QUICK, "--plan", file, *options)
+
+
+def made(server: Server) -> list[str]:
+    """The ids of all tasks that were made, each as often as it was."""
+    return sorted(server.accepted().values())
+
+
+def doctored(desk: Desk, **fields: Any) -> None:
+    """Change the first job of the approval, as somebody would who can make a digest."""
+    one = parse((desk.folder / "ok.json").read_bytes())
+    jobs = sorted(one.jobs.values())
+    jobs[0] = jobs[0]._replace(**fields)
+    desk.write("ok.json", replace(one, jobs={job.external_task_id: job for job in jobs}).text())
+
+
+def endings(result: Result) -> dict[str, str]:
+    """Why each job wasn't created as approved, by job."""
+    return {one["job_id"]: one["text"] for one in result.json["endings"] if one["bucket"] == "unapproved"}
+
+
+def test_exactly_what_was_approved_is_created(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "tote", "vase", "lamp")
+    ids = approve(desk, "bags.yaml", "--only", "tote", "--only", "vase")
+    result = spend(desk, "bags.yaml")
+    assert result.code == 5 and made(server) == sorted(ids) and len(ids) == 2
+    assert "not as approved" in result.err and "bags/lamp: not in the approval (new)" in result.err
+    assert approved(desk)["sha256"] in result.err
+    assert spend(desk, "bags.yaml").code == 5 and len(made(server)) == 2
+    result = spend(desk, "bags.yaml", "--only", "tote", "--only", "vase")
+    assert (result.code, result.err) == (0, "") and len(made(server)) == 2
+
+
+def test_a_run_that_went_as_approved_says_nothing_away_from_a_terminal_and_scripts_get_the_digest(
+    desk: Desk, server: Server
+) -> None:
+    write(desk, "bags", "tote")
+    approve(desk, "bags.yaml")
+    result = spend(desk, "bags.yaml", "--json")
+    assert (result.code, result.err) == (0, "") and made(server)
+    assert result.json["approval"] == {
+        "sha256": approved(desk)["sha256"],
+        "creates": 1,
+        "cost_usd_estimate": 0.42,
+    }
+    again = spend(desk, "bags.yaml")
+    assert (again.code, again.out, again.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("fault", ["stall_after@2", "stall_before@2", "stall_early@2"])
+def test_a_run_that_was_killed_goes_on_with_the_same_file_and_pays_nothing_twice(
+    desk: Desk, server: Server, fault: str
+) -> None:
+    write(desk, "bags", "a", "b", "c", "d")
+    ids = approve(desk, "bags.yaml", "--only", "a", "--only", "b", "--only", "c")
+    server.ask("faults", {"add": [fault]})
+    program = desk.start("run", *QUICK, "--concurrency", "1", "--plan", "ok.json", "bags.yaml")
+    until(lambda: any(entry.fault == fault[:-2] for entry in server.entries()))
+    program.send_signal(signal.SIGKILL)
+    program.communicate()
+    server.ask("faults", {"clear": True})
+    assert spend(desk, "bags.yaml").code == 5  # for d
+    assert made(server) == sorted(ids)
+    assert endings(spend(desk, "bags.yaml", "--json")) == {"d": "not in the approval (new)"}
+    assert made(server) == sorted(ids)
+
+
+def test_what_drifted_is_listed_by_job_and_reason_and_left_out(desk: Desk, server: Server) -> None:
+    jobs = ["dear", "gone", "same", "sung"]
+    write(desk, "bags", *jobs)
+    write(desk, "cups", "cup")
+    approve(desk, "bags.yaml", "cups.yaml")
+    doctored(desk, micros=400_000)
+    write(desk, "bags", "dear", "same", {"id": "sung", "prompt": "louder"}, "new")
+    result = spend(desk, "bags.yaml", "--json")
+    found = endings(result)
+    old = next(job["external_task_id"] for job in approved(desk)["jobs"] if job["job_id"] == "sung")
+    assert found == {
+        "dear": "approved for $0.40, and its estimate is $0.42 now",
+        "gone": "approved, and is no job of its manifest any more",
+        "sung": f"changed since it was approved as {old}",
+        "new": "not in the approval (new)",
+        "cup": "approved, and its manifest isn't in this run",
+    }
+    assert result.code == 5 and [name.split(".")[1] for name in made(server)] == ["same"]
+    assert result.json["buckets"]["unapproved"] == 5 and result.json["jobs"] == 6
+    only = spend(desk, "--json", "--only", "same", "bags.yaml")
+    assert (only.code, endings(only)) == (0, {})
+
+
+def test_what_was_done_skipped_or_given_up_meanwhile_is_no_drift(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "done", "moved", "poor", "skip")
+    approve(desk, "bags.yaml")
+    server.ask("faults", {"add": ["refuse_policy@1"]})
+    first = desk.run("run", *QUICK, "bags.yaml", "--only", "poor")
+    assert first.code == 1 and not made(server)
+    assert desk.run("resolve", "poor", "--abandon").code == 0
+    assert desk.run("run", *QUICK, "bags.yaml", "--only", "done", "--only", "moved").code == 0
+    write(desk, "bags", "done", "poor", {"id": "skip", "skip": True})
+    result = spend(desk, "bags.yaml", "--json")
+    assert (result.code, endings(result)) == (0, {})
+    assert [name.split(".")[1] for name in made(server)] == ["done", "moved"]
+
+
+def test_a_task_that_fails_gets_no_other_one_before_that_is_approved(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "tote")
+    (first,) = approve(desk, "bags.yaml")
+    server.ask("faults", {"add": ["task_fails_outage@1"]})
+    result = spend(desk, "bags.yaml", "--json")
+    assert result.code == 5 and made(server) == [first]
+    assert result.json["failed_tasks"] == 1 and result.json["tasks"]["failed"] == result.json["created"] == 1
+    assert "another task of it isn't in the approval" in endings(result)["tote"]
+    later = spend(desk, "bags.yaml", "--json")
+    assert f"approved as {first}, and this is another task of it" in endings(later)["tote"]
+    assert later.code == 5 and made(server) == [first]
+    assert approve(desk, "bags.yaml") == {f"{first}~2"}
+    assert spend(desk, "bags.yaml").code == 0 and made(server) == [first, f"{first}~2"]
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_an_uncertain_create_that_came_to_nothing_is_sent_again_only_where_it_was_approved(
+    desk: Desk, server: Server, agreed: bool
+) -> None:
+    write(desk, "bags", "known", "tote", "vase")
+    assert desk.run("run", *QUICK, "bags.yaml", "--only", "known").code == 0  # so that lookups are believed
+    ids = approve(desk, "bags.yaml", "--only", "tote" if agreed else "vase")
+    server.ask("faults", {"add": ["stall_before@1"]})
+    program = desk.start("run", *QUICK, "--only", "tote", "bags.yaml")
+    until(lambda: any(entry.fault == "stall_before" for entry in server.entries()))
+    program.kill()
+    program.communicate()
+    server.ask("faults", {"clear": True})
+    result = spend(desk, "bags.yaml", "--json")
+    assert made(server)[1:] == sorted(ids) and len(ids) == 1
+    if agreed:
+        assert endings(result) == {"vase": "not in the approval (new)"}
+    else:
+        assert endings(result) == {"tote": "it wasn't created, and isn't in the approval"}
+    assert result.code == 5
+
+
+def test_without_the_ledger_that_it_was_made_with_an_approval_pays_for_nothing(
+    desk: Desk, server: Server
+) -> None:
+    """Approved with an empty ledger, spent, and the ledger deleted: it can't be spent again."""
+    write(desk, "bags", "tote")
+    ids = approve(desk, "bags.yaml")
+    assert spend(desk, "bags.yaml").code == 0 and made(server) == [*ids]
+    for path in desk.folder.glob("ledger.db*"):
+        path.unlink()
+    result = spend(desk, "bags.yaml")
+    assert result.code == 2 and "there is no ledger" in result.err
+    assert not os.path.lexists(desk.env["BATCHGEN_LEDGER"])
+    approve(desk, "bags.yaml", file="other.json")
+    result = spend(desk, "bags.yaml")
+    assert result.code == 2 and "made with another ledger" in result.err and made(server) == [*ids]
+
+
+def test_an_approval_for_another_api_is_refused(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "tote")
+    approve(desk, "bags.yaml")
+    with sandbox(desk.folder) as other:
+        result = spend(desk, "--base-url", other.url, "bags.yaml")
+        assert result.code == 2 and f"is for {server.url}, and this is {other.url}" in result.err
+        assert not other.entries() and not server.entries()
+
+
+def test_a_file_that_is_no_whole_approval_pays_for_nothing(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "tote")
+    approve(desk, "bags.yaml")
+    good = (desk.folder / "ok.json").read_text()
+    os.mkfifo(desk.folder / "pipe")
+    with open(desk.folder / "huge.json", "wb") as file:
+        file.truncate(2**31)
+    desk.write("half.json", good[: len(good) // 2])
+    desk.write("more.json", good.replace("420000", "430000"))
+    desk.write("old.json", good.replace('"approval": 1', '"approval": 0'))
+    desk.write("yours.json", '{"jobs": [{"external_task_id": "x"}]}')
+    for name, words in (
+        ("half.json", "cut short"),
+        ("more.json", "changed since it was written"),
+        ("old.json", "in the form 0"),
+        ("yours.json", "is no approval"),
+        ("bags.yaml", "is no approval"),
+        ("huge.json", "larger than any approval"),
+        ("pipe", "not a regular file"),
+        ("none.json", "No such file"),
+        (".", "can't be read"),
+    ):
+        result = spend(desk, "bags.yaml", file=name)
+        assert result.code == 2 and words in result.err and name in result.err, result.err
+    assert not server.entries()
+    for options, words in ((("-n",), "give one of the two"), (("--sandbox",), "one of its own")):
+        result = spend(desk, *options, "bags.yaml")
+        assert result.code == 2 and words in result.err
+
+
+def test_the_total_is_a_cap_over_all_runs_of_an_approval(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "a", "b", "c")
+    approve(desk, "bags.yaml")
+    assert spend(desk, "--max-jobs", "1", "bags.yaml").code == 4
+    with closing(sqlite3.connect(desk.env["BATCHGEN_LEDGER"])) as ledger, ledger:
+        ledger.execute("UPDATE tasks SET charged = 840001")  # a bill of twice the estimate
+    result = spend(desk, "bags.yaml", "--json")
+    assert result.code == 4 and len(made(server)) == 1
+    (stop,) = result.json["stops"]
+    assert (
+        stop["kind"] == "approval_cap" and "approval's cost cap of $0.419999 was reached" in stop["message"]
+    )
+    assert "plan -o FILE" in stop["advice"] and "--max-cost" not in stop["advice"]
+
+
+def test_a_manifest_of_which_some_was_left_out_stays_doubtful(desk: Desk, server: Server) -> None:
+    """Its other jobs weren't looked up: a ledger that has lost them must not be believed."""
+    write(desk, "bags", "a", "b")
+    approve(desk, "bags.yaml", "--only", "a")
+    assert spend(desk, "bags.yaml").code == 5
+    with Records.read(desk.env["BATCHGEN_LEDGER"]) as ledger:
+        assert ledger.note("doubtful:bags") == "yes"
+    approve(desk, "bags.yaml")
+    assert spend(desk, "bags.yaml").code == 0 and len(made(server)) == 2
+    with Records.read(desk.env["BATCHGEN_LEDGER"]) as ledger:
+        assert ledger.note("doubtful:bags") == "no"
+
+
+def test_open_tasks_are_followed_though_nobody_approved_them(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "a", "b")
+    assert desk.run("run", *QUICK, "--submit-only", "--only", "a", "bags.yaml").code == 0
+    approve(desk, "bags.yaml")
+    assert spend(desk, "bags.yaml").code == 0
+    assert {row["state"] for row in desk.export()} == {"downloaded"} and len(made(server)) == 2
