@@ -26,7 +26,7 @@ FAULTS: Final = (
 _TURNED_BY_DECODER: Final = ("heic", "tiff")
 _QUALITIES: Final = (85, 75, 60, 40)  # tried in turn where a picture has too many bytes
 _ALL_COLOURS: Final = 90  # quality from which colours are kept as fine as light
-_STRIP: Final = 256  # rows that are scaled at once
+_STRIP: Final = 128  # rows that are scaled at once
 _QUARTERS: Final = 5  # orientations from 5 on turn by a quarter
 
 
@@ -37,7 +37,11 @@ def make(data: bytes, recipe: Recipe) -> bytes:
             return stripped(data, "png" if recipe.source_format == "png" else "jpeg")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which aren't sent
-            return _encoded(_drawn(_opened(data, recipe), recipe), recipe, recipe.format)
+            source = [_opened(data, recipe)]
+            del (
+                data
+            )  # a decoded picture holds its file no longer, and nothing holds the one that is made smaller
+            return _encoded(_drawn(source.pop(), recipe), recipe, recipe.format)
     except ImageError:
         raise
     except MemoryError:

@@ -45,8 +45,11 @@ def answer(order: dict[str, Any]) -> dict[str, Any]:
     It has the ``recipe`` of a picture that is to be sent, or the ``side`` of a small one for the page.
     """
     try:
-        data = _read(order)
-        made = make(data, recipe_of(order["recipe"])) if "recipe" in order else thumbnail(data, order["side"])
+        made = (  # nothing holds the bytes besides who works on them
+            make(_read(order), recipe_of(order["recipe"]))
+            if "recipe" in order
+            else thumbnail(_read(order), order["side"])
+        )
     except (ImageError, MemoryError) as error:
         return {"error": str(error) or "it takes more memory than there is for it"}
     try:
