@@ -103,7 +103,7 @@ def _more(take: Take, *, ids: bool) -> dict[str, Any]:
     if take.risk:
         more["risk"] = take.risk
     if take.changed is not None:
-        more["changed"] = take.changed or "changed since it was paid"
+        more["changed"] = take.changed or "since it was paid"
     if ids:
         more["id"] = take.external_task_id
     if trouble is not None or take.kind == "unknown":

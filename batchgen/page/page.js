@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const AT_A_TIME = 200; // cards
 const AT_ONCE = 16; // cards that are made before the page is shown again; the others follow, so many at a time
 const NAMES_A_LINE = 400;
+const LONG = 320; // letters of a message of which not all is shown at first
 const live = JSON.parse(document.querySelector('meta[name="batchgen-live"]')?.content ?? "null");
 const count = new Intl.NumberFormat("en-US");
 const dollars = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
@@ -303,6 +304,12 @@ function frame(take, number, several, same) {
   if (take.moved) notes.push(`Its job was renamed: another take was ordered as ${take.moved}`);
   part("message").textContent = shown(notes.join("\n"));
   part("message").hidden = !notes.length;
+  if (notes.join("\n").length > LONG) {
+    part("message").classList.add("long");
+    part("whole").hidden = false;
+    part("whole").setAttribute("aria-label", `Show all that is said of ${shown(take.name)}`);
+    part("whole").addEventListener("click", () => { part("message").classList.remove("long"); part("whole").remove(); });
+  }
   const judge = part("judge");
   if (take.clip || take.verdict) {
     part("keep").addEventListener("click", () => choose(node, "keep"));

@@ -153,6 +153,29 @@ def test_a_card_has_the_clip_beside_its_picture_and_what_was_asked(browser: Brow
     browser.visit(url_of(folder / "ledger.html"), look)
 
 
+def test_a_long_reason_is_shown_in_part_until_it_is_asked_for_and_whole_in_print(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with Book(tmp_path) as book:
+        book.add("long", State.FAILED, message="it isn't allowed in this region; " * 30)
+        book.add("short", State.FAILED, message="it isn't allowed")
+    assert report(tmp_path).code == 0
+
+    async def look(page: Page) -> None:
+        height = "document.querySelector('.message.long').clientHeight"
+        whole = "document.querySelector('.message.long').scrollHeight"
+        assert await page.locator(".whole:visible").count() == await page.locator(".long").count() == 1
+        assert await page.evaluate(f"{height} < {whole} / 2")
+        await page.emulate_media(media="print")
+        assert await page.evaluate(f"{height} >= {whole}")
+        assert await page.locator(".whole:visible").count() == 0
+        await page.emulate_media(media="screen")
+        await page.click(".whole:visible")
+        assert await page.locator(".whole:visible, .long").count() == 0
+
+    browser.visit(url_of(tmp_path / "ledger.html"), look)
+
+
 def test_takes_of_a_job_stand_side_by_side(browser: Browser, folder: Path) -> None:
     async def look(page: Page) -> None:
         await search(page, "job:mug")
