@@ -372,7 +372,7 @@ def test_a_try_at_the_highest_limit_that_held_makes_the_next_wait_for_three_tent
     told: int | None, waits: list[int]
 ) -> None:
     """Below a limit that somebody stated there is something to be found: tries begin earlier."""
-    assert waits_between_tries(Slots(told), 3, 5) == [TRY_SOON, *waits]  # the first refusal is doubted
+    assert waits_between_tries(Slots(told), 3, 5) == [2, *waits]  # the first refusal is doubted
 
 
 def test_a_try_below_the_highest_limit_that_held_makes_the_next_wait_a_twentieth_longer() -> None:
@@ -386,7 +386,7 @@ def test_a_try_below_the_highest_limit_that_held_makes_the_next_wait_a_twentieth
         slots.started()
     for _ in range(3):  # then somebody else took three
         slots.ended()
-    assert waits_between_tries(slots, 3, 5) == [TRY_SOON, 20, 21, 23, 24]
+    assert waits_between_tries(slots, 3, 5) == [2, 20, 21, 23, 24]
 
 
 @pytest.mark.parametrize("told", [None, 5])
@@ -534,3 +534,144 @@ def test_a_limit_that_did_not_hold_for_a_while_is_not_the_highest_that_held() ->
     slots.refused(sent=20.0)
     assert slots.limit == 5
     assert waits_between_tries(slots, 5, 4) == [54, 71, 92, 119]
+
+
+def begin(slots: Slots, tasks: int) -> None:
+    for _ in range(tasks):
+        slots.take()
+        slots.started()
+
+
+def test_after_1303_one_create_more_is_tried_at_a_time() -> None:
+    slots = Slots()
+    begin(slots, 10)
+    assert slots.limit == 16  # half as many again, and one
+    slots.take()
+    slots.refused()
+    slots.ended()
+    slots.ended()
+    found = []
+    for _ in range(3):
+        begin(slots, 1)
+        found.append((slots.running, slots.limit))
+    assert found == [(9, 11), (10, 11), (11, 12)]
+
+
+def test_an_account_that_is_full_of_others_tasks_is_tried_with_one_create() -> None:
+    slots = Slots()
+    slots.take()
+    slots.refused()
+    assert (slots.limit, slots.free, slots.probe_free) == (1, True, True)
+
+
+def test_a_create_that_was_sent_before_the_account_was_full_shows_a_slot_more_and_a_later_one_does_not() -> (
+    None
+):
+    slots = Slots()
+    for sent in (1, 2, 3, 4, 5):
+        slots.take()
+        if sent < 3:
+            slots.started(sent)
+    slots.refused(5)
+    assert slots.limit == 2
+    limits = []
+    for sent in (4, 5, 6):
+        slots.take()
+        slots.started(sent)
+        limits.append(slots.limit)
+    assert limits == [3, 4, 4]
+
+
+def test_tasks_whose_times_nobody_knows_count_and_leave_the_limit_as_it_is() -> None:
+    slots = Slots()
+    slots.take()
+    slots.refused(5.0)
+    slots.found()
+    slots.found()
+    assert slots.limit == 2
+    begin(slots, 1)
+    assert slots.limit == 3
+    slots.take()
+    slots.refused()
+    slots.ended(at=4.0)
+    assert slots.limit == 3
+
+
+def test_tasks_of_earlier_runs_do_not_raise_a_limit_that_was_told() -> None:
+    slots = Slots(3)
+    for _ in range(5):
+        slots.found()
+    assert (slots.limit, slots.free) == (3, False)
+    slots.take()
+    slots.refused()
+    assert slots.limit == 3
+
+
+def test_a_refusal_at_the_limit_is_no_doubt_about_it() -> None:
+    slots = Slots()
+    begin(slots, 3)
+    for _ in range(2):  # one that is doubted, and the try after it
+        slots.take()
+        slots.refused()
+        while not slots.free:
+            slots.ended()
+            begin(slots, 1)
+    slots.take()
+    slots.refused()
+    slots.take()  # where no end of ours will ever free a slot
+    slots.refused()
+    for _ in range(TRY_SOON + 1):
+        slots.ended()
+        begin(slots, 1)
+    assert (slots.limit, slots.free) == (3, False)
+
+
+def test_the_most_that_ever_ran_is_the_highest_limit_that_held_and_a_refusal_there_shortens_the_waits_again() -> (
+    None
+):
+    slots = Slots(9)
+    begin(slots, 6)
+    for _ in range(3):
+        slots.ended()
+    for _ in range(20):
+        slots.ended()
+        begin(slots, 1)
+    assert waits_between_tries(slots, 3, 5) == [2, 20, 21, 23, 24]
+    begin(slots, 1)
+    slots.take()
+    slots.refused()
+    slots.ended()
+    slots.take()
+    slots.refused()  # below a limit that held
+    assert waits_between_tries(slots, 3, 2) == [2, 20]
+
+
+def test_each_refusal_of_a_moment_is_tested_after_two_ends() -> None:
+    slots = Slots(5)
+    begin(slots, 5)
+    for _ in range(3):
+        slots.ended()
+        slots.take()
+        slots.refused()
+        limits = [slots.limit]
+        for _ in range(2):
+            slots.ended()
+            begin(slots, 1)
+            limits.append(slots.limit)
+        begin(slots, 1)
+        assert (limits, slots.running) == ([4, 4, 5], 5)
+
+
+def test_two_refusals_of_a_moment_are_tested_up_to_the_limit_before_both() -> None:
+    slots = Slots(5)
+    begin(slots, 5)
+    for _ in range(2):
+        slots.ended()
+        slots.take()
+        slots.refused()
+    assert slots.limit == 3
+    for _ in range(2):
+        slots.ended()
+        begin(slots, 1)
+    begin(slots, 2)
+    assert (slots.running, slots.limit) == (5, 5)

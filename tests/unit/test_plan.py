@@ -16,7 +16,6 @@ from batchgen.manifest import yaml12
 from batchgen.models import Brief, ImageFile, Job, Manifest, Place, Problem, State, Twin, UnusableJob
 from batchgen.money.prices import BUILT_IN
 from batchgen.run.plan import (
-    MAX_ANY,
     MAX_TASKS,
     PAYS,
     Action,
@@ -95,9 +94,9 @@ def failed(error_code: str, number: int = 1) -> Brief:
             id="an account's failures don't count",
         ),
         pytest.param(
-            [failed("failed_account", number) for number in range(1, MAX_ANY + 1)],
+            [failed("failed_account", number) for number in range(1, 9)],
             Action.FAILED,
-            f"e~{MAX_ANY}",
+            "e~8",
             id="up to a limit of their own",
         ),
         pytest.param([failed(ABANDONED)], Action.ABANDONED, "e", id="given up"),
@@ -519,3 +518,32 @@ def test_a_new_row_is_pending_and_has_what_its_job_says(image: dict[str, Any], n
     assert made.cost_usd_estimate == pytest.approx(0.56)
     assert json.loads(made.canonical)["mode"] == "pro"
     assert made.image == name
+
+
+def test_nothing_is_sent_again_or_accepted_that_nobody_asked_for() -> None:
+    jobs = [named("refused"), named("changed"), named("failed")]
+    history = {
+        jobs[0].key: [row(R, base="m.refused.1")],
+        jobs[1].key: [row(D, digest="old", base="old")],
+        jobs[2].key: [row(F, number, base="m.failed.1") for number in (1, 2, 3)],
+    }
+    manifest = Manifest("m.yaml", "m", jobs=jobs)
+    steps = plan([manifest], [Known(manifest, history, {}, {})])
+    assert [step.action for step in steps] == [Action.REJECTED, Action.CHANGED, Action.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("mine", "old", "action", "external_task_id"),
+    [
+        (row(D), "m", Action.DONE, "e"),  # an equal clip under a name that is gone is no reason to move it
+        (row(D, digest="old", base="before"), "gone", Action.CHANGED, "before"),
+        (row(D, digest="old", base="before"), "m", Action.DONE, "twin"),
+    ],
+)
+def test_a_clip_under_another_name_serves_a_job_that_would_pay_or_has_changed(
+    mine: Brief, old: str, action: Action, external_task_id: str
+) -> None:
+    manifest = Manifest("m.yaml", "m", jobs=[job()])
+    twins = {sha256("new"): [Twin((old, "old", 1), row(D, base="twin"))]}
+    (step,) = steps_of([manifest], {job().key: [mine]}, {}, twins)
+    assert (step.action, step.external_task_id) == (action, external_task_id)
