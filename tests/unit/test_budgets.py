@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.errors import LedgerError, OverBudget
-from batchgen.ledger.budgets import Setting, set_budgets
+from batchgen.ledger.budgets import Setting, check, set_budgets
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Record, State
 
@@ -382,6 +382,34 @@ def test_a_clock_that_is_in_no_calendar_creates_nothing(ledger: Ledger, path: st
     with pytest.raises(LedgerError):
         begin(ledger, "a")
     assert ledger.record("a") is None
+
+
+def test_a_check_reads_no_rows_of_tasks_and_of_the_sums_only_its_period(
+    ledger: Ledger, path: str, clock: Clock
+) -> None:
+    allow(path, clock, day=DOLLAR)
+    asked: list[str] = []
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.set_trace_callback(asked.append)
+        check(connection, None, row("a", 1), clock.now)
+        connection.set_trace_callback(None)
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked]
+    steps = [step[-1] for plan in plans for step in plan if "SCALAR SUBQUERY" not in step[-1]]
+    assert len(asked) == 2 and len(steps) == 5
+    assert [one for one in steps if "tasks" in one] == []
+    assert sum(one.startswith("SEARCH spent USING INTEGER PRIMARY KEY") for one in steps) == 3
+
+
+def test_where_no_budget_limits_anything_a_check_reads_one_row(
+    ledger: Ledger, path: str, clock: Clock
+) -> None:
+    asked: list[str] = []
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.set_trace_callback(asked.append)
+        check(connection, None, row("a", 1), clock.now)
+        allow(path, clock, day=None)
+        check(connection, None, row("a", 1), clock.now)
+    assert len(asked) == 2 and all("LIMIT 1" in one and "FROM budgets" in one for one in asked)
 
 
 HOURS = st.integers(-30, 30).map(lambda hours: hours * 3600.0)

@@ -224,3 +224,32 @@ def test_a_cheaper_job_behind_one_without_room_keeps_no_run_busy() -> None:
     one = night([[3, 2]], None, None, 2)
     assert [one.permit() for _ in range(3)] == [True, False, False]
     assert one.pool.closed is not None and one.pool.closed.kind == "budget"
+
+
+def test_a_cheaper_job_is_tried_before_a_run_that_does_nothing_else_is_closed() -> None:
+    one = night([[10], [3]], None, None, 5)
+    assert [one.permit(), one.permit()] == [True, True]
+    assert [work.cost for work in one.flying] == [3] and one.pool.closed is None
+
+
+def test_an_end_that_gives_money_back_lets_the_next_create_go_while_others_run() -> None:
+    one = night([[5, 5, 5]], None, None, 10)
+    for _ in range(2):
+        one.permit()
+        one.answer(accepted=True)
+    assert one.permit() and not one.permit()  # refused, and known to be
+    one.end(0)
+    assert one.permit() and len(one.flying) == 1 and len(one.running) == 1
+
+
+def test_a_refusal_from_before_the_last_end_closes_no_run_that_has_room_since() -> None:
+    one = night([[5, 5]], None, None, 5)
+    one.permit()
+    one.answer(accepted=True)
+    late = one.pool.next(0.0)
+    assert late is not None
+    one.end(0)  # while the refusal is on its way
+    one.pool.over_budget(late, 0.0, refusal(5, 5, 5), PERIOD)
+    late.lane.again.append(late)
+    assert one.pool.closed is None
+    assert one.permit() and one.flying == [late]
