@@ -65,6 +65,7 @@ ADVICE: Mapping[str, str] = {
     "cost_cap": "A higher --max-cost creates more of them, and pays for those.",
     "manifest_cost_cap": "A higher max_cost_usd in the manifest creates more of its jobs, and pays for those.",
     "budget": "A larger budget (`batchgen budget set`) creates more of them, and pays for those.",
+    "declined": "What is open is safe: `batchgen collect` follows it and brings it home, at no cost. --yes doesn't ask.",
     "approval_cap": "More was charged than was estimated. Approve what is left: `batchgen plan -o FILE PATH`.",
     "deadline": "The next run creates what is left; a later --deadline leaves less.",
     "full": "Something else uses the account's slots: find it, or wait for it; the next run goes on.",

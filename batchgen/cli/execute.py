@@ -76,7 +76,7 @@ async def _execute(
         summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
         waits = [preview.waiting_object(one) for one in loaded.waiting]
         counts = {"skipped": loaded.skipped, "left_out": left_out}
-        if options.approval is not None:
+        if options.approval is not None and wanted.loaded is None:
             from batchgen.cli.approval import described
 
             summary["approval"] = described(options.approval)
@@ -87,7 +87,7 @@ async def _execute(
         out.say(*map(preview.waiting_text, loaded.waiting))
     if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
         out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
-        if options.approval is not None:
+        if options.approval is not None and wanted.loaded is None:
             from batchgen.cli.approval import words
 
             out.say(f"approved: {words(options.approval)}")

@@ -184,6 +184,7 @@ def _add_run(command: Command, groups: Groups) -> None:
         metavar="FILE",
         help="create what is in this approval, made by `plan -o FILE`, and nothing else",
     )
+    run.add_argument("--yes", action="store_true", help="don't ask, on a terminal either, before it pays")
     run.add_argument(
         "--deadline",
         metavar="TIME|DURATION",

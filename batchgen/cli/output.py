@@ -50,6 +50,23 @@ class Output:
         """Whether stdout is a terminal."""
         return sys.stdout.isatty()
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer: stdin and stderr are terminals."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def agreed(self, question: str) -> bool:
+        """Ask on the terminal. Only ``y`` and ``yes`` mean yes; an empty line and the end of the input don't."""
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        try:
+            answer = sys.stdin.readline()
+        except (OSError, ValueError):  # no text
+            answer = ""
+        if not answer.endswith("\n"):
+            sys.stderr.write("\n")
+        return answer.strip().casefold() in ("y", "yes")
+
     def flush(self) -> None:
         """Hand over what was written: the command goes on."""
         sys.stdout.flush()

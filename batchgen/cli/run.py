@@ -35,8 +35,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
         path = settings.ledger_path(args.ledger, os.environ)
         options = replace(options, approval=for_run(args.plan, path, origin(account.base_url)))
+    manifests = wanted(args)
+    if out.can_ask and not (args.yes or args.plan):
+        from batchgen.cli.asking import asked
+
+        options, loaded = asked(args, options, out, account.base_url)
+        manifests = replace(manifests, loaded=loaded)
     with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
-        return asyncio.run(execute(options, wanted(args), out, ledger, account, end))
+        return asyncio.run(execute(options, manifests, out, ledger, account, end))
 
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:

@@ -29,12 +29,14 @@ class Wanted:
     """The manifests on a command line: their paths, another output folder, whether warnings refuse them.
 
     Without paths, what the ledger has open. ``only`` are the jobs that the command is about; none means all.
+    ``loaded`` are the manifests as they were shown to a person, who agreed; they aren't read again.
     """
 
     paths: Sequence[str] = ()
     output_dir: str | None = None
     strict: bool = False
     only: Sequence[str] = ()
+    loaded: Loaded | None = None
 
 
 def wanted(args: argparse.Namespace) -> Wanted:
@@ -55,7 +57,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
 
 def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
     """Load the manifests, and the takes that were ordered of them. Images that the ledger knows by size, times and inode are not read again."""
-    loaded = load(
+    loaded = wanted.loaded or load(
         wanted.paths,
         output_dir=wanted.output_dir,
         strict=wanted.strict,

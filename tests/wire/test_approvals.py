@@ -21,6 +21,7 @@ import pytest
 from batchgen.ledger.reader import Records
 from batchgen.money.approval import parse
 from tests.support.program import KEY, Desk, Result, Server, sandbox, until
+from tests.support.terminal import on_a_terminal, read
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1", "--retry-wait", "0.05")
 
@@ -394,3 +395,71 @@ def test_open_tasks_are_followed_though_nobody_approved_them(desk: Desk, server:
     approve(desk, "bags.yaml")
     assert spend(desk, "bags.yaml").code == 0
     assert {row["state"] for row in desk.export()} == {"downloaded"} and len(made(server)) == 2
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def ask(desk: Desk, answer: str | None, *options: str) -> tuple[int, str]:
+    command = [*desk.program, "run", *QUICK, *options]
+    code, shown = on_a_terminal(command, cwd=desk.folder, env=desk.env, answer=answer)
+    return code, read(shown)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_on_a_terminal_a_run_says_what_it_would_pay_for_and_asks_once(
+    desk: Desk, server: Server, answer: str
+) -> None:
+    write(desk, "bags", "tote", {"id": "vase", "mode": "pro"})
+    code, shown = ask(desk, answer, "--max-jobs", "1", "bags.yaml")
+    assert f"2 clips to create, about $0.98, at {server.url}" in shown and "1 of them at most" in shown
+    assert "bags, pro: 1 to create, about $0.56" in shown and shown.count("[y/N]") == 1
+    assert code == 4 and len(made(server)) == 1 and "approved:" not in shown
+    code, shown = ask(desk, answer, "bags.yaml")
+    assert code == 0 and len(made(server)) == 2 and "1 clip to create, about $0.56" in shown
+    code, shown = ask(desk, None, "bags.yaml")
+    assert code == 0 and "[y/N]" not in shown
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "\x04", "no\n", "yeah sure\n", "\xff\n"])
+def test_anything_but_yes_creates_nothing(desk: Desk, server: Server, answer: str) -> None:
+    write(desk, "bags", "tote")
+    code, shown = ask(desk, answer, "bags.yaml")
+    assert code == 4 and "declined; nothing was created" in shown and "`batchgen collect`" in shown
+    assert not server.entries() and not os.path.lexists(desk.env["BATCHGEN_LEDGER"])
+
+
+def test_nothing_is_asked_where_it_was_answered_or_nobody_can_answer(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "a", "b", "c")
+    code, shown = ask(desk, "n\n", "--yes", "--only", "a", "bags.yaml")
+    assert code == 0 and "[y/N]" not in shown
+    approve(desk, "bags.yaml", "--only", "b")
+    code, shown = ask(desk, "n\n", "--plan", "ok.json", "--only", "b", "bags.yaml")
+    assert code == 0 and "[y/N]" not in shown and approved(desk)["sha256"] in shown
+    code, shown = ask(desk, None, "bags.yaml")  # stdin is a pipe
+    assert code == 0 and "[y/N]" not in shown and len(made(server)) == 3
+
+
+def test_what_nobody_was_asked_about_is_left_to_the_next_run(desk: Desk, server: Server) -> None:
+    write(desk, "bags", "tote")
+    server.ask("faults", {"add": ["task_fails_outage@1"]})
+    code, shown = ask(desk, "y\n", "bags.yaml")
+    assert code == 5 and len(made(server)) == 1 and "not as approved" in shown
+    code, shown = ask(desk, "y\n", "bags.yaml")
+    assert code == 0 and len(made(server)) == 2 and made(server)[1].endswith("~2")
+
+
+def test_what_comes_while_the_question_stands_is_not_paid_for(desk: Desk, server: Server) -> None:
+    """Another run paid meanwhile, and a picture came: neither is created by this one."""
+    write(desk, "bags", "a", "b")
+    seen = list[str]()
+
+    def meanwhile(shown: str) -> None:
+        if "[y/N]" in shown and not seen:
+            seen.append(shown)
+            assert desk.run("run", *QUICK, "--only", "a", "bags.yaml").code == 0
+            write(desk, "bags", "a", "b", "c")
+
+    command = [*desk.program, "run", *QUICK, "bags.yaml"]
+    code, _ = on_a_terminal(command, cwd=desk.folder, env=desk.env, more=meanwhile, answer="y\n")
+    assert code == 0 and [name.split(".")[1] for name in made(server)] == ["a", "b"]
