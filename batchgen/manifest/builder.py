@@ -28,6 +28,9 @@ _NONE: Final[frozenset[str | int]] = frozenset()
 UNPORTABLE: Final = (
     "is no name for a file on Windows and some other disks; a clip that is copied there can't keep it"
 )
+SEVERAL: Final = (
+    "asks for several takes, and external_task_id is the id of one: leave it out, or write each take"
+)
 UNSEEN: Final = "holds characters that can't be seen; without them it is another job's id"
 # A warning and no problem: an id that was paid for must stay valid, and every command in a message is quoted.
 UNHANDY: Final = "begins with a - or holds what can't be seen, and is hard to name to a command; keep it where the job is paid, and give new jobs a better one"
@@ -131,15 +134,8 @@ class JobBuilder:
         findings = trust.check(draft.fields, shared.closed) if shared.closed and draft.fields else []
         if kind != "inline" and _has_braces(request):
             # a sidecar's prompt is text as it stands
-            prompts: dict[str, Any] = {
-                name: request[name]
-                for name in PROMPTS
-                if name in request and name not in reported and (kind == "row" or name not in own)
-            }
-            try:
-                request.update(fill_in(prompts, lambda: file or self._image_name(request)))
-            except PlaceholderError as error:
-                findings.append(Finding(error.path, error.text))
+            text = reported if kind == "row" else reported | own.keys()
+            findings += self._fill_prompts(request, text, file)
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
         prepare = request.pop("prepare", None)
@@ -153,22 +149,10 @@ class JobBuilder:
         if "takes" in own:
             findings += takes.conflict(own)
         if several > 1 and external is not None:
-            text = "asks for several takes, and external_task_id is the id of one: leave it out, or write each take"
-            findings.append(Finding(("takes",), text))
+            findings.append(Finding(("takes",), SEVERAL))
 
-        simple = ("id" not in own or _is_simple(own["id"])) and (
-            _UNCOMMON.isdisjoint(own)
-            or (
-                type(own.get("take", 1)) is int
-                and 0 < own.get("take", 1) < 1000
-                and "external_task_id" not in own
-                and type(own.get("prepare", True)) is bool
-                and type(own.get("takes", 1)) is int
-                and 0 < own.get("takes", 1) <= takes.MOST
-            )
-        )
         misplaced = file is not None and "image" in own
-        if not simple or misplaced or not schema.is_valid(request):
+        if misplaced or not _are_simple(own) or not schema.is_valid(request):
             findings += schema.check_entry(kind, own)
             findings += _without(reported | _tops(findings), schema.check_request(request))
         if broken := rules.check(request):
@@ -195,15 +179,9 @@ class JobBuilder:
         if nothing_wrong and images and rules.has_masks(request):
             failures += rules.check_images(with_values(request, images))
         if good_id is None or not nothing_wrong or failures:  # nothing is made of what is wrong for many jobs
-            if self._keys is not None and (
-                held := self._keys.look(draft, {**shared.fields, **own, **request})
-            ):
-                tops = _tops(held)
-                if is_in_id(draft, held):
-                    good_id, tops = None, {*tops, "id"}
-                findings, failures = [*held, *_without(tops, findings)], _without(tops, failures)
-            waiting = 0 < waits == len(failures)
-            return BuildResult(good_id, good_take, None, findings, failures, waits=waiting, takes=several)
+            unusable = BuildResult(good_id, good_take, None, findings, failures, takes=several)
+            unusable = self._without_key(unusable, draft, {**shared.fields, **own, **request})
+            return unusable._replace(waits=0 < waits == len(unusable.failures))
 
         files: dict[tuple[str | int, ...], ImageFile] = {}
         if images:
@@ -215,20 +193,36 @@ class JobBuilder:
         job = Job(self.manifest, good_id, take, external, sha256, request, self.output_dir, place)
         if self._keys is not None:
             self._keys.add(asked, draft, shared.fields, job)
-        warnings = rules.warnings(request)
-        if not names.is_portable(good_id):
-            warnings.append(Finding(("id",), UNPORTABLE))
-        if not good_id.isascii() and visible(good_id) != good_id:
-            warnings.append(Finding(("id",), UNSEEN))
-        if given and (given.startswith("-") or visible(given) != given):
-            warnings.append(Finding(("external_task_id",), UNHANDY))
-        if images and any(image.orientation > 1 for image in images.values()):
-            warnings.append(Finding(("image",), TURNED))
+        warnings = rules.warnings(request) + _doubts(good_id, given, images)
         if options is not None:
             warnings += pictures.doubts(images)
             if "prepare" in own and not files:
                 warnings.append(Finding(("prepare",), pictures.NOTHING))
         return BuildResult(good_id, take, job, [], [], warnings, False, False, several)
+
+    def _fill_prompts(
+        self, request: dict[str, Any], text: Container[str | int], file: str | None
+    ) -> list[Finding]:
+        """Fill in the placeholders of a request's prompts, but those in ``text``. Returns what is wrong with them."""
+        prompts: dict[str, Any] = {
+            name: request[name] for name in PROMPTS if name in request and name not in text
+        }
+        try:
+            request.update(fill_in(prompts, lambda: file or self._image_name(request)))
+        except PlaceholderError as error:
+            return [Finding(error.path, error.text)]
+        return []
+
+    def _without_key(self, wrong: BuildResult, draft: Draft, fields: Mapping[str, Any]) -> BuildResult:
+        """The result for an unusable job with nothing in it that holds the key, but with the finding that says so."""
+        held = self._keys.look(draft, fields) if self._keys is not None else []
+        if not held:
+            return wrong
+        tops = _tops(held)
+        if is_in_id(draft, held):
+            wrong, tops = wrong._replace(id=None), {*tops, "id"}
+        findings, failures = [*held, *_without(tops, wrong.findings)], _without(tops, wrong.failures)
+        return wrong._replace(findings=findings, failures=failures)
 
     def _refused_file(self, draft: Draft, file: str) -> BuildResult | None:
         """The result for a folder's image that can't become a job by what is known of its file; None where it may."""
@@ -341,6 +335,35 @@ def _has_braces(request: Mapping[str, Any]) -> bool:
 def _is_simple(job_id: Any) -> bool:
     """Whether an id is certainly valid without asking the schema, as nearly all are."""
     return isinstance(job_id, str) and _SIMPLE_ID.fullmatch(job_id) is not None
+
+
+def _are_simple(own: Mapping[str, Any]) -> bool:
+    """Whether the keys of a job that aren't the API's are certainly valid without asking the schema."""
+    return ("id" not in own or _is_simple(own["id"])) and (
+        _UNCOMMON.isdisjoint(own)
+        or (
+            type(own.get("take", 1)) is int
+            and 0 < own.get("take", 1) < 1000
+            and "external_task_id" not in own
+            and type(own.get("prepare", True)) is bool
+            and type(own.get("takes", 1)) is int
+            and 0 < own.get("takes", 1) <= takes.MOST
+        )
+    )
+
+
+def _doubts(job_id: str, given: str | None, images: Mapping[Any, ImageFile]) -> list[Finding]:
+    """What may be a mistake in the names of a job, with an ``external_task_id`` that was given, and in its images."""
+    found = []
+    if not names.is_portable(job_id):
+        found.append(Finding(("id",), UNPORTABLE))
+    if not job_id.isascii() and visible(job_id) != job_id:
+        found.append(Finding(("id",), UNSEEN))
+    if given and (given.startswith("-") or visible(given) != given):
+        found.append(Finding(("external_task_id",), UNHANDY))
+    if images and any(image.orientation > 1 for image in images.values()):
+        found.append(Finding(("image",), TURNED))
+    return found
 
 
 def _tops(findings: Iterable[Finding]) -> set[str | int]:

@@ -168,15 +168,19 @@ class Reading:
             return
         own = schema.natural(entry)
         kind = "folder" if "folder" in own else "table" if "table" in own else None
-        if kind is None:
-            made = self._make(Draft(at, own), "inline", defaults)
-            if made.findings:
-                self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
-            if made.warnings:
-                self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
-            if self.keys is not None and self.keys.room < 0:
-                self._refuse_with_key(self._report_inline)
+        if kind is not None:
+            self._read_group(at, kind, own, defaults)
             return
+        made = self._make(Draft(at, own), "inline", defaults)
+        if made.findings:
+            self.problems.extend(at.problem(made.id, *finding) for finding in made.findings)
+        if made.warnings:
+            self.warnings.extend(at.problem(made.id, *finding) for finding in made.warnings)
+        if self.keys is not None and self.keys.room < 0:
+            self._refuse_with_key(self._report_inline)
+
+    def _read_group(self, at: Inline, kind: str, own: dict[str, Any], defaults: Shared) -> None:
+        """Read an entry that stands for many jobs; ``kind`` is ``"folder"`` or ``"table"``."""
         own, defaults = defaults.without_nulls(own)
         findings = [*schema.check_entry(kind, own), *takes.conflict(own)]
         skip = own.get("skip", defaults.fields.get("skip")) is True
@@ -207,35 +211,37 @@ class Reading:
         shared = Shared(fields, frozenset(bad), {} if skip else trust.closed(kind, allowed), within)
         try:
             if kind == "folder":
-                prepare = fields.get("prepare") not in (None, False)
-                found = folders.look(full, match, within, SUFFIXES if prepare else folders.IMAGE_SUFFIXES)
-                is_empty = not found.images
-                drafts = folders.drafts(at.number, full, found.images, within, self.sources.folders)
-                if not skip:
-                    drafts = self.sources.read_ahead(drafts, _image_of, within, prepare=prepare)
-                self._read_many(drafts, "sidecar", shared)
-                if skip:
-                    return
-                mine = os.path.relpath(os.path.abspath(self.file), full)
-                orphans = [name for name in found.orphans if name != mine]
-                self.found.append((at, found._replace(images=[], orphans=orphans)))
-                if is_empty:
-                    self.empty.append(warnings.nothing_in(shown, match, found, prepare=prepare))
-                if found.leftovers:
-                    what = warnings.listed(sorted(set(found.leftovers)))
-                    log.info(
-                        "%s: passed over %d leftovers of programs: %s", shown, len(found.leftovers), what
-                    )
+                self._read_folder(at, full, match, within, shared)
             else:
                 before = len(self.places)
                 self._read_many(table(full, shown, within), "row", shared)
                 if len(self.places) == before:
                     self.empty.append(f"{shown} has no rows")
         except OSError as error:
-            if skip:
-                return
             why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
-            self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
+            if not skip:
+                self.problems.append(at.problem(None, (kind,), f"{shown}: {why}"))
+
+    def _read_folder(self, at: Inline, full: str, match: str | None, within: Within, shared: Shared) -> None:
+        """Read a folder's images, and keep what else lies in it for warnings. Raises OSError."""
+        skip = shared.fields.get("skip") is True
+        prepare = shared.fields.get("prepare") not in (None, False)
+        found = folders.look(full, match, within, SUFFIXES if prepare else folders.IMAGE_SUFFIXES)
+        is_empty = not found.images
+        drafts = folders.drafts(at.number, full, found.images, within, self.sources.folders)
+        if not skip:
+            drafts = self.sources.read_ahead(drafts, _image_of, within, prepare=prepare)
+        self._read_many(drafts, "sidecar", shared)
+        if skip:
+            return
+        mine = os.path.relpath(os.path.abspath(self.file), full)
+        orphans = [name for name in found.orphans if name != mine]
+        self.found.append((at, found._replace(images=[], orphans=orphans)))
+        if is_empty:
+            self.empty.append(warnings.nothing_in(within.shown, match, found, prepare=prepare))
+        if found.leftovers:
+            what = warnings.listed(sorted(set(found.leftovers)))
+            log.info("%s: passed over %d leftovers of programs: %s", within.shown, len(found.leftovers), what)
 
     def _within(self, at: Inline, kind: str, full: str, shown: str, allow: Sequence[str]) -> Within:
         """The folders in which the files must lie that a folder's sidecars or a table's rows name, links resolved."""

@@ -72,24 +72,9 @@ class Retrieval:
         refused = False
         try:
             while (link := files.next) is not None:
-                transfer = files.transfers.get(link.part)
-                if transfer is None:
-                    transfer = files.transfers[link.part] = self._downloads.transfer(
-                        part_path(record.output_path, link.part),
-                        root=root,
-                        believe_after=self._patience / 4,
-                        kept=files.kept.pop(link.part, None),
-                    )
+                transfer = self._transfer(link, record, root, files)
                 try:
-                    queued = now()
-                    async with self._places.one(link.url) as place:
-                        began = now()
-                        try:
-                            files.done[link.part] = await self._downloads.attempt(
-                                transfer, link.url, by=time.limit(began, began - queued), heard=place.received
-                            )
-                        finally:  # before the place is another's, who has less time by it
-                            time.tried(now() - began, place.shared)
+                    files.done[link.part] = await self._attempt(transfer, link.url, time)
                     if files.has_progressed(link.part, math.inf):
                         failed, since = 0, now()
                         time.file_came()
@@ -127,6 +112,30 @@ class Retrieval:
             await writing
             raise
         return None
+
+    def _transfer(self, link: ClipLink, record: Record, root: str, files: _ClipFiles) -> Transfer:
+        """The transfer of one of a clip's files, which all tries go on with."""
+        transfer = files.transfers.get(link.part)
+        if transfer is None:
+            transfer = files.transfers[link.part] = self._downloads.transfer(
+                part_path(record.output_path, link.part),
+                root=root,
+                believe_after=self._patience / 4,
+                kept=files.kept.pop(link.part, None),
+            )
+        return transfer
+
+    async def _attempt(self, transfer: Transfer, url: str, time: ClipTime) -> Clip:
+        """One try to download a file, on a place of its host's. Raises DownloadError."""
+        now = asyncio.get_running_loop().time
+        queued = now()
+        async with self._places.one(url) as place:
+            began = now()
+            try:
+                by = time.limit(began, began - queued)
+                return await self._downloads.attempt(transfer, url, by=by, heard=place.received)
+            finally:  # before the place is another's, who has less time by it
+                time.tried(now() - began, place.shared)
 
     def _kept(self, record: Record) -> dict[str, Kept]:
         """What an earlier run left of the clip's files, by part."""
