@@ -16,7 +16,7 @@ from typing import Any
 from batchgen.advice import command
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound, cited
 from batchgen.models import Record, State, TaskView
-from batchgen.run.charges import charged
+from batchgen.run.charges import charged, drift
 from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
@@ -51,6 +51,7 @@ class Follower:
         self._lengths = Lengths(first=run.waits.first_ask)
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
+        self._drifted = False  # one task's charge differed from its estimate, which is said once
         self._began = asyncio.get_running_loop().time()
         self._tasks_fail = run.ledger.note(TASKS_FAIL) == "yes"
 
@@ -199,6 +200,9 @@ class Follower:
             **ended,
         )
         self._events.emit_job(Succeeded, record, f"after {length:.0f} s", seconds=length)
+        if not self._drifted and (differs := drift(record, ended, self._prices)) is not None:
+            self._drifted = True
+            self._events.notice(differs, "prices_differ")
         return record
 
     async def _stop_creating(self, many: str, cause: Cause, text: str, request_id: str | None) -> None:
