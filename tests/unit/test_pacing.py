@@ -675,3 +675,36 @@ def test_two_refusals_of_a_moment_are_tested_up_to_the_limit_before_both() -> No
         begin(slots, 1)
     begin(slots, 2)
     assert (slots.running, slots.limit) == (5, 5)
+
+
+def test_a_refusal_at_the_limit_leaves_the_waits_below_the_highest_as_they_are() -> None:
+    slots = Slots(9)
+    begin(slots, 6)
+    for _ in range(20):
+        slots.ended()
+        begin(slots, 1)
+    for _ in range(3):
+        slots.ended()
+    assert waits_between_tries(slots, 3, 3) == [2, 20, 21]
+    slots.take()
+    slots.refused()
+    assert waits_between_tries(slots, 3, 1) == [24]  # which begins with a refusal where as many run as may
+
+
+def test_as_many_as_ran_for_a_while_held_and_not_as_many_as_might_have() -> None:
+    slots = Slots(9)
+    begin(slots, 6)
+    for _ in range(20):
+        slots.ended()
+        begin(slots, 1)
+    assert waits_between_tries(slots, 6, 4) == [2, 20, 26, 34]
+
+
+def test_a_limit_that_was_refused_before_it_held_for_a_while_was_none() -> None:
+    slots = Slots(9)
+    begin(slots, 6)
+    for _ in range(3):
+        slots.ended()
+    slots.take()
+    slots.refused()
+    assert waits_between_tries(slots, 3, 4) == [2, 20, 26, 34]

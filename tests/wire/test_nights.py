@@ -135,6 +135,14 @@ def test_an_uncertain_create_is_left_undecided_only_once_no_other_job_can_show_t
     play(scene, 2, "close_before@1", f"rate_limited@{too_fast}", task_seconds=(60.0, 60.0))
 
 
+def test_an_uncertain_create_does_not_wait_for_a_job_that_waits_for_its_slot() -> None:
+    async def scene(night: Night) -> Ran:
+        return await night.run(max_running=1, until=HOUR)
+
+    ran = play(scene, 2, "close_before@1", task_seconds=(60.0, 60.0))
+    assert (ran.kinds, ran.code, ran.tally.buckets) == ([], 5, {"downloaded": 1, "unknown": 1}), ran.words
+
+
 def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
     """Those of its kind took two, of which four times would be eight; it is asked for in the next night again."""
 
