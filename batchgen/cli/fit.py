@@ -64,4 +64,4 @@ def use_object(use: Use) -> dict[str, Any]:
 
 
 def _short(needed: int) -> str:
-    return f"and this doesn't fit: a run creates what does; for all of it it would have to be {shown(needed)}"
+    return f"and this doesn't fit: a run creates what does; all of it takes {shown(needed)}"

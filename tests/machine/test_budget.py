@@ -207,10 +207,7 @@ def test_plan_says_what_the_budgets_leave_and_whether_it_fits(desk: Desk) -> Non
     budget(desk, "set", "--day", "0.83", "--week", "0.839999", "--month", "2")
     text, left, fits = plan(desk)
     assert (left, fits) == ([0.83, 0.839999, 2.0], False)
-    assert (
-        text.count("and this doesn't fit: a run creates what does; for all of it it would have to be $0.84")
-        == 2
-    )
+    assert text.count("and this doesn't fit: a run creates what does; all of it takes $0.84") == 2
     with Records.read(str(desk.folder / "ledger.db")) as ledger:
         nothing = Fit([], ledger.budgets.uses(time.time()), None)
     assert [line.endswith(", and nothing is to be paid") for line in nothing.lines()] == [True] * 3
