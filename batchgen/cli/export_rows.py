@@ -140,7 +140,9 @@ def csv_lines(rows: Iterable[Mapping[str, Any]], *, excel: bool = False) -> Iter
         if excel:
             yield writer.writerow(map(spreadsheet_cell, row, map(_no_bool, row.values()))).removesuffix(end)
             continue
-        cells = [value if type(value) is str else _cell(value) for value in row.values()]
+        cells = [
+            "" if one is None else one if type(one) is str else str(_no_bool(one)) for one in row.values()
+        ]
         text = ",".join(cells)
         if '"' in text or "\n" in text or "\r" in text:
             text = writer.writerow(cells).removesuffix(end)
@@ -165,11 +167,6 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def _no_bool(value: Any) -> Any:
     return "true" if value is True else "false" if value is False else value
-
-
-def _cell(value: Any) -> str:
-    """What the csv module makes of a value that isn't text."""
-    return "" if value is None else str(_no_bool(value))
 
 
 def _no_formula(found: re.Match[str]) -> str:

@@ -382,7 +382,8 @@ class Records:
         return (number for (number,) in self._each(f"SELECT id FROM tasks{where}", values))
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
-        return list(self._each(sql, values))
+        with database.translated(self.path):
+            return list(map(database.restored, database.execute(self._reader, sql, values)))
 
     def _each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
         """Rows one by one. Consume them at once: until then a read is open, which keeps the WAL from being reset."""

