@@ -212,9 +212,7 @@ class Records:
         return bool(self._rows(sql, (external_task_id,)))
 
     def exported(self) -> Iterator[tuple[Record, dict[str, Any], bool]]:
-        """All rows in the order they were made, never all in memory: each with the fields of its canonical text, and
-        whether its clip is its job's now.
-        """
+        """All rows in order, never all in memory: each with its canonical text's fields, and whether its clip is its job's."""
         last = self._rows("SELECT max(id) FROM tasks")[0][0]
         columns = f"{', '.join(COLUMNS)}, id, {CURRENT}"
         sql = f"SELECT {columns} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
