@@ -130,7 +130,12 @@ def _uses(query: Query, setting: Setting, at: float) -> list[Use]:
         raise LedgerError(
             f"the budgets of this ledger can't be held: {error}. `batchgen budget set --timezone NAME` names another."
         ) from None
-    current = periods.containing(at, zone)
+    try:
+        current = periods.containing(at, zone)
+    except (ValueError, OverflowError):
+        raise LedgerError(
+            "the budgets of this ledger can't be held: this machine's clock is in no calendar."
+        ) from None
     (spent,) = query(_SPENT, [quarter_of(one.begins) for one in current])
     if any(type(micros) is not int for micros in spent):
         raise wrong_cell("micros", "spent", "is no amount")

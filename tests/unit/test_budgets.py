@@ -379,7 +379,9 @@ def test_budgets_that_cannot_be_read_allow_no_create(
 def test_a_clock_that_is_in_no_calendar_creates_nothing(ledger: Ledger, path: str, clock: Clock) -> None:
     allow(path, clock, day=10 * DOLLAR)
     clock.now = 1e14
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError, match="clock is in no calendar"):
+        ledger.budgets.uses(clock.now)
+    with pytest.raises(LedgerError, match="clock is in no calendar"):
         begin(ledger, "a")
     assert ledger.record("a") is None
 
