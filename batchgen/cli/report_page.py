@@ -62,7 +62,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
                 "kinds": by_kind(page.takes),
                 "thumbnails": len(made.has),
                 "left_out": left_out,
-                "cost_usd_estimate": round(page.mills / 1000, 4),
+                "cost_usd_estimate": round(page.micros / 1_000_000, 4),
             }
         )
     elif not args.quiet:

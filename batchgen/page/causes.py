@@ -48,7 +48,7 @@ class Group:
     title: str
     advice: Sequence[str]
     count: int = 0
-    mills: int = 0
+    micros: int = 0
     messages: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -65,7 +65,7 @@ class Risk:
     text: str
     advice: str
     count: int
-    mills: int
+    micros: int
     names: Sequence[str]
 
 
@@ -98,7 +98,7 @@ def failures(takes: Iterable[Take]) -> list[Group]:
                 token, trouble.kind, _title(trouble), list(_advice(trouble.kind, trouble.code))
             )
         group.count += 1
-        group.mills += take.mills
+        group.micros += take.micros
         if trouble.message:
             key = (token, _NUMBERS.sub("0", trouble.message))
             group.messages[alike.setdefault(key, trouble.message)] += 1
@@ -150,7 +150,7 @@ def risks(takes: Iterable[Take], now: float) -> list[Risk]:
                 words.text + (_deadline(some, now) if words.expires else ""),
                 words.advice,
                 len(some),
-                sum(take.mills for take in some),
+                sum(take.micros for take in some),
                 [name_of(take) for take in some[:NAMES]],
             )
         )

@@ -52,7 +52,7 @@ def payload(page: PageData, link: Link, thumbnails: str, made: Thumbnails, *, id
         "mode": [texts.number(take.mode) for take in takes],
         "length": [int(take.duration) if take.duration.isdigit() else 0 for take in takes],
         "sound": [int(take.sound) for take in takes],
-        "mills": [take.mills for take in takes],
+        "micros": [take.micros for take in takes],
         "image": [texts.number(_picture(take, link)) for take in takes],
         "thumb": [
             take.image_sha256[:16] if take.image_sha256 and take.image_sha256 in made.has else ""

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.reader import Records
+from batchgen.ledger.transitions import may_be_charged
 from batchgen.models import Record, State
+from batchgen.money.prices import BUILT_IN
 from batchgen.page import causes, nights
 from batchgen.page.nights import Money, Night, Slots, Usual
-from batchgen.page.takes import KINDS, Take, Takes, began, mills
+from batchgen.page.takes import KINDS, Take, Takes, began, micros
 from batchgen.request.image_fields import is_url
 from batchgen.run import changed
+from batchgen.run.charges import drift
 
 NIGHTS = 14  # that are shown
 
@@ -36,31 +39,43 @@ class PageData:
     money: Money
     failures: Sequence[causes.Group]
     risks: Sequence[causes.Risk]
-    mills: int
+    micros: int
     units: str
+    charged: int = 0
+    difference: int = 0
+    drift: str | None = None  # what to say of a charge that isn't what was estimated
 
 
 class _Sums:
     """What is summed up over all rows while they are read."""
 
     def __init__(self) -> None:
-        self.mills = 0
+        self.micros = 0
         self.units = 0.0
         self.by_day: dict[tuple[int, str], int] = defaultdict(int)
         self.nights: dict[int, Night] = {}
         self.spans = array("d")  # accepted, ended (infinite while it runs)
         self.failed = array("d")
+        self.bills: dict[str, tuple[int, int]] = {}
+        self.drift: str | None = None
 
     def add(self, row: Record) -> None:
-        cost = mills(row)
+        cost = micros(row)
         at = wall(began(row))
         number = nights.night_of(at)
         night = self.nights.setdefault(number, Night(number))
         if cost or row.attempt:
             night.tasks += 1
-        night.mills += cost
-        self.mills += cost
+        night.micros += cost
+        self.micros += cost
         self.units += _number(row.units_charged)
+        if row.charged is not None and may_be_charged(row):
+            amount, more = self.bills.get(row.manifest, (0, 0))
+            self.bills[row.manifest] = (amount + row.charged, more + row.charged - cost)
+            night.charged += row.charged
+            night.difference += row.charged - cost
+            if row.state is not State.FAILED:
+                self.drift = drift(row, {"charged": row.charged}, BUILT_IN) or self.drift
         if cost:
             self.by_day[nights.day_of(at), row.manifest] += cost
         if row.submitted_at is not None:
@@ -112,11 +127,14 @@ def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] 
         newest[:NIGHTS],
         nights.usual(newest),
         _slots(sums, newest, wall(now)),
-        nights.money(sums.by_day),
+        nights.money(sums.by_day, sums.bills),
         causes.failures(listed),
         causes.risks(listed, now),
-        sums.mills,
+        sums.micros,
         f"{sums.units:,.2f}".rstrip("0").rstrip(".") if sums.units else "",
+        sum(amount for amount, _ in sums.bills.values()),
+        sum(more for _, more in sums.bills.values()),
+        sums.drift,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 DAY = 86_400
@@ -32,11 +33,13 @@ def date_of(number: int) -> date:
 
 @dataclass(slots=True)
 class Night:
-    """What was begun in one night. ``counts`` are takes by what became of them; money is in mills of all tasks."""
+    """What was begun in one night. ``counts`` are takes by what became of them; money is in micro-dollars of all tasks."""
 
     number: int
     counts: Counter[str] = field(default_factory=Counter)
-    mills: int = 0
+    micros: int = 0  # estimated
+    charged: int = 0
+    difference: int = 0  # of what has a charge: how much more that is than had been estimated
     tasks: int = 0
 
     @property
@@ -53,7 +56,7 @@ class Usual(NamedTuple):
 
     done: float
     failed: float
-    mills: float
+    micros: float
     nights: int
 
 
@@ -63,7 +66,7 @@ def usual(nights: Sequence[Night]) -> Usual | None:
     if not before:
         return None
     done, failed = (median(one.counts[name] for one in before) for name in ("done", "failed"))
-    return Usual(done, failed, median(one.mills for one in before), len(before))
+    return Usual(done, failed, median(one.micros for one in before), len(before))
 
 
 class Slots(NamedTuple):
@@ -124,7 +127,7 @@ def _thinned(steps: Sequence[tuple[float, int]], start: float, end: float) -> li
 
 
 class Money(NamedTuple):
-    """Money in mills by day and manifest: the newest days and the largest manifests, with the rest summed up.
+    """Money that was estimated, in micro-dollars, by day and manifest: the newest days and the largest manifests, with the rest summed up.
 
     ``days`` are (day or None for all earlier ones, one sum for each of ``manifests``, their total).
     """
@@ -133,13 +136,21 @@ class Money(NamedTuple):
     days: Sequence[tuple[date | None, Sequence[int], int]]
     totals: Sequence[int]
     total: int
+    charged: Sequence[int] = ()  # by manifest, of all days
+    differences: Sequence[int] = ()
 
 
-def money(sums: Mapping[tuple[int, str], int], days: int = 31, manifests: int = 6) -> Money:
-    """The table of money from sums by day and manifest."""
-    by_manifest: Counter[str] = Counter()
-    for (_, manifest), mills in sums.items():
-        by_manifest[manifest] += mills
+def money(
+    sums: Mapping[tuple[int, str], int],
+    bills: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    *,
+    days: int = 31,
+    manifests: int = 6,
+) -> Money:
+    """The table of money from estimates by day and manifest, and by manifest what was charged and how much more that is."""
+    by_manifest = Counter(dict.fromkeys(bills, 0))
+    for (_, manifest), micros in sums.items():
+        by_manifest[manifest] += micros
     named = [name for name, _ in by_manifest.most_common()]
     if len(named) > manifests:
         named = [*named[: manifests - 1], ""]
@@ -149,8 +160,12 @@ def money(sums: Mapping[tuple[int, str], int], days: int = 31, manifests: int = 
     table: dict[int | None, list[int]] = {day: [0] * len(named) for day in newest[:days]}
     if len(newest) > days:
         table[None] = [0] * len(named)
-    for (day, manifest), mills in sums.items():
-        table[day if day in shown else None][column.get(manifest, len(named) - 1)] += mills
+    for (day, manifest), micros in sums.items():
+        table[day if day in shown else None][column.get(manifest, len(named) - 1)] += micros
     rows = [(None if day is None else date_of(day), cells, sum(cells)) for day, cells in table.items()]
     totals = [sum(cells[index] for _, cells, _ in rows) for index in range(len(named))]
-    return Money(named, rows, totals, sum(totals))
+    charged, differences = [0] * len(named), [0] * len(named)
+    for manifest, (amount, more) in bills.items():
+        charged[column.get(manifest, len(named) - 1)] += amount
+        differences[column.get(manifest, len(named) - 1)] += more
+    return Money(named, rows, totals, sum(totals), charged, differences)

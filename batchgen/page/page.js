@@ -55,7 +55,7 @@ function read(packed) {
       mode: text(columns.mode[place]),
       length: columns.length[place],
       sound: columns.sound[place] === 1,
-      mills: columns.mills[place],
+      micros: columns.micros[place],
       image: text(columns.image[place]),
       thumb: columns.thumb[place],
       lacks: text(columns.lacks[place]),
@@ -107,7 +107,7 @@ function fieldTest(field, value) {
     case "manifest": return (take) => take.manifest.toLowerCase() === value || (value.endsWith("*") && take.manifest.toLowerCase().startsWith(value.slice(0, -1)));
     case "job": return (take) => take.job.toLowerCase().includes(value);
     case "take": return numberTest(value, (take) => take.take);
-    case "cost": return numberTest(value, (take) => take.mills / 1000);
+    case "cost": return numberTest(value, (take) => take.micros / 1e6);
     case "length": return numberTest(value, (take) => take.length);
     case "mode": return (take) => take.mode === value;
     case "sound": return (take) => take.sound === (value === "on");
@@ -137,7 +137,7 @@ const ORDERS = {
   newest: (a, b) => last(b, (take) => take.at) - last(a, (take) => take.at) || b.takes[0].place - a.takes[0].place,
   oldest: (a, b) => last(a, (take) => take.at) - last(b, (take) => take.at) || a.takes[0].place - b.takes[0].place,
   name: (() => { const collator = new Intl.Collator("en", { numeric: true }); return (a, b) => collator.compare(a.job.manifest, b.job.manifest) || collator.compare(a.job.job, b.job.job); })(),
-  cost: (a, b) => last(b, (take) => take.mills) - last(a, (take) => take.mills),
+  cost: (a, b) => last(b, (take) => take.micros) - last(a, (take) => take.micros),
   slowest: (a, b) => last(b, (take) => take.seconds) - last(a, (take) => take.seconds),
   problems: (a, b) => last(b, (take) => -WORST.indexOf(take.kind)) - last(a, (take) => -WORST.indexOf(take.kind)) || ORDERS.newest(a, b),
 };
@@ -169,9 +169,9 @@ function followUp() {
 }
 
 function tell() {
-  let takes = 0, mills = 0, done = 0;
-  for (const entry of found) for (const take of entry.takes) { takes += 1; mills += take.mills; done += take.kind === "done"; }
-  $("count").textContent = `${count.format(takes)} ${takes === 1 ? "take" : "takes"} of ${count.format(found.length)} ${found.length === 1 ? "job" : "jobs"}, ${count.format(done)} done, ${dollars.format(mills / 1000)}`;
+  let takes = 0, micros = 0, done = 0;
+  for (const entry of found) for (const take of entry.takes) { takes += 1; micros += take.micros; done += take.kind === "done"; }
+  $("count").textContent = `${count.format(takes)} ${takes === 1 ? "take" : "takes"} of ${count.format(found.length)} ${found.length === 1 ? "job" : "jobs"}, ${count.format(done)} done, ${dollars.format(micros / 1e6)}`;
   $("nothing").hidden = found.length > 0 || !jobs.length;
   for (const chip of $("chips").children) chip.setAttribute("aria-pressed", String(tokens().includes(chip.dataset.token)));
 }
@@ -290,7 +290,7 @@ function frame(take, number, several, same) {
   fill(take, part("box"));
   part("state").textContent = (several || take.take > 1 ? `Take ${take.take} · ` : "") + data.kinds[take.kind];
   part("state").classList.add(take.kind);
-  part("facts").textContent = [take.mode, take.length ? `${take.length} s` : "", take.sound ? "sound" : "", take.mills ? dollars.format(take.mills / 1000) : "", clock.format(take.at * 1000)].filter(Boolean).join(" · ");
+  part("facts").textContent = [take.mode, take.length ? `${take.length} s` : "", take.sound ? "sound" : "", take.micros ? dollars.format(take.micros / 1e6) : "", clock.format(take.at * 1000)].filter(Boolean).join(" · ");
   part("facts").title = take.seconds >= 0 ? `The task took ${duration(take.seconds)}` : "";
   const notes = [];
   if (!same && take.prompt) notes.push(take.prompt);
@@ -439,7 +439,7 @@ let said = ""; // what became of the last orders
 function orders() {
   if (!live) return;
   const takes = marked();
-  const cost = takes.reduce((sum, take) => sum + take.mills / (take.tasks ?? 1), 0) / 1000;
+  const cost = takes.reduce((sum, take) => sum + take.micros / (take.tasks ?? 1), 0) / 1e6;
   const many = `${count.format(takes.length)} ${takes.length === 1 ? "clip is" : "clips are"} marked to take again`;
   $("orders").hidden = !takes.length && !said;
   document.body.classList.toggle("has-tray", !$("orders").hidden);

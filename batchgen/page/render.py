@@ -179,9 +179,9 @@ def _template(name: str) -> Template:
     return _environment().get_template(name)
 
 
-def usd(mills: float) -> str:
-    """Mills as dollars and cents."""
-    return f"${mills / 1000:,.2f}"
+def usd(micros: float) -> str:
+    """Micro-dollars as dollars and cents."""
+    return f"{'-' if micros < 0 else ''}${abs(micros) / 1_000_000:,.2f}"
 
 
 def _advice(text: str) -> Markup:
@@ -215,8 +215,11 @@ def _context(page: PageData) -> Mapping[str, Any]:
         "numbers": _numbers(page) if night else (),
         "totals": [(KINDS[kind][0], kind, count) for kind, count in kinds.items()],
         "total": len(page.takes),
-        "mills": page.mills,
+        "micros": page.micros,
         "units": page.units,
+        "charged": page.charged,
+        "difference": page.difference,
+        "drift": page.drift,
         "slots": page.slots and timeline(page.slots),
         "nights": [(one, night_bar(one, _largest(page.nights))) for one in page.nights],
         "money": page.money,
@@ -256,6 +259,6 @@ def _numbers(page: PageData) -> Sequence[tuple[str, str, str, str]]:
     if night.counts["unknown"]:
         rows.append(("Unknown", f"{night.counts['unknown']:,}", "needs a person", "unknown"))
     rows.append(
-        ("Money", usd(night.mills), f"usually {usd(before.mills)}" if before else "estimated", "money")
+        ("Money", usd(night.micros), f"usually {usd(before.micros)}" if before else "estimated", "money")
     )
     return rows

@@ -62,7 +62,7 @@ class Trouble(NamedTuple):
 
 @dataclass(slots=True)
 class Take:
-    """One take. Times are Unix seconds, money is in mills (thousandths of a US dollar) of all its tasks."""
+    """One take. Times are Unix seconds, money is in micro-dollars (millionths of a US dollar) of all its tasks."""
 
     manifest: str
     job_id: str
@@ -79,7 +79,7 @@ class Take:
     image_sha256: str | None = None
     clip: str | None = None  # a path
     finished_at: float | None = None
-    mills: int = 0
+    micros: int = 0
     tasks: int = 0
     failed: int = 0  # of these
     external_task_id: str | None = None
@@ -104,9 +104,9 @@ class Take:
         return (self.manifest, self.job_id, self.take)
 
 
-def mills(row: Record) -> int:
-    """What a row may have cost, in mills; 0 where nothing can have been charged."""
-    return round((row.cost_usd_estimate or 0.0) * 1000) if may_be_charged(row) else 0
+def micros(row: Record) -> int:
+    """What a row may have cost by its estimate, in micro-dollars; 0 where nothing can have been charged."""
+    return (row.estimate or 0) if may_be_charged(row) else 0
 
 
 def began(row: Record) -> float:
@@ -139,7 +139,7 @@ class Takes:
             take = self.by_key[key] = Take(*key, "", 0.0, len(self.by_key))
         take.tasks += 1
         take.failed += row.state is State.FAILED
-        take.mills += mills(row)
+        take.micros += micros(row)
         if current or not take.current:
             self._show(take, row)
             take.current, take.later = current, None

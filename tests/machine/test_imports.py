@@ -79,7 +79,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "page api.codes images money request storage run.buckets run.changed run.clip_paths run.failures run.plan run.waits",
+        "page api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.failures run.plan run.waits",
     ),
     "init -q in": PLAN,
     "validate m.yaml": MANIFESTS,

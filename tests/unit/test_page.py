@@ -24,9 +24,9 @@ def test_a_night_is_from_noon_to_noon_and_called_after_its_evening(hour: float, 
     assert nights.day_of(1000 * DAY + hour * 3600) == 1000
 
 
-def night(number: int, done: int, mills: int = 0) -> Night:
+def night(number: int, done: int, micros: int = 0) -> Night:
     made = Night(number)
-    made.counts["done"], made.mills = done, mills
+    made.counts["done"], made.micros = done, micros
     return made
 
 
@@ -149,12 +149,12 @@ def test_every_kind_is_in_a_bucket_with_advice_or_needs_nobody() -> None:
 def test_a_risk_says_when_the_first_clip_is_deleted() -> None:
     day = causes.DAY
     some = [
-        take("coming", risk="link", finished_at=0.0, mills=560),
-        take("coming", risk="link", finished_at=10 * day, mills=560),
+        take("coming", risk="link", finished_at=0.0, micros=560_000),
+        take("coming", risk="link", finished_at=10 * day, micros=560_000),
         take("coming", risk="link", finished_at=None),
     ]
     (risk,) = causes.risks(some, now=29 * day + 1)
-    assert (risk.count, risk.mills) == (3, 1120)
+    assert (risk.count, risk.micros) == (3, 1_120_000)
     assert "the first of these is deleted within a day" in risk.text
     assert "deleted in 9 days; 1 of them is past that" in causes.risks(some, now=31 * day)[0].text
 

@@ -59,7 +59,7 @@ def listed(desk: Desk) -> dict[str, str]:
     risk = next((one for one in page.risks if one.token == "changed"), None)
     assert (risk.count if risk else 0) == len(cards)
     if risk is not None:
-        assert risk.mills == 420 * len(cards) and risk.advice == ADVICE["changed"][1]
+        assert risk.micros == 420_000 * len(cards) and risk.advice == ADVICE["changed"][1]
         assert {name.split("/")[1] for name in risk.names} == set(cards)
     return cards
 

@@ -12,6 +12,8 @@ from batchgen.ledger.costs import Sums
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import counted
 from batchgen.money.prices import BUILT_IN, VOICE, Prices
+from batchgen.page.data import gather
+from batchgen.page.render import overview
 from batchgen.run.charges import drift
 from batchgen.run.events import Noticed
 from tests.support.nights import Night, play
@@ -105,3 +107,38 @@ def test_the_sums_of_spend_export_and_the_journal_agree_after_nights_of_all_kind
         for n in range(24)
     ]
     play(scene, jobs, "task_fails=0.4", "refuse_policy=0.1", "reset_after=0.1", task_seconds=(60.0, 360.0))
+
+
+def test_the_page_has_the_sums_of_spend_and_says_that_the_prices_are_old() -> None:
+    async def scene(night: Night) -> None:
+        await night.run(prices=at(2))
+        with Records.read(str(night.ledger)) as ledger:
+            page = gather(ledger, night.loop.now())
+            total = Sums()
+            for name, sums in ledger.costs.by_manifest():
+                assert name == "m"
+                total.add(sums)
+        assert (page.micros, page.charged, page.difference) == (
+            total.estimated,
+            total.charged,
+            total.difference,
+        )
+        assert page.difference < 0 < page.charged
+        assert (page.money.charged, page.money.differences) == ([total.charged], [total.difference])
+        assert sum(one.charged for one in page.nights) == total.charged
+        assert sum(one.difference for one in page.nights) == total.difference
+        text = overview(page)
+        assert f"${total.charged / 1e6:,.2f} charged as the API says" in text and "-$" in text
+        assert "The price table is not the bill" in text
+
+    play(scene, 12, "task_fails=0.2")
+
+
+def test_a_page_whose_bill_is_as_estimated_warns_of_nothing() -> None:
+    async def scene(night: Night) -> None:
+        await night.run()
+        with Records.read(str(night.ledger)) as ledger:
+            page = gather(ledger, night.loop.now())
+        assert page.drift is None and "The price table is not" not in overview(page)
+
+    play(scene, 6, "task_fails=0.3")
