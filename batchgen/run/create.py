@@ -17,6 +17,7 @@ from batchgen.errors import (
     Bug,
     EndedEarly,
     ImageError,
+    LedgerError,
     MaybeAccepted,
     NeverSent,
     NotFound,
@@ -100,7 +101,12 @@ class Creator:
         if self._waits(work):
             work.record = before
             return CreateOutcome(Outcome(again=True))
-        refusal = self._ledger.budgets.refusal(before, work.cost, self._clock.now())
+        try:
+            refusal = self._ledger.budgets.refusal(before, work.cost, self._clock.now())
+        except LedgerError as error:  # budgets that can't be read allow nothing; what is open comes home
+            self.stop(error)
+            work.record = before
+            return CreateOutcome(Outcome(again=True))
         if refusal is not None:  # before a lookup and a picture are made for nothing
             return self._over_budget(turn, before, refusal)
         self.looking_up.add(work)

@@ -172,6 +172,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, threads: Threads) -> None:
         self._virtual = 0.0
+        self.back = 0.0  # seconds that the wall clock was set back
         super().__init__(Selector(threads, self._jump))
 
     def time(self) -> float:
@@ -179,7 +180,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def now(self) -> float:
         """Unix seconds."""
-        return EPOCH + self._virtual
+        return EPOCH + self._virtual - self.back
 
     def _jump(self, seconds: float) -> None:
         self._virtual += seconds

@@ -188,6 +188,39 @@ def test_what_was_refused_or_never_made_holds_no_money() -> None:
     )
 
 
+def test_budgets_that_cannot_be_held_stop_the_creating_and_what_is_open_comes_home() -> None:
+    async def scene(night: Night) -> None:
+        await begin(night, day=5 * CLIP)
+        assert (await night.run(until=10.0, max_jobs=2)).code == 4
+        set_budgets(str(night.ledger), {}, "Mars/Olympus", usual="UTC", at=night.loop.now(), by=None)
+        ran = await night.run()
+        assert (ran.kinds, ran.code) == (["ledger"], 2)
+        assert "no time zone is called 'Mars/Olympus' on this machine" in str(ran.stops[0])
+        assert "`batchgen budget set --timezone NAME` names another" in str(ran.stops[0])
+        assert ran.tally.buckets == {"downloaded": 2, "pending": 2} and len(night.creates) == 2
+        set_budgets(str(night.ledger), {}, "UTC", usual="UTC", at=night.loop.now(), by=None)
+        assert (await night.run()).code == 0
+
+    play(scene, 4, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_a_clock_that_is_set_back_while_a_run_is_on_spends_no_day_twice() -> None:
+    async def scene(night: Night) -> None:
+        await begin(night, day=2 * CLIP)
+        assert "day's budget" in stopped(await night.run())
+        night.loop.back = 2 * DAY
+        assert stopped(await night.run()).startswith(
+            "the day's budget of $0.84 has no room for more: $0.84 is spent"
+        )
+        assert len(night.creates) == 2
+        night.loop.back = 0.0
+        await asyncio.sleep(DAY)
+        stopped(await night.run())
+        assert len(night.creates) == 4 and witnessed(night) == 2 * CLIP
+
+    play(scene, 8, slots=SLOTS, task_seconds=MINUTES)
+
+
 def test_a_run_that_submits_alone_waits_for_money_that_its_tasks_may_bring_back() -> None:
     async def scene(night: Night) -> None:
         await begin(night, day=3 * CLIP)
