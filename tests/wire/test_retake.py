@@ -18,6 +18,7 @@ from batchgen.errors import OrderWithdrawn
 from batchgen.judgements import Verdict
 from batchgen.ledger import verdicts
 from batchgen.ledger.reader import Records
+from batchgen.ledger.renames import Renamed
 from batchgen.ledger.writer import Ledger
 from batchgen.money.prices import BUILT_IN
 from batchgen.page import data
@@ -208,27 +209,68 @@ def test_the_take_of_a_job_that_was_renamed_is_made_once_under_its_name_of_now(
 def test_both_names_of_a_renamed_job_mean_it_where_a_take_is_ordered_or_withdrawn(
     desk: Desk, server: Server
 ) -> None:
-    write(desk, {"id": "tote"})
+    write(desk, {"id": "tote"}, {"id": "vase", "prompt": "Another"})
     night(desk)
+    mark(desk, "tote")
     desk.run("retake", "tote", "--note", "slower")
     write(desk, {"id": "bag"})
     night(desk, "bags.yaml", "--max-cost", "0.01", code=4)  # it is the run's already, and not made
-    (waits,) = desk.run("retake", "--json").json["waiting_orders"]
+    shown = desk.run("retake", "--json").json
+    (waits,) = shown["waiting_orders"]
     assert (waits["job_id"], waits["take"], waits["cost_usd_estimate"]) == ("bag", 2, 0.42)
+    assert shown["marked"] == []  # its take is ordered
     for name in ("tote", "bag"):
         assert "bags/bag: take 2 is ordered already" in desk.run("retake", name).err
     assert "withdrawn          bags/bag@2" in desk.run("retake", "--withdraw", "tote").out
+    desk.run("retake", "vase")  # another's order says nothing of it
+    with Records.read(str(ledger(desk))) as records:
+        assert {take.moved for take in data.gather(records, time.time()).takes} == {""}
+    desk.run("retake", "--withdraw", "vase")
     night(desk)
-    assert created(server) == {"bags.tote": 1}
+    assert created(server) == {"bags.tote": 1, "bags.vase": 1}
     assert [one["take"] for one in desk.run("retake", "tote", "--json").json["ordered"]] == [2]
     night(desk)
     assert [one["take"] for one in desk.run("retake", "bag", "--json").json["ordered"]] == [3]
     write(desk, {"id": "tote"})  # and back
     night(desk)
-    assert clips(desk) == ["bag.take2.mp4", "tote.mp4", "tote.take3.mp4"]
+    assert clips(desk) == ["bag.take2.mp4", "tote.mp4", "tote.take3.mp4", "vase.mp4"]
     assert [one["take"] for one in desk.run("retake", "bag", "--json").json["ordered"]] == [4]
     night(desk)
-    assert created(server) == {"bags.tote": 3, "bags.bag": 1}
+    assert created(server) == {"bags.tote": 3, "bags.bag": 1, "bags.vase": 1}
+
+
+def test_a_take_that_the_name_of_now_has_already_is_another_one(desk: Desk, server: Server) -> None:
+    other = {"id": "bag", "take": 2, "prompt": "Another"}
+    write(desk, {"id": "tote"}, other)
+    night(desk)
+    desk.run("retake", "tote")
+    write(desk, {"id": "bag"}, other)
+    for _ in range(2):
+        night(desk)
+        assert created(server) == {"bags.tote": 1, "bags.bag": 2}
+    assert clips(desk) == ["bag.mp4", "bag.take2.mp4", "bag.take3.mp4"]
+
+
+def test_a_take_whose_image_was_refused_is_not_the_one_that_is_ordered(desk: Desk) -> None:
+    write(desk, {"id": "tote"}, {"id": "tote", "take": 2, "image": "no.png"})
+    night(desk, code=1)
+    assert [one["take"] for one in desk.run("retake", "tote", "--json").json["ordered"]] == [3]
+
+
+def test_a_name_that_is_given_back_means_itself() -> None:
+    names = Renamed()
+    names.add(("m", "a"), ("m", "b"))
+    names.add(("m", "b"), ("m", "c"))
+    assert [names.now(("m", one)) for one in "abc"] == [("m", "c")] * 3
+    assert names.names(("m", "b")) == [("m", "c"), ("m", "a"), ("m", "b")]
+    names.add(("m", "c"), ("m", "a"))
+    assert [Renamed(names.text).now(("m", one)) for one in "abc"] == [("m", "a")] * 3
+    assert names.now(("other", "a")) == ("other", "a")
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "{}", "[1, [2, 3, 4, 5], [6]]", "[" * 100_000])
+def test_names_that_no_batchgen_noted_are_none(text: str) -> None:
+    assert Renamed(text).earlier == []
 
 
 def test_an_order_follows_no_name_that_may_be_another_jobs(desk: Desk, server: Server) -> None:
