@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchgen.judgements import Order
 from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
 from batchgen.manifest import yaml12
 from batchgen.models import Brief, ImageFile, Job, Manifest, Place, Problem, State, Twin, UnusableJob
@@ -453,6 +454,17 @@ def test_another_take_and_a_job_that_is_still_there_are_no_old_names() -> None:
             {"image": {"sha256": "fedcba9876543210"}},
             "image: bytes 0123456789ab -> bytes fedcba987654; seed: 1 -> nothing",
         ),
+        (
+            {"image": {"sha256": "0123456789abcdef"}},
+            {
+                "image": {
+                    "sha256": "0123456789abcdef",
+                    "prepare": {"version": 2, "quality": 90, "fit": "crop"},
+                }
+            },
+            "image: bytes 0123456789ab -> bytes 0123456789ab, prepared fit=crop quality=90",
+        ),
+        ({}, {"camera_control": {"type": "simple"}}, 'camera_control: nothing -> {"type": "simple"}'),
         ({"prompt": "猫"}, {"prompt": "x" * 58}, f'prompt: "猫" -> "{"x" * 58}"'),
         ({"prompt": "x"}, {"prompt": "y" * 59}, f'prompt: "x" -> "{"y" * 56}...'),
     ],
@@ -464,6 +476,8 @@ def test_a_change_is_told_field_by_field(before: object, after: object, told: st
 def test_a_step_knows_which_of_its_jobs_tasks_it_is_about() -> None:
     steps = [decide(job(), known) for known in ([], [row(F)], [row(F), row(F, 2)])]
     assert [task_number(step) for step in (None, *steps)] == [1, 1, 2, 3]
+    bad = UnusableJob("m", "j", 1, Problem(Place("m.yaml"), "", "no image"), "seen")
+    assert task_number(Step(bad, Action.UNUSABLE, "", "no image")) == task_number(None) == 1
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -547,3 +561,26 @@ def test_a_clip_under_another_name_serves_a_job_that_would_pay_or_has_changed(
     twins = {sha256("new"): [Twin((old, "old", 1), row(D, base="twin"))]}
     (step,) = steps_of([manifest], {job().key: [mine]}, {}, twins)
     assert (step.action, step.external_task_id) == (action, external_task_id)
+
+
+def test_a_take_that_a_person_ordered_says_so_and_one_that_is_paid_says_what_of_it() -> None:
+    order = Order("m", "j", 2, 1.7e9)
+    jobs = [named("a", take=2), named("b", take=2), named("c")]
+    history = {jobs[1].key: [row(S, base="m.b.2")]}
+    ordered = {one.key: order for one in jobs[:2]}
+    manifest = Manifest("m.yaml", "m", jobs=jobs, ordered=ordered)
+    steps = steps_of([manifest], history, {}, {})
+    assert [(step.action, step.reason, step.ordered) for step in steps] == [
+        (Action.CREATE, "ordered", True),
+        (Action.FOLLOW, "its task was made", True),
+        (Action.CREATE, "new", False),
+    ]
+
+
+def test_a_take_that_was_ordered_settles_no_create_and_no_clip_of_a_manifest_that_is_not_here() -> None:
+    jobs = [named("a"), job("other", "m.b.1")._replace(id="b")]
+    manifest = Manifest("m.yaml", "m", jobs=jobs, retaken={one.key: 2 for one in jobs})
+    twins = {sha256("other"): [Twin(("gone", "b", 1), row(D, base="old"))]}
+    steps = list(steps_of([manifest], {}, {}, twins))
+    assert [step.action for step in steps] == [Action.CREATE, Action.CHANGED]
+    assert "was ordered" not in steps[0].reason + steps[1].reason
