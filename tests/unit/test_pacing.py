@@ -708,3 +708,15 @@ def test_a_limit_that_was_refused_before_it_held_for_a_while_was_none() -> None:
     slots.take()
     slots.refused()
     assert waits_between_tries(slots, 3, 4) == [2, 20, 26, 34]
+
+
+def test_an_end_from_before_the_account_was_full_lowers_the_limit_and_a_later_one_does_not() -> None:
+    limits = []
+    for running, at in ((5, 9.0), (5, 10.0), (1, 9.0)):
+        slots = Slots()
+        begin(slots, running)
+        slots.take()
+        slots.refused(10.0)
+        slots.ended(at)
+        limits.append(slots.limit)
+    assert limits == [4, 5, 1]
