@@ -135,12 +135,21 @@ def test_an_uncertain_create_is_left_undecided_only_once_no_other_job_can_show_t
     play(scene, 2, "close_before@1", f"rate_limited@{too_fast}", task_seconds=(60.0, 60.0))
 
 
-def test_an_uncertain_create_does_not_wait_for_a_job_that_waits_for_its_slot() -> None:
-    async def scene(night: Night) -> Ran:
-        return await night.run(max_running=1, until=HOUR)
+def test_an_uncertain_create_does_not_wait_for_a_job_that_waits_for_its_slot_and_is_settled_by_the_next_night() -> (
+    None
+):
+    """Where that job's task is found by its id, what isn't found was never made, and is created again."""
 
-    ran = play(scene, 2, "close_before@1", task_seconds=(60.0, 60.0))
-    assert (ran.kinds, ran.code, ran.tally.buckets) == ([], 5, {"downloaded": 1, "unknown": 1}), ran.words
+    async def scene(night: Night) -> tuple[Ran, Ran]:
+        first = await night.run(max_running=1, until=HOUR)
+        second = await night.run(max_running=1, until=HOUR)
+        assert [entry.accepted for entry in night.creates] == [False, True, True]
+        return first, second
+
+    first, second = play(scene, 2, "close_before@1", task_seconds=(60.0, 60.0))
+    buckets = {"downloaded": 1, "unknown": 1}
+    assert (first.kinds, first.code, first.tally.buckets) == ([], 5, buckets), first.words
+    assert (second.code, second.tally.buckets) == (0, {"downloaded": 2}), second.words
 
 
 def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
