@@ -686,17 +686,21 @@ def submitting(folder: Path, repetitions: int) -> Row:
 
 
 def ledger(folder: Path, repetitions: int) -> Row:
-    """Transitions per second, each group with its fsync, from 1,000 to 1,000,000 rows."""
+    """Transitions per second, each group with its fsync, and checks of budgets, from 1,000 to 1,000,000 rows."""
     row = Row("the ledger alone, 512 jobs writing at once")
     note("a ledger of a million rows: about four minutes")
     command = [sys.executable, "-m", "tests.bench.ledger_alone", str(folder), "1000000", str(repetitions)]
     done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, check=True)
-    rates = {int(size): statistics.median(each) for size, each in json.loads(done.stdout).items()}
+    rates, checks = (
+        {int(size): statistics.median(each) for size, each in json.loads(done.stdout)[name].items()}
+        for name in ("rates", "checks")
+    )
     row.figures["transitions_per_second"] = {f"{size:,} rows": rate for size, rate in rates.items()}
     row.goals += [
         Goal("transitions per second at 1,000 rows", rates[1_000], 10_000, "/s", least=True),
         Goal("transitions per second at 1,000,000 rows", rates[1_000_000], 10_000, "/s", least=True),
         Goal("time per transition, 1,000,000 over 1,000 rows", rates[1_000] / rates[1_000_000], 1.2),
+        Goal("check of the budgets, 1,000,000 over 1,000 rows", checks[1_000_000] / checks[1_000], 1.2),
     ]
     return row
 
