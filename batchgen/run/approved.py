@@ -76,7 +76,7 @@ def gone(approval: Approval, manifests: Iterable[Manifest], begun: Container[str
 
 def _why(step: Step, wanted: Approved, before: Approved | None) -> str:
     if before is None:
-        return f"not in the approval ({step.reason})"
+        return f"not approved ({step.reason})"
     if before.digest != wanted.digest:
         return f"changed since it was approved as {before.external_task_id}"
     if before.external_task_id != wanted.external_task_id:

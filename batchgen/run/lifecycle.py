@@ -129,7 +129,7 @@ class Lifecycle:
                         return Outcome("refused as if its id were taken, and no task of that id can be found")
                     self._replan(work, work.record)
                     if _pays(work) and work.record is not None:
-                        return Outcome("it wasn't created, and isn't in the approval", UNAPPROVED)
+                        return Outcome("it wasn't created, and creating it wasn't approved", UNAPPROVED)
                     return Outcome(again=work.record is None)
                 waits = isinstance(view, NotFound) and not self.queries.lookups_proven
                 hopeless = not self._others() if waits else turn >= UNCLEAR
@@ -172,7 +172,7 @@ class Lifecycle:
             return Outcome(text if newest.external_task_id == record.external_task_id else "")
         failures = self._replan(work, record)
         if work.record is not None and _pays(work):
-            return Outcome(f"{text}; another task of it isn't in the approval", UNAPPROVED)
+            return Outcome(f"{text}; another task of it wasn't approved", UNAPPROVED)
         if work.record is not None:
             return Outcome(f"{text} ({work.step.reason})")
         later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)

@@ -190,7 +190,7 @@ def test_exactly_what_was_approved_is_created(desk: Desk, server: Server) -> Non
     ids = approve(desk, "bags.yaml", "--only", "tote", "--only", "vase")
     result = spend(desk, "bags.yaml")
     assert result.code == 5 and made(server) == sorted(ids) and len(ids) == 2
-    assert "not as approved" in result.err and "bags/lamp: not in the approval (new)" in result.err
+    assert "not as approved" in result.err and "bags/lamp: not approved (new)" in result.err
     assert approved(desk)["sha256"] in result.err
     assert spend(desk, "bags.yaml").code == 5 and len(made(server)) == 2
     result = spend(desk, "bags.yaml", "--only", "tote", "--only", "vase")
@@ -227,7 +227,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_file_and_pays_nothing_twice
     server.ask("faults", {"clear": True})
     assert spend(desk, "bags.yaml").code == 5  # for d
     assert made(server) == sorted(ids)
-    assert endings(spend(desk, "bags.yaml", "--json")) == {"d": "not in the approval (new)"}
+    assert endings(spend(desk, "bags.yaml", "--json")) == {"d": "not approved (new)"}
     assert made(server) == sorted(ids)
 
 
@@ -245,7 +245,7 @@ def test_what_drifted_is_listed_by_job_and_reason_and_left_out(desk: Desk, serve
         "dear": "approved for $0.40, and its estimate is $0.42 now",
         "gone": "approved, and is no job of its manifest any more",
         "sung": f"changed since it was approved as {old}",
-        "new": "not in the approval (new)",
+        "new": "not approved (new)",
         "cup": "approved, and its manifest isn't in this run",
     }
     assert result.code == 5 and [name.split(".")[1] for name in made(server)] == ["same"]
@@ -275,7 +275,7 @@ def test_a_task_that_fails_gets_no_other_one_before_that_is_approved(desk: Desk,
     result = spend(desk, "bags.yaml", "--json")
     assert result.code == 5 and made(server) == [first]
     assert result.json["failed_tasks"] == 1 and result.json["tasks"]["failed"] == result.json["created"] == 1
-    assert "another task of it isn't in the approval" in endings(result)["tote"]
+    assert "another task of it wasn't approved" in endings(result)["tote"]
     later = spend(desk, "bags.yaml", "--json")
     assert f"approved as {first}, and this is another task of it" in endings(later)["tote"]
     assert later.code == 5 and made(server) == [first]
@@ -299,9 +299,9 @@ def test_an_uncertain_create_that_came_to_nothing_is_sent_again_only_where_it_wa
     result = spend(desk, "bags.yaml", "--json")
     assert made(server)[1:] == sorted(ids) and len(ids) == 1
     if agreed:
-        assert endings(result) == {"vase": "not in the approval (new)"}
+        assert endings(result) == {"vase": "not approved (new)"}
     else:
-        assert endings(result) == {"tote": "it wasn't created, and isn't in the approval"}
+        assert endings(result) == {"tote": "it wasn't created, and creating it wasn't approved"}
     assert result.code == 5
 
 
