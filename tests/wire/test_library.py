@@ -24,7 +24,9 @@ import pytest
 import batchgen
 from batchgen.ledger.writer import Ledger
 from batchgen.masking import Mask
+from batchgen.money.approval import made
 from batchgen.run import library
+from batchgen.run.approved import approved
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events, JobNoticed, masked
 from batchgen.run.session import Session
@@ -277,6 +279,30 @@ def test_a_cap_is_told_when_it_closes_the_run(tmp_path: Path) -> None:
 
 
 # -- leaving early -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_an_approval_creates_that_alone_and_makes_no_ledger_for_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with night(tmp_path, jobs=3) as one:
+            first, *_ = batchgen.plan(batchgen.load(one.folder / "m.yaml"), one.ledger, base_url=one.url)
+            job = approved(first)
+            assert job is not None
+            foreign = dataclasses.replace(QUICK, approval=made([job], ledger="0" * 32, origin=one.url))
+            with pytest.raises(batchgen.LedgerError, match="there is no ledger"):
+                await one.events(foreign)
+            assert not one.ledger.exists()
+            with Ledger.open(str(one.ledger), origin=one.url) as ledger:
+                identity = ledger.identity
+            with pytest.raises(batchgen.UsageError, match="made with another ledger"):
+                await one.events(foreign)
+            assert not one.heard()
+            ours = dataclasses.replace(QUICK, approval=made([job], ledger=identity, origin=one.url))
+            *_, ended = await one.events(ours)
+            assert isinstance(ended, batchgen.Ended)
+            assert (ended.exit_code, ended.jobs["unapproved"]) == (5, 2)
+            assert one.accepted() == [job.external_task_id]
+
+    asyncio.run(scene())
 
 
 async def safely_gone_on(one: Night) -> None:
