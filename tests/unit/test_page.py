@@ -159,6 +159,20 @@ def test_a_risk_says_when_the_first_clip_is_deleted() -> None:
     assert "deleted in 9 days; 1 of them is past that" in causes.risks(some, now=31 * day)[0].text
 
 
+def test_what_is_at_risk_is_named_the_oldest_first_and_changed_whatever_else_it_is() -> None:
+    some = [
+        take("coming", risk="link", finished_at=20.0, job_id="b"),
+        take("coming", risk="link", finished_at=10.0, job_id="a", changed=""),
+    ]
+    found = {one.token: one.names for one in causes.risks(some, now=30)}
+    assert found == {"link": ["shop/a", "shop/b"], "changed": ["shop/a"]}
+
+
+def test_the_worst_kinds_of_failures_stand_first_and_then_the_most() -> None:
+    some = [take("refused", "1301")] * 3 + [take("failed", "x")] + [take("failed", "y")] * 2
+    assert [one.token for one in causes.failures(some)] == ["failed-y", "failed-x", "refused-1301"]
+
+
 # -- links -------------------------------------------------------------------------------------------------------------
 
 

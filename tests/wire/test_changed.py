@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from batchgen.images.inspection import inspect
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Job, Place
@@ -20,6 +23,8 @@ from batchgen.page.pictures import Thumbnails
 from batchgen.run import changed
 from batchgen.run.buckets import ADVICE
 from batchgen.run.plan import Action, Step
+from tests.support.book import ORIGIN, Book
+from tests.support.pictures import make_png
 from tests.support.program import Desk, Server, sandbox
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
@@ -142,6 +147,33 @@ def test_a_note_that_no_batchgen_wrote_is_none_and_the_next_run_writes_it_anew(d
     write(desk, {"id": "tote", "prompt": "Another light"})
     night(desk, code=5)
     assert set(listed(desk)) == {"tote"}
+
+
+@pytest.mark.parametrize("known", ["as it is", "before it was written again", "as it was sent"])
+def test_a_picture_that_is_known_to_be_another_is_told_until_a_run_finds_its_job_changed(
+    tmp_path: Path, known: str
+) -> None:
+    (tmp_path / "mug.png").write_bytes(make_png(seed=1))
+    with Book(tmp_path) as book:
+        row = book.add("mug", picture="mug.png")
+    sent = hashlib.sha256(make_png(seed=1)).hexdigest()
+    (tmp_path / "mug.png").write_bytes(make_png(seed=2))
+    image = inspect(str(tmp_path / "mug.png"))
+    if known == "as it was sent":
+        image = dataclasses.replace(image, sha256=sent)
+    elif known == "before it was written again":
+        image = dataclasses.replace(image, size=image.size + 1)
+
+    async def look(note: str) -> list[str]:
+        with Ledger.open(str(book.path), origin=ORIGIN) as opened:
+            await opened.remember_images([image])
+            await opened.set_note(changed.NOTE, note)
+        with Records.read(str(book.path)) as records:
+            return [one.token for one in data.gather(records, time.time()).risks]
+
+    assert asyncio.run(look("{}")) == (["picture"] if known == "as it is" else [])
+    noted = json.dumps({"shop": {row.external_task_id: "why"}})
+    assert asyncio.run(look(noted)) == ["changed"]
 
 
 def test_the_note_stays_small_however_many_jobs_changed() -> None:

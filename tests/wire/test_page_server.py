@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from batchgen import limits
 from batchgen.errors import LedgerError, UsageError
 from batchgen.ledger.reader import Records
 from batchgen.masking import Mask
@@ -363,6 +364,7 @@ def test_orders_are_another_request_and_are_made_once(page: Open, tote: Record) 
     again = json.loads(text(page.ask("orders", "POST", wish)))
     assert again["ordered"] == [] and again["refused"][0]["reason"] == "take 2 is ordered already"
     wrong: list[dict[str, Any]] = [{}, {"jobs": []}, {"jobs": ["tote"]}, {"jobs": [{"manifest": "shop"}]}]
+    wrong.append({"jobs": [{**wish["jobs"][0], "note": "x" * (limits.NOTE + 1)}]})
     for bad in wrong:
         assert page.ask("orders", "POST", bad).status == 400
     assert page.ask("orders", "POST", wish, Origin="https://evil.example").status == 403
