@@ -152,6 +152,19 @@ def test_an_uncertain_create_does_not_wait_for_a_job_that_waits_for_its_slot_and
     assert (second.code, second.tally.buckets) == (0, {"downloaded": 2}), second.words
 
 
+def test_a_task_whose_create_got_no_answer_is_found_however_late_the_api_finds_it() -> None:
+    """It is found after 200 seconds, and an uncertain create is looked for during 300."""
+
+    async def scene(night: Night) -> Ran:
+        ran = await night.run(concurrency=1)
+        assert [entry.accepted for entry in night.creates] == [True, True, True]
+        return ran
+
+    ran = play(scene, 3, "close_after@2", task_seconds=(60.0, 60.0), lookup_lag=200.0)
+    assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 3}), ran.words
+    assert 200 < ran.seconds < 240
+
+
 def test_a_task_is_waited_for_no_longer_than_six_hours() -> None:
     """Those of its kind took two, of which four times would be eight; it is asked for in the next night again."""
 
