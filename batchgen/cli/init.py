@@ -11,6 +11,7 @@ import sys
 from batchgen import advice
 from batchgen.amounts import MICROS, about
 from batchgen.api import keys
+from batchgen.cli import config
 from batchgen.cli.output import Output
 from batchgen.cli.plan import plan
 from batchgen.cli.report import counted
@@ -18,7 +19,6 @@ from batchgen.errors import UsageError
 from batchgen.files import open_regular
 from batchgen.manifest import scaffold
 from batchgen.manifest.folders import PICTURES
-from batchgen.money.prices import BUILT_IN
 
 NAMED = 5  # files of a kind that are named
 KINDS = 8  # suffixes that are named
@@ -39,7 +39,7 @@ def init(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(_no_pictures(shown, contents))
     here = os.path.dirname(os.path.abspath(target))
     relative = os.path.relpath(root, here)
-    cost = contents.pictures * BUILT_IN.estimate(scaffold.FIELDS)
+    cost = contents.pictures * config.prices(os.environ).estimate(scaffold.FIELDS)
     text = scaffold.text(
         contents,
         name=name,
@@ -194,7 +194,7 @@ def _next(target: str, pictures: int) -> list[tuple[str, str]]:
         key = f"export {keys.KEY_FILE_VARIABLE}=~/.config/batchgen/key"
         steps.append((key, "a file with your key"))
     if pictures > TRIED:
-        cost = about(TRIED * BUILT_IN.estimate(scaffold.FIELDS))
+        cost = about(TRIED * config.prices(os.environ).estimate(scaffold.FIELDS))
         few = advice.command("run", target, options=f"--max-jobs {TRIED}")
         steps.append((few, f"a few clips first, to see whether the prompt is right; about {cost}"))
     return [*steps, (advice.command("run", target), "make all that is still missing; it pays for each once")]

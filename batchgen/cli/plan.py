@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from batchgen.cli import only, preview, report, settings
+from batchgen.cli import config, only, preview, report, settings
 from batchgen.cli.fit import Fit
 from batchgen.cli.output import Output
 from batchgen.errors import ManifestError, UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Say what a run would do about each job, and with ``-o`` approve what it pays for. With ``--json``, the object has ``also``, too."""
     path = settings.ledger_path(args.ledger, os.environ)
+    prices = config.prices(os.environ)
     draft = _draft(args)
     base_url = getattr(args, "base_url", None)
     wanted = origin(base_url) if base_url else None
@@ -53,7 +54,7 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
         api = ledger.origin if ledger is not None else origin(settings.base_url(base_url, os.environ))
         beside = unrecorded(ledger, manifests, api, roots)
         choices = {"retry_failed": args.retry_failed, "accept_changes": args.accept_changes}
-        applied = on_disk.applied(planned(manifests, ledger, beside, **choices))
+        applied = on_disk.applied(planned(manifests, ledger, beside, **choices, prices=prices))
         uses = ledger.budgets.uses(time.time()) if ledger is not None else []
         fit = Fit(manifests, uses, getattr(args, "max_cost", None))
         these = fit.counting(step for step in applied if chosen is None or step.job.key in chosen)
@@ -72,7 +73,7 @@ def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = Mappin
                 counts["approval"] = draft.object(draft.write(ledger, path, api, out))
             out.document({"exit_code": code, **found, **counts, "waiting_orders": waits, **also})
         else:
-            out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose))
+            out.lines(preview.plan_text(steps, width=out.width, verbose=args.verbose, prices=prices))
             out.lines(fit.lines())
             out.lines([*map(preview.waiting_text, waiting), *([only.text(left_out)] if left_out else [])])
             if skipped and args.verbose:

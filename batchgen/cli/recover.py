@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 
-from batchgen.cli import logs, report
+from batchgen.cli import config, logs, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, load_manifests, open_ledger, wanted
@@ -39,7 +40,7 @@ async def _recover(
 
     clock = Clock()
     events = Events(clock.now, logs.write)
-    inventory = Inventory(ledger, events)
+    inventory = Inventory(ledger, events, config.prices(os.environ))
     await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
     ended: list[BatchgenError] = []
 

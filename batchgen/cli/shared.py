@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from batchgen.api import keys
-from batchgen.cli import core_dumps, settings
+from batchgen.cli import config, core_dumps, settings
 from batchgen.cli.ending import AFTER_DEADLINE, End
 from batchgen.cli.output import Output
 from batchgen.errors import LedgerBusy, LedgerError
@@ -46,12 +46,13 @@ def wanted(args: argparse.Namespace) -> Wanted:
 
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The options of a run or of collecting, from the command line and the environment. Raises UsageError."""
-    names = {field.name for field in fields(RunOptions)} - {"clip_hosts", "downloads"}
+    names = {field.name for field in fields(RunOptions)} - {"clip_hosts", "downloads", "prices"}
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     return RunOptions(
         **given,
         downloads=settings.downloads(args.downloads, os.environ),
         clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ),
+        prices=config.prices(os.environ),
     )
 
 

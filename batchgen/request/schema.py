@@ -34,7 +34,11 @@ __all__ = ("Finding", "Path", "cell_readers", "check_entry", "check_request", "i
 
 Reader = Callable[[Any], Any]
 
-FILES = {"request": "image2video.schema.json", "manifest": "manifest.schema.json"}
+FILES = {
+    "request": "image2video.schema.json",
+    "manifest": "manifest.schema.json",
+    "config": "config.schema.json",
+}
 
 _WORDS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
 _WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.title(), word.upper())}
@@ -46,7 +50,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def path(name: str) -> FilePath:
-    """The file of the schema ``"request"`` or ``"manifest"``. Raises UsageError where it isn't installed."""
+    """The file of the schema ``"request"``, ``"manifest"`` or ``"config"``. Raises UsageError where it isn't installed."""
     here = FilePath(__file__).parent.parent
     for folder in (here, here.parent):  # a wheel; a checkout or an editable install
         file = folder / "schemas" / FILES[name]
@@ -57,7 +61,7 @@ def path(name: str) -> FilePath:
 
 @cache
 def load(name: str) -> dict[str, Any]:
-    """The schema document ``"request"`` or ``"manifest"``; shared, so it must not be changed. Raises UsageError."""
+    """The schema document of one of these names; shared, so it must not be changed. Raises UsageError."""
     document: dict[str, Any] = json.loads(path(name).read_bytes())
     return document
 
@@ -65,6 +69,11 @@ def load(name: str) -> dict[str, Any]:
 def check_request(request: Mapping[str, Any]) -> list[Finding]:
     """What is wrong with a whole request, conditions between its keys included; its images are ``str``."""
     return [] if is_valid(request) else _check("request", request)
+
+
+def check_config(data: Any) -> list[Finding]:
+    """What is wrong with a configuration file: keys, types, ranges."""
+    return _check("config", data)
 
 
 def is_valid(request: Mapping[str, Any]) -> bool:
@@ -235,8 +244,8 @@ def _refuse(constant: str) -> Any:
 @cache
 def _schema(kind: str) -> Any:
     """The schema for data of a kind, without references, in the API's own form."""
-    if kind == "request":
-        return _resolved(load("request"), "request")
+    if kind in ("request", "config"):
+        return _resolved(load(kind), kind)
     document = load("manifest")
     definitions = document["$defs"]
     if kind == "manifest":
