@@ -35,6 +35,10 @@ STEPS = [
     ("collect --json", 0),
     ("recover --json m.yaml", 0),
     ("ledger compact", 0),
+    ("budget set --month 100 --timezone UTC", 0),
+    ("budget", 0),
+    ("spend", 0),
+    ("runs", 0),
     ("help ledger", 0),
     ("run poor.yaml", 3),
     ("collect --lock-wait 0", 75),
@@ -81,7 +85,11 @@ def night(folder: Path, *, as_process: bool) -> list[Result]:
 
 def alike(text: str, folder: Path, url: str) -> str:
     """Without what differs between two nights."""
-    return re.sub(r"\b[0-9a-f]{32,}\b|\d+", "0", text.replace(str(folder), "FOLDER").replace(url, "URL"))
+    return re.sub(
+        r"\b[0-9a-f]{8}(?:-[0-9a-f]+){4}\b|\b[0-9a-f]{32,}\b|\d+",
+        "0",
+        text.replace(str(folder), "FOLDER").replace(url, "URL"),
+    )
 
 
 def test_a_process_says_and_means_what_a_call_does(tmp_path: Path) -> None:

@@ -156,7 +156,9 @@ def test_after_the_deadline_a_task_that_takes_far_longer_than_others_of_its_kind
     write_jobs(desk, 4)
     with sandbox(desk.folder, *TASKS, "--fault", "task_never_ends@1") as server:
         desk.against(server)
-        assert desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0  # so that no create races the deadline
+        assert (
+            desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0
+        )  # so that no create races the deadline
         night = desk.run("run", "--deadline", "1s", *PACE, "m.yaml")
         assert night.code == 4
         assert sorted(states(desk)) == ["downloaded"] * 3 + ["submitted"]
