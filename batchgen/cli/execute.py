@@ -15,7 +15,7 @@ from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Event, Events
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
-from batchgen.run.recording import Recording, new_run, recorded
+from batchgen.run.recording import new_run, recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.tally import first_of
 
@@ -39,63 +39,46 @@ async def execute(
     clock = Clock()
     run = new_run(clock, out.command, out.arguments, out.mask)
     async with recorded(ledger, run) as recording:
-        return await _execute(
-            options, wanted, out, ledger, account, end, clock, recording, rehearsal=rehearsal
-        )
+        end.watch()
+        loaded = load_manifests(wanted, out, ledger) if wanted.paths else None
+        left_out, chosen = _choose(wanted, loaded, ledger)
+        bar = Bar(out)
+        events = Events(clock.now, logs.write, bar.remember, _tune)
+        session = Session(ledger, account, options, clock, events, chosen)
+        if await session.prepare(loaded):
+            with end.graceful(session.end), bar.shown():
+                await session.work()
+        end.over()
+        ended = await session.conclude()
+        loaded = loaded or Loaded([])
+        code = first_of([ended.exit_code, 2 if loaded.problems else 0])
+        recording.over(ended, code)
+        if out.json:
+            summary = report.run_object(ended, code, verbose=out.verbose)
+            summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
+            summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
+            waits = [preview.waiting_object(one) for one in loaded.waiting]
+            counts = {"skipped": loaded.skipped, "left_out": left_out}
+            if options.approval is not None and wanted.loaded is None:
+                from batchgen.cli.approval import described
 
+                summary["approval"] = described(options.approval)
+            out.document({**summary, **counts, "waiting_orders": waits})
+        out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
+        if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
+            out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
+            out.say(*map(preview.waiting_text, loaded.waiting))
+        if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
+            out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
+            if options.approval is not None and wanted.loaded is None:
+                from batchgen.cli.approval import words
 
-async def _execute(
-    options: RunOptions,
-    wanted: Wanted,
-    out: Output,
-    ledger: Ledger,
-    account: Account,
-    end: End,
-    clock: Clock,
-    recording: Recording,
-    *,
-    rehearsal: bool,
-) -> int:
-    end.watch()
-    loaded = load_manifests(wanted, out, ledger) if wanted.paths else None
-    left_out, chosen = _choose(wanted, loaded, ledger)
-    bar = Bar(out)
-    events = Events(clock.now, logs.write, bar.remember, _tune)
-    session = Session(ledger, account, options, clock, events, chosen)
-    if await session.prepare(loaded):
-        with end.graceful(session.end), bar.shown():
-            await session.work()
-    end.over()
-    ended = await session.conclude()
-    loaded = loaded or Loaded([])
-    code = first_of([ended.exit_code, 2 if loaded.problems else 0])
-    recording.over(ended, code)
-    if out.json:
-        summary = report.run_object(ended, code, verbose=out.verbose)
-        summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
-        summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
-        waits = [preview.waiting_object(one) for one in loaded.waiting]
-        counts = {"skipped": loaded.skipped, "left_out": left_out}
-        if options.approval is not None and wanted.loaded is None:
-            from batchgen.cli.approval import described
-
-            summary["approval"] = described(options.approval)
-        out.document({**summary, **counts, "waiting_orders": waits})
-    out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
-    if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
-        out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
-        out.say(*map(preview.waiting_text, loaded.waiting))
-    if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
-        out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
-        if options.approval is not None and wanted.loaded is None:
-            from batchgen.cli.approval import words
-
-            out.say(f"approved: {words(options.approval)}")
-        if loaded.skipped and out.verbose:
-            out.say(f"{report.counted(loaded.skipped, 'job')} skipped")
-    if left_out and (code or out.verbose or (not out.quiet and sys.stderr.isatty())):
-        out.say(only.text(left_out, "job" if loaded.manifests else "task"))
-    return code
+                out.say(f"approved: {words(options.approval)}")
+            if loaded.skipped and out.verbose:
+                out.say(f"{report.counted(loaded.skipped, 'job')} skipped")
+        if left_out and (code or out.verbose or (not out.quiet and sys.stderr.isatty())):
+            out.say(only.text(left_out, "job" if loaded.manifests else "task"))
+        return code
 
 
 def _choose(

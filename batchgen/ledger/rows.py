@@ -89,7 +89,7 @@ def _request(text: str, name: object) -> dict[str, Any]:
             fields = None
     if not is_request(fields):
         raise wrong_cell("canonical", name, "is no request")
-    return fields  # type: ignore[no-any-return]
+    return fields  # type: ignore[no-any-return]  # is_request() has seen that it is a dict
 
 
 def _check_parts(text: str, name: object) -> None:

@@ -241,7 +241,7 @@ def _row(fields: dict[str, Any], folder: str, output_dir: str) -> Record:
 
 def _is_amount(value: object) -> bool:
     """Whether a line may have this as an amount in US dollars."""
-    return value is None or (type(value) in (int, float) and 0 <= value < MAX_COST)  # type: ignore[operator]
+    return value is None or (type(value) in (int, float) and 0 <= value < MAX_COST)  # type: ignore[operator]  # a number, as just seen
 
 
 def _clip_path(output_dir: str, folder: str, name: str, suffix: str = "") -> str:
