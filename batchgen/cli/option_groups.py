@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
+
 from batchgen.cli import arguments
 from batchgen.cli.arguments import Parser
+
+Command = Callable[..., argparse.ArgumentParser]  # name, help, examples, shared options
 
 
 class Groups:

@@ -1,0 +1,126 @@
+"""The options of the commands that make and read manifests, or talk to the API."""
+
+from __future__ import annotations
+
+from batchgen.cli import arguments
+from batchgen.cli.option_groups import Command, Groups
+
+
+def add_work(command: Command, groups: Groups) -> None:
+    """The commands that make and read manifests, or talk to the API."""
+    init = command(
+        "init",
+        "write a commented manifest for a folder of images; show its first plan",
+        "  batchgen init photos/\n  batchgen init photos/ -o manifests/",
+        groups.ledger,
+    )
+    init.add_argument("folder", metavar="FOLDER", help="the folder of images; those further down count, too")
+    init.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the manifest, or a folder for it (default: beside FOLDER, with its name); nothing is overwritten",
+    )
+    command(
+        "validate",
+        "check manifests; no network, no ledger",
+        "  batchgen validate manifests/\n  batchgen validate --json night.yaml",
+        groups.paths,
+        groups.only,
+    )
+    plan = command(
+        "plan",
+        "what a run would do, per job, with the reason and the cost; writes nothing but -o FILE,"
+        " and brings an older version's ledger up to date",
+        "  batchgen plan manifests/\n  batchgen plan --json night.yaml\n"
+        "  batchgen plan -o friday.json manifests/     approve it: batchgen run --plan friday.json manifests/",
+        groups.paths,
+        groups.ledger,
+        groups.base_url,
+        groups.choice,
+        groups.only,
+    )
+    plan.add_argument(
+        "-o",
+        "--output",
+        dest="approval",
+        metavar="FILE",
+        help="write an approval of what would be paid for, for `run --plan FILE`; where there is no ledger yet, it is made",
+    )
+    _add_run(command, groups)
+    command(
+        "collect",
+        "follow and download what the ledger has open; never creates",
+        "  batchgen collect\n  batchgen collect --until 2h",
+        groups.ledger,
+        groups.api,
+        groups.following,
+        groups.only,
+    )
+    command(
+        "recover",
+        "rebuild a lost ledger from the clips' folders and the API; creates nothing",
+        "  batchgen recover manifests/",
+        groups.paths,
+        groups.ledger,
+        groups.api,
+    )
+
+
+def _add_run(command: Command, groups: Groups) -> None:
+    """``run``, with the options that no other command has."""
+    run = command(
+        "run",
+        "create, follow and collect what is missing",
+        "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
+        "  batchgen run --submit-only night.yaml\n  batchgen run --sandbox manifests/",
+        groups.paths,
+        groups.ledger,
+        groups.api,
+        groups.following,
+        groups.choice,
+        groups.only,
+    )
+    run.add_argument(
+        "--concurrency", metavar="N", type=arguments.count, help="create requests in flight (default 8)"
+    )
+    run.add_argument(
+        "--max-running",
+        metavar="N",
+        type=arguments.count,
+        help="slots: tasks that may run at once (default: learned)",
+    )
+    run.add_argument("--max-jobs", metavar="N", type=arguments.count, help="create at most so many tasks")
+    run.add_argument(
+        "--max-cost", metavar="USD", type=arguments.money, help="create tasks for at most so much money"
+    )
+    run.add_argument(
+        "--plan",
+        metavar="FILE",
+        help="create what is in this approval, made by `plan -o FILE`, and nothing else",
+    )
+    run.add_argument("--yes", action="store_true", help="don't ask, on a terminal either, before it pays")
+    run.add_argument(
+        "--deadline",
+        metavar="TIME|DURATION",
+        type=arguments.moment,
+        help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30",
+    )
+    run.add_argument(
+        "--retry-wait",
+        metavar="DURATION",
+        type=arguments.duration,
+        help="wait so long before a job whose task failed gets another, then twice as long (default 2m)",
+    )
+    run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
+    run.add_argument(
+        "--recover",
+        action="store_true",
+        help="first adopt what the API has of these manifests and the ledger hasn't",
+    )
+    run.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="start the local API and use it, with a ledger and clips of its own",
+    )
+    run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
