@@ -9,7 +9,8 @@ import os
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
-from batchgen.cli.shared import Wanted, api_settings, end_of, open_ledger, run_options
+from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
+from batchgen.cli.wanted import Wanted
 from batchgen.ledger.reader import Records
 
 

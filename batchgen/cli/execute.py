@@ -9,7 +9,7 @@ from batchgen.cli import logs, only, preview, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.progress import Bar
-from batchgen.cli.shared import Wanted, load_manifests
+from batchgen.cli.wanted import Wanted, load_manifests
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Event, Events

@@ -9,7 +9,8 @@ import os
 from batchgen.cli import config, logs, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, load_manifests, open_ledger, wanted
+from batchgen.cli.shared import api_settings, open_ledger
+from batchgen.cli.wanted import load_manifests, wanted
 from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
 from batchgen.run import recovery

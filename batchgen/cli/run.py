@@ -12,7 +12,8 @@ from batchgen import advice
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
-from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options, wanted
+from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
+from batchgen.cli.wanted import wanted
 from batchgen.errors import UsageError
 from batchgen.http.endpoint import origin
 from batchgen.ledger.reader import REHEARSAL

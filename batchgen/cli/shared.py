@@ -1,13 +1,11 @@
-"""Shared by the commands that talk to the API: options, account, ledger, manifests, the end of a run."""
+"""Shared by the commands that talk to the API: options, account, ledger, the end of a run."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from batchgen.api import keys
 from batchgen.cli import config, core_dumps, settings
@@ -18,30 +16,9 @@ from batchgen.http.endpoint import origin
 from batchgen.ledger import runs
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
-from batchgen.run.loading import Loaded, load, with_orders
 from batchgen.run.options import RunOptions
 from batchgen.run.recording import new_run, refused
 from batchgen.run.session import Account
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The manifests on a command line: their paths, another output folder, whether warnings refuse them.
-
-    Without paths, what the ledger has open. ``only`` are the jobs that the command is about; none means all.
-    ``loaded`` are the manifests as they were shown to a person, who agreed; they aren't read again.
-    """
-
-    paths: Sequence[str] = ()
-    output_dir: str | None = None
-    strict: bool = False
-    only: Sequence[str] = ()
-    loaded: Loaded | None = None
-
-
-def wanted(args: argparse.Namespace) -> Wanted:
-    """The manifests that a command line names."""
-    return Wanted(args.paths, args.output_dir, args.strict, getattr(args, "only", None) or ())
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
@@ -54,19 +31,6 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ),
         prices=config.prices(os.environ),
     )
-
-
-def load_manifests(wanted: Wanted, out: Output, ledger: Ledger) -> Loaded:
-    """Load the manifests, and the takes that were ordered of them. Images that the ledger knows by size, times and inode are not read again."""
-    loaded = wanted.loaded or load(
-        wanted.paths,
-        output_dir=wanted.output_dir,
-        strict=wanted.strict,
-        known=ledger.images(),
-        now=time.time(),
-        holds_key=out.mask.holds_key,
-    )
-    return with_orders(loaded, ledger)
 
 
 def api_settings(args: argparse.Namespace, out: Output) -> Account:

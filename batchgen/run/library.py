@@ -30,6 +30,7 @@ from batchgen.request.body import Body
 from batchgen.run import loading
 from batchgen.run.approved import check
 from batchgen.run.clock import Clock
+from batchgen.run.dry_run import dry_run
 from batchgen.run.events import (
     Began,
     Created,
@@ -58,11 +59,9 @@ from batchgen.run.events import (
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.plan import Action, Step
-from batchgen.run.planning import planned
 from batchgen.run.recording import new_run, recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.stream import Stream
-from batchgen.run.survey import Survey, survey, unrecorded
 from batchgen.run.tally import Ending
 from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 from batchgen.storage.roots import Roots
@@ -155,19 +154,17 @@ def plan(
     """
     options = options or RunOptions()
     with _reader(ledger) as records, Roots() as roots:
-        manifests = loading.with_orders(loaded, records).manifests
-        found = survey(records, manifests, roots) if records is not None else Survey()
         api = records.origin if records is not None else origin(base_url) if base_url else ""
-        beside = unrecorded(records, list(manifests), api, roots)
-        steps = planned(
-            manifests,
+        steps = dry_run(
+            loading.with_orders(loaded, records).manifests,
             records,
-            beside,
+            roots,
+            api,
             retry_failed=options.retry_failed,
             accept_changes=options.accept_changes,
             prices=options.prices,
         )
-        return list(found.applied(steps))
+        return list(steps)
 
 
 def run(

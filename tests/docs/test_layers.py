@@ -77,12 +77,14 @@ DECIDES = {
     ),
 }
 #: Commands that answer without the network, with what they are made of; and what they are quick without.
-OFFLINE = {"manifest.reader", "run.planning", "run.survey", "ledger.reader"}
+OFFLINE = {"manifest.reader", "run.planning", "run.survey", "run.dry_run", "ledger.reader"}
 OFFLINE |= {
     "cli.main",
     "cli.init",
     "cli.validate",
     "cli.plan",
+    "cli.wanted",
+    "cli.forecast",
     "cli.export",
     "cli.preview",
     "cli.report",
