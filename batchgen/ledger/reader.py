@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import itertools
 import json
 import os
 import sqlite3
@@ -12,15 +11,16 @@ from typing import Any, Self
 
 from batchgen.errors import LedgerOutdated
 from batchgen.ledger import database
+from batchgen.ledger.briefs import Briefs
 from batchgen.ledger.budgets import Budgets
 from batchgen.ledger.conditions import COUNTS, CURRENT, HALF_DIGEST, LAST_WORD, NAMED, SINCE
 from batchgen.ledger.costs import Costs
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.orders import Orders
+from batchgen.ledger.parts import PART, marks, of_jobs, parts
 from batchgen.ledger.rows import (
     COLUMNS,
     path_key,
-    to_brief,
     to_event,
     to_key,
     to_number,
@@ -32,9 +32,9 @@ from batchgen.ledger.rows import (
     to_unusable,
 )
 from batchgen.ledger.runs import Runs
-from batchgen.ledger.transitions import ABANDONED, MAY_BE_PAID
+from batchgen.ledger.transitions import ABANDONED
 from batchgen.ledger.verdicts import Verdicts
-from batchgen.models import Brief, HistoryEntry, Manifest, Record, State, StoredClip, Twin, Unusable
+from batchgen.models import HistoryEntry, Record, State, StoredClip, Unusable
 from batchgen.names import spellings
 
 REHEARSAL = "rehearsal"  # a note
@@ -43,8 +43,6 @@ OPEN = (State.SUBMITTING, State.UNKNOWN, State.SUBMITTED, State.SUCCEEDED)
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"
 _STORED_CLIP = ", ".join(StoredClip._fields)
-_BRIEF = "external_task_id, base_id, state, digest, error_code, id"
-_CHUNK = 500  # rows or values at a time; no read stays open between chunks, so none holds the WAL back
 
 
 class Records:
@@ -53,7 +51,7 @@ class Records:
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
         self._reader = connection
-        self.verdicts, self.orders = Verdicts(self._each), Orders(self._each)
+        self.briefs, self.verdicts, self.orders = Briefs(self._each), Verdicts(self._each), Orders(self._each)
         self.budgets, self.runs, self.costs = Budgets(self._each), Runs(self._each), Costs(self._each)
 
     @classmethod
@@ -108,69 +106,6 @@ class Records:
         )
         return [to_record(row) for row in rows]
 
-    def history_of(self, manifests: Iterable[Manifest]) -> dict[tuple[str, str, int], list[Brief]]:
-        """The rows of these manifests' jobs, by manifest name, job id and take, in the order they were made.
-
-        Names are composed, however the accents of their rows are spelt.
-        """
-        history: dict[tuple[str, str, int], list[Brief]] = {}
-        for one in manifests:
-            for job_id, take, *rest in self._of_jobs(
-                one.name, (job.id for job in one.jobs), f"job_id, take, {_BRIEF}"
-            ):
-                key = to_key((one.name, job_id, take), compose=True)
-                history.setdefault(key, []).append(to_brief(*rest))
-        return history
-
-    def briefs(self, base_ids: Iterable[str]) -> dict[str, list[Brief]]:
-        """The rows of the jobs of these ids, by id, in the order they were made; ids without rows are left out.
-
-        Another job's row whose ``external_task_id`` is one of these ids is listed under it too: the id is taken.
-        """
-        found: dict[str, list[Brief]] = {}
-        for some in _chunks(dict.fromkeys(base_ids)):
-            wanted = set(some)
-            rows = self._each(
-                f"SELECT {_BRIEF} FROM tasks WHERE {NAMED} ORDER BY id",
-                (json.dumps(some),),
-            )
-            for row in rows:
-                brief = to_brief(*row)
-                for name in wanted.intersection(brief[:2]):
-                    found.setdefault(name, []).append(brief)
-        return found
-
-    def holders(self, paths: Iterable[str]) -> dict[str, Twin]:
-        """The rows whose clips belong at these paths, by path; paths without a row are left out."""
-        found: dict[str, Twin] = {}
-        for some in _chunks(paths):
-            wanted = {path_key(path): path for path in some}
-            rows = self._each(
-                f"SELECT output_key, manifest, job_id, take, {_BRIEF} FROM tasks"
-                " WHERE output_key IN (SELECT value FROM json_each(?))",
-                (json.dumps([*wanted]),),
-            )
-            for key, *row in rows:
-                if key in wanted:  # a lone surrogate may come back as something else
-                    found[wanted[key]] = Twin(to_key(row[:3], compose=True), to_brief(*row[3:]))
-        return found
-
-    def twins(self, digests: Iterable[str]) -> dict[str, list[Twin]]:
-        """The rows of all jobs that may have a clip with one of these digests, by digest, in the order they were made."""
-        found: dict[str, list[Twin]] = {}
-        states = ", ".join(f"'{state}'" for state in MAY_BE_PAID)
-        for some in _chunks(dict.fromkeys(digests)):
-            rows = self._each(
-                f"SELECT manifest, job_id, take, {_BRIEF} FROM tasks"
-                f" WHERE {HALF_DIGEST} IN (SELECT substr(value, 1, 16) FROM json_each(?1))"
-                f" AND digest IN (SELECT value FROM json_each(?1)) AND state IN ({states}) ORDER BY id",
-                (json.dumps(some),),
-            )
-            for row in rows:
-                brief = to_brief(*row[3:])
-                found.setdefault(brief.digest, []).append(Twin(to_key(row[:3], compose=True), brief))
-        return found
-
     def knows(self, manifest: str) -> bool:
         """Whether the ledger has any job of a manifest of this name."""
         sql = "SELECT 1 FROM tasks WHERE manifest = ? LIMIT 1"
@@ -191,9 +126,9 @@ class Records:
         person gave them up.
         """
         ended = "state IN ('pending', 'failed', 'rejected') AND error_code IS NOT ?"
-        conditions = [f"(state IN ({_marks(OPEN)}) OR ({ended} AND {LAST_WORD}))"]
-        for batch in _chunks(array.array("q", self._numbers(conditions, [*OPEN, ABANDONED]))):
-            sql = f"SELECT {SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({_marks(batch)})"
+        conditions = [f"(state IN ({marks(OPEN)}) OR ({ended} AND {LAST_WORD}))"]
+        for batch in parts(array.array("q", self._numbers(conditions, [*OPEN, ABANDONED]))):
+            sql = f"SELECT {SINCE.format('tasks')}, {', '.join(COLUMNS)} FROM tasks WHERE id IN ({marks(batch)})"
             for since, *row in self._rows(f"{sql} ORDER BY id", batch):
                 record = to_record(row)
                 if record.state is not State.DOWNLOADED:  # it may have changed meanwhile
@@ -215,7 +150,7 @@ class Records:
         """All rows in order, never all in memory: each with its canonical text's fields, and whether its clip is its job's."""
         last = self._rows("SELECT max(id) FROM tasks")[0][0]
         columns = f"{', '.join(COLUMNS)}, id, {CURRENT}"
-        sql = f"SELECT {columns} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {_CHUNK}"
+        sql = f"SELECT {columns} FROM tasks WHERE id > ? AND id <= ? ORDER BY id LIMIT {PART}"
         number = -1
         while rows := self._rows(sql, (number, last)):
             number = rows[-1][-2]
@@ -256,17 +191,17 @@ class Records:
         conditions, values = [], list[str]()
         for column, wanted in (("state", states), ("manifest", manifests)):
             if wanted:
-                conditions.append(f"{column} IN ({_marks(wanted)})")
+                conditions.append(f"{column} IN ({marks(wanted)})")
                 values += wanted
         numbers: Iterable[int]
         if ids is None:
             numbers = array.array("q", self._numbers(conditions, values))
         else:
             numbers = set[int]()
-            for some in _chunks(dict.fromkeys(ids)):
+            for some in parts(dict.fromkeys(ids)):
                 numbers.update(self._numbers([NAMED, *conditions], [json.dumps(some), *values]))
-        for batch in _chunks(sorted(numbers)):
-            for row in self._rows(f"{_SELECT} WHERE id IN ({_marks(batch)}) ORDER BY id", batch):
+        for batch in parts(sorted(numbers)):
+            for row in self._rows(f"{_SELECT} WHERE id IN ({marks(batch)}) ORDER BY id", batch):
                 record = to_record(row)
                 if not states or record.state in states:  # it may have changed meanwhile
                     yield record
@@ -279,7 +214,9 @@ class Records:
         """Where the clips of a manifest's downloaded rows should be, or of some jobs' of it. Consume it at once, as a read is open."""
         downloaded = "state = 'downloaded'"
         if job_ids is not None:
-            return map(to_stored_clip, self._of_jobs(manifest, job_ids, _STORED_CLIP, f" AND {downloaded}"))
+            return map(
+                to_stored_clip, of_jobs(self._each, manifest, job_ids, _STORED_CLIP, f" AND {downloaded}")
+            )
         sql = f"SELECT {_STORED_CLIP} FROM tasks INDEXED BY tasks_job WHERE manifest = ? AND {downloaded}"
         return map(to_stored_clip, self._each(sql, (manifest,)))
 
@@ -291,8 +228,8 @@ class Records:
         of_these = "+manifest IN (SELECT value FROM json_each(?)) AND +state = 'downloaded'"
         halves = (digest[:16] for digest in digests)
         for column, values in ((HALF_DIGEST, halves), ("output_key", map(path_key, paths))):
-            for some in _chunks(values):
-                sql = f"SELECT {_STORED_CLIP} FROM tasks WHERE {column} IN ({_marks(some)}) AND {of_these}"
+            for some in parts(values):
+                sql = f"SELECT {_STORED_CLIP} FROM tasks WHERE {column} IN ({marks(some)}) AND {of_these}"
                 yield from map(to_stored_clip, self._each(sql, (*some, names)))
 
     def moves(self) -> list[tuple[Record, str]]:
@@ -310,7 +247,7 @@ class Records:
             rows = self._rows("SELECT id FROM tasks WHERE state = ? ORDER BY id DESC LIMIT ?", (state, limit))
             numbers += [number for (number,) in rows]
         newest = sorted(numbers, reverse=True)[:limit]
-        rows = self._rows(f"{_SELECT} WHERE id IN ({_marks(newest)}) ORDER BY id DESC", newest)
+        rows = self._rows(f"{_SELECT} WHERE id IN ({marks(newest)}) ORDER BY id DESC", newest)
         return [to_record(row) for row in rows]
 
     def known_beside(self, external_task_id: str, limit: int) -> list[Record]:
@@ -363,18 +300,6 @@ class Records:
         rows = self._rows("SELECT value FROM notes WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
-    def _of_jobs(
-        self, manifest: str, job_ids: Iterable[str], columns: str, condition: str = ""
-    ) -> Iterator[Sequence[Any]]:
-        """These columns of the rows of some jobs, each row once, however the accents of their names are spelt."""
-        once = dict.fromkeys(job_ids)  # takes of one job may stand apart
-        for some in _chunks(name for job_id in once for name in spellings(job_id)):
-            where = f"manifest = ? AND job_id IN ({_marks(some)}){condition} ORDER BY job_id, take, id"
-            for spelling in spellings(manifest):
-                yield from self._each(
-                    f"SELECT {columns} FROM tasks INDEXED BY tasks_job WHERE {where}", (spelling, *some)
-                )
-
     def _numbers(self, conditions: Sequence[str], values: Sequence[Any]) -> Iterator[int]:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return (number for (number,) in self._each(f"SELECT id FROM tasks{where}", values))
@@ -387,13 +312,3 @@ class Records:
         """Rows one by one. Consume them at once: until then a read is open, which keeps the WAL from being reset."""
         with database.translated(self.path):
             yield from map(database.restored, database.execute(self._reader, sql, values))
-
-
-def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
-    values = iter(values)
-    while chunk := list(itertools.islice(values, _CHUNK)):
-        yield chunk
-
-
-def _marks(values: Collection[object]) -> str:
-    return ",".join("?" * len(values))

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from batchgen.errors import LedgerError
 from batchgen.judgements import Verdict
 from batchgen.ledger import beside, database, renames
+from batchgen.ledger.parts import Query, parts
 from batchgen.ledger.renames import JobName
 from batchgen.ledger.rows import to_verdict
 
 _FIELDS = "verdicts.at, verdict, note, by"
-_CHUNK = 500  # values of one query
 # Rows whose clip is the newest of its job, of all takes, ordered ones included.
 _NEWEST = """NOT EXISTS (SELECT 1 FROM tasks AS other WHERE other.manifest = tasks.manifest
     AND other.job_id = tasks.job_id AND (other.take > tasks.take OR (other.take = tasks.take AND other.id > tasks.id)))"""
 
 
 class Verdicts:
-    """Reads what was said of the clips of a ledger's rows."""
+    """Reads what was said of the clips of a ledger's rows. All raise LedgerError."""
 
-    def __init__(self, query: Callable[[str, Sequence[Any]], Iterator[Sequence[Any]]]) -> None:
-        """``query`` gives the rows that a statement finds with these values. Raises LedgerError."""
+    def __init__(self, query: Query) -> None:
         self._query = query
 
     def of(self, external_task_ids: Iterable[str]) -> dict[str, Verdict]:
         """The last word about each of these rows; those that nothing is said of, or that it was taken back of, are left out."""
         found: dict[str, Verdict] = {}
-        ids = iter(external_task_ids)
-        while some := list(itertools.islice(ids, _CHUNK)):
+        for some in parts(external_task_ids):
             rows = self._query(
                 f"SELECT external_task_id, {_FIELDS} FROM tasks JOIN verdicts ON verdicts.id ="
                 " (SELECT max(id) FROM verdicts WHERE task = tasks.id)"

@@ -190,7 +190,7 @@ class Lifecycle:
         if work.step is None or not isinstance(work.step.job, Job):
             return []
         job = work.step.job
-        some = self.ledger.briefs({record.base_id, job.external_task_id}).values()
+        some = self.ledger.briefs.named({record.base_id, job.external_task_id}).values()
         rows = list({row.external_task_id: row for briefs in some for row in briefs}.values())
         work.step = decide(job, rows, prices=self._prices)
         step = work.step

@@ -72,7 +72,7 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
     present = functools.cache(lambda: digests_of(manifests))
     skipped = {key for one in manifests for key in one.skipped}
     for part in (part for one in manifests for part in _parts(one)):
-        history = ledger.history_of([part])
+        history = ledger.briefs.of([part])
         unpaid, foreign, new = [], [], dict[str, Job]()
         for job in part.jobs:
             paid = own = False
@@ -90,12 +90,12 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
                 unpaid.append(digest)
             if not own:
                 foreign.append(name)
-        for path, holder in ledger.holders(new).items():
+        for path, holder in ledger.briefs.at(new).items():
             # The row whose clip has a job's name may be that of a job that was renamed to it after it was paid.
             own = holder.key == new[path].key  # by a name whose accents are spelt in both ways at once
             if own or (present().get(holder.key) != holder.row.digest and holder.key not in skipped):
                 history[new[path].key] = [holder.row]
-        yield Known(part, history, ledger.briefs(foreign), ledger.twins(unpaid))
+        yield Known(part, history, ledger.briefs.named(foreign), ledger.briefs.twins(unpaid))
 
 
 def _with_rows(beside: Mapping[str, Record]) -> tuple[History, Twins]:

@@ -103,7 +103,7 @@ async def recover(
         if several.split(BatchgenError)[1] is not None:
             raise
         raise first from None
-    paid = ledger.twins(job.digest for job in without)  # under another name
+    paid = ledger.briefs.twins(job.digest for job in without)  # under another name
     result.missing = sum(job.digest not in paid for job in without)
     if result.missing:
         await queries.lookups_work()

@@ -415,11 +415,11 @@ def test_planning_reads_rows_by_job(ledger: Ledger) -> None:
     second = Brief("a~2", "a", State.SUBMITTED, "d" * 64, number=2)
     other = Brief("b", "b", State.REJECTED, "d" * 64, number=3)
     night, day = manifest("night", "a", "a", "c"), manifest("day", "b")
-    assert ledger.history_of([night]) == {("night", "a", 1): [first, second]}
-    assert ledger.history_of([day, manifest("dusk", "a")]) == {("day", "b", 2): [other]}
-    assert ledger.history_of([manifest("night", "c")]) == {}
-    assert ledger.briefs(["a", "b", "c", "a"]) == {"a": [first, second], "b": [other]}
-    assert ledger.briefs(["a~2"]) == {"a~2": [second]}  # the id is taken
+    assert ledger.briefs.of([night]) == {("night", "a", 1): [first, second]}
+    assert ledger.briefs.of([day, manifest("dusk", "a")]) == {("day", "b", 2): [other]}
+    assert ledger.briefs.of([manifest("night", "c")]) == {}
+    assert ledger.briefs.named(["a", "b", "c", "a"]) == {"a": [first, second], "b": [other]}
+    assert ledger.briefs.named(["a~2"]) == {"a~2": [second]}  # the id is taken
     assert [row.external_task_id for row in ledger.series("a")] == ["a", "a~2"]
     assert ledger.series("a~2") == []
 
@@ -989,7 +989,7 @@ def test_damage_in_the_middle_is_told_when_it_is_met(path: str) -> None:
     for opening in both(path):
         with pytest.raises(LedgerError, match="batchgen recover"), opening() as opened:
             list(opened.records())
-            opened.history_of([manifest("night", "a")])
+            opened.briefs.of([manifest("night", "a")])
 
 
 def test_a_wal_without_its_ledger_is_never_written_over(path: str) -> None:

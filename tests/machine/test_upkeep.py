@@ -52,7 +52,7 @@ def content(path: Path) -> list[tuple[Any, ...]]:
     with Records.read(str(path)) as ledger:
         rows: list[tuple[Any, ...]] = [(row, ledger.events(row.external_task_id)) for row in ledger.records()]
         rows.append((ledger.counts(), ledger.unusable(), ledger.moves()))
-        twins = ledger.twins({row.digest for row, _ in rows[:-1]})
+        twins = ledger.briefs.twins({row.digest for row, _ in rows[:-1]})
         rows.append((twins, [ledger.with_task(row.task_id or "") for row, _ in rows[:-1]]))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -111,7 +111,7 @@ def test_a_row_is_looked_at_once_however_far_apart_the_takes_of_its_job_are(size
     ]  # the same folder once more, as two entries have it
     clips = [row.job_id for row in ledger.stored_clips("night", (job.id for job in one.jobs))]
     assert sorted(clips) == sorted(names)
-    assert {len(rows) for rows in ledger.history_of([one]).values()} == {1}
+    assert {len(rows) for rows in ledger.briefs.of([one]).values()} == {1}
 
 
 @pytest.mark.parametrize("spelt", ["night", "n\xe4cht", unicodedata.normalize("NFD", "n\xe4cht")])
@@ -139,7 +139,7 @@ def test_rows_are_found_by_their_jobs_however_accents_are_spelt(
 ) -> None:
     name = "Ärger/Öl"
     with filled(tmp_path / "ledger.db", [unicodedata.normalize(form, name)]) as ledger:
-        assert [brief.state for brief in ledger.history_of([manifest(name)])["night", name, 1]] == [
+        assert [brief.state for brief in ledger.briefs.of([manifest(name)])["night", name, 1]] == [
             State.DOWNLOADED
         ]
         assert [*survey(ledger, [manifest(name)], Roots()).missing] == ["night.0"]
