@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from batchgen import limits, names
@@ -14,18 +13,18 @@ from batchgen.files import open_regular
 from batchgen.images.facts import SUFFIXES
 from batchgen.manifest import folders, takes, trust, warnings
 from batchgen.manifest.builder import BuildResult, JobBuilder, Shared
+from batchgen.manifest.collected import Collected
 from batchgen.manifest.comments import cut_prompts
 from batchgen.manifest.globs import match_error
 from batchgen.manifest.image_refs import Sources
 from batchgen.manifest.key_search import HOLDS_KEY, KeySearch, is_in_id
-from batchgen.manifest.listing import MORE, STRICT, Gathered, Listing, and_more, bounded
+from batchgen.manifest.listing import Gathered
 from batchgen.manifest.locations import Document, Draft, InFolder, Inline, shown_path, subject
 from batchgen.manifest.placeholders import PROMPTS, PlaceholderError, fill_in
 from batchgen.manifest.tables import table
 from batchgen.manifest.yaml12 import YamlError, load
-from batchgen.models import ImageFile, Job, Manifest, Place, Problem, UnusableJob, Within
+from batchgen.models import Manifest, Place, Problem, Within
 from batchgen.request import schema
-from batchgen.request.image_fields import image_values
 from batchgen.request.schema import Finding
 
 log = logging.getLogger(__name__)
@@ -35,53 +34,23 @@ _KEY = re.compile(rb"\s*+[*!&]\S++\s*+")  # a single word to which YAML gives a 
 # A file that doesn't look like this isn't a manifest, and was probably named by mistake: nothing of it is quoted.
 _LIKE_A_MANIFEST = re.compile(rb"""(?m)^[ \t{,]*["']?(?:version|jobs|defaults)["']?[ \t]*:""")
 
-_Key = str | tuple[str, int]  # an id alone is that of take 1: there may be a million
-
 
 class Reading:
-    """One manifest while it is read, with its jobs, problems and warnings so far; ``file`` is as the user named it."""
+    """Reads one manifest into what is collected of it."""
 
     def __init__(
-        self, file: str, output_dir: str | None, sources: Sources, holds_key: Callable[[str], bool] | None
+        self,
+        collected: Collected,
+        output_dir: str | None,
+        sources: Sources,
+        holds_key: Callable[[str], bool] | None,
     ) -> None:
-        self.file = file
+        self._collected, self.file = collected, collected.file
+        self.problems, self.warnings = collected.problems, collected.warnings
         self.keys = None if holds_key is None else KeySearch(holds_key)
-        self.base = os.path.dirname(os.path.abspath(file))
+        self.base = os.path.dirname(os.path.abspath(self.file))
         self.output_dir = output_dir
         self.sources = sources
-        self.manifest = Manifest(file, "")
-        self.problems = Listing()
-        self.warnings = Listing()
-        self.places: dict[_Key, Inline | Place | Job] = {}  # where each id and take was first
-        self.found: list[tuple[Inline, folders.Found]] = []  # what else lies in the folders of entries
-        self.empty: list[str] = []  # why entries make no job
-
-    def all_problems(self) -> list[Problem]:
-        if not self.problems:
-            return []
-        found = [*self.problems, *(job.problem for job in self.manifest.unusable)]
-        files = {self.file: 0}
-        for problem in found:
-            files.setdefault(problem.place.file, len(files))
-        found.sort(key=lambda p: (files[p.place.file], p.place.line, p.place.column))
-        return [*found, Problem(Place(self.file), "", MORE)] if self.problems.is_full else found
-
-    def all_warnings(self) -> list[Problem]:
-        """The first warnings, and one with the number of the others."""
-        if not self.warnings.is_full:
-            return [*self.warnings]
-        text = f"has {self.warnings.more:,} more warnings than the {limits.PROBLEMS:,} that are listed"
-        return [*self.warnings, Problem(Place(self.file), "", text)]
-
-    def refuse_warned(self) -> None:
-        """Make the warnings problems, which refuse the manifest."""
-        list.extend(self.problems, [replace(one, text=f"{one.text} {STRICT}") for one in self.all_warnings()])
-
-    def give_up(self, why: str) -> None:
-        """Drop the manifest with the problem ``why``: after an unforeseen error nothing of it is certain."""
-        self.manifest = Manifest(self.file, self.manifest.name)
-        self.problems.insert(0, Problem(Place(self.file), "", why))
-        self.found.clear()
 
     # -- the top level -----------------------------------------------------------------------------------------------
 
@@ -98,7 +67,7 @@ class Reading:
             text = error.text if _LIKE_A_MANIFEST.search(data) else f"{error.plain}; {_STARTS}"
             self.problems.append(Problem(Place(self.file, error.line, error.column), "", text))
             return
-        self.document = Document(self.file, data)
+        self.document = self._collected.document = Document(self.file, data)
         for cut in cut_prompts(data):
             place = Place(self.file, cut.line, cut.column)
             self.warnings.append(Problem(place, subject("", None, cut.path), cut.text))
@@ -118,14 +87,14 @@ class Reading:
         )
         top.pop("jobs", None)
         for finding in findings:
-            self.report(finding.path, finding.text)
+            self._collected.report(finding.path, finding.text)
         broken = {finding.path[:1] for finding in findings}
         if ("jobs",) in broken or not isinstance(jobs, list):
             jobs = []
         name = "" if ("name",) in broken else names.composed(top["name"])
         if self.keys is not None and self.keys.holds_key(name):
-            self.report(("name",), HOLDS_KEY)
-        self.manifest = Manifest(
+            self._collected.report(("name",), HOLDS_KEY)
+        self._collected.manifest = Manifest(
             self.file,
             name,
             top.get("concurrency"),
@@ -139,15 +108,15 @@ class Reading:
         else:
             self.output_dir = self.sources.find(self.output_dir, os.getcwd())
         if why := names.no_path(self.output_dir):
-            self.report(("output_dir",), why)
+            self._collected.report(("output_dir",), why)
             return
         if why := names.too_long(self.output_dir, name, "", names.longest_name(self.output_dir)):
-            self.report(("name",), f"{why}; give the manifest a shorter name")
+            self._collected.report(("name",), f"{why}; give the manifest a shorter name")
         self.builder = JobBuilder(name, self.base, self.output_dir, self.sources, self.keys)
         fields = schema.natural(top["defaults"]) if isinstance(top.get("defaults"), dict) else {}
         findings = [*schema.check_entry("defaults", fields), *takes.conflict(fields)]
         for finding in findings:
-            self.report(("defaults", *finding.path), finding.text)
+            self._collected.report(("defaults", *finding.path), finding.text)
         defaults = Shared(fields, frozenset(finding.path[0] for finding in findings if finding.path))
         for number, entry in enumerate(jobs):
             if self.problems.is_full:
@@ -155,9 +124,6 @@ class Reading:
             jobs[number] = None  # what was read is let go of job by job
             self._read_entry(Inline(self.document, number), entry, defaults)
         self._refuse_with_key(self._report_inline)
-
-    def report(self, path: Sequence[str | int], text: str) -> None:
-        self.problems.append(Problem(self.document.place(path), subject("", None, path), text))
 
     # -- entries -----------------------------------------------------------------------------------------------------
 
@@ -213,10 +179,10 @@ class Reading:
             if kind == "folder":
                 self._read_folder(at, full, match, within, shared)
             else:
-                before = len(self.places)
+                before = len(self._collected.places)
                 self._read_many(table(full, shown, within), "row", shared)
-                if len(self.places) == before:
-                    self.empty.append(f"{shown} has no rows")
+                if len(self._collected.places) == before:
+                    self._collected.empty.append(f"{shown} has no rows")
         except OSError as error:
             why = f"no such {kind}" if isinstance(error, FileNotFoundError) else error.strerror
             if not skip:
@@ -236,9 +202,9 @@ class Reading:
             return
         mine = os.path.relpath(os.path.abspath(self.file), full)
         orphans = [name for name in found.orphans if name != mine]
-        self.found.append((at, found._replace(images=[], orphans=orphans)))
+        self._collected.found.append((at, found._replace(images=[], orphans=orphans)))
         if is_empty:
-            self.empty.append(warnings.nothing_in(within.shown, match, found, prepare=prepare))
+            self._collected.empty.append(warnings.nothing_in(within.shown, match, found, prepare=prepare))
         if found.leftovers:
             what = warnings.listed(sorted(set(found.leftovers)))
             log.info("%s: passed over %d leftovers of programs: %s", within.shown, len(found.leftovers), what)
@@ -289,7 +255,9 @@ class Reading:
         held = [*self.keys.found()] if self.keys is not None else []
         if held:
             gone = {id(job) for _, job, _ in held}
-            self.manifest.jobs[:] = [job for job in self.manifest.jobs if id(job) not in gone]
+            self._collected.manifest.jobs[:] = [
+                job for job in self._collected.manifest.jobs if id(job) not in gone
+            ]
         for draft, job, findings in held:
             job_id = None if is_in_id(draft, findings) else job.id
             for finding in findings:
@@ -311,80 +279,8 @@ class Reading:
         return kept._replace(warnings=made.warnings)
 
     def _keep(self, made: BuildResult, draft: Draft, shared: Shared) -> BuildResult:
-        """Keep one take of a job."""
-        origin = draft.origin
-        if made.id is not None:
-            key = _key(made.id, made.take)
-            if key in self.places:
-                take = f" (take {made.take})" if made.take != 1 else ""
-                where = self.where(made.id, made.take)
-                text = f'"{made.id}"{take} is the id of {where} already; give one of them another'
-                if not made.id.isascii():
-                    text += " (how accents are spelt makes no other id)"
-                return made._replace(findings=[*made.findings, Finding(("id",), text)])
-            self.places[key] = origin if isinstance(origin, Inline) else made.job or origin.place
-        if made.job is not None:
-            self.manifest.jobs.append(made.job)
-        elif made.skipped:
-            self.manifest.skipped.append((self.manifest.name, made.id or "", made.take))
-        elif made.failures:
-            path, text = made.failures[0]
-            if len(made.failures) > 1:
-                text = "; ".join(f"{subject('', None, path)}: {text}" for path, text in made.failures)
-                path = ()
-            problem = origin.problem(made.id, path, text)
-            evidence = self.builder.evidence(draft, shared)
-            bad = UnusableJob(self.manifest.name, made.id or "", made.take, problem, evidence)
-            self._set_aside(bad, waits=made.waits)
-        return made
-
-    def _set_aside(self, bad: UnusableJob, *, waits: bool) -> None:
-        if waits:
-            text = f"{bad.problem.text}; somebody seems to be writing it still"
-            bad = replace(bad, problem=replace(bad.problem, text=text), waits=True)
-        self.manifest.unusable.append(replace(bad, problem=bounded(bad.problem)))
-
-    def make_unusable(self, changed: Collection[str]) -> None:
-        """Make the jobs unusable whose images were changed after they were inspected; ``changed`` are their paths."""
-        kept = []
-        for job in self.manifest.jobs:
-            values = (value for _, value in image_values(job.request) if isinstance(value, ImageFile))
-            if any(value.path in changed for value in values):
-                problem = self.problem_of(job, ("image",), "the file changed after it was read")
-                self._set_aside(UnusableJob(*job.key, problem), waits=True)
-            else:
-                kept.append(job)
-        self.manifest.jobs[:] = kept
-
-    def warn(self) -> None:
-        """Add the warnings that need every job of the run."""
-        for at, found in self.found:
-            for text in warnings.unused(found, self.sources.has):
-                self.warnings.append(at.problem(None, ("folder",), text))
-        alike = [*warnings.same_but_case(self.manifest.jobs)]
-        if alike:
-            job, other = alike[0]
-            text = f'differs from "{other}" only in case; where case means nothing, their clips have one name'
-            self.warnings.append(self.problem_of(job, ("id",), text + and_more(len(alike) - 1)))
-        if not (self.problems or self.manifest.jobs or self.manifest.unusable):
-            text = warnings.no_job(self.empty, len(self.manifest.skipped))
-            self.warnings.append(Problem(self.document.place(("jobs",)), "jobs", text))
-
-    def where(self, job_id: str, take: int) -> Place:
-        """The place of the job with an id and a take."""
-        found = self.places[_key(job_id, take)]
-        return found.at() if isinstance(found, Inline) else found.place if isinstance(found, Job) else found
-
-    def problem_of(self, job: Job, path: Sequence[str | int], text: str) -> Problem:
-        """A problem or warning about a job that was built."""
-        found = self.places[_key(job.id, job.take)]
-        if isinstance(found, Inline):
-            return found.problem(job.id, path, text)
-        return Problem(self.where(job.id, job.take), subject(job.id, None, path), text)
-
-
-def _key(job_id: str, take: int) -> _Key:
-    return job_id if take == 1 else (job_id, take)
+        evidence = self.builder.evidence(draft, shared) if made.failures else ""
+        return self._collected.keep(made, draft.origin, evidence)
 
 
 def _image_of(draft: Draft | Problem) -> str | None:

@@ -21,6 +21,7 @@ from batchgen.errors import UsageError
 from batchgen.files import Folders
 from batchgen.images import inspection
 from batchgen.manifest import warnings
+from batchgen.manifest.collected import Collected
 from batchgen.manifest.entries import Reading
 from batchgen.manifest.image_refs import Inspect, Sources
 from batchgen.manifest.isolation import isolated
@@ -50,30 +51,30 @@ def read(
     """
     with Folders() as folders:
         sources = Sources(inspect, known, folders, now)
-        readings = [Reading(file, output_dir, sources, holds_key) for file in _files(paths)]
-        for reading in readings:
-            with isolated(reading.give_up):
-                reading.read()
+        found = [Collected(file) for file in _files(paths)]
+        for one in found:
+            with isolated(one.give_up):
+                Reading(one, output_dir, sources, holds_key).read()
     if changed := sources.changed():
-        for reading in readings:
-            with isolated(reading.give_up):
-                reading.make_unusable(changed)
-    _report_shared_names(readings)
-    _report_shared_ids(readings)
-    _warn_of_the_same_content(readings)
+        for one in found:
+            with isolated(one.give_up):
+                one.make_unusable(changed)
+    _report_shared_names(found)
+    _report_shared_ids(found)
+    _warn_of_the_same_content(found)
     for folder, name in _odd_folders(paths):
-        mine = [one for one in readings if os.path.dirname(one.file) == os.path.normpath(folder)] or readings
+        mine = [one for one in found if os.path.dirname(one.file) == os.path.normpath(folder)] or found
         best = next((one for one in mine if not one.problems), mine[0])
         best.warnings.append(Problem(Place(os.path.join(folder, name)), "", "is a folder, and no manifest"))
-    for reading in readings:
-        with isolated(reading.give_up):
-            reading.warn()
+    for one in found:
+        with isolated(one.give_up):
+            one.warn(sources.has)
         if strict:
-            reading.refuse_warned()
+            one.refuse_warned()
         else:
-            reading.manifest.warnings.extend(reading.all_warnings())
-    good = [reading.manifest for reading in readings if not reading.problems]
-    return good, [problem for reading in readings for problem in reading.all_problems()]
+            one.manifest.warnings.extend(one.all_warnings())
+    good = [one.manifest for one in found if not one.problems]
+    return good, [problem for one in found for problem in one.all_problems()]
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
@@ -123,57 +124,57 @@ def _is_manifest(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
-def _report_shared_names(readings: Sequence[Reading]) -> None:
+def _report_shared_names(found: Sequence[Collected]) -> None:
     """Report manifests that share a name: jobs are named by it, so neither can be used."""
-    by_name: dict[str, list[Reading]] = {}
-    for reading in readings:
-        by_name.setdefault(reading.manifest.name, []).append(reading)
+    by_name: dict[str, list[Collected]] = {}
+    for one in found:
+        by_name.setdefault(one.manifest.name, []).append(one)
     for name, same in by_name.items():
         if name and len(same) > 1:
-            for reading in same:
-                others = ", ".join(other.file for other in same if other is not reading)
-                with isolated(reading.give_up):
-                    reading.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
+            for one in same:
+                others = ", ".join(other.file for other in same if other is not one)
+                with isolated(one.give_up):
+                    one.report(("name",), f'"{name}" is the name of {others} as well; give each its own')
 
 
-def _jobs_of(readings: Sequence[Reading]) -> Iterator[Job]:
-    return (job for reading in readings for job in reading.manifest.jobs)
+def _jobs_of(found: Sequence[Collected]) -> Iterator[Job]:
+    return (job for one in found for job in one.manifest.jobs)
 
 
-def _report_shared_ids(readings: Sequence[Reading]) -> None:
-    jobs = functools.partial(_jobs_of, readings)
+def _report_shared_ids(found: Sequence[Collected]) -> None:
+    jobs = functools.partial(_jobs_of, found)
     shared = {job.external_task_id for job in repeated(jobs, lambda job: job.external_task_id)}
     if not shared:
         return
-    first: dict[str, tuple[Reading, Job]] = {}
-    for reading, job in ((one, job) for one in readings for job in one.manifest.jobs):
+    first: dict[str, tuple[Collected, Job]] = {}
+    for one, job in ((each, job) for each in found for job in each.manifest.jobs):
         if job.external_task_id not in shared:
             continue
-        other, twin = first.setdefault(job.external_task_id, (reading, job))
-        if twin is job or (other is not reading and other.manifest.name == reading.manifest.name):
+        other, twin = first.setdefault(job.external_task_id, (one, job))
+        if twin is job or (other is not one and other.manifest.name == one.manifest.name):
             continue  # the second: their one name was reported already
         what = f'"{job.external_task_id}" is the external_task_id of'
         path = ("external_task_id",)
-        with isolated(reading.give_up):
+        with isolated(one.give_up):
             text = f"{what} {other.where(twin.id, twin.take)} as well"
-            reading.problems.append(reading.problem_of(job, path, text))
-        if other is not reading:
+            one.problems.append(one.problem_of(job, path, text))
+        if other is not one:
             with isolated(other.give_up):
-                text = f"{what} {reading.where(job.id, job.take)} as well"
+                text = f"{what} {one.where(job.id, job.take)} as well"
                 other.problems.append(other.problem_of(twin, path, text))
 
 
-def _warn_of_the_same_content(readings: Sequence[Reading]) -> None:
-    readings = [one for one in readings if not one.problems]  # of one name each
-    by_name = {reading.manifest.name: reading for reading in readings}
+def _warn_of_the_same_content(found: Sequence[Collected]) -> None:
+    found = [one for one in found if not one.problems]  # of one name each
+    by_name = {one.manifest.name: one for one in found}
     alike: dict[str, list[tuple[Job, Job]]] = {}
-    jobs = functools.partial(_jobs_of, readings)
+    jobs = functools.partial(_jobs_of, found)
     for job, other in warnings.same_content(repeated(jobs, lambda job: job.digest)):
         alike.setdefault(job.manifest, []).append((job, other))
     for name, pairs in alike.items():
         job, other = pairs[0]
-        reading = by_name[name]
-        with isolated(reading.give_up):
+        one = by_name[name]
+        with isolated(one.give_up):
             where = by_name[other.manifest].where(other.id, other.take)
             text = f"asks for the same clip as {other.manifest}/{other.id} ({where}); each is paid for"
-            reading.warnings.append(reading.problem_of(job, (), text + and_more(len(pairs) - 1)))
+            one.warnings.append(one.problem_of(job, (), text + and_more(len(pairs) - 1)))
