@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchgen.amounts import micros
-from batchgen.cli import quantities
+from batchgen.cli import moments, quantities
 from batchgen.escapes import visible
 from batchgen.models import TASK_ID
 
@@ -174,4 +174,4 @@ def clip_hosts(text: str) -> tuple[AllowedHost, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-moment = _checked(lambda text: quantities.deadline(text, time.time()), "time")
+moment = _checked(lambda text: moments.moment(text, time.time()), "time")

@@ -1,9 +1,8 @@
-"""Reads durations, times and speeds as people write them on the command line."""
+"""Reads durations, numbers and speeds as people write them on the command line."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 
 from batchgen.run.download_limit import MOST
 
@@ -42,30 +41,3 @@ def downloads(text: str) -> int:
     if not text.strip().isascii() or not text.strip().isdigit() or not 1 <= int(text) <= MOST:
         raise ValueError(f"{text[:80]!r} is no whole number from 1 to {MOST}")
     return int(text)
-
-
-def deadline(text: str, now: float) -> float:
-    """The time of ``--deadline`` or ``--until`` in Unix seconds, from a duration, ``06:30`` (the next one) or a date and time.
-
-    ``now`` is in Unix seconds. Times of day are local, also in a night in which the clocks change. Raises ValueError.
-    """
-    text = text.strip()
-    try:
-        if re.fullmatch(r"\d{1,2}:\d\d", text):
-            hour, minute = map(int, text.split(":"))
-            here = datetime.fromtimestamp(now, UTC).astimezone().replace(tzinfo=None)
-            today = here.replace(hour=hour, minute=minute, second=0, microsecond=0)
-            turns = today, today.replace(fold=1), today + timedelta(days=1)  # a clock put back shows it twice
-            at = next(moment for turn in turns if (moment := turn.timestamp()) > now)
-        elif re.match(r"\d{4}-", text):
-            at = datetime.fromisoformat(text).timestamp()
-        else:
-            at = now + seconds(text)
-            datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{text!r} is no time and no duration; write 06:30, 2h or 2026-01-31T06:30"
-        ) from None
-    if at < now:
-        raise ValueError(f"{text!r} has passed")
-    return at

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,7 +18,6 @@ import pytest
 
 from batchgen.cli import options
 from batchgen.cli.output import Output
-from batchgen.cli.quantities import deadline
 from batchgen.cli.shared import end_of
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
@@ -235,34 +234,6 @@ def test_an_end_is_written_as_a_deadline_is(desk: Desk, given: str, says: str) -
     ended = desk.run("run", "--until", given, "m.yaml")
     assert ended.code == 2
     assert "--until" in ended.err and says in ended.err
-
-
-@pytest.mark.parametrize(
-    ("now", "given", "means"),
-    [
-        ("2026-10-25T02:30+02:00", "30m", "2026-10-25T03:00+02:00"),
-        ("2026-10-25T02:30+01:00", "30m", "2026-10-25T03:00+01:00"),
-        ("2026-10-25T02:30+01:00", "02:45", "2026-10-25T02:45+01:00"),
-        ("2026-10-25T02:30+02:00", "02:45", "2026-10-25T02:45+02:00"),
-        ("2026-10-25T02:50+02:00", "02:45", "2026-10-25T02:45+01:00"),
-        ("2026-10-25T02:50+01:00", "02:45", "2026-10-26T02:45+01:00"),
-        ("2026-10-25T01:00+02:00", "06:30", "2026-10-25T06:30+01:00"),
-        ("2026-10-25T02:30+01:00", "2026-10-25T06:30", "2026-10-25T06:30+01:00"),
-        ("2026-03-29T01:00+01:00", "06:30", "2026-03-29T06:30+02:00"),
-        ("2026-03-29T01:00+01:00", "2h", "2026-03-29T04:00+02:00"),
-    ],
-)
-def test_a_night_in_which_the_clocks_change_ends_when_its_clock_says_so(
-    monkeypatch: pytest.MonkeyPatch, now: str, given: str, means: str
-) -> None:
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    try:
-        at = deadline(given, datetime.fromisoformat(now).timestamp())
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-    assert datetime.fromtimestamp(at, UTC) == datetime.fromisoformat(means)
 
 
 HANGS = """
