@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.support.browser import Browser
-    from tests.support.program import Desk
+    from tests.support.program import Desk, Server
 
 # A deadline per example, or for making examples, would measure the machine, not the rule. The same examples each time: what fails a commit is
 # that commit's. `make explore` goes on to others.
@@ -72,6 +72,16 @@ def desk(tmp_path: Path) -> Desk:
     from tests.support.program import Desk
 
     return Desk(tmp_path)
+
+
+@pytest.fixture
+def server(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A sandbox whose tasks take a moment, which the desk's programs talk to. A file of tests may have another."""
+    from tests.support.program import sandbox
+
+    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05-0.1") as server:
+        desk.against(server)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
 import warnings
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from batchgen.errors import ImageError
 from batchgen.escapes import excerpt
 from batchgen.images.profiles import ADOBE_RGB, adobe_rgb, foreign_profile
-from batchgen.images.recipe import MADE_BYTES, NO_HEIF
+from batchgen.images.recipe import HEIF_READER, MADE_BYTES, NO_HEIF
 from batchgen.images.strip import stripped
 from batchgen.models import Recipe
 
@@ -70,10 +71,10 @@ def _opened(data: bytes, recipe: Recipe) -> Image:
 def read_heif() -> None:
     """Have Pillow read HEIC. Raises ImageError where pillow-heif isn't installed."""
     try:
-        from pillow_heif import register_heif_opener
+        reader = importlib.import_module(HEIF_READER)
     except ImportError:
         raise ImageError(NO_HEIF) from None
-    register_heif_opener(thumbnails=False)
+    reader.register_heif_opener(thumbnails=False)
 
 
 def _drawn(image: Image, recipe: Recipe) -> Image:

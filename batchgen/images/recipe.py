@@ -31,6 +31,7 @@ _QUARTERS: Final = 5  # EXIF's orientations from 5 on turn by a quarter
 #: Colours by their names: an unquoted # begins a comment in YAML.
 COLOURS: Final = {"white": "#ffffff", "black": "#000000", "gray": "#808080", "grey": "#808080"}
 STRIPPED: Final = "metadata left out"
+HEIF_READER: Final = "pillow_heif"  # the module that has Pillow read HEIC
 NO_HEIF: Final = "HEIC needs pillow-heif, batchgen's extra [heif]: pip install pillow-heif, or pipx inject batchgen pillow-heif"
 _CROP: Final = "fit: crop pads nothing"
 _SAVE: Final = "save the image turned, and paint the mask on that"

@@ -11,7 +11,7 @@ from typing import Any
 from batchgen.errors import ImageError
 from batchgen.images import facts
 from batchgen.images.facts import Facts
-from batchgen.images.recipe import NO_HEIF, STRIPPED, Options, mask_recipe, recipe
+from batchgen.images.recipe import HEIF_READER, NO_HEIF, STRIPPED, Options, mask_recipe, recipe
 from batchgen.models import ImageFile, Recipe, Within
 from batchgen.request.findings import Finding
 
@@ -81,4 +81,4 @@ def remedy(path: str, within: Within | None) -> str:
 
 @cache
 def _reads_heif() -> bool:
-    return importlib.util.find_spec("pillow_heif") is not None
+    return importlib.util.find_spec(HEIF_READER) is not None

@@ -26,6 +26,7 @@ from tests.support import in_process
 T = TypeVar("T")
 KEY = "canary-5f0e1d-key"  # planted; tests look for it where it must not be
 PROGRAM = (sys.executable, "-m", "batchgen")
+QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")  # a run whose tasks take a moment
 ENDS = 60.0  # seconds in which any program of the tests ends; far beyond what one needs
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,9 @@ from batchgen.run.buckets import ADVICE
 from batchgen.run.plan import Action, Step
 from tests.support.book import ORIGIN, Book
 from tests.support.pictures import make_png
-from tests.support.program import Desk, Server, sandbox
+from tests.support.program import QUICK, Desk
 
-QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05-0.1") as server:
-        yield server
-
-
-@pytest.fixture
-def desk(tmp_path: Path, server: Server) -> Desk:
-    return Desk(tmp_path).against(server)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 def write(desk: Desk, *jobs: dict[str, Any], file: str = "bags.yaml", **top: Any) -> None:

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.program import Desk, Server, sandbox
+from tests.support.program import QUICK, Desk, Server
 
-QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05") as server:
-        yield server
-
-
-@pytest.fixture
-def desk(tmp_path: Path, server: Server) -> Desk:
-    return Desk(tmp_path).against(server)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 def write(desk: Desk, name: str, *jobs: Any) -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,11 @@ from batchgen.run.loading import load
 from batchgen.run.ordered import with_orders
 from batchgen.run.plan import new_row
 from tests.support.pictures import make_png
-from tests.support.program import Desk, Server, sandbox, until
+from tests.support.program import QUICK, Desk, Server, sandbox, until
 
-QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
 URL = "https://example.com/1.png"
 
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with sandbox(tmp_path_factory.mktemp("server"), "--task-seconds", "0.05-0.1") as server:
-        yield server
-
-
-@pytest.fixture
-def desk(tmp_path: Path, server: Server) -> Desk:
-    return Desk(tmp_path).against(server)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 def write(desk: Desk, *jobs: dict[str, Any], name: str = "bags", **top: Any) -> None:
