@@ -12,7 +12,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, Final
@@ -21,6 +20,7 @@ from batchgen import limits
 from batchgen.escapes import excerpt
 from batchgen.files import open_regular, open_regular_below
 from batchgen.manifest import cells as cell_rules
+from batchgen.manifest.csv_lines import Lines, long_cells, words
 from batchgen.manifest.locations import Draft, InTable, cell_position
 from batchgen.manifest.strict_json import object_of
 from batchgen.manifest.yaml12 import YamlError, decode, line_and_column
@@ -97,6 +97,8 @@ class _Csv:
         self.separator = _separator(head.decode(self.encoding, "replace"), path)
         self.columns: list[str] = []
         self.header = Place(shown)
+        self.header_text = ""
+        self._told: set[int] = set()  # columns without a name that a row has text in
         self.all_known = False
 
     def drafts(self) -> Iterator[Draft | Problem]:
@@ -122,13 +124,13 @@ class _Csv:
             yield from alike
 
     def _rows(self) -> Iterator[Draft | Problem]:
-        lines = _Lines()
+        lines = Lines()
         names: list[str] = []  # of the columns, as they are written
         readers: list[tuple[str, Reader]] = []
         row = 0
         with (
             open(self.path, encoding=self.encoding, newline="", opener=self._opener) as file,
-            _long_cells(),
+            long_cells(),
         ):
             rows = csv.reader(lines.of(file.readline, self.separator), delimiter=self.separator, strict=True)
             while True:
@@ -142,7 +144,7 @@ class _Csv:
                     yield self._undecodable()
                     return
                 except csv.Error as error:
-                    yield Problem(Place(self.shown, line, 1), f"row {row + 1}", _csv_words(error))
+                    yield Problem(Place(self.shown, line, 1), f"row {row + 1}", words(error))
                     return
                 row += 1
                 if row > limits.TABLE_ROWS:
@@ -158,7 +160,8 @@ class _Csv:
                         yield Problem(Place(self.shown, line, 1), "header", text)
                         return
                     self.header = Place(self.shown, line, 1)
-                    yield from self._header(line, lines.text, names)
+                    self.header_text = lines.text
+                    yield from self._header(names)
                     if "" in self.columns or len(set(self.columns)) < len(self.columns):
                         return
                     readers = _readers(self.columns)
@@ -166,6 +169,9 @@ class _Csv:
                     continue
                 while len(cells) > len(self.columns) and not cells[-1]:
                     cells.pop()
+                if len(self.columns) < len(cells) <= len(names):
+                    yield from self._nameless(row, cells)
+                    del cells[len(self.columns) :]
                 origin = InTable(self.shown, row, line, lines.text, self.columns, self.separator)
                 made = self._row(origin, cells, names, readers)
                 if isinstance(made, Draft):
@@ -175,7 +181,7 @@ class _Csv:
         if not names:
             yield Problem(Place(self.shown), "", "the table is empty; its first row names the columns")
 
-    def _header(self, line: int, text: str, names: list[str]) -> Iterator[Problem]:
+    def _header(self, names: list[str]) -> Iterator[Problem]:
         """Read the header: sets the columns, and yields the problems of their names."""
         known = _known_columns()
         self.columns = [cell_rules.header(name, known) for name in names]
@@ -193,9 +199,20 @@ class _Csv:
                 what = f'"{excerpt(name)}" is no column; a table begins with their names, and has no comments'
             else:
                 what = "; ".join(finding.text for finding in schema.check_entry("row", {name: ""}))
-            down, column = cell_position(text, number, self.separator)
-            place = Place(self.shown, line + down - 1, column)
-            yield Problem(place, f"column {number + 1}", what)
+            yield self._of_column(number, what)
+
+    def _of_column(self, number: int, what: str) -> Problem:
+        down, column = cell_position(self.header_text, number, self.separator)
+        return Problem(Place(self.shown, self.header.line + down - 1, column), f"column {number + 1}", what)
+
+    def _nameless(self, row: int, cells: list[str]) -> Iterator[Problem]:
+        """The problems of the columns at the header's end that have no name, and text in this row: each is one of the whole table."""
+        for number, cell in enumerate(cells[len(self.columns) :], len(self.columns)):
+            if cell and number not in self._told:
+                self._told.add(number)
+                quotes = f"put double quotes around text that holds {self._what}"
+                text = f"has no name, but row {row} has text in it; name it, empty its cells, or {quotes}"
+                yield self._of_column(number, text)
 
     def _row(
         self, origin: InTable, cells: list[str], names: list[str], readers: list[tuple[str, Reader]]
@@ -291,57 +308,6 @@ def _reading_once(spelling: Callable[[str], str], form: Reader | None) -> Reader
 @cache
 def _known_columns() -> frozenset[str]:
     return frozenset(schema.load("manifest")["$defs"]["inline"]["properties"])
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    """Lift the csv module's limit of 128 KiB per cell meanwhile; it is one for the whole process."""
-    before = csv.field_size_limit(limits.ROW_LENGTH)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-class _Lines:
-    """Keeps the lines of the current row, whose length is bounded."""
-
-    def __init__(self) -> None:
-        self._kept: list[str] = []
-        self._room = 0
-
-    def begin(self) -> None:
-        """Start a new row."""
-        self._kept.clear()
-        self._room = limits.ROW_LENGTH
-
-    def of(self, readline: Callable[[int], str], separator: str) -> Iterator[str]:
-        """The lines of a file; each is kept until the next row begins. Raises csv.Error for a row that is too long."""
-        while line := readline(self._room + 1):
-            self._room -= len(line)
-            if self._room < 0:
-                raise csv.Error("field larger than field limit")
-            if len(line) > limits.CELLS and line.count(separator) > limits.CELLS:
-                raise csv.Error("too many cells")
-            self._kept.append(line)
-            yield line
-
-    @property
-    def text(self) -> str:
-        return self._kept[0] if len(self._kept) == 1 else "".join(self._kept)
-
-
-def _csv_words(error: csv.Error) -> str:
-    text = str(error)
-    if "unexpected end of data" in text:
-        return "a double quote opens a cell here and is never closed"
-    if "expected after" in text:
-        return 'text follows a closing double quote; inside of a quoted cell, write a double quote twice ("")'
-    if "field limit" in text:
-        return f"longer than {limits.ROW_LENGTH >> 20} MiB"
-    if "too many cells" in text:
-        return f"more than {limits.CELLS:,} cells"
-    return text
 
 
 def _json_lines(path: str, shown: str, opener: Opener) -> Iterator[Draft | Problem]:

@@ -98,6 +98,21 @@ def test_rows_count_as_a_spreadsheet_counts_and_lines_as_an_editor_does(tmp_path
             ],
         ),
         (b"id,,prompt\n", ["t.csv:1:4: column 2: has no name"]),
+        (
+            b"id,prompt,,\na,x,y,\nb,x,y\nc,x,,z\nd,x,y,z\n",
+            ["t.csv:1:11: column 3: has no name, but row 2", "t.csv:1:12: column 4: has no name, but row 4"],
+        ),
+        (
+            b"id,durtion,\na,5,x\nb,6,y\n",
+            ['t.csv:1:4: column 2: unknown key "durtion"', "t.csv:1:12: column 3: has no name, but row 2"],
+        ),
+        (
+            b"id,prompt,\na,x,y\nb,x,y,z\n",
+            [
+                "t.csv:1:11: column 3: has no name, but row 2",
+                "t.csv:3:1: row 3: 4 cells, but the header has 2",
+            ],
+        ),
         (b"id,id\n", ['t.csv:1:4: column 2: has the name "id", as one before it']),
         (
             b"id,mode\na\nb,pro\nc,pro,x\n",
@@ -325,7 +340,7 @@ def test_places_are_right_in_every_dialect(tmp_path: Path) -> None:
         ("id,prompt\na,x\n".encode("utf-16")[:-1], "damaged"),
         (b",id,prompt\n0,a,x\n", "column 1: has no name (pandas: index=False leaves it out)"),
         (b"id,,prompt\na,,x\n", "column 2: has no name"),
-        (b"id,prompt,,\na,x,y,\n", "3 cells, but the header has 2"),
+        (b"id,prompt,,\na,x,y,\n", "column 3: has no name, but row 2 has text in it; name it"),
         ("id,prompt\na,“Rain, sun”\n".encode(), "needs double quotes around it, straight ones"),
         (b"id,prompt\na,x\nid,prompt\nb,y\n", "row 3: is the header once more"),
         (b"id,prompt\na,=A2&B2\n", "row 2 (a).prompt: is a formula"),
