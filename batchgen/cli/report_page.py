@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchgen import advice
-from batchgen.cli import settings
+from batchgen.amounts import dollars
+from batchgen.cli import config, settings
+from batchgen.cli.budget import machine_zone
 from batchgen.cli.output import Output
 from batchgen.disk import write_whole
 from batchgen.errors import UsageError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def report(args: argparse.Namespace, out: Output) -> int:
     """Make the page and print its path. Returns the exit code. Raises UsageError and LedgerError."""
     from batchgen.page import file
-    from batchgen.page.data import by_kind, gather, iter_pictures
+    from batchgen.page.data import Account, by_kind, gather, iter_pictures
     from batchgen.page.links import relative_to
     from batchgen.page.pictures import Thumbnailer
     from batchgen.page.render import Commands, Files, render
@@ -31,10 +33,11 @@ def report(args: argparse.Namespace, out: Output) -> int:
     ledger = settings.ledger_path(args.ledger, os.environ)
     path = os.path.abspath(os.path.expanduser(args.output)) if args.output else file.default_path(ledger)
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    account = Account(config.prices(os.environ), machine_zone(os.environ))
     with Records.read(ledger) as records:
         file.check(path)
         chosen, left_out = _chosen(args.only, records)
-        page = gather(records, time.time(), chosen)
+        page = gather(records, time.time(), chosen, account)
     folder = file.files_folder(path)
     link = relative_to(os.path.dirname(path))
     try:
@@ -62,7 +65,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
                 "kinds": by_kind(page.takes),
                 "thumbnails": len(made.has),
                 "left_out": left_out,
-                "cost_usd_estimate": round(page.micros / 1_000_000, 4),
+                "cost_usd_estimate": round(dollars(page.money.all.estimated), 4),
             }
         )
     elif not args.quiet:

@@ -8,7 +8,8 @@ import os
 import signal
 import time
 
-from batchgen.cli import settings
+from batchgen.cli import config, settings
+from batchgen.cli.budget import machine_zone
 from batchgen.cli.output import Output
 from batchgen.cli.resolve import who
 
@@ -23,6 +24,7 @@ def review(args: argparse.Namespace, out: Output) -> int:
 
 async def _serve(path: str, args: argparse.Namespace, out: Output) -> int:
     from batchgen.page.content import Content
+    from batchgen.page.data import Account
     from batchgen.page.server import PageServer
 
     loop, ended = asyncio.get_running_loop(), asyncio.Future[int]()
@@ -33,7 +35,8 @@ async def _serve(path: str, args: argparse.Namespace, out: Output) -> int:
 
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         loop.add_signal_handler(number, end, code)
-    content = Content(path, time.time)
+    account = Account(config.prices(os.environ), machine_zone(os.environ))
+    content = Content(path, time.time, account)
     server = PageServer(content, by=who(), clock=time.time, holds_key=out.mask.holds)
     try:
         await server.start(args.port or 0)

@@ -19,7 +19,6 @@ from batchgen.cli.report import counted
 from batchgen.errors import UsageError
 from batchgen.ledger.costs import Sums, Within
 from batchgen.ledger.reader import Records
-from batchgen.ledger.transitions import QUARTER
 from batchgen.money import periods
 from batchgen.names import composed
 
@@ -80,9 +79,9 @@ def _within(since: date | None, until: date | None, zone: ZoneInfo) -> Within:
     """The quarters of an hour of the days from ``since`` to ``until``, both included."""
     within = Within()
     if since is not None:
-        within = within._replace(first=int(_day(since, zone).begins // QUARTER))
+        within = within._replace(first=int(_day(since, zone).begins // periods.QUARTER))
     if until is not None:
-        within = within._replace(end=int(_day(until, zone).ends // QUARTER))
+        within = within._replace(end=int(_day(until, zone).ends // periods.QUARTER))
     return within
 
 
@@ -98,12 +97,9 @@ def _groups(ledger: Records, by: str, within: Within, zone: ZoneInfo) -> Iterato
         return
     found: dict[str, Sums] = {}
     if by in PERIODS:
-        day = periods.Period("day", 0, 0)
+        calendar = periods.Calendar(zone)
         for quarter, sums in ledger.costs.by_quarter(within):
-            moment = quarter * QUARTER
-            if not day.begins <= moment < day.ends:
-                day = periods.containing(moment, zone)[0]
-                name = PERIODS[by](datetime.fromtimestamp(day.begins, zone).date())
+            name = PERIODS[by](calendar.date(quarter * periods.QUARTER))
             found.setdefault(name, Sums()).add(sums)
     else:
         costs = ledger.costs

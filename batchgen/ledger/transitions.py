@@ -10,8 +10,8 @@ from typing import Any
 from batchgen.errors import TransitionError
 from batchgen.escapes import excerpt
 from batchgen.models import Change, Record, State
+from batchgen.money.periods import QUARTER
 
-QUARTER = 900  # seconds; every time zone's days begin at a whole one
 ABANDONED = "abandoned"  # the error code of a row that a person has given up
 
 _S = State

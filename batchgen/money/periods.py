@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 NAMES = ("day", "week", "month")
+QUARTER = 900  # seconds; the days and the offsets of every time zone change at a whole one
 
 _NO_PLACE = frozenset({"localtime", "Factory"})  # another on each machine, and none at all
 
@@ -77,6 +78,33 @@ def containing(moment: float, where: ZoneInfo) -> tuple[Period, Period, Period]:
         Period("week", _begin(monday, where), _begin(monday + timedelta(7), where)),
         Period("month", _begin(first, where), _begin(following, where)),
     )
+
+
+class Calendar:
+    """The dates, and the wall clock, of a time zone, for many moments in Unix seconds: each quarter of an hour is looked up once."""
+
+    def __init__(self, where: ZoneInfo) -> None:
+        self.zone = where
+        self._dates: dict[int, date] = {}
+        self._offsets: dict[int, float] = {}
+
+    def date(self, moment: float) -> date:
+        """The date of the day that a moment is in, as :func:`containing` has it. Raises what that raises."""
+        quarter = int(moment // QUARTER)
+        found = self._dates.get(quarter)
+        if found is None:
+            begins = containing(moment, self.zone)[0].begins
+            found = self._dates[quarter] = datetime.fromtimestamp(begins, self.zone).date()
+        return found
+
+    def wall(self, moment: float) -> float:
+        """A moment as the zone's wall clock shows it, counted as if that were UTC."""
+        quarter = int(moment // QUARTER)
+        offset = self._offsets.get(quarter)
+        if offset is None:
+            shown = datetime.fromtimestamp(moment, self.zone).utcoffset() or timedelta()
+            offset = self._offsets[quarter] = shown.total_seconds()
+        return moment + offset
 
 
 def _begin(day: date, where: ZoneInfo) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from batchgen.page.causes import token_of, trouble_of
-from batchgen.page.data import PageData, wall
+from batchgen.page.data import PageData
 from batchgen.page.links import Link, pattern_of
 from batchgen.page.pictures import Thumbnails
 from batchgen.page.takes import KINDS, Take
@@ -46,7 +46,7 @@ def payload(page: PageData, link: Link, thumbnails: str, made: Thumbnails, *, id
         "job": [take.job_id for take in takes],
         "take": [take.take for take in takes],
         "kind": [_KINDS[take.kind] for take in takes],
-        "at": list(_differences(int(wall(take.at)) for take in takes)),
+        "at": list(_differences(int(page.calendar.wall(take.at)) for take in takes)),
         "seconds": [-1 if take.seconds is None else round(take.seconds) for take in takes],
         "prompt": list(_differences(texts.number(take.prompt) for take in takes)),
         "mode": [texts.number(take.mode) for take in takes],

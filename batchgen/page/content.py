@@ -13,7 +13,7 @@ from batchgen.ledger import database
 from batchgen.ledger.reader import Records
 from batchgen.models import Record, State
 from batchgen.page import pictures
-from batchgen.page.data import PageData, gather, iter_pictures
+from batchgen.page.data import PUBLISHED, Account, PageData, gather, iter_pictures
 from batchgen.page.file import default_path, files_folder
 from batchgen.page.pictures import Thumbnailer, Thumbnails
 from batchgen.page.render import Files
@@ -33,13 +33,13 @@ class Shown:
 class Content:
     """Reads a ledger for a page. All methods may be called from any thread; they wait for the disk."""
 
-    def __init__(self, path: str, clock: Callable[[], float]) -> None:
+    def __init__(self, path: str, clock: Callable[[], float], account: Account = PUBLISHED) -> None:
         """``clock`` gives the time in Unix seconds. Raises LedgerError where there is no ledger at ``path``."""
         Records.read(path).close()  # brought up to date, where it is of an older version
         self.path = os.path.realpath(path)
         self.folder = files_folder(default_path(self.path))
         self._thumbnailer = Thumbnailer(self.folder)
-        self._clock = clock
+        self._clock, self._account = clock, account
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}  # of the rows whose clips the page has, by their ids
         self._names: list[str] = []
@@ -68,7 +68,7 @@ class Content:
             version = self._version()
             if self._shown is None or self._shown.version != version:
                 with Records.read(self.path) as records:
-                    page = gather(records, self._clock())
+                    page = gather(records, self._clock(), account=self._account)
                 self._shown = Shown(page, self._files(page), version)
             return self._shown
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
 from array import array
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
+from batchgen.amounts import Use
 from batchgen.ledger.images import RememberedImages
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import may_be_charged
 from batchgen.models import Record, State
-from batchgen.money.prices import BUILT_IN
+from batchgen.money import periods
+from batchgen.money.periods import Calendar
+from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.page import causes, nights
-from batchgen.page.nights import Money, Night, Slots, Usual
+from batchgen.page.nights import Amounts, Money, Night, Slots, Usual
 from batchgen.page.takes import KINDS, Take, Takes, began, micros
+from batchgen.request.asked import parsed
 from batchgen.request.image_fields import is_url
 from batchgen.run import changed
 from batchgen.run.charges import drift
@@ -26,12 +30,12 @@ NIGHTS = 14  # that are shown
 
 @dataclass(frozen=True, slots=True)
 class PageData:
-    """Everything that the page shows. Times are those of a wall clock, ``zone`` its name; ``nights`` are newest first."""
+    """Everything that the page shows. ``made`` is Unix seconds, ``calendar`` shows such times to people; ``nights`` are newest first."""
 
     ledger: str
     rehearsal: bool
     made: float
-    zone: str
+    calendar: Calendar
     takes: Sequence[Take]
     nights: Sequence[Night]
     usual: Usual | None
@@ -39,45 +43,37 @@ class PageData:
     money: Money
     failures: Sequence[causes.Group]
     risks: Sequence[causes.Risk]
-    micros: int
     units: str
-    charged: int = 0
-    difference: int = 0
+    budgets: Sequence[Use] = ()  # what is left of those that are set
     drift: str | None = None  # what to say of a charge that isn't what was estimated
 
 
 class _Sums:
     """What is summed up over all rows while they are read."""
 
-    def __init__(self) -> None:
-        self.micros = 0
+    def __init__(self, calendar: Calendar, prices: Prices) -> None:
+        self._calendar, self._prices = calendar, prices
         self.units = 0.0
-        self.by_day: dict[tuple[int, str], int] = defaultdict(int)
+        self.by_day: dict[tuple[date, str], Amounts] = defaultdict(Amounts)
         self.nights: dict[int, Night] = {}
         self.spans = array("d")  # accepted, ended (infinite while it runs)
         self.failed = array("d")
-        self.bills: dict[str, tuple[int, int]] = {}
-        self.drift: str | None = None
+        self._drifted: Record | None = None
 
     def add(self, row: Record) -> None:
-        cost = micros(row)
-        at = wall(began(row))
-        number = nights.night_of(at)
-        night = self.nights.setdefault(number, Night(number))
+        cost, wall = micros(row), self._calendar.wall
+        night = self.night(began(row))
         if cost or row.attempt:
             night.tasks += 1
-        night.micros += cost
-        self.micros += cost
         self.units += _number(row.units_charged)
+        amounts = Amounts(cost)
         if row.charged is not None and may_be_charged(row):
-            amount, more = self.bills.get(row.manifest, (0, 0))
-            self.bills[row.manifest] = (amount + row.charged, more + row.charged - cost)
-            night.charged += row.charged
-            night.difference += row.charged - cost
-            if row.state is not State.FAILED:
-                self.drift = drift(row, {"charged": row.charged}, BUILT_IN) or self.drift
-        if cost:
-            self.by_day[nights.day_of(at), row.manifest] += cost
+            amounts.charged, amounts.difference = row.charged, row.charged - cost
+            if row.state is not State.FAILED and row.charged != row.estimate:
+                self._drifted = row
+        if cost or amounts.charged:
+            night.money.add(amounts)
+            self.by_day[self._calendar.date(began(row)), row.manifest].add(amounts)
         if row.submitted_at is not None:
             running = row.state is State.SUBMITTED
             end = float("inf") if running else wall(row.finished_at or row.submitted_at)
@@ -85,13 +81,44 @@ class _Sums:
             if row.state is State.FAILED and row.finished_at is not None:
                 self.failed.append(wall(row.finished_at))
 
+    def night(self, at: float) -> Night:
+        """The night that a moment in Unix seconds is in."""
+        number = nights.night_of(self._calendar.wall(at))
+        return self.nights.setdefault(number, Night(number))
 
-def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] | None = None) -> PageData:
+    @property
+    def drift(self) -> str | None:
+        """What to say of the last charge that wasn't as estimated; nothing where the prices are those of the bill by now."""
+        row = self._drifted
+        if row is None or self._prices.estimate(parsed(row.canonical)) == row.charged:
+            return None
+        return drift(row, {"charged": row.charged}, self._prices)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a page's money is measured by: an account's prices, and the IANA name of the time zone where no budget names one."""
+
+    prices: Prices = BUILT_IN
+    timezone: str = "UTC"
+
+
+PUBLISHED = Account()
+
+
+def gather(
+    ledger: Records,
+    now: float,
+    chosen: Container[tuple[str, str, int]] | None = None,
+    account: Account = PUBLISHED,
+) -> PageData:
     """Read everything that the page shows; ``now`` in Unix seconds, ``chosen`` the keys of the takes that it is about.
 
-    Raises LedgerError.
+    Days and nights are those of the budgets' time zone, as `spend` has them. Raises LedgerError.
     """
-    takes, sums = Takes(), _Sums()
+    budgets, setting = ledger.budgets.uses(now), ledger.budgets.standing()
+    calendar = Calendar(periods.zone(account.timezone if setting is None else setting.timezone))
+    takes, sums = Takes(), _Sums(calendar, account.prices)
     why = changed.noted(ledger)
     differ: dict[tuple[str, str, int], str] = {}
     for row, _, current in ledger.exported():
@@ -113,34 +140,26 @@ def gather(ledger: Records, now: float, chosen: Container[tuple[str, str, int]] 
     _find_risks(listed, ledger.images())
     for take in listed:
         if counts_for := KINDS[take.kind][1]:
-            number = nights.night_of(wall(take.at))
-            sums.nights.setdefault(number, Night(number)).counts[counts_for] += 1
+            sums.night(take.at).counts[counts_for] += 1
     newest = sorted(
         (one for one in sums.nights.values() if one.total or one.tasks), key=lambda one: -one.number
     )
     return PageData(
         ledger.path,
         ledger.is_rehearsal,
-        wall(now),
-        time.strftime("%Z", time.localtime(now)),
+        now,
+        calendar,
         listed,
         newest[:NIGHTS],
         nights.usual(newest),
-        _slots(sums, newest, wall(now)),
-        nights.money(sums.by_day, sums.bills),
+        _slots(sums, newest, calendar.wall(now)),
+        nights.money(sums.by_day),
         causes.failures(listed),
         causes.risks(listed, now),
-        sums.micros,
         f"{sums.units:,.2f}".rstrip("0").rstrip(".") if sums.units else "",
-        sum(amount for amount, _ in sums.bills.values()),
-        sum(more for _, more in sums.bills.values()),
+        [use for use in budgets if use.limit is not None],
         sums.drift,
     )
-
-
-def wall(at: float) -> float:
-    """A time (Unix seconds) as this machine's wall clock shows it, counted as if that were UTC."""
-    return at + time.localtime(at).tm_gmtoff
 
 
 def _number(text: str | None) -> float:

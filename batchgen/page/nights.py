@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from statistics import median
-from types import MappingProxyType
 from typing import NamedTuple
 
 DAY = 86_400
@@ -16,35 +15,37 @@ USUAL = 7  # nights that a night is compared with
 POINTS = 480  # of a drawn timeline
 
 
-def day_of(wall: float) -> int:
-    """The calendar day, counted from 1970."""
-    return int(wall // DAY)
-
-
 def night_of(wall: float) -> int:
     """The night, counted by the day on which it begins: from noon to noon."""
     return int((wall - NOON) // DAY)
 
 
-def date_of(number: int) -> date:
-    """The date of a day, or on which a night begins."""
-    return datetime.fromtimestamp(number * DAY, UTC).date()
+@dataclass(slots=True)
+class Amounts:
+    """Money of some tasks, in micro-dollars; ``difference`` is how much more was charged than estimated, of what has a charge."""
+
+    estimated: int = 0
+    charged: int = 0
+    difference: int = 0
+
+    def add(self, other: Amounts) -> None:
+        self.estimated += other.estimated
+        self.charged += other.charged
+        self.difference += other.difference
 
 
 @dataclass(slots=True)
 class Night:
-    """What was begun in one night. ``counts`` are takes by what became of them; money is in micro-dollars of all tasks."""
+    """What was begun in one night. ``counts`` are takes by what became of them; money is that of all tasks."""
 
     number: int
     counts: Counter[str] = field(default_factory=Counter)
-    micros: int = 0  # estimated
-    charged: int = 0
-    difference: int = 0  # of what has a charge: how much more that is than had been estimated
+    money: Amounts = field(default_factory=Amounts)
     tasks: int = 0
 
     @property
     def date(self) -> date:
-        return date_of(self.number)
+        return datetime.fromtimestamp(self.number * DAY, UTC).date()
 
     @property
     def total(self) -> int:
@@ -66,7 +67,7 @@ def usual(nights: Sequence[Night]) -> Usual | None:
     if not before:
         return None
     done, failed = (median(one.counts[name] for one in before) for name in ("done", "failed"))
-    return Usual(done, failed, median(one.micros for one in before), len(before))
+    return Usual(done, failed, median(one.money.estimated for one in before), len(before))
 
 
 class Slots(NamedTuple):
@@ -127,45 +128,37 @@ def _thinned(steps: Sequence[tuple[float, int]], start: float, end: float) -> li
 
 
 class Money(NamedTuple):
-    """Money that was estimated, in micro-dollars, by day and manifest: the newest days and the largest manifests, with the rest summed up.
+    """Money by day and manifest: the newest days and the largest manifests, with the rest summed up.
 
-    ``days`` are (day or None for all earlier ones, one sum for each of ``manifests``, their total).
+    ``days`` are (day or None for all earlier ones, what each of ``manifests`` was estimated at, the day's amounts).
     """
 
     manifests: Sequence[str]  # the last one is "" where it stands for all others
-    days: Sequence[tuple[date | None, Sequence[int], int]]
-    totals: Sequence[int]
-    total: int
-    charged: Sequence[int] = ()  # by manifest, of all days
-    differences: Sequence[int] = ()
+    days: Sequence[tuple[date | None, Sequence[int], Amounts]]
+    by_manifest: Sequence[Amounts]  # of all days
+    all: Amounts
 
 
-def money(
-    sums: Mapping[tuple[int, str], int],
-    bills: Mapping[str, tuple[int, int]] = MappingProxyType({}),
-    *,
-    days: int = 31,
-    manifests: int = 6,
-) -> Money:
-    """The table of money from estimates by day and manifest, and by manifest what was charged and how much more that is."""
-    by_manifest = Counter(dict.fromkeys(bills, 0))
-    for (_, manifest), micros in sums.items():
-        by_manifest[manifest] += micros
-    named = [name for name, _ in by_manifest.most_common()]
+def money(sums: Mapping[tuple[date, str], Amounts], *, days: int = 31, manifests: int = 6) -> Money:
+    """The table of money, from amounts by day and manifest."""
+    estimated: Counter[str] = Counter()
+    for (_, manifest), amounts in sums.items():
+        estimated[manifest] += amounts.estimated
+    named = [name for name, _ in estimated.most_common()]
     if len(named) > manifests:
         named = [*named[: manifests - 1], ""]
     column = {name: index for index, name in enumerate(named)}
     newest = sorted({day for day, _ in sums}, reverse=True)
-    shown = set(newest[:days])
-    table: dict[int | None, list[int]] = {day: [0] * len(named) for day in newest[:days]}
+    lines: dict[date | None, tuple[list[int], Amounts]] = {
+        day: ([0] * len(named), Amounts()) for day in newest[:days]
+    }
     if len(newest) > days:
-        table[None] = [0] * len(named)
-    for (day, manifest), micros in sums.items():
-        table[day if day in shown else None][column.get(manifest, len(named) - 1)] += micros
-    rows = [(None if day is None else date_of(day), cells, sum(cells)) for day, cells in table.items()]
-    totals = [sum(cells[index] for _, cells, _ in rows) for index in range(len(named))]
-    charged, differences = [0] * len(named), [0] * len(named)
-    for manifest, (amount, more) in bills.items():
-        charged[column.get(manifest, len(named) - 1)] += amount
-        differences[column.get(manifest, len(named) - 1)] += more
-    return Money(named, rows, totals, sum(totals), charged, differences)
+        lines[None] = ([0] * len(named), Amounts())
+    by_manifest, total = [Amounts() for _ in named], Amounts()
+    for (day, manifest), amounts in sums.items():
+        cells, of_day = lines[day if day in lines else None]
+        place = column.get(manifest, len(named) - 1)
+        cells[place] += amounts.estimated
+        for one in (of_day, by_manifest[place], total):
+            one.add(amounts)
+    return Money(named, [(day, cells, of_day) for day, (cells, of_day) in lines.items()], by_manifest, total)

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -204,10 +204,11 @@ def _long(day: date) -> str:
 def _context(page: PageData) -> Mapping[str, Any]:
     night = page.nights[0] if page.nights else None
     kinds = by_kind(page.takes)
+    made = datetime.fromtimestamp(page.made, page.calendar.zone)
     return {
         "title": _title(page),
-        "made": f"{datetime.fromtimestamp(page.made, UTC):%d %b %Y, %H:%M} {page.zone}",
-        "zone": page.zone or "local",
+        "made": f"{made:%d %b %Y, %H:%M %Z}",
+        "days": page.calendar.zone.key,
         "ledger": page.ledger,
         "rehearsal": page.rehearsal,
         "night": night,
@@ -215,10 +216,8 @@ def _context(page: PageData) -> Mapping[str, Any]:
         "numbers": _numbers(page) if night else (),
         "totals": [(KINDS[kind][0], kind, count) for kind, count in kinds.items()],
         "total": len(page.takes),
-        "micros": page.micros,
         "units": page.units,
-        "charged": page.charged,
-        "difference": page.difference,
+        "budgets": page.budgets,
         "drift": page.drift,
         "slots": page.slots and timeline(page.slots),
         "nights": [(one, night_bar(one, _largest(page.nights))) for one in page.nights],
@@ -259,6 +258,11 @@ def _numbers(page: PageData) -> Sequence[tuple[str, str, str, str]]:
     if night.counts["unknown"]:
         rows.append(("Unknown", f"{night.counts['unknown']:,}", "needs a person", "unknown"))
     rows.append(
-        ("Money", usd(night.micros), f"usually {usd(before.micros)}" if before else "estimated", "money")
+        (
+            "Money",
+            usd(night.money.estimated),
+            f"usually {usd(before.micros)}" if before else "estimated",
+            "money",
+        )
     )
     return rows

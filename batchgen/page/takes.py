@@ -10,6 +10,7 @@ from batchgen.judgements import Verdict
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import ABANDONED, CLIP_GONE, may_be_charged
 from batchgen.models import Record, State
+from batchgen.money.periods import QUARTER
 from batchgen.request.asked import asked, parsed
 from batchgen.run.plan import may_retry
 
@@ -110,8 +111,12 @@ def micros(row: Record) -> int:
 
 
 def began(row: Record) -> float:
-    """When a row's task was accepted, else when the row was made."""
-    return row.submitted_at if row.submitted_at is not None else row.created_at
+    """When a row's task was accepted, else when the row was made; within the quarter of an hour that its money counts in."""
+    at = row.submitted_at if row.submitted_at is not None else row.created_at
+    if row.quarter is None:
+        return at
+    begins = row.quarter * QUARTER
+    return min(max(at, begins), begins + QUARTER - 1)
 
 
 def kind_of(row: Record) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,6 +20,7 @@ import pytest
 
 from batchgen.judgements import Verdict
 from batchgen.ledger import orders, verdicts
+from batchgen.ledger.budgets import set_budgets
 from batchgen.ledger.orders import Wish
 from batchgen.models import State
 from tests.support.book import KEY, NIGHT, Book
@@ -113,6 +115,25 @@ def test_the_page_says_what_the_night_brought_beside_the_nights_before(
         assert "at most" in str(await page.get_attribute("svg.slots", "aria-label"))
 
     browser.visit(url_of(folder / "ledger.html"), look)
+
+
+def test_what_is_left_of_each_budget_that_is_set_is_said(tmp_path: Path) -> None:
+    with Book(tmp_path) as book:
+        book.add("mug", at=time.time())
+    said = "Budget left:"
+    assert report(tmp_path).code == 0
+    assert said not in (tmp_path / "ledger.html").read_text()
+    set_budgets(
+        str(book.path), {"day": 1_000_000, "month": 560_000}, "Asia/Tokyo", usual="UTC", at=0.0, by=None
+    )
+    assert report(tmp_path).code == 0
+    text = re.sub(r"<[^>]+>|\s+", " ", (tmp_path / "ledger.html").read_text())
+    (line,) = re.findall(rf"{said}.*?spent\.", re.sub(" +", " ", text))
+    assert re.fullmatch(
+        rf"{said} \$0\.44 of the day's \$1\.00 until [-\d]+ 00:00 \(Asia/Tokyo\);"
+        r" \$0\.00 of the month's \$0\.56 until [-\d]+ 00:00 \(Asia/Tokyo\)\..*",
+        line,
+    )
 
 
 def test_failures_stand_by_cause_with_what_to_do_and_lead_to_their_clips(
@@ -357,9 +378,13 @@ def test_choices_become_one_line_to_copy_and_outlast_a_reload(browser: Browser, 
 def test_nothing_is_wider_than_a_phone(browser: Browser, folder: Path) -> None:
     async def look(page: Page) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert await page.evaluate(
-            "(nights => nights.scrollWidth <= nights.clientWidth)(document.querySelector('[aria-labelledby=nights] .scroll'))"
-        )
+        for table in ("nights", "money"):
+            assert await page.evaluate(
+                f"(box => box.scrollWidth <= box.clientWidth)(document.querySelector('[aria-labelledby={table}] .scroll'))"
+            )
+        assert await page.locator("[aria-labelledby=money] td:visible").count() == 3 * (
+            4 + 1 + 2
+        )  # days, all, manifests
         assert await page.evaluate(
             "[...document.querySelectorAll('main button, main select, main input')].filter(one => one.offsetParent)"
             ".every(one => one.getBoundingClientRect().height >= 34)"

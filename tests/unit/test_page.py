@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from urllib.parse import unquote
 
 import pytest
@@ -10,7 +11,7 @@ from batchgen.page import causes, nights
 from batchgen.page.columns import _differences
 from batchgen.page.drawing import night_bar, timeline
 from batchgen.page.links import pattern_of, relative_to
-from batchgen.page.nights import DAY, NOON, Night
+from batchgen.page.nights import DAY, NOON, Amounts, Night
 from batchgen.page.takes import BUCKETS, KINDS, Take
 from batchgen.run.buckets import ADVICE
 from batchgen.run.failures import Cause
@@ -21,12 +22,11 @@ from batchgen.run.failures import Cause
 @pytest.mark.parametrize(("hour", "night"), [(0, -1), (11.99, -1), (12, 0), (23.99, 0)])
 def test_a_night_is_from_noon_to_noon_and_called_after_its_evening(hour: float, night: int) -> None:
     assert nights.night_of(1000 * DAY + hour * 3600) == 1000 + night
-    assert nights.day_of(1000 * DAY + hour * 3600) == 1000
 
 
 def night(number: int, done: int, micros: int = 0) -> Night:
     made = Night(number)
-    made.counts["done"], made.micros = done, micros
+    made.counts["done"], made.money.estimated = done, micros
     return made
 
 
@@ -93,12 +93,24 @@ def test_a_bar_shows_even_one_of_thousands() -> None:
 
 
 def test_money_adds_up_by_day_and_manifest_and_in_all() -> None:
-    sums = {(day, f"m{name}"): 100 * name + day for day in range(40) for name in range(9)}
+    first = date(2026, 10, 1)
+    sums = {
+        (first + timedelta(day), f"m{name}"): Amounts(100 * name + day, 90 * name, day - 5)
+        for day in range(40)
+        for name in range(9)
+    }
     table = nights.money(sums, days=31, manifests=6)
-    assert table.total == sum(sums.values()) == sum(table.totals) == sum(row[2] for row in table.days)
+    for name in ("estimated", "charged", "difference"):
+        whole = sum(getattr(one, name) for one in sums.values())
+        parts = [
+            [getattr(one, name) for one in column]
+            for column in (table.by_manifest, [row[2] for row in table.days])
+        ]
+        assert [sum(part) for part in parts] == [whole, whole] and getattr(table.all, name) == whole
     assert len(table.manifests) == 6 and table.manifests[0] == "m8" and table.manifests[-1] == ""
-    assert len(table.days) == 32 and table.days[-1][0] is None
-    assert all(sum(cells) == total for _, cells, total in table.days)
+    assert [row[0] for row in table.days] == [first + timedelta(39 - day) for day in range(31)] + [None]
+    assert all(sum(cells) == amounts.estimated for _, cells, amounts in table.days)
+    assert table.by_manifest[0] == Amounts(sum(800 + day for day in range(40)), 720 * 40, sum(range(-5, 35)))
 
 
 # -- causes ------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.ledger.transitions import QUARTER
-from batchgen.money.periods import checked, containing, zone
+from batchgen.money.periods import QUARTER, Calendar, checked, containing, zone
 
 HOUR = 3600.0
 BERLIN = "Europe/Berlin"
@@ -166,3 +165,15 @@ def test_a_moment_that_no_calendar_has_is_an_error() -> None:
     for moment in (1e18, -1e18, float("inf"), float("nan"), datetime.max.replace(tzinfo=UTC).timestamp()):
         with pytest.raises((OverflowError, ValueError)):
             containing(moment, ZoneInfo(BERLIN))
+
+
+@given(st.lists(st.integers(1_600_000_000, 4_000_000_000), min_size=1, max_size=4), zones)
+def test_a_calendar_has_the_days_and_the_clocks_of_its_zone_in_any_order(
+    begin: list[int], where: ZoneInfo
+) -> None:
+    calendar = Calendar(where)
+    for moment in (one + step for one in begin for step in (0, 1, 899, 900, 86_400, -3_600, 0)):
+        day = containing(moment, where)[0]
+        assert calendar.date(moment) == datetime.fromtimestamp(day.begins, where).date()
+        shown = datetime.fromtimestamp(calendar.wall(moment), UTC).replace(tzinfo=None)
+        assert shown == datetime.fromtimestamp(moment, where).replace(tzinfo=None, fold=0)

@@ -12,7 +12,8 @@ from batchgen.ledger.costs import Sums
 from batchgen.ledger.reader import Records
 from batchgen.ledger.transitions import counted
 from batchgen.money.prices import BUILT_IN, VOICE, Prices
-from batchgen.page.data import gather
+from batchgen.page.data import Account, gather
+from batchgen.page.nights import Amounts
 from batchgen.page.render import overview
 from batchgen.run.charges import drift
 from batchgen.run.events import Noticed
@@ -113,23 +114,21 @@ def test_the_page_has_the_sums_of_spend_and_says_that_the_prices_are_old() -> No
     async def scene(night: Night) -> None:
         await night.run(prices=at(2))
         with Records.read(str(night.ledger)) as ledger:
-            page = gather(ledger, night.loop.now())
+            page = gather(ledger, night.loop.now(), account=Account(at(2)))
+            corrected = gather(ledger, night.loop.now(), account=Account(BUILT_IN))
             total = Sums()
             for name, sums in ledger.costs.by_manifest():
                 assert name == "m"
                 total.add(sums)
-        assert (page.micros, page.charged, page.difference) == (
-            total.estimated,
-            total.charged,
-            total.difference,
-        )
-        assert page.difference < 0 < page.charged
-        assert (page.money.charged, page.money.differences) == ([total.charged], [total.difference])
-        assert sum(one.charged for one in page.nights) == total.charged
-        assert sum(one.difference for one in page.nights) == total.difference
+        amounts = Amounts(total.estimated, total.charged, total.difference)
+        assert amounts.difference < 0 < amounts.charged
+        assert (page.money.all, page.money.by_manifest) == (amounts, [amounts])
+        assert sum(one.money.charged for one in page.nights) == total.charged
+        assert sum(one.money.difference for one in page.nights) == total.difference
         text = overview(page)
         assert f"${total.charged / 1e6:,.2f} charged as the API says" in text and "-$" in text
-        assert "The price table is not the bill" in text
+        assert "The price table is not the bill" in text and "prices of 2020-01-01" in text
+        assert corrected.money.all == amounts and corrected.drift is None  # nothing is left to be done
 
     play(scene, 12, "task_fails=0.2")
 
