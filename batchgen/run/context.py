@@ -9,6 +9,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.money.prices import Prices
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.pool import Pool
 from batchgen.run.queries import Queries
@@ -25,6 +26,7 @@ class RunContext:
     waits: Waits
     clock: Clock
     changed: asyncio.Event
+    hints: Hints
 
     @property
     def ledger(self) -> Ledger:

@@ -63,7 +63,7 @@ class Creator:
         self._ledger, self._queries, self._pool = run.ledger, run.queries, run.pool
         self._changed, self._clock, self._events = run.changed, run.clock, run.events
         self._lost_line, self._prices = run.inventory.lost_line, run.prices
-        self._api = api
+        self._api, self._callback_url = api, run.hints.url
         self._preparer = Preparer()
         self._unclear = 0  # in a row
         self._one_at_a_time = asyncio.Lock()
@@ -160,7 +160,7 @@ class Creator:
         try:
             if isinstance(turn.request, ImageError):
                 raise turn.request
-            made = await self._api.create({**turn.request, "external_task_id": record.external_task_id})
+            made = await self._api.create(self._addressed(work, turn.request, record.external_task_id))
             if made.task_id in self._made or self._ledger.with_task(made.task_id):
                 text = f"accepted, but with task {made.task_id}, which another job has"
                 raise MaybeAccepted(text, code=0, request_id=made.request_id)
@@ -181,6 +181,13 @@ class Creator:
         self._queries.reached()
         self._events.emit_job(Created, work.record, f"task {made.task_id}")
         return CreateOutcome()
+
+    def _addressed(self, work: Work, request: Mapping[str, Any], external_task_id: str) -> Mapping[str, Any]:
+        """A request as it is sent: with its id, and with this run's ``callback_url`` where the job has none of its own."""
+        own = "callback_url" in request
+        work.addressed = self._callback_url is not None and not own
+        added = {"callback_url": self._callback_url} if work.addressed else {}
+        return {**request, **added, "external_task_id": external_task_id}
 
     def _over_budget(self, turn: _Turn, before: Record | None, refusal: OverBudget) -> CreateOutcome:
         """Put off a job that the ledger's budgets have no room for; nothing of it was written or sent."""

@@ -22,6 +22,7 @@ from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Failed, JobNoticed, Progressed, Succeeded
 from batchgen.run.failures import TASKS_FAIL, Cause, cause_of
+from batchgen.run.hints import Line
 from batchgen.run.lanes import Watch, Work
 from batchgen.run.outcomes import Outcome
 from batchgen.run.polling import Lengths, align_to_tick
@@ -47,6 +48,7 @@ class Follower:
         self._ledger, self._queries, self._pool, self._waits = run.ledger, run.queries, run.pool, run.waits
         self._now, self._rng = run.clock.now, run.clock.rng
         self._changed, self._events, self._stop = run.changed, run.events, stop
+        self._hints = run.hints
         self._prices = run.prices
         self._lengths = Lengths(first=run.waits.first_ask)
         self._kinds: set[str] = set()
@@ -61,6 +63,12 @@ class Follower:
         Returns the job's outcome for this run; None where its row's state says how it goes on.
         """
         assert record.task_id is not None
+        names = (record.task_id, record.external_task_id)
+        with self._hints.line(names, addressed=work.addressed) as line:
+            return await self._follow(work, record, line)
+
+    async def _follow(self, work: Work, record: Record, line: Line) -> Outcome | None:
+        assert record.task_id is not None
         now, kind = asyncio.get_running_loop().time, record.kind
         if kind not in self._kinds:
             self._kinds.add(kind)
@@ -70,9 +78,9 @@ class Follower:
         absent, seen, failures, empty = 0, now(), 0, 0
         no_url_since: float | None = None  # since when it has succeeded without a clip
         unknown_status = UnknownStatus()
-        wait = self._wait(watch, kind, 0.0) if age < 1 else 0.0
+        wait = self._wait(watch, kind, 0.0, line) if age < 1 else 0.0
         while True:
-            await asyncio.sleep(wait)
+            called = await self._wait_for_query(watch, kind, line, wait)
             age = now() - watch.born
             try:
                 view = await self._queries.ask(record.task_id)
@@ -80,7 +88,7 @@ class Follower:
                 absent += 1
                 if absent >= MAX_NOT_FOUND and now() - seen > self._waits.timeout:
                     return await self._not_found(work, record, error, absent, age)
-                wait = backoff(absent, self._rng, first=self._first, cap=30.0)
+                wait = line.rest(backoff(absent, self._rng, first=self._first, cap=30.0))
                 continue
             except AccountStop as error:
                 self._stop(error)
@@ -90,16 +98,18 @@ class Follower:
                 if failures >= UNCLEAR and now() - seen > UNREACHABLE * self._waits.timeout:
                     return Outcome(f"the API gives no answer about its task {record.task_id}: {error}")
                 again = backoff(failures, self._rng, first=self._first)
-                wait = max(again, error.retry_after or 0.0)
+                wait = line.rest(max(again, error.retry_after or 0.0))
                 continue
             absent, seen, failures = 0, now(), 0
             view, unclear = unknown_status.interpreted(view, now(), self._waits.settle)
             if view.status == "failed" or (view.status == "succeed" and view.video_url):
                 length = _length(view, age)
+                line.end()
                 work.record = await self._ended(record, view, length, watch.born + length)
                 self._pool.ended(work, watch.born + length)
                 self._changed.set()
                 return None
+            again = line.doubt() if called else math.inf
             self._warn_of_odd(record, view)
             if record.error_code is not None:
                 record = work.record = await write(self._ledger, record, State.SUBMITTED, "known_again")
@@ -113,38 +123,45 @@ class Follower:
                         f"its task {record.task_id} succeeded without a usable clip; the next run asks again"
                     )
                     return Outcome(text)
-                wait = backoff(empty, self._rng, first=self._first, cap=30.0)
+                wait = min(backoff(empty, self._rng, first=self._first, cap=30.0), again)
                 continue
-            wait = self._running(watch, record, view, kind, age, unclear=unclear)
+            self._note_running(watch, record, view, age, unclear=unclear)
+            wait = min(self._wait(watch, kind, age, line), again)
+            if unclear:  # it may have ended
+                wait = min(wait, max(self._waits.settle / 4, self._first))
 
-    def _running(
-        self, watch: Watch, record: Record, view: TaskView, kind: str, age: float, *, unclear: bool
-    ) -> float:
-        """Note that the task still runs. Returns the seconds before it is queried again.
+    async def _wait_for_query(self, watch: Watch, kind: str, line: Line, wait: float) -> bool:
+        """Wait until the task is to be queried. Returns whether a call says that it has ended."""
+        expected = line.expected
+        called = await line.wait(wait)
+        if not called and line.expected and not expected:  # calls have begun to come meanwhile
+            age = asyncio.get_running_loop().time() - watch.born
+            called = await line.wait(self._wait(watch, kind, age, line))
+        return called
 
-        ``unclear``: its status is unknown, and it may have ended.
-        """
+    def _note_running(
+        self, watch: Watch, record: Record, view: TaskView, age: float, *, unclear: bool
+    ) -> None:
+        """Note that the task still runs; ``unclear``: its status is unknown, and it may have ended."""
         if view.raw_status != watch.status:
             self._events.emit_job(Progressed, record, status=view.raw_status, seconds=age)
         watch.status = view.raw_status
         watch.answers += not unclear
         if watch.answers >= OVERDUE_ANSWERS:
-            late = self._lengths.overdue_after_deadline(kind, self._waits.timeout)
-            watch.overdue_at = watch.born + self._lengths.overdue_at(kind)
+            late = self._lengths.overdue_after_deadline(record.kind, self._waits.timeout)
+            watch.overdue_at = watch.born + self._lengths.overdue_at(record.kind)
             watch.overdue_after_deadline = watch.born + late
             self._changed.set()
-        wait = self._wait(watch, kind, age)
-        return min(wait, max(self._waits.settle / 4, self._first)) if unclear else wait
 
     @property
     def _first(self) -> float:
         """Seconds before the first repetition of a query."""
         return min(1.0, self._waits.first_ask or 1.0)
 
-    def _wait(self, watch: Watch, kind: str, age: float) -> float:
-        """Seconds before a task of this age (seconds) is queried again."""
+    def _wait(self, watch: Watch, kind: str, age: float, line: Line) -> float:
+        """Seconds before a task of this age (seconds) is queried again, unless it is called ended before."""
         now = asyncio.get_running_loop().time()
-        wait = self._lengths.next_ask(kind, age, wanted=self._pool.full)
+        wait = self._lengths.next_ask(kind, age, wanted=self._pool.full, called=line.expected)
         if self._pool.limits.submit_only and not self._pool.full:
             wait = max(wait, min(self._pool.slots.running, ENOUGH_FOLLOWED) / UNWANTED_QUERIES)
         marks = [self._lengths.overdue_at(kind)]

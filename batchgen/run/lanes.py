@@ -95,6 +95,7 @@ class Work:
     paid: bool = False  # among the creates that this run pays for
     failed: int = 0  # tasks of it that ended failed in this run
     failed_paid: int = 0  # those of them that this run had created
+    addressed: bool = False  # its task was told to call this run
     unsure: bool = False  # its create was sent, and whether it was accepted isn't known
     counts: int = 0  # what the last of its creates counts among what this run spends, in micro-dollars
     counts_running: bool = False  # its task may still turn out to cost less

@@ -21,6 +21,7 @@ from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Paused
 from batchgen.run.failures import EXCUSED, retry_wait
 from batchgen.run.following import ENOUGH_FOLLOWED, Follower
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Work
 from batchgen.run.outcomes import Outcome
@@ -47,6 +48,7 @@ class Lifecycle:
         waits: Waits,
         give_up: Callable[[BatchgenError], None],
         clock: Clock,
+        hints: Hints,
     ) -> None:
         self.ledger, self.pool, self.waits = inventory.ledger, pool, waits
         events = inventory.events
@@ -60,7 +62,7 @@ class Lifecycle:
             self.ledger, api, timeout=waits.timeout, pause=pause, give_up=give_up, events=events
         )
         self.changed = asyncio.Event()
-        context = RunContext(inventory, self.queries, pool, waits, clock, self.changed)
+        context = RunContext(inventory, self.queries, pool, waits, clock, self.changed, hints)
         self.creator = Creator(context, api)
         self.follower = Follower(context, self.creator.stop)
         self._retrieval = Retrieval(context, downloads)

@@ -4,6 +4,9 @@ A task's end is seen when it is queried. Tasks of one kind (mode and duration) t
 until a tenth of the known tasks that ran as long as this one had ended. Then every query has the same chance to be the
 last one, whatever the lengths look like: about ten queries a task, made when tasks end.
 
+**Called.** Where a callback is expected to say that a task has ended, queries are the net beneath: the first one is made
+when nearly all tasks of its kind would have ended, the next ones each a quarter of its age later.
+
 **Overdue.** A task that runs far longer than others of its kind may never end. Once nothing else is left, a run doesn't
 wait for one that is older than ``OVERDUE`` times the longest of its kind's latest lengths; but at least half an hour,
 because queues grow, and at most six hours, because a night isn't longer; three hours where none of its kind is known.
@@ -25,6 +28,13 @@ UNKNOWN_STEP = 0.2  # of its age: the next questions about it
 SHORTEST_STEP = 0.01  # of its age: no task is asked for more often
 SHORTEST_ASK = 1.0  # seconds
 TICK = 0.5  # seconds; queries that are due in the same tick are made together
+CALLED_FIRST = 30.0  # times later is that first question where a call is expected to come before
+CALLED_LATE = (
+    1.25  # times what nineteen of twenty tasks of a kind took: the first question about a known one then
+)
+CALLED_STEP = 0.25  # of its age: the next ones
+DOUBTS = 4  # calls of an end that wasn't there after which a task is not queried for that again
+LONGEST_QUIET = 60.0  # seconds before another call of its end is listened to then
 UNWANTED = 3.0  # times rarer are questions that no create waits for
 OVERDUE = 4.0  # times the longest length known of a kind
 OVERDUE_AFTER_DEADLINE = 2.0  # the same after the deadline
@@ -60,11 +70,14 @@ class Lengths:
             if len(recent) > self._keep:
                 ordered.pop(bisect.bisect_left(ordered, recent.popleft()))
 
-    def next_ask(self, kind: str, age: float, *, wanted: bool) -> float:
+    def next_ask(self, kind: str, age: float, *, wanted: bool, called: bool = False) -> float:
         """Seconds to wait before querying a task that is ``age`` seconds old.
 
-        ``wanted``: a create waits for its slot. Otherwise queries are three times rarer.
+        ``wanted``: a create waits for its slot. Otherwise queries are three times rarer. ``called``: a callback is
+        expected to say that the task has ended.
         """
+        if called:
+            return self._net(kind, age)
         ease = 1.0 if wanted else UNWANTED
         shortest = max(min(SHORTEST_ASK, self._first or SHORTEST_ASK), age * SHORTEST_STEP * ease)
         seen = self._sorted.get(kind)
@@ -74,6 +87,14 @@ class Lengths:
             return max((age - seen[-1]) / 2, shortest)
         margin = 0.3 / math.sqrt(len(seen))
         return max(_next_end(seen, age, CHANCE * ease) - age, seen[0] * (1 - margin) - age, shortest)
+
+    def _net(self, kind: str, age: float) -> float:
+        seen = self._sorted.get(kind)
+        if seen:
+            late = CALLED_LATE * seen[len(seen) * 19 // 20]
+        else:
+            late = CALLED_FIRST * (self._first or UNKNOWN_FIRST)
+        return max(late - age, age * CALLED_STEP, min(SHORTEST_ASK, self._first or SHORTEST_ASK))
 
     def longest(self, kind: str) -> float | None:
         """The longest length known of a kind; None where none is known."""
@@ -93,6 +114,15 @@ class Lengths:
         if longest is None:
             return MIN_OVERDUE
         return min(max(OVERDUE_AFTER_DEADLINE * longest, least), MAX_OVERDUE / 2)
+
+
+def doubted_wait(doubts: int) -> tuple[float, float]:
+    """How long calls about a task are not listened to, and when it is queried again, in seconds, after so many false ones.
+
+    The first ones may have been early; after ``DOUBTS`` of them there is no such query.
+    """
+    quiet = min(2.0 ** (doubts - 1), LONGEST_QUIET)
+    return quiet, quiet if doubts <= DOUBTS else math.inf
 
 
 def _next_end(seen: list[float], age: float, share: float) -> float:

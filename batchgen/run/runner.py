@@ -21,6 +21,7 @@ from batchgen.models import Record, State
 from batchgen.run.approved import UNAPPROVED
 from batchgen.run.clock import Clock
 from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane, Work
 from batchgen.run.lifecycle import Lifecycle
@@ -50,6 +51,7 @@ class Runner:
         waits: Waits,
         tally: Tally,
         clock: Clock,
+        hints: Hints,
     ) -> None:
         self.tally = tally
         self.ended: BatchgenError | None = None  # why the run ended before its work did
@@ -57,7 +59,7 @@ class Runner:
         self._pool = pool
         self._api = api
         self._ledger, self._events = inventory.ledger, inventory.events
-        self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock)
+        self._lifecycle = Lifecycle(inventory, api, downloads, pool, waits, self.end, clock, hints)
         self._tasks: dict[asyncio.Task[None], Work] = {}
         self._parked: list[
             Work

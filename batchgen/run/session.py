@@ -26,6 +26,7 @@ from batchgen.run.approved import check, gone, hold
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import TASKS_FAIL, Breaker
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane
 from batchgen.run.loading import Loaded
@@ -78,11 +79,13 @@ class Session:
         clock: Clock,
         events: Events,
         chosen: Container[tuple[str, str, int]] | None = None,
+        hints: Hints | None = None,
     ) -> None:
         """``chosen`` are the keys of the jobs that this run is about; None: all. What is open of others is followed with them
-        where there are manifests: it holds slots.
+        where there are manifests: it holds slots. ``hints`` is what callbacks say, where they can come.
         """
         self._chosen = chosen
+        self._hints = hints or Hints()
         self._tally = Tally()
         self._pool = Pool(Limits(), clock.rng)
         self._runner: Runner | None = None  # once it works
@@ -143,7 +146,9 @@ class Session:
         from batchgen.run.runner import Runner
 
         inventory, waits = self._inventory, self._options.waits
-        runner = self._runner = Runner(inventory, api, downloads, self._pool, waits, self._tally, self._clock)
+        runner = self._runner = Runner(
+            inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints
+        )
         if self._steps is None:
             self._recovery = asyncio.create_task(self._recover(runner))
             try:

@@ -21,7 +21,8 @@ class Config:
     ``unique``: a second create with an external id is refused (1201), else it makes a second task.
     ``key``: the bearer key that is required; None accepts any. ``neighbour``: up to so many slots are held by somebody
     else, another number every ``neighbour_seconds``. ``drip``: seconds per byte of a slow answer.
-    ``callbacks``: the receivers that may be called back; ``webhook_secret`` (``whsec_...``) signs what they get.
+    ``callbacks``: the receivers that may be called back; ``webhook_secret`` (``whsec_...``) signs what they get; two of
+    them, with a space between, do in the week after a rotation.
     ``real_clips``: encode each clip from its picture, rather than one stand-in for all; needs :mod:`encoding`'s libraries.
     ``dialect``: a name in :data:`batchgen.sandbox.dialects.DIALECTS`.
     """

@@ -280,6 +280,13 @@ _ALL = (
     # callbacks
     Fault("callback_lost", Moment.CALLED, "is not sent"),
     Fault("callback_twice", Moment.CALLED, "is sent twice"),
+    Fault("callback_late", Moment.CALLED, "is sent a minute late"),
+    Fault("callback_after_next", Moment.CALLED, "is sent after the next one of its task"),
+    Fault("callback_untrue", Moment.CALLED, "says that the task has succeeded, which it may not have"),
+    Fault("callback_forged", Moment.CALLED, "is signed with another secret, or not at all"),
+    Fault("callback_expired", Moment.CALLED, "was signed ten minutes ago"),
+    Fault("callback_huge", Moment.CALLED, "its body is a gigabyte"),
+    Fault("callback_stall", Moment.CALLED, "its body stops halfway, for a minute"),
 )
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 HOSTS = tuple(name for name in FAULTS if name.startswith("clip_"))

@@ -285,6 +285,30 @@ def test_a_task_is_asked_for_when_a_tenth_of_those_that_ran_as_long_had_ended(
 
 
 @pytest.mark.parametrize(
+    ("first", "seen", "age", "wait"),
+    [
+        (None, [], 0.0, 300.0),  # of a kind never seen
+        (None, [], 299.0, 74.75),
+        (0.2, [], 0.0, 6.0),
+        (None, [100.0], 0.0, 125.0),
+        (None, [100.0], 120.0, 30.0),  # a quarter of its age from here on
+        (None, [100.0], 400.0, 100.0),
+        (None, range(101, 201), 10.0, 235.0),  # a quarter more than 95 of 100 took
+        (None, [1.0], 0.0, 1.25),
+        (None, [0.1], 0.0, 1.0),
+        (0.2, [0.1], 0.0, 0.2),
+    ],
+)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_task_whose_end_will_be_called_is_asked_for_when_nearly_all_of_its_kind_would_have_ended(
+    first: float | None, seen: Sequence[float], age: float, wait: float, wanted: bool
+) -> None:
+    lengths = Lengths(first=first)
+    lengths.learn("pro/5", seen)
+    assert lengths.next_ask("pro/5", age, wanted=wanted, called=True) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
     ("seen", "overdue", "after_deadline"),
     [
         ([], 10_800, 1800),

@@ -19,6 +19,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.manifest import reader
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane
 from batchgen.run.planning import planned
@@ -56,7 +57,7 @@ def test_a_run_ends_with_its_summary_and_the_job_is_paid_once(tmp_path: Path) ->
                 pool = Pool(Limits(), random.Random(1))
                 pool.lanes.append(Lane("m"))
                 async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
-                    runner = Runner(inventory, api, downloads, pool, Waits(), tally, Clock(broken))
+                    runner = Runner(inventory, api, downloads, pool, Waits(), tally, Clock(broken), Hints())
                     async with asyncio.timeout(ENDS):
                         await runner.run(list(planned(manifests, ledger)), ())
                 return "\n".join(run_text(summary(0.0, tally, pool, runner.stops)))

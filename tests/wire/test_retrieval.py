@@ -25,6 +25,7 @@ from batchgen.models import ClipLink, State, TaskView
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
 from batchgen.run.following import UnknownStatus
+from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane
 from batchgen.run.planning import planned
@@ -438,7 +439,7 @@ def test_a_run_that_is_ended_once_a_clip_has_its_name_records_it_first(tmp_path:
             async with Api(url, KEY, timeout=ENDS) as api, Downloads(timeout=ENDS) as downloads:
                 waits = Waits(ENDS, first_ask=0.05)
                 runner = Runner(
-                    Inventory(ledger, Events(time.time)), api, downloads, pool, waits, tally, clock=Clock()
+                    Inventory(ledger, Events(time.time)), api, downloads, pool, waits, tally, Clock(), Hints()
                 )
                 ending = asyncio.create_task(end_then(runner))
                 async with asyncio.timeout(ENDS):
