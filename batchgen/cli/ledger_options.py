@@ -67,6 +67,14 @@ def add_ledger(command: Command, groups: Groups) -> None:
     status.add_argument(
         "jobs", metavar="JOB", nargs="*", help=f"everything known about it: {_JOB}, or a glob"
     )
+    why = command(
+        "why",
+        "every decision about a job with its rule, oldest first, and what would make it move",
+        "  batchgen why bags/tote\n  batchgen why tote@2\n  batchgen why 'night-shop/*' --all",
+        groups.ledger,
+    )
+    why.add_argument("--all", action="store_true", help="all jobs that a glob names, not the first ones")
+    why.add_argument("jobs", metavar="JOB", nargs="+", help=f"{_JOB}, or a glob")
     nights = command(
         "runs",
         "the runs, the newest first: when, how long, how they ended, what they made and cost",

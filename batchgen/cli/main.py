@@ -151,6 +151,12 @@ def _status(args: argparse.Namespace, out: Output) -> int:
     return status(args, out)
 
 
+def _why(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.why import why
+
+    return why(args, out)
+
+
 def _runs(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.runs import runs
 
@@ -224,6 +230,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "run": _run,
     "collect": _collect,
     "status": _status,
+    "why": _why,
     "runs": _runs,
     "report": _report,
     "review": _review,

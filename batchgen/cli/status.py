@@ -13,6 +13,7 @@ from batchgen.cli.job_names import Name
 from batchgen.cli.output import Output, folded
 from batchgen.errors import cited
 from batchgen.ledger.reader import OPEN, Records
+from batchgen.ledger.transitions import ABANDONED, CLIP_GONE
 from batchgen.models import Record, State
 from batchgen.run.buckets import ADVICE
 from batchgen.run.waits import shown_duration
@@ -53,11 +54,19 @@ def waiting(ledger: Records) -> Iterator[Waiting]:
     for row, since in ledger.waiting():
         name = Name(row.manifest, row.job_id, row.take)
         if name not in refused or row.state in OPEN:  # else its image is the last word
-            kind = "retry" if row.state is State.FAILED and _may_retry(ledger, row) else row.state.value
-            yield Waiting(kind, name, since, row.error_message, row)
+            yield Waiting(kind_of(ledger, row), name, since, row.error_message, row)
     for key, one in refused.items():
         if one.given_up is None:
             yield Waiting("unusable", Name(*key), one.since, one.text)
+
+
+def kind_of(ledger: Records, row: Record) -> str:
+    """What its job waits for, a key of :data:`ADVICE`, where a row is the last word about it."""
+    if row.error_code == ABANDONED:
+        return "abandoned"
+    if row.state is State.DOWNLOADED and row.error_code == CLIP_GONE:
+        return "vanished"
+    return "retry" if row.state is State.FAILED and _may_retry(ledger, row) else row.state.value
 
 
 def _may_retry(ledger: Records, row: Record) -> bool:

@@ -70,6 +70,10 @@ class Runs:
         """The last runs, the newest first."""
         return [_to_run(row) for row in self._query(f"{_SELECT} ORDER BY id DESC LIMIT ?", (count,))]
 
+    def all(self) -> list[RunRecord]:
+        """Every run, in order."""
+        return [_to_run(row) for row in self._query(f"{_SELECT} ORDER BY id", ())]
+
     def name(self, number: int | None) -> str | None:
         """The name of the run with this number; None where there is none."""
         return next(

@@ -115,16 +115,23 @@ def decide(
             Action.CREATE, following, "changed; accepted" if newest.state in MAY_BE_PAID else "changed"
         )
     failed = [row.error_code for row in mine if row.state is State.FAILED]
-    counted = sum(code not in EXCUSED for code in failed)
-    cancelled = newest.error_code == Cause.CANCELLED
     if not may_retry(failed) and not retry_failed:
-        reason = "its task was cancelled" if cancelled else f"its task failed {len(failed)} times"
+        reason = (
+            "its task was cancelled"
+            if newest.error_code == Cause.CANCELLED
+            else f"its task failed {len(failed)} times"
+        )
         return Step(job, Action.FAILED, newest.external_task_id, reason)
-    if cancelled:
-        return pays(Action.RETRY, following, "its task was cancelled; another one")
-    if newest.error_code in EXCUSED:
-        return pays(Action.RETRY, following, "its task failed for no fault of its own")
-    return pays(Action.RETRY, following, f"its task failed ({counted} of {MAX_TASKS} tries)")
+    return pays(Action.RETRY, following, retry_reason(failed, newest.error_code))
+
+
+def retry_reason(failed: Sequence[str | None], newest: str | None) -> str:
+    """Why a job whose tasks failed with these causes gets another one; ``newest`` is the last one's."""
+    if newest == Cause.CANCELLED:
+        return "its task was cancelled; another one"
+    if newest in EXCUSED:
+        return "its task failed for no fault of its own"
+    return f"its task failed ({sum(code not in EXCUSED for code in failed)} of {MAX_TASKS} tries)"
 
 
 def may_retry(failed: Sequence[str | None]) -> bool:
