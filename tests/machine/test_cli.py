@@ -239,6 +239,7 @@ JSON = {
     "recover night.yaml": {"exit_code", "tasks", "clips", "missing", "lookups_proven", "problems"},
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable", "orders"},
+    "why JOB": {"ledger", "jobs"},
     "runs": {"ledger", "runs"},
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},
