@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.cli.why import RunsByTime
+from batchgen.ledger.runs import RunRecord
 from tests.support.program import Desk, Server, sandbox
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1", "--no-progress", "--concurrency", "1")
@@ -93,6 +95,13 @@ def test_what_people_decided_is_told_with_their_names(desk: Desk) -> None:
     assert rude[0] == "bags/rude: given up"
     assert any(line.startswith("given up by hand, by ") for line in rude)
     assert any(line == "verdict keep" for line in said(desk, "lost@1"))
+    # Whatever kind a decision is of, the oldest comes first.
+    Path(desk.export()[0]["video_path"]).unlink()
+    assert desk.run("collect", *QUICK[:-2]).code in (0, 1, 5)
+    lost = said(desk, "lost@1")
+    assert lost.index("verdict keep") < lost.index(
+        next(line for line in lost if line.startswith("clip not on disk"))
+    )
     second = said(desk, "lost@2")
     assert second[0] == "bags/lost@2: not created"
     assert any(line == "take 2 ordered" for line in second)
@@ -116,6 +125,28 @@ def test_a_run_without_room_in_the_budget_is_why_a_job_waits(desk: Desk) -> None
     assert desk.run("budget", "set", "--month", "0.01").code == 0
     poor = said(desk, "poor")
     assert any("the month's budget of $0.01 has no room for more" in line for line in poor)
+
+
+def test_a_run_that_found_the_ledger_taken_decided_nothing() -> None:
+    one = RunRecord(1, "one", 100.0, 200.0, "run", "[]", "host", 1, "0", 0, None)
+    refused = one._replace(id=2, name="refused", began=150.0, ended=151.0, exit_code=75)
+    killed = one._replace(id=3, name="killed", began=300.0, ended=None, exit_code=None)
+    runs = RunsByTime([one, refused, killed])
+    found = {
+        moment: run and run.name for moment in (99.0, 150.5, 200.0, 201.0, 900.0) for run in [runs.at(moment)]
+    }
+    assert found == {99.0: None, 150.5: "one", 200.0: "one", 201.0: None, 900.0: "killed"}
+
+
+def test_only_the_first_of_many_jobs_are_told_without_all(desk: Desk) -> None:
+    jobs = [{"id": f"j{n}", "image": "none.png"} for n in range(22)]
+    defaults = {"model_name": "kling-v3", "prompt": "Slow push-in"}
+    desk.write("bags.yaml", json.dumps({"version": 1, "defaults": defaults, "jobs": jobs}))
+    desk.run("run", *QUICK, "bags.yaml")
+    told = desk.run("why", "*").out
+    assert told.count("what would make it move") == 20
+    assert told.endswith("... and 2 more; --all shows them all\n")
+    assert desk.run("why", "*", "--all").out.count("what would make it move") == 22
 
 
 def test_a_glob_names_many_and_a_name_that_nothing_has_is_an_error(desk: Desk) -> None:
