@@ -33,10 +33,10 @@ def written_events() -> Iterator[str]:
     for path in PACKAGE.rglob("*.py"):
         constants: dict[str, str] = {}
         tree = ast.parse(path.read_text())
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+        for line in tree.body:
+            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant):
                 constants |= {
-                    name.id: str(node.value.value) for name in node.targets if isinstance(name, ast.Name)
+                    name.id: str(line.value.value) for name in line.targets if isinstance(name, ast.Name)
                 }
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
