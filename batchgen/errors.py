@@ -68,6 +68,7 @@ ADVICE: Mapping[str, str] = {
     "declined": "What is open is safe: `batchgen collect` follows it and brings it home, at no cost. --yes doesn't ask.",
     "approval_cap": "More was charged than was estimated. Approve what is left: `batchgen plan -o FILE PATH`.",
     "deadline": "The next run creates what is left; a later --deadline leaves less.",
+    "too_late": "The next run creates what is left; a later --until leaves less.",
     "full": "Something else uses the account's slots: find it, or wait for it; the next run goes on.",
     "throttled": "Ask the vendor how fast this account may ask, and whether something else uses it; the next run goes on.",
     "until": "What is open is safe: the next run, or `batchgen collect`, goes on with it. A later --until leaves less.",

@@ -19,5 +19,5 @@ def collect(args: argparse.Namespace, out: Output) -> int:
     options = run_options(args)
     account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
+    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return asyncio.run(execute(options, Wanted(only=args.only or ()), out, ledger, account, end))

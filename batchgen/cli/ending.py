@@ -15,14 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from batchgen.cli.output import Output
 from batchgen.errors import BatchgenError, EndedEarly, Interrupted
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
-AFTER_DEADLINE = 4 * 3600.0  # seconds: three for a task that runs then, one for its clip
-MAX_TIMER = 1e8  # seconds; a timer is never set for longer
+MAX_TIMER = 1e8  # seconds; nothing is ever waited for longer
+CHECK = 5.0  # seconds between looks at the wall clock, which alone goes on while the machine sleeps
 LAST_RESORT = 30.0  # seconds after --until, besides those of the last requests, until the process is ended
 LAST_MESSAGE = 5.0  # seconds that printing the last message may take
 AT_ONCE = "stopped at once; what was open is in the ledger, run again"
@@ -44,6 +44,7 @@ class End:
     ) -> None:
         self._out, self._until, self._why, self._timeout = out, until, why, timeout
         outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
+        self._watched = False  # whether ``until`` raises EndedEarly
         self._signals = [number for number in SIGNALS if not (outlives and number == signal.SIGHUP)]
 
     @property
@@ -57,7 +58,7 @@ class End:
             signal.signal(number, _interrupted)
         if self._until is not None:
             signal.signal(signal.SIGALRM, self._too_late)
-            threading.Thread(target=self._last_resort, name="end", daemon=True).start()
+            threading.Thread(target=self._keep, name="end", daemon=True).start()
         return self
 
     def __exit__(
@@ -67,16 +68,20 @@ class End:
 
     def watch(self) -> None:
         """From here on ``until`` counts: it is called once the ledger's lock is held."""
-        if self._until is not None:
-            signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-6))
+        self._watched = True
+        if self._until is not None and not self.left:
+            self._raise()
 
     def over(self) -> None:
-        """The work is done: ``until`` counts no more."""
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        """The work is done, or ends itself: ``until`` counts no more."""
+        self._watched = False
 
     @contextlib.contextmanager
     def graceful(self, end: Callable[[BatchgenError], object]) -> Iterator[None]:
-        """Inside of this, the first signal or ``until`` calls ``end`` with its error; a second signal ends the process."""
+        """Inside of this, the first signal calls ``end`` with its error, and a second one ends the process.
+
+        The work inside is over at ``until`` by itself.
+        """
         loop = asyncio.get_running_loop()
         seen: list[signal.Signals] = []
 
@@ -89,17 +94,20 @@ class End:
 
         for number in self._signals:
             loop.add_signal_handler(number, stop, number)
-        if self._until is not None:
-            loop.add_signal_handler(signal.SIGALRM, end, EndedEarly(self._why, kind="until"))
+        self.over()
         try:
             yield
         finally:
-            self.over()
-            for number in (*self._signals, signal.SIGALRM):
+            for number in self._signals:
                 loop.remove_signal_handler(number)
 
-    def _last_resort(self) -> None:
-        time.sleep(self.left + 3 * self._timeout + LAST_RESORT)
+    def _keep(self) -> None:
+        """Send the signal for ``until``, and end the process where it is still there long afterwards."""
+        while left := self.left:
+            time.sleep(min(left, CHECK))
+        if self._watched:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+        time.sleep(3 * self._timeout + LAST_RESORT)
         text = f"batchgen: {self._why}, and something on this machine doesn't answer: {AT_ONCE}"
         words = threading.Thread(target=self._out.say, args=(text,), daemon=True)
         words.start()
@@ -107,6 +115,10 @@ class End:
         os._exit(EndedEarly.exit_code)
 
     def _too_late(self, number: int, frame: FrameType | None) -> None:
+        if self._watched:
+            self._raise()
+
+    def _raise(self) -> NoReturn:
         raise EndedEarly(f"{self._why} before anything was begun", kind="until")
 
 

@@ -22,7 +22,9 @@ SHOWN = 20  # endings of one kind that a summary spells out
 AFTER_A_STOP = "The next run creates them, once what stopped this one is gone."
 #: The same where nothing has to be put right: what ended this run was a limit of its own, or a signal.
 AFTER_A_LIMIT = "The next run goes on with them."
-_LIMITS = frozenset({"jobs_cap", "cost_cap", "manifest_cost_cap", "budget", "deadline", "until", "signal"})
+_LIMITS = frozenset(
+    {"jobs_cap", "cost_cap", "manifest_cost_cap", "budget", "deadline", "too_late", "until", "signal"}
+)
 
 #: What may have become of the creates of a run; their numbers sum to `created`.
 _FATES = ("downloaded", "succeeded", "submitted", "failed", "unknown")

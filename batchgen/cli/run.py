@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
         options, loaded = asked(args, options, out, account.base_url)
         manifests = replace(manifests, loaded=loaded)
-    with end_of(args, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
+    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return asyncio.run(execute(options, manifests, out, ledger, account, end))
 
 
@@ -62,7 +62,7 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips))
     url = await sandbox.start()
     try:
-        with end_of(args, out) as end, open_ledger(args, out, url, end) as ledger:
+        with end_of(options, out) as end, open_ledger(args, out, url, end) as ledger:
             account = Account(url, "sandbox")
             await ledger.set_note(REHEARSAL, "yes")
             return await execute(options, wanted(args), out, ledger, account, end, rehearsal=True)

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from batchgen.api import keys
 from batchgen.cli import config, core_dumps, settings
-from batchgen.cli.ending import AFTER_DEADLINE, End
+from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.errors import LedgerBusy, LedgerError
 from batchgen.http.endpoint import origin
@@ -41,13 +41,9 @@ def api_settings(args: argparse.Namespace, out: Output) -> Account:
     return Account(base_url, key)
 
 
-def end_of(args: argparse.Namespace, out: Output) -> End:
+def end_of(options: RunOptions, out: Output) -> End:
     """The end of the run: --until, else some hours after --deadline."""
-    deadline = getattr(args, "deadline", None)
-    if args.until is not None or deadline is None:
-        return End(out, args.until, timeout=args.timeout)
-    why = f"{AFTER_DEADLINE / 3600:.0f} hours have passed since --deadline"
-    return End(out, deadline + AFTER_DEADLINE, why, timeout=args.timeout)
+    return End(out, *options.end, timeout=options.timeout)
 
 
 def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:

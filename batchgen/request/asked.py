@@ -25,6 +25,12 @@ def parsed(canonical: str) -> dict[str, Any]:
 _defaults = functools.cache(defaults)
 
 
+def kind(fields: Mapping[str, Any]) -> str:
+    """``mode/duration`` of a request: what :attr:`batchgen.models.Record.kind` will be of its task."""
+    default = _defaults()
+    return "/".join(str(fields.get(name, default.get(name))) for name in ("mode", "duration"))
+
+
 def asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a request, or its canonical form, asks for in a person's words.
 

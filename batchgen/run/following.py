@@ -25,7 +25,7 @@ from batchgen.run.failures import TASKS_FAIL, Cause, cause_of
 from batchgen.run.hints import Line
 from batchgen.run.lanes import Watch, Work
 from batchgen.run.outcomes import Outcome
-from batchgen.run.polling import Lengths, align_to_tick
+from batchgen.run.polling import align_to_tick
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
 from batchgen.run.waits import backoff, shown_duration
@@ -50,8 +50,7 @@ class Follower:
         self._changed, self._events, self._stop = run.changed, run.events, stop
         self._hints = run.hints
         self._prices = run.prices
-        self._lengths = Lengths(first=run.waits.first_ask)
-        self._kinds: set[str] = set()
+        self._lengths = run.pool.last.lengths
         self._warned: set[str] = set()
         self._drifted = False  # one task's charge differed from its estimate, which is said once
         self._began = asyncio.get_running_loop().time()
@@ -70,9 +69,6 @@ class Follower:
     async def _follow(self, work: Work, record: Record, line: Line) -> Outcome | None:
         assert record.task_id is not None
         now, kind = asyncio.get_running_loop().time, record.kind
-        if kind not in self._kinds:
-            self._kinds.add(kind)
-            self._lengths.learn(kind, self._ledger.durations(kind))
         age = max(self._now() - (record.submitted_at or record.created_at), 0.0)
         watch = work.watch = Watch(now() - age)
         absent, seen, failures, empty = 0, now(), 0, 0
@@ -165,7 +161,7 @@ class Follower:
         if self._pool.limits.submit_only and not self._pool.full:
             wait = max(wait, min(self._pool.slots.running, ENOUGH_FOLLOWED) / UNWANTED_QUERIES)
         marks = [self._lengths.overdue_at(kind)]
-        if self._pool.limits.deadline is not None:
+        if self._pool.last.deadline is not None:
             marks.append(self._lengths.overdue_after_deadline(kind, self._waits.timeout))
         for mark in marks:
             if age < mark:  # query it at the moment when it becomes overdue

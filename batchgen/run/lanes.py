@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from batchgen.errors import BatchgenError
-from batchgen.models import Record
+from batchgen.models import Job, Record
+from batchgen.request.asked import kind
 from batchgen.run.budget import Budget
 from batchgen.run.outcomes import Outcome
 from batchgen.run.plan import Step
@@ -25,6 +26,7 @@ class Lane:
     queue: deque[Work] = field(default_factory=deque)
     again: deque[Work] = field(default_factory=deque)  # jobs that were tried before; they go before the queue
     retries: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap by the time of the retry
+    too_late: list[Work] = field(default_factory=list)  # jobs whose tasks wouldn't end before the run
     creating: int = 0
     running: int = 0
     budget: Budget = field(init=False)
@@ -47,9 +49,14 @@ class Lane:
         return self.max_running is not None and self.creating + self.running >= self.max_running
 
     @property
+    def next_work(self) -> Work:
+        """Its next job: the one whose retry is next where no other is to be created."""
+        return (self.again or self.queue or [self.retries[0][2]])[0]
+
+    @property
     def next_cost(self) -> int:
-        """What its next job costs, in micro-dollars: the one whose retry is next where no other is to be created."""
-        return (self.again or self.queue or [self.retries[0][2]])[0].cost
+        """What its next job costs, in micro-dollars."""
+        return self.next_work.cost
 
     @property
     def left_cost(self) -> int:
@@ -101,8 +108,17 @@ class Work:
     counts_running: bool = False  # its task may still turn out to cost less
     alone: bool = False  # when its create was permitted, no other was in flight, and no task ran
     sent: float = 0.0  # when its create was permitted, by the pool's clock
+    _kind: str | None = None
 
     @property
     def cost(self) -> int:
         """What its next create costs, in micro-dollars."""
         return self.step.micros if self.step is not None else 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of its next task: mode and duration."""
+        if self._kind is None:
+            job = self.step.job if self.step is not None else None
+            self._kind = kind(job.request) if isinstance(job, Job) else ""
+        return self._kind

@@ -146,7 +146,7 @@ class Lifecycle:
     def _others(self) -> bool:
         """Whether other jobs may still prove in this run that lookups work."""
         now = asyncio.get_running_loop().time()
-        late = self.pool.late(now)
+        late = self.pool.last.late(now)
         starting = self.pool.slots.creating > 0 or (self.pool.has_pending and not self.pool.full)
         return starting or any(
             work.watch is None or not work.watch.overdue(now, late=late) for work in self.following

@@ -18,7 +18,8 @@ from batchgen.run.waits import Waits
 from batchgen.storage.clip_hosts import AllowedHost
 
 CONCURRENCY = 8  # create requests in flight, where neither the options nor a manifest say otherwise
-_MAY_BE_ZERO = frozenset({"retry_wait", "deadline"})
+AFTER_DEADLINE = 4 * 3600.0  # seconds: three for a task that runs then, one for its clip
+_MAY_BE_ZERO = frozenset({"retry_wait", "deadline", "until"})
 _KINDS: Mapping[str, tuple[Any, str]] = {  # of the fields, by their annotations
     "int": ((int,), "a whole number"),
     "float": ((int, float), "a number"),
@@ -31,7 +32,7 @@ class RunOptions:
     """What one run may do. Money in US dollars, durations in seconds, moments in Unix seconds, speeds in bytes a second.
 
     What limits creating is None for no limit. Raises UsageError for a value of another type ("no" would be true), and
-    for a number that isn't above 0; only ``retry_wait`` and ``deadline`` may be 0.
+    for a number that isn't above 0; only ``retry_wait`` and moments may be 0.
     """
 
     concurrency: int | None = None  # create requests in flight; None: 8, or more where a manifest states more
@@ -39,6 +40,7 @@ class RunOptions:
     max_jobs: int | None = None  # tasks that are created at most
     max_cost: float | None = None  # what those tasks may cost
     deadline: float | None = None  # the moment after which nothing is created
+    until: float | None = None  # the moment at which the run ends, whatever still runs
     submit_only: bool = False  # leave once every job has a task id
     retry_failed: bool = False  # try failed and refused jobs again, too
     accept_changes: bool = False  # pay again for jobs that changed since they were paid
@@ -74,12 +76,20 @@ class RunOptions:
             raise UsageError(f"downloads is {self.downloads!r}, and has to be {MOST} at most")
 
     @property
+    def end(self) -> tuple[float | None, str]:
+        """The moment at which the run ends whatever still runs, None for never; and why it ended, for people."""
+        if self.until is not None or self.deadline is None:
+            return self.until, "its end has come (--until)"
+        hours = f"{AFTER_DEADLINE / 3600:.0f} hours"
+        return self.deadline + AFTER_DEADLINE, f"{hours} have passed since --deadline"
+
+    @property
     def waits(self) -> Waits:
         """How long the run waits for what."""
         return Waits(self.timeout, self.settle, self.poll_interval, self.retry_wait, self.clip_timeout)
 
-    def limits(self, manifests: Iterable[Manifest], deadline: float | None) -> Limits:
-        """The run's own limits; ``deadline`` by the clock of the pool.
+    def limits(self, manifests: Iterable[Manifest], clock: float = 0.0) -> Limits:
+        """The run's own limits. ``clock``: how many seconds the pool's clock is ahead of the wall clock.
 
         Without a ``concurrency``, a manifest that states more than the built-in number gets it. Without ``downloads``, the
         run has the most that one of its manifests wants: what it states, or else the built-in number.
@@ -90,6 +100,14 @@ class RunOptions:
             (one.downloads or DOWNLOADS for one in manifests), default=DOWNLOADS
         )
         cap = None if self.max_cost is None else micros(self.max_cost)
+        deadline, until = (None if at is None else at + clock for at in (self.deadline, self.until))
         return Limits(
-            concurrency, self.max_running, self.max_jobs, cap, deadline, self.submit_only, downloads
+            concurrency=concurrency,
+            max_running=self.max_running,
+            max_jobs=self.max_jobs,
+            max_cost=cap,
+            deadline=deadline,
+            until=until,
+            submit_only=self.submit_only,
+            downloads=downloads,
         )

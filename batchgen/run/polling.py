@@ -8,9 +8,10 @@ last one, whatever the lengths look like: about ten queries a task, made when ta
 when nearly all tasks of its kind would have ended, the next ones each a quarter of its age later.
 
 **Overdue.** A task that runs far longer than others of its kind may never end. Once nothing else is left, a run doesn't
-wait for one that is older than ``OVERDUE`` times the longest of its kind's latest lengths; but at least half an hour,
-because queues grow, and at most six hours, because a night isn't longer; three hours where none of its kind is known.
-After ``--deadline`` it is half of that, without the half hour: a deadline means that the run should end.
+wait for one that is older than ``OVERDUE`` times what its kind takes: the length that nine in ten of the latest don't exceed,
+so that one that was stuck for hours says nothing about all others. But at least half an hour, because queues grow, and at
+most six hours, because a night isn't longer; three hours where none of its kind is known. After ``--deadline`` it is half of
+that, without the half hour: a deadline means that the run should end.
 
 ``tests/bench/README.md`` has the figures that these rules and numbers were chosen by.
 """
@@ -18,9 +19,10 @@ After ``--deadline`` it is half of that, without the half hour: a deadline means
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 CHANCE = 0.1  # that a question is the last one
 UNKNOWN_FIRST = 10.0  # seconds before the first question about a kind never seen
@@ -36,7 +38,8 @@ CALLED_STEP = 0.25  # of its age: the next ones
 DOUBTS = 4  # calls of an end that wasn't there after which a task is not queried for that again
 LONGEST_QUIET = 60.0  # seconds before another call of its end is listened to then
 UNWANTED = 3.0  # times rarer are questions that no create waits for
-OVERDUE = 4.0  # times the longest length known of a kind
+USUAL = 0.9  # of the lengths known of a kind: what a task of it takes
+OVERDUE = 4.0  # times what a kind takes
 OVERDUE_AFTER_DEADLINE = 2.0  # the same after the deadline
 MIN_OVERDUE = 1800.0  # seconds
 MAX_OVERDUE = 6 * 3600.0  # seconds
@@ -52,18 +55,28 @@ def align_to_tick(now: float, wait: float) -> float:
 
 
 class Lengths:
-    """How long tasks of each kind have taken, in seconds, and when to query one because of that."""
+    """How long tasks of each kind have taken, in seconds, and when to query one because of that.
 
-    def __init__(self, *, first: float | None = None, keep: int = 200) -> None:
+    ``known`` returns the lengths of earlier runs' tasks of a kind, the latest first; it is called once for each kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: float | None = None,
+        keep: int = 200,
+        known: Callable[[str], Iterable[float]] = lambda kind: (),
+    ) -> None:
         self._first = first
         self._keep = keep
+        self._known = known
         self._recent: dict[str, deque[float]] = {}
         self._sorted: dict[str, list[float]] = {}
 
     def learn(self, kind: str, seconds: Iterable[float]) -> None:
         """Add lengths of ended tasks of ``kind``, in seconds."""
-        recent = self._recent.setdefault(kind, deque())
-        ordered = self._sorted.setdefault(kind, [])
+        ordered = self._seen(kind)
+        recent = self._recent[kind]
         for length in seconds:
             recent.append(length)
             bisect.insort(ordered, length)
@@ -80,7 +93,7 @@ class Lengths:
             return self._net(kind, age)
         ease = 1.0 if wanted else UNWANTED
         shortest = max(min(SHORTEST_ASK, self._first or SHORTEST_ASK), age * SHORTEST_STEP * ease)
-        seen = self._sorted.get(kind)
+        seen = self._seen(kind)
         if not seen:
             return max((self._first or UNKNOWN_FIRST) - age, age * UNKNOWN_STEP * ease, shortest)
         if age >= seen[-1]:
@@ -98,22 +111,34 @@ class Lengths:
 
     def longest(self, kind: str) -> float | None:
         """The longest length known of a kind; None where none is known."""
-        seen = self._sorted.get(kind)
+        seen = self._seen(kind)
         return seen[-1] if seen else None
+
+    def usual(self, kind: str) -> float | None:
+        """What a task of a kind takes: the length that nine in ten don't exceed. None where none is known."""
+        seen = self._seen(kind)
+        return seen[math.ceil(USUAL * len(seen)) - 1] if seen else None
 
     def overdue_at(self, kind: str) -> float:
         """The age, in seconds, from which a run doesn't wait for a task of this kind alone."""
-        longest = self.longest(kind)
-        if longest is None:
+        usual = self.usual(kind)
+        if usual is None:
             return UNKNOWN_OVERDUE
-        return min(max(OVERDUE * longest, MIN_OVERDUE), MAX_OVERDUE)
+        return min(max(OVERDUE * usual, MIN_OVERDUE), MAX_OVERDUE)
 
     def overdue_after_deadline(self, kind: str, least: float) -> float:
         """The age at which a task of this kind is overdue after the deadline; ``least`` is how long a request may take."""
-        longest = self.longest(kind)
-        if longest is None:
+        usual = self.usual(kind)
+        if usual is None:
             return MIN_OVERDUE
-        return min(max(OVERDUE_AFTER_DEADLINE * longest, least), MAX_OVERDUE / 2)
+        return min(max(OVERDUE_AFTER_DEADLINE * usual, least), MAX_OVERDUE / 2)
+
+    def _seen(self, kind: str) -> list[float]:
+        """The lengths known of a kind, the shortest first."""
+        if kind not in self._sorted:
+            latest = list(itertools.islice(self._known(kind), self._keep))
+            self._recent[kind], self._sorted[kind] = deque(reversed(latest)), sorted(latest)
+        return self._sorted[kind]
 
 
 def doubted_wait(doubts: int) -> tuple[float, float]:

@@ -19,7 +19,9 @@ from batchgen.run.budget import Budget, NoRoom, Room
 from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
 from batchgen.run.lanes import Lane, Work
+from batchgen.run.last_moments import LastMoments
 from batchgen.run.plan import task_number
+from batchgen.run.polling import Lengths
 from batchgen.run.slots import Slots
 from batchgen.run.waits import backoff, shown_duration
 
@@ -31,13 +33,14 @@ MAX_REFUSALS = 8
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run. Money is in micro-dollars, ``deadline`` in seconds of the pool's clock; None: no limit."""
+    """The limits of one run. Money is in micro-dollars, moments in seconds of the pool's clock; None: no limit."""
 
     concurrency: int = 8
     max_running: int | None = None
     max_jobs: int | None = None
     max_cost: int | None = None
-    deadline: float | None = None
+    deadline: float | None = None  # nothing is created after it
+    until: float | None = None  # what is created before the deadline should have ended by then
     submit_only: bool = False  # the run leaves once every job has a task id
     downloads: int = DOWNLOADS
     approval: Approval | None = None  # what may be created; None: everything
@@ -51,8 +54,15 @@ class Pool:
     ``started``, ``uncertain``, ``occupied``, ``refused_slot``, ``over_budget`` or ``came_back``.
     """
 
-    def __init__(self, limits: Limits, rng: random.Random, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        rng: random.Random,
+        breaker: Breaker | None = None,
+        lengths: Lengths | None = None,
+    ) -> None:
         self.limits = limits
+        self.last = LastMoments(limits.deadline, limits.until, lengths or Lengths())
         self.breaker = breaker or Breaker()
         self.slots = Slots(limits.max_running)
         self.lanes: list[Lane] = []
@@ -83,7 +93,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many jobs have not been created yet."""
-        return sum(lane.waiting + len(lane.retries) for lane in self.lanes)
+        return sum(lane.waiting + len(lane.retries) + len(lane.too_late) for lane in self.lanes)
 
     @property
     def has_pending(self) -> bool:
@@ -92,10 +102,10 @@ class Pool:
 
     @property
     def has_retries(self) -> bool:
-        """Whether a retry waits for its time, and that is before the deadline."""
-        last = self.limits.deadline or math.inf
+        """Whether a retry waits for its time, and may be created then."""
         return self.closed is None and any(
-            lane.retries and lane.closed is None and lane.retries[0][0] < last for lane in self.lanes
+            lane.closed is None and any(at < self.last.moment(work) for at, _, work in lane.retries)
+            for lane in self.lanes
         )
 
     @property
@@ -142,11 +152,13 @@ class Pool:
 
         ``overdue``: only tasks run that may never end. Then one create at a time tries to get a slot.
         """
-        if self.closed is None and self.late(now):
+        if self.closed is None and self.last.late(now):
             self.close(EndedEarly("the deadline passed", kind="deadline"))
         for lane in self.lanes:
             while lane.retries and lane.retries[0][0] <= now:
                 lane.again.append(heapq.heappop(lane.retries)[2])
+            if self.closed is None:
+                self._leave_late(lane, now)
             if lane.retries and not lane.waiting and self.closed is None and lane.closed is None:
                 # Closes the lane if the caps will never allow the retry: then the run doesn't wait for its time.
                 self._affordable(lane, lane.retries[0][2])
@@ -179,13 +191,20 @@ class Pool:
             moments += [lane.retries[0][0] for lane in self.lanes if lane.retries and lane.closed is None]
         if self._no_room is not None and now < self._no_room.until:
             moments.append(self._no_room.until)
-        if self.limits.deadline is not None and now < self.limits.deadline:
-            moments.append(self.limits.deadline)
+        if self.last.deadline is not None and now < self.last.deadline:
+            moments.append(self.last.deadline)
+            heads = (lane.next_work for lane in self._pending_lanes())
+            moments += [last for head in heads if now < (last := self.last.moment(head))]
         return max(min(moments) - now, 0.0) if moments else None
 
-    def late(self, now: float) -> bool:
-        """Whether the deadline has passed."""
-        return self.limits.deadline is not None and now >= self.limits.deadline
+    def _leave_late(self, lane: Lane, now: float) -> None:
+        """Leave out the lane's next jobs whose tasks wouldn't end in time, and stop creating where no others are left."""
+        if (
+            lane.closed is None
+            and self.last.leave_late(lane, now)
+            and not (self.has_pending or self.has_retries)
+        ):
+            self.close(self.last.reason(work for one in self.lanes for work in one.too_late))
 
     def schedule_retry(self, work: Work, now: float) -> None:
         """Queue a retry for the time that its outcome says; it holds no slot until then."""

@@ -102,6 +102,11 @@ class Runner:
             self._pool.close(reason)
             self._lifecycle.changed.set()
 
+    def shift(self, seconds: float) -> None:
+        """The wall clock went on by so many seconds in which the loop's stood still, or was set forward by them."""
+        self._pool.last.shift(seconds)
+        self._lifecycle.changed.set()
+
     async def run(
         self, steps: Iterable[Step], open_records: Iterable[Record], *, submit_only: bool = False
     ) -> None:
@@ -173,7 +178,7 @@ class Runner:
 
         A task whose slot was given back counts as well: it may have succeeded without a clip, and run again since.
         """
-        late = self._pool.late(now)
+        late = self._pool.last.late(now)
         some = bool(self._tasks) or self._pool.slots.running > 0
         return (some and not self._parked) and all(
             work.watch is not None and work.watch.overdue(now, late=late) for work in self._tasks.values()
@@ -214,12 +219,13 @@ class Runner:
             self._count(work)
         self._emit_progress()
         for lane in self._pool.lanes:
-            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.retries)):
+            for work in (*lane.again, *lane.queue, *(work for _, _, work in lane.retries), *lane.too_late):
                 work.outcome = work.outcome._replace(bucket="unrecorded" if lane.unrecorded else None)
                 self._count(work)
             lane.again.clear()
             lane.queue.clear()
             lane.retries.clear()
+            lane.too_late.clear()
 
     def _unparked(self) -> Iterator[Work]:
         """All parked jobs, with their records and oldest first; none is parked from here on."""

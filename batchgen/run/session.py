@@ -33,8 +33,10 @@ from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
 from batchgen.run.plan import Step
 from batchgen.run.planning import planned
+from batchgen.run.polling import Lengths
 from batchgen.run.pool import Limits, Pool
 from batchgen.run.tally import Counts, Tally
+from batchgen.run.wall_time import keep
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api
@@ -105,7 +107,8 @@ class Session:
         if loaded is not None:
             await loading.remember(ledger, loaded)
             self._manifests = loaded.manifests
-        self._pool = Pool(self._limits(), self._clock.rng, breaker)
+        lengths = Lengths(first=options.poll_interval, known=ledger.durations)
+        self._pool = Pool(self._limits(), self._clock.rng, breaker, lengths)
         recovers = bool(self._manifests) and options.recover
         doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
@@ -149,6 +152,14 @@ class Session:
         runner = self._runner = Runner(
             inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints
         )
+        keeper = asyncio.create_task(keep(self._options, self._clock, runner.shift, self.end))
+        try:
+            await self._all_jobs(runner)
+        finally:
+            keeper.cancel()
+
+    async def _all_jobs(self, runner: Runner) -> None:
+        inventory = self._inventory
         if self._steps is None:
             self._recovery = asyncio.create_task(self._recover(runner))
             try:
@@ -268,10 +279,8 @@ class Session:
                     lane.closed = EndedEarly(text, kind="unproven")
 
     def _limits(self) -> Limits:
-        deadline = self._options.deadline
-        if deadline is not None:
-            deadline += asyncio.get_running_loop().time() - self._clock.now()
-        limits = self._options.limits(self._manifests, deadline)
+        ahead = asyncio.get_running_loop().time() - self._clock.now()
+        limits = self._options.limits(self._manifests, ahead)
         if (approval := self._options.approval) is None or not self._manifests:
             return limits
         # Others may be sent again.

@@ -68,6 +68,7 @@ DECIDES = {
         "run.download_limit",
         "run.clip_times",
         "run.lanes",
+        "run.last_moments",
         "run.pool",
         "run.dispositions",
         "run.outcomes",

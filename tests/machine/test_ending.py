@@ -18,7 +18,7 @@ import pytest
 
 from batchgen.cli import options
 from batchgen.cli.output import Output
-from batchgen.cli.shared import end_of
+from batchgen.cli.shared import end_of, run_options
 from batchgen.masking import Mask
 from batchgen.sandbox.video import clip
 from tests.support.program import ENDS, KEY, Desk, until
@@ -222,8 +222,8 @@ def test_without_an_end_of_its_own_a_run_ends_four_hours_after_its_deadline() ->
         (["--deadline", "1h", "--until", "2h"], 2 * 3600),
     ):
         args = options.parser().parse_args(["run", *given, "m.yaml"])
-        assert end_of(args, Output(args, Mask())).left >= least - 60
-        assert len(given) == 0 or end_of(args, Output(args, Mask())).left <= least
+        assert end_of(run_options(args), Output(args, Mask())).left >= least - 60
+        assert len(given) == 0 or end_of(run_options(args), Output(args, Mask())).left <= least
 
 
 @pytest.mark.parametrize(
@@ -269,3 +269,29 @@ def test_what_hangs_on_this_machine_holds_no_process_far_beyond_its_end() -> Non
     assert time.monotonic() - begun < 30
     assert (ended.returncode, ended.stdout) == (4, "begun\n")
     assert "doesn't answer: stopped at once; what was open is in the ledger, run again" in ended.stderr
+
+
+SLEPT = """
+import time
+from batchgen.cli import ending, options
+from batchgen.masking import Mask
+from batchgen.cli.output import Output
+from batchgen.errors import EndedEarly
+ending.CHECK = 0.05
+args = options.parser().parse_args(["collect"])
+now = time.time
+with ending.End(Output(args, Mask()), now() + 3600) as end:
+    end.watch()
+    time.time = lambda: now() + 3600  # as after an hour of sleep
+    try:
+        time.sleep(60)
+    except EndedEarly as error:
+        print(error)
+"""
+
+
+def test_a_machine_that_slept_until_its_end_begins_nothing_more() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SLEPT], check=False, capture_output=True, text=True, timeout=ENDS
+    )
+    assert ended.stdout == "its end has come (--until) before anything was begun\n", ended.stderr

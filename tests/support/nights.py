@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchgen.errors import BatchgenError, EndedEarly
+from batchgen.errors import BatchgenError
 from batchgen.ledger.reader import Records
 from batchgen.ledger.writer import Ledger
 from batchgen.models import HistoryEntry, Record, State
@@ -91,20 +91,20 @@ class Night:
     ) -> Ran:
         """One run of the manifest, or a collect. ``until`` and ``deadline`` in seconds from its beginning."""
         loop, begun = self.loop, self.loop.time()
-        given = RunOptions(deadline=None if deadline is None else loop.now() + deadline, **options)
+        moments = {"deadline": deadline, "until": until}
+        named: dict[str, Any] = {
+            name: loop.now() + after for name, after in moments.items() if after is not None
+        }
+        given = RunOptions(**named, **options)
         origin = self.sandbox.base_url
         with Ledger.open(str(self.ledger), origin=origin, clock=loop.now) as ledger:
             told = events.Events(loop.now, self.heard.append)
             session = Session(ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told)
-            ends = EndedEarly("its end has come", kind="until")
-            timer = None if until is None else loop.call_later(until, session.end, ends)
             loaded = None if collect else loading.load([str(self.folder / "m.yaml")], now=loop.now())
             assert loaded is None or not loaded.problems, loaded.problems
             if await session.prepare(loaded):
                 await session.work()
             ended = await session.conclude()
-            if timer is not None:
-                timer.cancel()
         if self._evidence.journal is not None:
             self._evidence.look("after a run")
         jobs, others, tasks = (Counter(found) for found in (ended.jobs, ended.others, ended.tasks))

@@ -172,7 +172,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, threads: Threads) -> None:
         self._virtual = 0.0
-        self.back = 0.0  # seconds that the wall clock was set back
+        self.back = 0.0  # seconds that the wall clock was set back; negative: the machine slept for so long
         super().__init__(Selector(threads, self._jump))
 
     def time(self) -> float:

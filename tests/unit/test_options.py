@@ -35,7 +35,7 @@ def test_without_flags_a_run_and_collecting_have_the_built_in_options(
 def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHGEN_CLIP_HOSTS", "cdn.corp")
     words = (
-        "run m.yaml --concurrency 3 --max-running 2 --max-jobs 4 --max-cost 5.5 --deadline 2030-01-02T03:04Z"
+        "run m.yaml --concurrency 3 --max-running 2 --max-jobs 4 --max-cost 5.5 --deadline 2030-01-02T03:04Z --until 2030-01-02T03:05Z"
         " --submit-only --retry-failed --accept-changes --recover --timeout 6 --settle 7 --poll-interval 8"
         " --retry-wait 9 --clip-timeout 10 --min-speed 11 --downloads 12"
     )
@@ -46,6 +46,7 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
         max_jobs=4,
         max_cost=5.5,
         deadline=1893553440.0,
+        until=1893553500.0,
         submit_only=True,
         retry_failed=True,
         accept_changes=True,
@@ -103,20 +104,20 @@ def test_whole_numbers_are_amounts_and_durations_as_well() -> None:
 
 def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them() -> None:
     manifests = [Manifest("a.yaml", "a", concurrency=CONCURRENCY + 3), Manifest("b.yaml", "b")]
-    assert RunOptions().limits(manifests, None).concurrency == CONCURRENCY + 3
-    assert RunOptions().limits(manifests[1:], None).concurrency == CONCURRENCY
-    assert RunOptions(concurrency=2).limits(manifests, None).concurrency == 2
+    assert RunOptions().limits(manifests).concurrency == CONCURRENCY + 3
+    assert RunOptions().limits(manifests[1:]).concurrency == CONCURRENCY
+    assert RunOptions(concurrency=2).limits(manifests).concurrency == 2
 
 
 def test_a_run_fetches_as_many_clips_at_once_as_one_of_its_manifests_wants() -> None:
     """A manifest that says nothing wants the built-in number."""
     few, many, silent = (Manifest("a.yaml", "a", downloads=number) for number in (4, 32, None))
-    assert RunOptions().limits([few], None).downloads == 4
-    assert RunOptions().limits([few, many], None).downloads == 32
-    assert RunOptions().limits([few, silent], None).downloads == DOWNLOADS
-    assert RunOptions().limits(iter([silent]), None).downloads == DOWNLOADS
-    assert RunOptions().limits([], None).downloads == DOWNLOADS
-    assert RunOptions(downloads=2).limits([many], None).downloads == 2
+    assert RunOptions().limits([few]).downloads == 4
+    assert RunOptions().limits([few, many]).downloads == 32
+    assert RunOptions().limits([few, silent]).downloads == DOWNLOADS
+    assert RunOptions().limits(iter([silent])).downloads == DOWNLOADS
+    assert RunOptions().limits([]).downloads == DOWNLOADS
+    assert RunOptions(downloads=2).limits([many]).downloads == 2
 
 
 def test_the_number_of_downloads_is_taken_from_the_environment_where_the_command_line_has_none(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from batchgen.errors import EndedEarly
@@ -11,6 +13,7 @@ from batchgen.run.dispositions import UNCLEAR
 from batchgen.run.events import Finished
 from batchgen.run.polling import MAX_OVERDUE
 from batchgen.run.recovery import LOOKUP_ATTEMPTS
+from batchgen.run.wall_time import CHECK
 from tests.support.nights import Night, Ran, play
 
 HOUR = 3600.0
@@ -38,7 +41,7 @@ def test_a_run_that_leaves_at_its_end_says_that_the_api_was_not_there(dead: bool
     async def scene(night: Night) -> None:
         ran = await night.run(until=300.0)
         said = [str(stop) for stop in ran.stops]
-        assert (ran.code, said[0]) == (4, "its end has come")
+        assert (ran.code, said[0]) == (4, "its end has come (--until)")
         assert said[1:] == (
             ["the API could not be reached for the last 5 min: Connection reset by peer"] if dead else []
         )
@@ -210,6 +213,62 @@ def test_nothing_is_created_after_the_deadline_and_what_was_comes_home() -> None
         assert HOUR < ran.seconds < HOUR + 2 * MINUTES[1]
 
     play(scene, 200, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_what_would_not_end_before_the_run_does_is_not_created_and_all_that_was_is_home_by_then() -> None:
+    """Tasks of ten minutes, and an end that is as soon as the deadline."""
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(max_running=2, deadline=HOUR, until=HOUR)
+        assert (ran.kinds, ran.code) == (["too_late"], 4)
+        made = len(night.creates)
+        assert ran.tally.buckets == {"downloaded": made, "pending": 200 - made}
+        assert HOUR - 1500 < max(entry.at for entry in night.creates) < HOUR - 600
+        assert ran.seconds < HOUR
+        assert "most tasks of std/5 end within 10 min" in str(ran.stops[0])
+
+    play(scene, 200, slots=2, task_seconds=(600.0, 600.0))
+
+
+def test_without_a_deadline_tasks_are_created_until_the_run_ends_and_the_next_brings_them_home() -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run(max_running=2, until=HOUR)
+        assert (ran.kinds, ran.code) == (["until"], 4)
+        assert max(entry.at for entry in night.creates) > HOUR - 650
+        assert ran.tally.buckets["submitted"] == 2
+
+    play(scene, 200, slots=2, task_seconds=(600.0, 600.0))
+
+
+@pytest.mark.parametrize("moment", ["deadline", "until"])
+def test_a_machine_that_slept_past_a_moment_finds_it_passed(moment: str) -> None:
+    """The loop's clock stands still meanwhile."""
+
+    async def scene(night: Night) -> None:
+        def sleep() -> None:
+            night.loop.back -= 3 * HOUR
+
+        night.loop.call_later(600, sleep)
+        options: dict[str, Any] = {moment: 2 * HOUR}
+        ran = await night.run(max_running=SLOTS, **options)
+        assert (ran.kinds, ran.code) == ([moment], 4)
+        assert max(entry.at for entry in night.creates) <= 600 + CHECK
+        assert ran.seconds <= (600 + CHECK if moment == "until" else 600 + CHECK + 2 * MINUTES[1])
+
+    play(scene, 200, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_a_clock_that_is_set_back_moves_the_end_with_it() -> None:
+    async def scene(night: Night) -> None:
+        def set_back() -> None:
+            night.loop.back += HOUR / 2
+
+        night.loop.call_later(600, set_back)
+        ran = await night.run(max_running=SLOTS, until=HOUR)
+        assert ran.kinds == ["until"]
+        assert 1.5 * HOUR <= ran.seconds <= 1.5 * HOUR + 60
+
+    play(scene, 300, slots=SLOTS, task_seconds=MINUTES)
 
 
 def test_a_run_leaves_at_its_end_whatever_still_runs_and_the_next_goes_on_without_paying_again() -> None:
