@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time
@@ -29,6 +30,8 @@ PERIODS: Mapping[str, Callable[[date], str]] = {
 }
 BY = (*PERIODS, "manifest", "mode", "job")
 _AMOUNTS = ("estimated", "reserved", "charged", "difference")
+_FIELDS = ("tasks", *(f"{name}_usd" for name in _AMOUNTS))
+AT_ONCE = 200  # lines of CSV
 _TABLE_WIDTH = 78  # columns that the table needs, with a period's name
 
 
@@ -118,16 +121,22 @@ def _objects(groups: Iterable[Group], total: dict[str, Any]) -> Iterator[dict[st
 
 
 def _fields(sums: Sums) -> dict[str, Any]:
-    return {"tasks": sums.tasks, **{f"{name}_usd": dollars(getattr(sums, name)) for name in _AMOUNTS}}
+    return dict(zip(_FIELDS, _numbers(sums), strict=True))
+
+
+def _numbers(sums: Sums) -> tuple[float, ...]:
+    """The values of a group's fields."""
+    return sums.tasks, *map(dollars, (sums.estimated, sums.reserved, sums.charged, sums.difference))
 
 
 def _csv_lines(groups: Iterable[Group], by: str) -> Iterator[str]:
-    """The groups as CSV, without their sums, so that a column sums up."""
-    yield ",".join([*(("manifest", "job") if by == "job" else (by,)), *_fields(Sums())])
-    for names, sums in groups:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([*names.values(), *_fields(sums).values()])
-        yield line.getvalue()
+    """The groups as CSV, without their sums, so that a column sums up; many lines at once, which is quicker."""
+    yield ",".join([*(("manifest", "job") if by == "job" else (by,)), *_FIELDS])
+    rows = ([*names.values(), *_numbers(sums)] for names, sums in groups)
+    while some := list(itertools.islice(rows, AT_ONCE)):
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(some)
+        yield lines.getvalue().removesuffix("\n")
 
 
 def _table(groups: Iterable[Group], by: str, timezone: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ BLOCK = 50_000  # rows of one read
 JOBS = 2_000  # jobs of one read
 # What sums of rows have: how many, their estimates, those of rows without a charge, and the charges.
 _SUMS = "count(*), sum(ifnull(estimate, 0)), sum(iif(charged IS NULL, ifnull(estimate, 0), 0)), sum(ifnull(charged, 0))"
+_INTEGERS = (int,) * 4
 _WITHIN = f"{MAY_BE_CHARGED} AND quarter >= ?3 AND quarter < ?4"
 
 
@@ -103,6 +104,6 @@ def _text(value: object) -> str:
 
 
 def _sums(values: Sequence[object]) -> Sums:
-    if any(type(value) is not int for value in values):
+    if tuple(map(type, values)) != _INTEGERS:
         raise wrong_cell("estimate or charged", "some row", "is no amount")
     return Sums(*values)  # type: ignore[arg-type]  # just checked
