@@ -184,6 +184,11 @@ class OverBudget(LedgerError):
         self.uses, self.cost = tuple(uses), cost
         super().__init__(self.text(cost, "the next clip"))
 
+    @property
+    def room(self) -> int:
+        """What these budgets leave, in micro-dollars."""
+        return min(one.left or 0 for one in self.uses)
+
     def text(self, cost: int, what: str) -> str:
         """Which budgets have no room, what they would have to be for ``what`` of this cost, and when their periods end."""
         return "; ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from batchgen.amounts import shown
@@ -72,17 +73,38 @@ class Budget:
         """Whether the number of creates is used up."""
         return self.max_creates is not None and self.creates >= self.max_creates
 
-    def reached(self, left: int) -> str:
-        """How the cap on money stands that has no room for what is left, as the end of a sentence."""
+    def waits(self, cost: int) -> bool:
+        """Whether one more create of this cost lacks money that creates in flight or tasks may bring back."""
+        short = self.max_cost is not None and self.spent + self.reserved_cost + cost > self.max_cost
+        return short and self.room(cost) is Room.LATER
+
+    def reached(self, cost: int, what: str = "what is left") -> str:
+        """How the cap on money stands that has no room for ``what`` of this cost, as the end of a sentence."""
         return (
-            f"cost cap of {shown(self.max_cost or 0)} was reached: {shown(self.spent)} is spent or held; for what is left it"
-            f" would have to be {shown(self.spent + left)}"
+            f"cost cap of {shown(self.max_cost or 0)} was reached: {shown(self.spent)} is spent or held; for {what} it"
+            f" would have to be {shown(self.spent + cost)}"
         )
+
+    def behind(self, costs: Iterable[int]) -> str:
+        """What to add about the jobs of these costs that the cap on money has room for."""
+        return behind(costs, (self.max_cost or 0) - self.spent)
 
     def _holds(self, creates: int, spent: int, cost: int) -> bool:
         return (self.max_creates is None or creates < self.max_creates) and (
             self.max_cost is None or spent + cost <= self.max_cost
         )
+
+
+def behind(costs: Iterable[int], room: int) -> str:
+    """What to add where money for some jobs is left, which stand behind dearer ones: a manifest's order is kept."""
+    fitting = sum(0 < cost <= room for cost in costs)
+    if not fitting:
+        return ""
+    cost, stand = ("costs", "stands") if fitting == 1 else ("cost", "stand")
+    return (
+        f"; {fitting:,} of them {cost} no more than the {shown(room)} that is left, but {stand} behind a dearer job of the same"
+        " manifest, whose order is kept: `--only JOB` creates what you name alone"
+    )
 
 
 @dataclass(frozen=True, slots=True)

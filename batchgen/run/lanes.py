@@ -59,9 +59,9 @@ class Lane:
         return self.next_work.cost
 
     @property
-    def left_cost(self) -> int:
-        """What all jobs cost that are to be created, in micro-dollars."""
-        return sum(work.cost for work in (*self.again, *self.queue, *(work for _, _, work in self.retries)))
+    def left_costs(self) -> list[int]:
+        """What each job costs that is to be created, in micro-dollars."""
+        return [work.cost for work in (*self.again, *self.queue, *(work for _, _, work in self.retries))]
 
     @property
     def open(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from batchgen.errors import BatchgenError, EndedEarly, OverBudget
 from batchgen.ledger.transitions import counted
 from batchgen.money.approval import Approval
-from batchgen.run.budget import Budget, NoRoom, Room
+from batchgen.run.budget import Budget, NoRoom, Room, behind
 from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
 from batchgen.run.lanes import Lane, Work
@@ -320,7 +320,8 @@ class Pool:
 
     def _capped_lane(self, lane: Lane) -> EndedEarly:
         """The error for a manifest whose own cap has no room for what is left of it."""
-        text = f"{lane.name}: its {lane.budget.reached(lane.left_cost)}"
+        costs = lane.left_costs
+        text = f"{lane.name}: its {lane.budget.reached(sum(costs))}{lane.budget.behind(costs)}"
         return EndedEarly(text, kind="manifest_cost_cap")
 
     def _capped(self) -> EndedEarly:
@@ -328,16 +329,33 @@ class Pool:
         most, budget = self.limits.max_jobs, self.budget
         if budget.creates_used:
             return EndedEarly(f"the cap of {most} job{'' if most == 1 else 's'} was reached", kind="jobs_cap")
-        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None)
+        costs = self._left_costs
+        text = f"{budget.reached(sum(costs))}{budget.behind(costs)}"
         if budget.max_cost == self.limits.approved_cost:
-            return EndedEarly(f"the approval's {budget.reached(left)}", kind="approval_cap")
-        return EndedEarly(f"the {budget.reached(left)}", kind="cost_cap")
+            return EndedEarly(f"the approval's {text}", kind="approval_cap")
+        return EndedEarly(f"the {text}", kind="cost_cap")
 
     def _spent(self, refusal: OverBudget, *works: Work) -> EndedEarly:
         """The error for a run that the ledger's budgets have no room for; ``works`` are left beside the lanes' jobs."""
-        left = sum(lane.left_cost for lane in self.lanes if lane.closed is None)
-        left += sum(work.cost for work in works)
-        return EndedEarly(refusal.text(left, "what is left"), kind="budget")
+        costs = [*self._left_costs, *(work.cost for work in works)]
+        text = f"{refusal.text(sum(costs), 'what is left')}{behind(costs, refusal.room)}"
+        return EndedEarly(text, kind="budget")
+
+    @property
+    def _left_costs(self) -> list[int]:
+        return [cost for lane in self.lanes if lane.closed is None for cost in lane.left_costs]
+
+    @property
+    def money_wait(self) -> tuple[object, str] | None:
+        """The cap or budget for whose money a create waits, and that in words; None where none does."""
+        for lane in self._pending_lanes():
+            cost = lane.next_cost
+            if self._no_room is not None and not (self._idle or self._no_room.allows(cost)):
+                return self._no_room.until, str(self._no_room.refusal)
+            for budget, begins in ((lane.budget, f"{lane.name}: its"), (self.budget, "the")):
+                if budget.waits(cost):
+                    return begins, f"{begins} {budget.reached(cost, 'the next clip')}"
+        return None
 
     @property
     def _idle(self) -> bool:

@@ -66,6 +66,9 @@ class Runner:
         ] = []  # their tasks run and are not followed; without their records, which are in the ledger
         self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # those of the last Totals
         self._closed = False  # whether the end of creating was reported
+        self._said: set[object] = (
+            set()
+        )  # the caps and budgets of which was said that their money is waited for
         self._only_overdue_left = False  # nothing is left but tasks that are not waited for
 
     @property
@@ -192,6 +195,10 @@ class Runner:
             jobs, finished, running, spent = counts
             event = Totals(at=self._events.now, jobs=jobs, finished=finished, running=running, cost_usd=spent)
             self._events.emit(event)
+        if (waits := self._pool.money_wait) is not None and waits[0] not in self._said:
+            self._said.add(waits[0])
+            text = f"{waits[1]}. Creating waits: what runs may cost less than its estimate"
+            self._events.notice(text, "waiting_for_money", "notice")
         closed = self._pool.closed
         if closed is not None and not self._closed:
             self._closed = True

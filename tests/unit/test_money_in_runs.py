@@ -220,10 +220,48 @@ def test_a_charge_that_comes_after_the_end_is_counted_and_one_of_an_earlier_run_
     assert one.pool.budget.spent == 3
 
 
-def test_a_cheaper_job_behind_one_without_room_keeps_no_run_busy() -> None:
-    one = night([[3, 2]], None, None, 2)
-    assert [one.permit() for _ in range(3)] == [True, False, False]
-    assert one.pool.closed is not None and one.pool.closed.kind == "budget"
+@pytest.mark.parametrize(
+    ("costs", "left"), [([3, 2], "1 of them costs"), ([3, 2, 4, 1], "2 of them cost"), ([3, 3], None)]
+)
+@pytest.mark.parametrize("limit", ["run", "own", "budget"])
+def test_a_cheaper_job_behind_one_without_room_keeps_no_run_busy_and_is_spoken_of(
+    limit: str, costs: list[int], left: str | None
+) -> None:
+    """A manifest's order is what its writer wanted first: it is kept, and the room that stays is named."""
+    one = night([costs], *(2 if name == limit else None for name in ("run", "own", "budget")))
+    assert not any([one.permit() for _ in range(3)][1:]) and not one.flying
+    reason = one.pool.closed or one.pool.lanes[0].closed
+    assert reason is not None
+    said = f"; {left} no more than the $0.000002 that is left, but stand"
+    assert (said in str(reason)) if left else "behind a dearer job" not in str(reason)
+
+
+def waits_for(one: Night) -> str:
+    return one.pool.money_wait[1] if one.pool.money_wait is not None else ""
+
+
+def test_a_wait_for_money_is_known_with_what_it_is_for_and_a_wait_for_a_slot_is_none() -> None:
+    for limit, begins in (
+        ("run", "the cost cap of"),
+        ("own", "m0: its cost cap of"),
+        ("budget", "the day's budget of"),
+    ):
+        one = night([[5] * 9], *(9 if name == limit else None for name in ("run", "own", "budget")))
+        assert waits_for(one) == ""
+        one.permit()
+        one.answer(accepted=True)
+        one.permit()
+        text = waits_for(one)
+        assert (
+            text.startswith(begins)
+            and "$0.000005 is spent or held; for the next clip it would have to be $0.00001" in text
+        )
+        one.end(0)
+        assert waits_for(one) == ""
+    full = night([[5] * 9], None, None, None)
+    while full.permit():
+        full.answer(accepted=True)
+    assert full.pool.full and waits_for(full) == ""
 
 
 def test_a_cheaper_job_is_tried_before_a_run_that_does_nothing_else_is_closed() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from batchgen.ledger.budgets import set_budgets
 from batchgen.models import State
+from batchgen.run.events import Noticed
 from tests.support.nights import Night, Ran, play
 from tests.support.virtual_time import EPOCH
 
@@ -86,6 +87,21 @@ def test_a_day_that_is_spent_ends_the_creating_with_one_clear_line_and_the_next_
         assert night.verdict(12).violations == []
 
     play(scene, 12, slots=SLOTS, task_seconds=MINUTES)
+
+
+def test_a_run_that_waits_for_money_says_so_once_for_each_period() -> None:
+    async def scene(night: Night) -> None:
+        await begin(night, day=2 * CLIP)
+        await asyncio.sleep(MIDNIGHT - HOUR - night.loop.time())
+        stopped(await night.run(retry_wait=1.0))
+        said = [one for one in night.heard if isinstance(one, Noticed) and one.action == "waiting_for_money"]
+        assert [(one.level, (one.text or "").partition(" has no room")[0]) for one in said] == [
+            ("notice", "the day's budget of $0.84")
+        ] * 2
+        assert "creating waits: what runs may cost less than its estimate" in (said[0].text or "").lower()
+        assert said[0].at < EPOCH + MIDNIGHT <= said[1].at
+
+    play(scene, 9, "task_fails_outage@1", task_seconds=(1.4 * HOUR, 1.6 * HOUR))
 
 
 def test_a_failed_task_that_was_free_gives_its_money_back_within_the_night() -> None:
