@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from batchgen.amounts import shown
@@ -85,26 +84,10 @@ class Budget:
             f" would have to be {shown(self.spent + cost)}"
         )
 
-    def behind(self, costs: Iterable[int]) -> str:
-        """What to add about the jobs of these costs that the cap on money has room for."""
-        return behind(costs, (self.max_cost or 0) - self.spent)
-
     def _holds(self, creates: int, spent: int, cost: int) -> bool:
         return (self.max_creates is None or creates < self.max_creates) and (
             self.max_cost is None or spent + cost <= self.max_cost
         )
-
-
-def behind(costs: Iterable[int], room: int) -> str:
-    """What to add where money for some jobs is left, which stand behind dearer ones: a manifest's order is kept."""
-    fitting = sum(0 < cost <= room for cost in costs)
-    if not fitting:
-        return ""
-    cost, stand = ("costs", "stands") if fitting == 1 else ("cost", "stand")
-    return (
-        f"; {fitting:,} of them {cost} no more than the {shown(room)} that is left, but {stand} behind a dearer job of the same"
-        " manifest, whose order is kept: `--only JOB` creates what you name alone"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from batchgen.errors import BatchgenError, EndedEarly, OverBudget
 from batchgen.ledger.transitions import counted
 from batchgen.money.approval import Approval
-from batchgen.run.budget import Budget, NoRoom, Room, behind
+from batchgen.run import shortage
+from batchgen.run.budget import Budget, NoRoom, Room
 from batchgen.run.download_limit import DOWNLOADS
 from batchgen.run.failures import Breaker
 from batchgen.run.lanes import Lane, Work
@@ -124,10 +125,10 @@ class Pool:
         """Stop creating, because every create waits for the end of tasks that may never end."""
         for lane in self._pending_lanes():
             if lane.budget.room(lane.next_cost) is not Room.NOW:
-                lane.closed = self._capped_lane(lane)
+                lane.closed = shortage.of_manifest(lane)
         reason = EndedEarly("tasks that have not ended hold every slot", kind="stuck")
         if self._no_room is not None:
-            reason = self._spent(self._no_room.refusal)
+            reason = shortage.of_budgets(self._no_room.refusal, self._left)
         elif any(self.budget.room(lane.next_cost) is not Room.NOW for lane in self._pending_lanes()):
             reason = self._capped()
         if self.has_pending:
@@ -280,7 +281,7 @@ class Pool:
         others = (lane for lane in self._pending_lanes() if lane is not work.lane or lane.again)
         cheaper = any(self._no_room.allows(lane.next_cost) for lane in others)
         if work.alone and self._idle and not cheaper and self.closed is None:
-            self.close(self._spent(refusal, work))
+            self.close(shortage.of_budgets(refusal, self._left, work))
 
     def found(self, work: Work) -> None:
         """Count a task of an earlier run that still runs."""
@@ -311,39 +312,20 @@ class Pool:
         cost = lane.next_cost if work is None else work.cost
         run, own = self.budget.room(cost), lane.budget.room(cost)
         if own is Room.NEVER:
-            lane.closed = self._capped_lane(lane)
+            lane.closed = shortage.of_manifest(lane)
         elif run is Room.NEVER:
             left = (one for one in self.lanes if one.closed is None and (one.waiting or one.retries))
             if all(self.budget.room(one.next_cost) is Room.NEVER for one in left):
                 self.close(self._capped())
         return run is own is Room.NOW
 
-    def _capped_lane(self, lane: Lane) -> EndedEarly:
-        """The error for a manifest whose own cap has no room for what is left of it."""
-        costs = lane.left_costs
-        text = f"{lane.name}: its {lane.budget.reached(sum(costs))}{lane.budget.behind(costs)}"
-        return EndedEarly(text, kind="manifest_cost_cap")
-
     def _capped(self) -> EndedEarly:
         """The error for a run whose caps have no room for what is left."""
-        most, budget = self.limits.max_jobs, self.budget
-        if budget.creates_used:
-            return EndedEarly(f"the cap of {most} job{'' if most == 1 else 's'} was reached", kind="jobs_cap")
-        costs = self._left_costs
-        text = f"{budget.reached(sum(costs))}{budget.behind(costs)}"
-        if budget.max_cost == self.limits.approved_cost:
-            return EndedEarly(f"the approval's {text}", kind="approval_cap")
-        return EndedEarly(f"the {text}", kind="cost_cap")
-
-    def _spent(self, refusal: OverBudget, *works: Work) -> EndedEarly:
-        """The error for a run that the ledger's budgets have no room for; ``works`` are left beside the lanes' jobs."""
-        costs = [*self._left_costs, *(work.cost for work in works)]
-        text = f"{refusal.text(sum(costs), 'what is left')}{behind(costs, refusal.room)}"
-        return EndedEarly(text, kind="budget")
+        return shortage.of_run(self.budget, self.limits.approved_cost, self._left)
 
     @property
-    def _left_costs(self) -> list[int]:
-        return [cost for lane in self.lanes if lane.closed is None for cost in lane.left_costs]
+    def _left(self) -> list[Lane]:
+        return [lane for lane in self.lanes if lane.closed is None]
 
     @property
     def money_wait(self) -> tuple[object, str] | None:

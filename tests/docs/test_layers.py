@@ -65,6 +65,7 @@ DECIDES = {
         "run.polling",
         "run.waits",
         "run.budget",
+        "run.shortage",
         "run.download_limit",
         "run.clip_times",
         "run.lanes",
