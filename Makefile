@@ -7,7 +7,7 @@ TESTS := -m pytest -q -n auto --dist worksteal -o tmp_path_retention_policy=fail
 # Compiled modules are kept, whatever the environment says: each worker and each program would compile all of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run picture test compiled quick torture fuzz explore bench lint format floors audit constraints clean
+.PHONY: run picture test compiled quick torture fuzz explore bench lint format floors audit constraints schema clean
 
 # The examples against a local API, and the page about them; each time from the start.
 DEMO := build/demo
@@ -59,6 +59,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(VENV)/bin/python -m ruff check --quiet --fix .
 	$(VENV)/bin/python -m ruff format --quiet .
+
+# The configuration file's schema, after an option has changed: its keys are the options.
+schema: $(STAMP)
+	$(VENV)/bin/python -m tests.support.config_schema
 
 # The tests once more, on the lowest versions that pyproject.toml takes; they need the network once.
 floors: $(STAMP)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         load,
         plan,
         read_ledger,
+        read_prices,
         run,
     )
 __version__ = "0.1.0"
@@ -108,6 +109,7 @@ __all__ = [
     "load",
     "plan",
     "read_ledger",
+    "read_prices",
     "run",
 ]
 

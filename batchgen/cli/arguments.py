@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from batchgen.storage.clip_hosts import AllowedHost
 
 
+_NOT_GIVEN: list[str] = []  # an option's value until one is given; those of append begin with a copy of it
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, and takes options by their whole names only.
 
@@ -29,6 +32,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**given, "allow_abbrev": False})
         self.commands: Mapping[str, Parser] = {}  # the program's alone has any
         self.others: Mapping[str, Parser] = {}  # beside a command's, those of all commands
+
+    @property
+    def options(self) -> Sequence[argparse.Action]:
+        """Its options, without those that end the program by themselves."""
+        return [one for one in self._actions if one.option_strings and one.default is not argparse.SUPPRESS]
 
     @property
     def option_names(self) -> Collection[str]:
@@ -45,10 +53,37 @@ class Parser(argparse.ArgumentParser):
             and words[0] not in {"--", *self.option_names}
         ):
             self.error(self._unknown(words[:1]))  # else its value, maybe the key, is quoted as no command
-        known, rest = super().parse_known_args(words, namespace)
+        if self.commands:
+            return super().parse_known_args(words, namespace)
+        known, rest = self._parse(words)
         if rest:
             self.error(self._unknown(rest))
         return known, rest
+
+    def _parse(self, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parse a command's words. ``given`` of the namespace are the options that stand there; others are as built in."""
+        begun = argparse.Namespace(**{one.dest: _NOT_GIVEN for one in self.options})
+        words, off = self._switched_off(words)
+        known, rest = super().parse_known_args(words, begun)
+        vars(known).update(dict.fromkeys(off, False))
+        known.given = frozenset(name for name, value in vars(known).items() if value is not _NOT_GIVEN)
+        for one in self.options:
+            if one.dest not in known.given:
+                setattr(known, one.dest, one.default)
+        return known, rest
+
+    def _switched_off(self, words: list[str]) -> tuple[list[str], set[str]]:
+        """The words without each ``--no-NAME`` of a switch ``--NAME``, and the switches that they are of.
+
+        It undoes what the configuration file turned on, so no help lists it.
+        """
+        switches = {name: one.dest for one in self.options if one.nargs == 0 for name in one.option_strings}
+        opposites = {f"--no-{name[2:]}": dest for name, dest in switches.items() if name.startswith("--")}
+        opposites |= {f"--{name[5:]}": dest for name, dest in switches.items() if name.startswith("--no-")}
+        opposites = {name: dest for name, dest in opposites.items() if name not in self.option_names}
+        end = words.index("--") if "--" in words else len(words)
+        off = {opposites[word] for word in words[:end] if word in opposites}
+        return [word for at, word in enumerate(words) if at >= end or word not in opposites], off
 
     def _unknown(self, rest: list[str]) -> str:
         """The message for unknown arguments. What follows a = isn't shown: it may be the key."""

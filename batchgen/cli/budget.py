@@ -28,7 +28,8 @@ def budget(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     given = {name: value for name in periods.NAMES if (value := getattr(args, name)) is not None}
     if args.action == "set":
-        _set(path, given, args.timezone)
+        api = origin(settings.base_url(args.base_url, os.environ))
+        _set(path, given, args.timezone, api)
     elif given or args.timezone is not None:
         raise UsageError("--day, --week, --month and --timezone go with `batchgen budget set`")
     with Records.read(path) as ledger:
@@ -52,8 +53,8 @@ def budget(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _set(path: str, given: Mapping[str, int | str], timezone: str | None) -> None:
-    """Write new budgets. A ledger is made where there is none: they hold from the first night on."""
+def _set(path: str, given: Mapping[str, int | str], timezone: str | None, api: str) -> None:
+    """Write new budgets. A ledger, of this API, is made where there is none: they hold from the first night on."""
     if not given and timezone is None:
         raise UsageError("`budget set` takes --day, --week, --month or --timezone")
     if timezone is not None:
@@ -66,7 +67,7 @@ def _set(path: str, given: Mapping[str, int | str], timezone: str | None) -> Non
     else:
         from batchgen.ledger.writer import Ledger
 
-        Ledger.open(path, origin=origin(settings.base_url(None, os.environ))).close()
+        Ledger.open(path, origin=api).close()
     limits = {name: None if isinstance(value, str) else value for name, value in given.items()}
     set_budgets(path, limits, timezone, usual=machine_zone(os.environ), at=time.time(), by=who())
 

@@ -1,94 +1,171 @@
-"""The configuration file: a person's, else the machine's. So far it has prices alone."""
+"""Takes options from the configuration file: flag > environment > manifest > configuration file > built-in."""
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from batchgen.amounts import dollars, micros
-from batchgen.errors import ManifestError, UsageError
-from batchgen.files import open_regular
-from batchgen.models import Place, Problem
-from batchgen.money.prices import BUILT_IN, VOICE, Prices, with_voice
+from batchgen import __version__
+from batchgen.cli.arguments import Parser
+from batchgen.cli.config_keys import REFUSED_BELOW, Key, keys, keys_of
+from batchgen.cli.settings import VARIABLES
+from batchgen.errors import UsageError
+from batchgen.manifest import configuration
+from batchgen.manifest.configuration import Configuration
+from batchgen.models import Problem
 
-MACHINE = "/etc/batchgen/config.yaml"
-LARGEST_FILE = 1 << 20  # bytes
+if TYPE_CHECKING:
+    from batchgen.money.prices import Prices
+
+NO_KEY = (
+    "the API's key can't stand here: POWERTOKENS_API_KEY has it, POWERTOKENS_API_KEY_FILE names a file that holds it, or"
+    " POWERTOKENS_API_KEY_COMMAND a command that prints it"
+)
+#: Options whose value in a manifest is above that in the file; they are in a namespace's ``usual``.
+BELOW_MANIFESTS = frozenset({"concurrency", "downloads", "output_dir"})
+#: What a namespace has besides its options, where no file was read.
+NOTHING: Mapping[str, Any] = MappingProxyType(
+    {"configuration": None, "usual": MappingProxyType({}), "configured": MappingProxyType({})}
+)
 
 
-def path(environ: Mapping[str, str]) -> str | None:
-    """The file that counts: ``$XDG_CONFIG_HOME/batchgen/config.yaml``, else the machine's; None where neither is there."""
-    folder = environ.get("XDG_CONFIG_HOME") or ""
-    if not os.path.isabs(folder):
-        folder = os.path.join(os.path.expanduser("~"), ".config")
-    own = os.path.join(folder, "batchgen", "config.yaml")
-    return next(filter(os.path.lexists, (own, MACHINE)), None)
+def configure(args: argparse.Namespace, commands: Mapping[str, Parser], environ: Mapping[str, str]) -> None:
+    """Give ``args`` what the configuration file says, for options that neither the command line nor the environment has.
 
-
-def prices(environ: Mapping[str, str]) -> Prices:
-    """The prices of the configuration file, where it has any, else those that are built in.
-
-    Raises ManifestError with every problem of the file, by place, and UsageError where it can't be read.
+    ``args.configuration`` is the file, ``args.configured`` has the key of each option that it gave, and ``args.usual``
+    what manifests may say otherwise. Raises ManifestError with every problem of the file, and UsageError where it can't
+    be read.
     """
-    file = path(environ)
-    if file is None:
-        return BUILT_IN
-    from batchgen.manifest import yaml12
-    from batchgen.manifest.locations import Document, subject
+    found = configuration.read(environ)
+    if found is None:
+        return
+    values, problems = _values(found, commands, args.command)
+    configuration.checked(found, problems)
+    args.configuration, args.usual, args.configured = found, {}, {}
+    for key, value in values:
+        name = key.action.dest
+        if key.is_excluded(args.given) or environ.get(VARIABLES.get(name, "")):
+            continue
+        args.configured[name] = key.path
+        if name in BELOW_MANIFESTS:
+            args.usual[name] = value
+        else:
+            setattr(args, name, value)
+
+
+def usual_output_dir(args: argparse.Namespace) -> str:
+    """Where the clips of a manifest go that says nothing of it."""
+    return str(args.usual.get("output_dir", "clips"))
+
+
+def prices(args: argparse.Namespace) -> Prices:
+    """The account's prices: the file's, else those that are built in."""
+    from batchgen.run import configured
+
+    return configured.prices(args.configuration)
+
+
+def _values(
+    found: Configuration, commands: Mapping[str, Parser], command: str
+) -> tuple[list[tuple[Key, Any]], list[Problem]]:
+    """The command's keys that the file has, with their values; and all problems of the file."""
+    known = {key.path: key for key in keys(commands)}
+    content = found.content
+    problems = []
+    if isinstance(content, dict):
+        content = _natural(content, known)
+        odd = dict(_misplaced(content, known, commands))
+        problems += [found.problem(path, text) for path, text in odd.items()]
+        content = _without(content, odd)
+    for problem in found.problems(content):
+        unknown = problem.text.startswith("unknown key") and "did you mean" not in problem.text
+        newer = f"; batchgen {__version__} has no such option" if unknown else ""
+        problems.append(replace(problem, text=problem.text + newer))
+    if problems:
+        return [], problems
+    from batchgen.run.configured import price_faults
+
+    problems += price_faults(found)
+    values = []
+    for key in keys_of(command, commands):
+        try:
+            typed = content
+            for step in key.path:
+                typed = typed[step]
+        except KeyError:
+            continue
+        try:
+            values.append((key, key.value(typed, os.path.dirname(os.path.abspath(found.file)))))
+        except (ValueError, argparse.ArgumentTypeError, UsageError) as error:
+            problems.append(found.problem(key.path, str(error)))
+    return values, problems
+
+
+def _natural(content: Mapping[Any, Any], known: Mapping[tuple[str, ...], Key]) -> dict[Any, Any]:
+    """The content with switches as people type them: ``on``, ``yes`` are text in YAML 1.2."""
     from batchgen.request import schema
 
-    try:
-        with open(file, "rb", opener=open_regular) as opened:
-            data = opened.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise UsageError(f"the configuration {file} can't be read: {error.strerror}") from error
-    if len(data) > LARGEST_FILE:
-        raise UsageError(f"the configuration {file} has more than {LARGEST_FILE:,} bytes")
-    try:
-        content = yaml12.load(data)
-    except yaml12.YamlError as error:
-        raise ManifestError([Problem(Place(file, error.line, error.column), "", error.text)]) from None
-    content = {} if content is None else content
-    found = [(one.path, one.text) for one in schema.check_config(content)] or list(_inexact(content))
-    if found:
-        document = Document(file, data)
-        raise ManifestError([Problem(document.place(at), subject("", None, at), text) for at, text in found])
-    return _prices(content.get("prices"))
+    read = dict(content)
+    for name, value in content.items():
+        if isinstance(value, dict):
+            inner: dict[tuple[str, ...], Key] = {
+                at[1:]: key for at, key in known.items() if len(at) == 2 and at[0] == name
+            }
+            read[name] = _natural(value, inner) if inner else value
+        elif (name,) in known and known[name,].is_switch:
+            read[name] = schema.read_switch(value)
+    return read
 
 
-def _inexact(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What no schema says: a date that no calendar has, and amounts that are finer than a micro-dollar."""
-    given = content.get("prices")
-    if given is None:
-        return
-    try:
-        date.fromisoformat(given["read_on"])
-    except ValueError:
-        yield ("prices", "read_on"), "is no date; write 2026-01-31"
-    amounts = [("unit_usd", given["unit_usd"])] if "unit_usd" in given else []
-    by_sound = given.get("per_second_usd", {})
-    where = [((name,), amount) for name, amount in amounts]
-    found = [
-        (("per_second_usd", sound, mode), price)
-        for sound in by_sound
-        for mode, price in by_sound[sound].items()
-    ]
-    for at, amount in (*where, *found):
-        if dollars(micros(amount)) != amount:
-            yield ("prices", *at), "is finer than a millionth of a dollar, or has too many digits"
+def _misplaced(
+    content: Mapping[Any, Any], known: Mapping[tuple[str, ...], Key], commands: Collection[str]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys that can't stand where they stand, each with the reason: the schema would call them unknown."""
+    for name, value in content.items():
+        plain = _plain(name)
+        below = [path[0] for path, key in known.items() if path[1:] == (plain,) and not key.refused]
+        if name in commands and isinstance(value, dict) and not (reason := _refused_below(name)):
+            yield from _misplaced_below(name, value, known)
+        elif reason := _refused(known.get((plain,))) or _refused_below(name):
+            yield (name,), f"can't stand in the configuration: {reason}"
+        elif (plain,) not in known and ("key" in plain.split("_") or plain.endswith("apikey")):
+            yield (name,), NO_KEY
+        elif (plain,) not in known and below and name not in commands:
+            yield (name,), f"stands under its command: {below[0]}: {{{plain}: ...}}"
 
 
-def _prices(given: Mapping[str, Any] | None) -> Prices:
-    """The built-in prices with those that are given, and for voices the bound that follows from them."""
-    if given is None:
-        return BUILT_IN
-    own = {
-        (sound, mode): micros(price)
-        for sound, modes in given.get("per_second_usd", {}).items()
-        for mode, price in modes.items()
-    }
-    published = {key: price for key, price in BUILT_IN.per_second.items() if key[0] != VOICE}
-    unit = micros(given["unit_usd"]) if "unit_usd" in given else BUILT_IN.unit
-    return replace(BUILT_IN, per_second=with_voice({**published, **own}), unit=unit, read_on=given["read_on"])
+def _misplaced_below(
+    command: str, content: Mapping[Any, Any], known: Mapping[tuple[str, ...], Key]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name in content:
+        key = known.get((command, _plain(name)))
+        if reason := _refused(key):
+            yield (command, name), f"can't stand in the configuration: {reason}"
+        elif key is None and (top := known.get((_plain(name),))) and not top.refused:
+            yield (command, name), f"stands at the top, for every command that has it: {_plain(name)}: ..."
+
+
+def _plain(name: object) -> str:
+    """A key as it would be spelt here: ``--max-cost`` as ``max_cost``."""
+    return str(name).strip("-").replace("-", "_").lower()
+
+
+def _refused(key: Key | None) -> str:
+    return "" if key is None else key.refused
+
+
+def _refused_below(command: str) -> str:
+    return REFUSED_BELOW.get((command, "*"), "")
+
+
+def _without(content: Mapping[Any, Any], odd: Mapping[tuple[str, ...], str]) -> dict[Any, Any]:
+    left = {name: value for name, value in content.items() if (name,) not in odd}
+    for command in {path[0] for path in odd if len(path) == 2}:
+        left[command] = {at: one for at, one in content[command].items() if (command, at) not in odd}
+        if not left[command]:
+            del left[command]
+    return left

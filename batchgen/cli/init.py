@@ -19,6 +19,7 @@ from batchgen.errors import UsageError
 from batchgen.files import open_regular
 from batchgen.manifest import scaffold
 from batchgen.manifest.folders import PICTURES
+from batchgen.money.prices import Prices
 
 NAMED = 5  # files of a kind that are named
 KINDS = 8  # suffixes that are named
@@ -39,7 +40,8 @@ def init(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(_no_pictures(shown, contents))
     here = os.path.dirname(os.path.abspath(target))
     relative = os.path.relpath(root, here)
-    cost = contents.pictures * config.prices(os.environ).estimate(scaffold.FIELDS)
+    account_prices = config.prices(args)
+    cost = contents.pictures * account_prices.estimate(scaffold.FIELDS)
     text = scaffold.text(
         contents,
         name=name,
@@ -48,7 +50,7 @@ def init(args: argparse.Namespace, out: Output) -> int:
     )
     claiming = scaffold.claimed_by(_neighbours(here), root)
     _write(target, text)
-    steps = _next(target, contents.pictures)
+    steps = _next(target, contents.pictures, account_prices)
     talks = not (args.quiet or args.json)
     if talks:
         out.say(*_found(target, contents))
@@ -186,7 +188,7 @@ def _claimed(file: str, target: str) -> str:
     )
 
 
-def _next(target: str, pictures: int) -> list[tuple[str, str]]:
+def _next(target: str, pictures: int, prices: Prices) -> list[tuple[str, str]]:
     """The commands that come next, each with what it is for."""
     many = f" --max-jobs {REHEARSED}" if pictures > REHEARSED else ""
     steps = [(advice.command("run", target, options=f"--sandbox{many}"), "rehearse it: no key, no money")]
@@ -194,7 +196,7 @@ def _next(target: str, pictures: int) -> list[tuple[str, str]]:
         key = f"export {keys.KEY_FILE_VARIABLE}=~/.config/batchgen/key"
         steps.append((key, "a file with your key"))
     if pictures > TRIED:
-        cost = about(TRIED * config.prices(os.environ).estimate(scaffold.FIELDS))
+        cost = about(TRIED * prices.estimate(scaffold.FIELDS))
         few = advice.command("run", target, options=f"--max-jobs {TRIED}")
         steps.append((few, f"a few clips first, to see whether the prompt is right; about {cost}"))
     return [*steps, (advice.command("run", target), "make all that is still missing; it pays for each once")]

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from batchgen.cli import logs, options
+from batchgen.cli import config, logs, options
 from batchgen.cli.output import Output, open_streams, quiet_pipe
 from batchgen.errors import ApiError, BatchgenError, Bug, Interrupted, ManifestError, UsageError, cited
 from batchgen.manifest.isolation import to_report
@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     gc.set_threshold(100_000, 20, 100)  # until there is a plan: it makes millions of values, and no cycles
     open_streams()
     try:
-        args = options.parser().parse_args(argv)
+        parser = options.parser()
+        args = parser.parse_args(argv)
     except SystemExit:
         try:
             with quiet_pipe():
@@ -36,10 +37,14 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
             return error.exit_code
         raise
     mask = mask if mask is not None else Mask()
-    out = Output(args, mask, sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    out = Output(args, mask, words)
     code = 0
     try:
         _learn(mask)
+        if args.command not in UNCONFIGURED:
+            config.configure(args, parser.commands, os.environ)
+            out = Output(args, mask, words)
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
@@ -223,6 +228,7 @@ def _sandbox(args: argparse.Namespace, out: Output) -> int:
     return sandbox(args, out)
 
 
+UNCONFIGURED = {"help"}  # which are needed where the file is wrong
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "init": _init,
     "validate": _validate,

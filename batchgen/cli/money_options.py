@@ -22,6 +22,7 @@ def _add_budget(command: Command, groups: Groups) -> None:
         "  batchgen budget set --week none      no limit any more\n"
         "  batchgen budget history              who set what, and when",
         groups.ledger,
+        groups.base_url,
     )
     budget.add_argument(
         "action",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from batchgen import __version__
+from batchgen.cli import config
 from batchgen.cli.arguments import Parser
 from batchgen.cli.ledger_options import add_ledger
 from batchgen.cli.money_options import add_money
@@ -35,7 +36,7 @@ exit codes:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line.
 
     A namespace has ``command``, ``json`` and the logging options, and for ``help`` the commands' ``parsers`` by name.
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, words: str, examples: str, *parents: Parser) -> argparse.ArgumentParser:
-        return commands.add_parser(
+        made = commands.add_parser(
             name,
             help=words,
             description=words[0].upper() + words[1:] + ".",
@@ -59,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=_RAW,
             parents=[*parents, groups.common],
         )
+        made.set_defaults(**config.NOTHING)
+        return made
 
     for add in (add_work, add_ledger, add_page, add_money):
         add(command, groups)

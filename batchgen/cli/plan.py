@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def plan(args: argparse.Namespace, out: Output, also: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Say what a run would do about each job, and with ``-o`` approve what it pays for. With ``--json``, the object has ``also``, too."""
-    prices = config.prices(os.environ)
+    prices = config.prices(args)
     draft = _draft(args)
     with forecast(args, out, getattr(args, "base_url", None), prices) as found:
         loaded, fit = found.loaded, found.fit

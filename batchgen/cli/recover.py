@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 
 from batchgen.cli import config, logs, report
 from batchgen.cli.ending import End
@@ -41,7 +40,7 @@ async def _recover(
 
     clock = Clock()
     events = Events(clock.now, logs.write)
-    inventory = Inventory(ledger, events, config.prices(os.environ))
+    inventory = Inventory(ledger, events, config.prices(args))
     await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
     ended: list[BatchgenError] = []
 

@@ -33,7 +33,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
     ledger = settings.ledger_path(args.ledger, os.environ)
     path = os.path.abspath(os.path.expanduser(args.output)) if args.output else file.default_path(ledger)
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    account = Account(config.prices(os.environ), machine_zone(os.environ))
+    account = Account(config.prices(args), machine_zone(os.environ))
     with Records.read(ledger) as records:
         file.check(path)
         chosen, left_out = _chosen(args.only, records)

@@ -35,7 +35,7 @@ async def _serve(path: str, args: argparse.Namespace, out: Output) -> int:
 
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         loop.add_signal_handler(number, end, code)
-    account = Account(config.prices(os.environ), machine_zone(os.environ))
+    account = Account(config.prices(args), machine_zone(os.environ))
     content = Content(path, time.time, account)
     server = PageServer(content, by=who(), clock=time.time, holds_key=out.mask.holds)
     try:

@@ -53,7 +53,8 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     from batchgen.sandbox.server import Sandbox
 
     home = tempfile.mkdtemp(prefix="batchgen-sandbox-")
-    args.ledger = args.ledger or os.path.join(home, "ledger.db")
+    if "ledger" not in args.given:  # that of the configuration file is for runs that pay
+        args.ledger = os.path.join(home, "ledger.db")
     args.output_dir = args.output_dir or os.path.join(home, "clips")
     retry_wait = 1.0 if args.retry_wait is None else args.retry_wait
     options = replace(options, poll_interval=options.poll_interval or 0.5, retry_wait=retry_wait)

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 LEDGER_VARIABLE = "BATCHGEN_LEDGER"
 CLIP_HOSTS_VARIABLE = "BATCHGEN_CLIP_HOSTS"
 DOWNLOADS_VARIABLE = "BATCHGEN_DOWNLOADS"
+#: The variable of the environment that stands between an option and the configuration file.
+VARIABLES: Mapping[str, str] = {
+    "ledger": LEDGER_VARIABLE,
+    "base_url": "POWERTOKENS_API_BASE",
+    "clip_hosts": CLIP_HOSTS_VARIABLE,
+    "downloads": DOWNLOADS_VARIABLE,
+    "clips": "BATCHGEN_SANDBOX_CLIPS",
+    "color": "NO_COLOR",
+}
 
 
 def ledger_path(flag: str | None, environ: Mapping[str, str]) -> str:

@@ -24,12 +24,14 @@ from batchgen.run.session import Account
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The options of a run or of collecting, from the command line and the environment. Raises UsageError."""
     names = {field.name for field in fields(RunOptions)} - {"clip_hosts", "downloads", "prices"}
+    usual = {f"usual_{name}": args.usual[name] for name in ("concurrency", "downloads") if name in args.usual}
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     return RunOptions(
         **given,
+        **usual,
         downloads=settings.downloads(args.downloads, os.environ),
         clip_hosts=settings.clip_hosts(args.clip_hosts, os.environ),
-        prices=config.prices(os.environ),
+        prices=config.prices(args),
     )
 
 

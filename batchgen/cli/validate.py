@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from batchgen.cli import only, report
+from batchgen.cli import config, only, report
 from batchgen.cli.job_names import Name
 from batchgen.cli.output import Output
 from batchgen.cli.preparations import preparations
@@ -22,6 +22,7 @@ def validate(args: argparse.Namespace, out: Output) -> int:
     manifests, problems = reader.read(
         args.paths,
         output_dir=args.output_dir,
+        usual_output_dir=config.usual_output_dir(args),
         strict=args.strict,
         now=time.time(),
         holds_key=out.mask.holds_key,

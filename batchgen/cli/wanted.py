@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchgen.cli import config
 from batchgen.cli.output import Output
 from batchgen.ledger.reader import Records
 from batchgen.run.loading import Loaded, load, with_orders
@@ -25,11 +26,14 @@ class Wanted:
     strict: bool = False
     only: Sequence[str] = ()
     loaded: Loaded | None = None
+    usual_output_dir: str = "clips"
 
 
 def wanted(args: argparse.Namespace) -> Wanted:
     """The manifests that a command line names."""
-    return Wanted(args.paths, args.output_dir, args.strict, getattr(args, "only", None) or ())
+    only = getattr(args, "only", None) or ()
+    usual = config.usual_output_dir(args)
+    return Wanted(args.paths, args.output_dir, args.strict, only, usual_output_dir=usual)
 
 
 def load_manifests(wanted: Wanted, out: Output, ledger: Records | None) -> Loaded:
@@ -37,6 +41,7 @@ def load_manifests(wanted: Wanted, out: Output, ledger: Records | None) -> Loade
     loaded = wanted.loaded or load(
         wanted.paths,
         output_dir=wanted.output_dir,
+        usual_output_dir=wanted.usual_output_dir,
         strict=wanted.strict,
         known=ledger.images() if ledger is not None else {},
         now=time.time(),

@@ -42,6 +42,7 @@ class Reading:
         self,
         collected: Collected,
         output_dir: str | None,
+        usual_output_dir: str,
         sources: Sources,
         holds_key: Callable[[str], bool] | None,
     ) -> None:
@@ -49,7 +50,7 @@ class Reading:
         self.problems, self.warnings = collected.problems, collected.warnings
         self.keys = None if holds_key is None else KeySearch(holds_key)
         self.base = os.path.dirname(os.path.abspath(self.file))
-        self.output_dir = output_dir
+        self.output_dir, self._usual_output_dir = output_dir, usual_output_dir
         self.sources = sources
 
     # -- the top level -----------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class Reading:
             top.get("downloads"),
         )
         if self.output_dir is None:
-            written = top.get("output_dir", "clips")
+            written = top.get("output_dir", self._usual_output_dir)
             self.output_dir = self.sources.find(written if isinstance(written, str) else "clips", self.base)
         else:
             self.output_dir = self.sources.find(self.output_dir, os.getcwd())

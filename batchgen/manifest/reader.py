@@ -34,6 +34,7 @@ def read(
     paths: Sequence[str],
     *,
     output_dir: str | None = None,
+    usual_output_dir: str = "clips",
     strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
     inspect: Inspect = inspection.inspect,
@@ -42,7 +43,8 @@ def read(
 ) -> tuple[list[Manifest], list[Problem]]:
     """Read all manifests at ``paths``: those without problems, and all problems of the others, in order of path and line.
 
-    ``output_dir`` is relative to the working directory and replaces the manifests' own. Images in ``known``, by path, are
+    ``output_dir`` is relative to the working directory and replaces the manifests' own;
+    ``usual_output_dir`` is for those that have none, and relative to them. Images in ``known``, by path, are
     read again only if they have changed; ``inspect`` may be called from several threads. An image that fails its checks
     makes an :class:`UnusableJob` and is no problem of its manifest; in a manifest that is refused anyway, it is listed with
     the problems. An image that isn't whole and was written shortly before ``now`` (Unix seconds) may still be being
@@ -54,7 +56,7 @@ def read(
         found = [Collected(file) for file in _files(paths)]
         for one in found:
             with isolated(one.give_up):
-                Reading(one, output_dir, sources, holds_key).read()
+                Reading(one, output_dir, usual_output_dir, sources, holds_key).read()
     if changed := sources.changed():
         for one in found:
             with isolated(one.give_up):

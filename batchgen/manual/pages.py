@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 #: The pages, in the order of a reader who begins. Each is TOPIC.md, and ``batchgen help TOPIC``.
 TOPICS = (
-    *("operations", "commands", "manifest", "images", "identity", "clips"),
+    *("operations", "commands", "configuration", "manifest", "images", "identity", "clips"),
     *("ledger", "pacing", "prices", "money", "sandbox", "library", "security", "troubleshooting"),
 )
 

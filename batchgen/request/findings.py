@@ -26,7 +26,7 @@ def findings(
 ) -> list[Finding]:
     """Describe the ``errors`` (``jsonschema.ValidationError``) of data that was checked against ``schema``.
 
-    ``kind`` is that of :func:`batchgen.request.schema.check_entry`, or ``"request"``. ``manifest_keys`` are all keys of
+    ``kind`` is that of :func:`batchgen.request.schema.check_entry`, or ``"request"``, or ``"config"``. ``manifest_keys`` are all keys of
     manifests, so that one in a wrong place is recognised.
     """
     found: dict[Path, str] = {}
@@ -39,7 +39,7 @@ def findings(
             broken.setdefault((condition.holder, id(condition.member)), (condition, error))
         elif error.validator == "additionalProperties":
             allowed = list(error.schema["properties"])
-            elsewhere = () if path or kind == "request" else manifest_keys
+            elsewhere = () if path or kind in ("request", "config") else manifest_keys
             for key in (key for key in error.instance if key not in allowed):
                 guess, text = messages.unknown_key(key, allowed, kind, elsewhere)
                 found[(*path, key if type(key) in (str, int) else str(key))] = text

@@ -105,7 +105,7 @@ def bad_value(error: Any) -> str:
         return "is empty; give it a value or leave the key out"
     match error.validator:
         case "type":
-            return _wrong_kind(value, str(limit))
+            return _wrong_kind(value, [limit] if isinstance(limit, str) else limit)
         case "oneOf" if limit[0].get("type") == "boolean":
             keys = ", ".join(limit[1]["properties"])
             return f"{shown(value)} is neither true nor false, nor a set of keys and values ({keys})"
@@ -203,7 +203,10 @@ def _plain(word: str) -> str:
     return re.sub(r"[\W_]+", "_", word.lower()).strip("_")
 
 
-def _wrong_kind(value: Any, kind: str) -> str:
+def _wrong_kind(value: Any, kinds: Sequence[str]) -> str:
+    kind = kinds[0]
+    if len(kinds) > 1:
+        return f"{shown(value)} is neither {' nor '.join(_KINDS[one] for one in kinds)}"
     if kind == "string" and isinstance(value, str):
         return f"{shown(value)} holds half a character (a lone surrogate); save the text as UTF-8"
     text = f"{shown(value)} is not {_KINDS[kind]}"

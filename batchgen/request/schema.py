@@ -158,7 +158,7 @@ def _reader(schema: Mapping[str, Any]) -> Reader | None:
         case "string" if "integer" in kinds:
             return _read_text
         case "boolean" if "switch" in kinds:
-            return _read_switch
+            return read_switch
         case "integer" | "number" as kind if "number" in kinds:
             return partial(_read_number, whole=kind == "integer")
     return None
@@ -168,16 +168,17 @@ def _read_text(value: Any) -> Any:
     return str(value) if type(value) is int and value in _INT64 else value
 
 
-def _read_switch(value: Any) -> Any:
+def read_switch(value: Any) -> Any:
+    """true or false for the words that people type for them: ``yes``, ``off``; anything else as it is."""
     return _WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def _read_switch_or_object(value: Any, *, readers: Mapping[str, Reader]) -> Any:
-    return _read_object(_read_switch(value), readers=readers, as_text=True)
+    return _read_object(read_switch(value), readers=readers, as_text=True)
 
 
 def _read_switch_text(value: Any) -> Any:
-    value = _read_switch(value)
+    value = read_switch(value)
     return ("on" if value else "off") if isinstance(value, bool) else value
 
 

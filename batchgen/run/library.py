@@ -30,6 +30,7 @@ from batchgen.request.body import Body
 from batchgen.run import loading
 from batchgen.run.approved import check
 from batchgen.run.clock import Clock
+from batchgen.run.configured import read_prices
 from batchgen.run.dry_run import dry_run
 from batchgen.run.events import (
     Began,
@@ -115,6 +116,7 @@ __all__ = [
     "load",
     "plan",
     "read_ledger",
+    "read_prices",
     "run",
 ]
 

@@ -54,6 +54,7 @@ def load(
     paths: Sequence[str],
     *,
     output_dir: str | None = None,
+    usual_output_dir: str = "clips",
     strict: bool = False,
     known: Mapping[str, ImageFile] = MappingProxyType({}),
     now: float = 0.0,
@@ -72,6 +73,7 @@ def load(
     found = reader.read(
         paths,
         output_dir=output_dir,
+        usual_output_dir=usual_output_dir,
         strict=strict,
         known=known,
         inspect=inspect,

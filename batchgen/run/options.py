@@ -52,6 +52,8 @@ class RunOptions:
     clip_timeout: float = 3600.0  # for each file of a clip
     min_speed: float = 16384.0  # of a clip's transfer, averaged over ``timeout``
     downloads: int | None = None  # clips that are downloaded at once; None: 16, or what the manifests state
+    usual_concurrency: int = CONCURRENCY  # in place of the 8 above, where nothing else says how many
+    usual_downloads: int = DOWNLOADS  # in place of the 16
     clip_hosts: tuple[AllowedHost, ...] = ()  # hosts of clips besides public ones over https
     prices: Prices = BUILT_IN  # of the account
     approval: Approval | None = None  # what is created, and nothing else; None: whatever is missing
@@ -72,8 +74,9 @@ class RunOptions:
         hosts: Any = self.clip_hosts
         if not isinstance(hosts, tuple) or not all(isinstance(host, AllowedHost) for host in hosts):
             raise UsageError(f"clip_hosts is {hosts!r}, and has to be what allowed_hosts() returns")
-        if self.downloads is not None and self.downloads > MOST:
-            raise UsageError(f"downloads is {self.downloads!r}, and has to be {MOST} at most")
+        for name, number in (("downloads", self.downloads), ("usual_downloads", self.usual_downloads)):
+            if number is not None and number > MOST:
+                raise UsageError(f"{name} is {number!r}, and has to be {MOST} at most")
 
     @property
     def end(self) -> tuple[float | None, str]:
@@ -91,13 +94,15 @@ class RunOptions:
     def limits(self, manifests: Iterable[Manifest], clock: float = 0.0) -> Limits:
         """The run's own limits. ``clock``: how many seconds the pool's clock is ahead of the wall clock.
 
-        Without a ``concurrency``, a manifest that states more than the built-in number gets it. Without ``downloads``, the
-        run has the most that one of its manifests wants: what it states, or else the built-in number.
+        Without a ``concurrency``, a manifest that states more than the usual number gets it. Without ``downloads``, the
+        run has the most that one of its manifests wants: what it states, or else the usual number.
         """
         manifests = list(manifests)
-        concurrency = self.concurrency or max([CONCURRENCY, *(one.concurrency or 0 for one in manifests)])
+        concurrency = self.concurrency or max(
+            [self.usual_concurrency, *(one.concurrency or 0 for one in manifests)]
+        )
         downloads = self.downloads or max(
-            (one.downloads or DOWNLOADS for one in manifests), default=DOWNLOADS
+            (one.downloads or self.usual_downloads for one in manifests), default=self.usual_downloads
         )
         cap = None if self.max_cost is None else micros(self.max_cost)
         deadline, until = (None if at is None else at + clock for at in (self.deadline, self.until))

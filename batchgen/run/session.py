@@ -62,6 +62,7 @@ class Account:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Account:
         """The account that the command line would use: its variables, key file, key command or systemd's credentials.
+        The configuration file isn't read.
 
         A key command runs, and is waited for. Raises UsageError where there is no key.
         """

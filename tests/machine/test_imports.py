@@ -38,7 +38,7 @@ class May:
 
 # A room stands for all of its modules, but for `run`: its modules are named.
 PARSER = May().and_also(
-    batchgen="cli manifest.isolation run.download_limit sandbox.command",
+    batchgen="cli manifest.configuration manifest.isolation run.download_limit sandbox.command",
 )
 COMMAND = PARSER.and_also("ctypes", "orjson", "api.keys")
 LEDGER = COMMAND.and_also(
@@ -56,7 +56,7 @@ PLAN = MANIFESTS.and_also(
     "sqlite3",
     "",
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
-    " run.clip_paths run.failures run.ordered run.plan run.planning run.survey run.waits",
+    " run.clip_paths run.configured run.dry_run run.failures run.loading run.ordered run.plan run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
 HELP = COMMAND.and_also(
     "ipaddress random tempfile urllib importlib.metadata",
@@ -79,7 +79,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
         "jinja2 markupsafe pybase64 xxhash",
-        "page api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.failures run.plan run.waits",
+        "page http.addresses http.bodies http.endpoint api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.configured run.failures run.plan run.waits",
     ),
     "init -q in": PLAN,
     "validate m.yaml": MANIFESTS,
@@ -89,8 +89,8 @@ MAY = {
         "asyncio ssl subprocess tempfile",
         "",
         "http.addresses storage.clip_hosts"
-        " run.approved run.budget run.changed run.charges run.cliplog run.clock run.events run.inventory run.loading run.lanes run.naming"
-        " run.options run.outcomes run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
+        " run.approved run.budget run.changed run.charges run.cliplog run.clock run.events run.hints run.inventory run.lanes run.naming"
+        " run.options run.outcomes run.polling run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
         " storage.disk_threads",
     ),
 }

@@ -63,7 +63,8 @@ def test_every_option_is_taken_from_the_command_line(monkeypatch: pytest.MonkeyP
     assert all(
         getattr(found, field.name) != getattr(RunOptions(), field.name)
         for field in dataclasses.fields(found)
-        if field.name not in ("prices", "approval")  # those are files'
+        if field.name
+        not in ("prices", "approval", "usual_concurrency", "usual_downloads")  # those are files'
     )
 
 
@@ -107,6 +108,19 @@ def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them(
     assert RunOptions().limits(manifests).concurrency == CONCURRENCY + 3
     assert RunOptions().limits(manifests[1:]).concurrency == CONCURRENCY
     assert RunOptions(concurrency=2).limits(manifests).concurrency == 2
+
+
+def test_the_usual_numbers_stand_below_what_manifests_and_options_state() -> None:
+    usual = RunOptions(usual_concurrency=3, usual_downloads=5)
+    silent, stating = Manifest("a.yaml", "a"), Manifest("b.yaml", "b", concurrency=6, downloads=4)
+    assert usual.limits([silent], None).concurrency == 3
+    assert usual.limits([silent, stating], None).concurrency == 6
+    assert usual.limits([silent], None).downloads == 5
+    assert usual.limits([stating], None).downloads == 4
+    both = dataclasses.replace(usual, concurrency=1, downloads=2).limits([silent, stating], None)
+    assert (both.concurrency, both.downloads) == (1, 2)
+    with pytest.raises(UsageError, match="usual_downloads"):
+        RunOptions(usual_downloads=MOST + 1)
 
 
 def test_a_run_fetches_as_many_clips_at_once_as_one_of_its_manifests_wants() -> None:
