@@ -56,7 +56,7 @@ PLAN = MANIFESTS.and_also(
     "sqlite3",
     "",
     "http.bodies http.endpoint money storage.clips storage.partfile storage.roots"
-    " run.clip_paths run.configured run.dry_run run.failures run.loading run.ordered run.plan run.planning run.survey run.waits",
+    " run.clip_paths run.configured run.failures run.loading run.ordered run.plan run.planning run.survey run.waits",
 ).and_also(batchgen=" ".join(LEDGER.batchgen))
 HELP = COMMAND.and_also(
     "ipaddress random tempfile urllib importlib.metadata",
@@ -78,12 +78,12 @@ MAY = {
     # Without Pillow where no thumbnail is missing. What is costly here, Jinja2 imports.
     "report": LEDGER.and_also(
         "concurrent csv decimal email importlib.metadata random socket tempfile",
-        "jinja2 markupsafe pybase64 xxhash",
+        "jinja2 markupsafe pybase64 tzdata xxhash",
         "page http.addresses http.bodies http.endpoint api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.configured run.failures run.plan run.waits",
     ),
-    "init -q in": PLAN,
+    "init -q in": PLAN.and_also(batchgen="run.dry_run"),
     "validate m.yaml": MANIFESTS,
-    "plan m.yaml": PLAN,
+    "plan m.yaml": PLAN.and_also(batchgen="run.dry_run"),
     # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.
     "run m.yaml": PLAN.and_also(
         "asyncio ssl subprocess tempfile",
