@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 
+from batchgen import loops
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
@@ -20,4 +20,4 @@ def collect(args: argparse.Namespace, out: Output) -> int:
     account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
     with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
-        return asyncio.run(execute(options, Wanted(only=args.only or ()), out, ledger, account, end))
+        return loops.drive(execute(options, Wanted(only=args.only or ()), out, ledger, account, end))

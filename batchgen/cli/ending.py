@@ -7,7 +7,6 @@ ledger is safe either way.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -82,6 +81,8 @@ class End:
 
         The work inside is over at ``until`` by itself.
         """
+        import asyncio  # a run with nothing to do takes none
+
         loop = asyncio.get_running_loop()
         seen: list[signal.Signals] = []
 

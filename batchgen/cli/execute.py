@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
+from batchgen import loops
 from batchgen.cli import logs, only, preview, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
@@ -46,8 +49,7 @@ async def execute(
         events = Events(clock.now, logs.write, bar.remember, _tune)
         session = Session(ledger, account, options, clock, events, chosen)
         if await session.prepare(loaded):
-            with end.graceful(session.end), bar.shown():
-                await session.work()
+            await _in_loop(_work(session, end, bar))
         end.over()
         ended = await session.conclude()
         loaded = loaded or Loaded([])
@@ -79,6 +81,21 @@ async def execute(
         if left_out and (code or out.verbose or (not out.quiet and sys.stderr.isatty())):
             out.say(only.text(left_out, "job" if loaded.manifests else "task"))
         return code
+
+
+async def _work(session: Session, end: End, bar: Bar) -> None:
+    with end.graceful(session.end), bar.shown():
+        await session.work()
+
+
+async def _in_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` on the event loop that runs, or else on one of its own."""
+    if loops.running() is not None:
+        await work
+        return
+    import asyncio
+
+    asyncio.run(work)
 
 
 def _choose(

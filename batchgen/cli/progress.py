@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sys
@@ -31,6 +30,8 @@ class Bar:
         if not self._out.shows_progress:
             yield
             return
+        import asyncio
+
         from tqdm import tqdm
 
         form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} jobs [{elapsed}<{remaining}{postfix}]"

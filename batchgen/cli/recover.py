@@ -12,7 +12,7 @@ from batchgen.cli.shared import api_settings, open_ledger
 from batchgen.cli.wanted import load_manifests, wanted
 from batchgen.errors import BatchgenError, ManifestError
 from batchgen.ledger.writer import Ledger
-from batchgen.run import recovery
+from batchgen.run import doubts, recovery
 from batchgen.run.clock import Clock
 from batchgen.run.events import Events
 from batchgen.run.inventory import Inventory
@@ -41,7 +41,7 @@ async def _recover(
     clock = Clock()
     events = Events(clock.now, logs.write)
     inventory = Inventory(ledger, events, config.prices(args))
-    await recovery.doubtful(ledger, manifests, inventory, thoroughly=True)
+    await doubts.doubtful(ledger, manifests, inventory, thoroughly=True)
     ended: list[BatchgenError] = []
 
     def end(reason: BatchgenError) -> None:
@@ -65,7 +65,7 @@ async def _recover(
                 raise ended[0] from None
     proven = queries.lookups_proven
     for one in manifests if proven else ():
-        await recovery.trusted(ledger, one.name)
+        await doubts.trusted(ledger, one.name)
     code = 2 if problems else 0 if proven or not found.missing else 5
     if args.json:
         out.document(

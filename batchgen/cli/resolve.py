@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
 import os
 import socket
 from collections.abc import Iterator, Sequence
 
+from batchgen import loops
 from batchgen.advice import command
 from batchgen.cli import settings
 from batchgen.cli.details import event_object, record_text, unusable_object, unusable_text
@@ -91,7 +91,7 @@ def _refused_image(args: argparse.Namespace, out: Output, ledger: tuple[str, str
     if args.abandon:
         if refused.given_up:
             raise UsageError(f"{Name(*refused.key)} was given up already: there is nothing to decide")
-        refused = asyncio.run(give_up())
+        refused = loops.drive(give_up())
     if args.json:
         out.document({"ledger": path, "task": None, "unusable": unusable_object(refused)})
     elif not (args.abandon and args.quiet):
@@ -195,7 +195,7 @@ def _decide(
             decided = await ledger.apply(change)
             return decided, list(ledger.events(record.external_task_id))
 
-    return asyncio.run(decide())
+    return loops.drive(decide())
 
 
 def _after(event: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 from dataclasses import replace
 
-from batchgen import advice
+from batchgen import advice, loops
 from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
@@ -29,6 +28,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
             "--plan holds for the ledger that it was made with, and --sandbox has one of its own"
         )
     if args.sandbox:
+        import asyncio
+
         return asyncio.run(_rehearse(args, options, out))
     account = api_settings(args, out)
     if args.plan:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         options, loaded = asked(args, options, out, account.base_url)
         manifests = replace(manifests, loaded=loaded)
     with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
-        return asyncio.run(execute(options, manifests, out, ledger, account, end))
+        return loops.drive(execute(options, manifests, out, ledger, account, end))
 
 
 async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:

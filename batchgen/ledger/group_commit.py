@@ -7,16 +7,19 @@ to get it back from a busy loop every time, which was measured to cut thousands 
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from batchgen import loops
 from batchgen.errors import LedgerError, LedgerLost
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -36,11 +39,11 @@ _FAULTS = (
 
 class _Waiting(NamedTuple):
     operation: Callable[[], Any]
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | futures.Future[Any]  # of a caller on an event loop, or of one without
 
 
 class _Done(NamedTuple):
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | futures.Future[Any]
     result: Any
     error: LedgerError | None
 
@@ -65,20 +68,24 @@ class GroupCommit:
 
         ``operation`` depends on the database alone, and raises LedgerError before it writes anything: it may be run
         again after a rollback. Cancelling the caller neither loses nor undoes the write. Raises LedgerLost where the disk
-        failed, now or before.
+        failed, now or before. Without an event loop, it is written before this waits for anything.
         """
-        loop = asyncio.get_running_loop()
         if self._closed:
             raise LedgerError(f"the ledger {self._path} is closed.")
+        if (loop := loops.running()) is None:
+            alone: futures.Future[T] = futures.Future()
+            self._queue.append(_Waiting(operation, alone))
+            self.drain()
+            return alone.result()
         if self._loop is not loop:
             self.drain()  # the writes that wait from another loop, which has ended
             self._loop = loop
-        waiting = _Waiting(operation, loop.create_future())
-        self._queue.append(waiting)
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.append(_Waiting(operation, future))
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._start)  # other writes of this turn of the loop join the batch
-        return await waiting.future  # type: ignore[no-any-return]  # its own operation set it
+        return await future
 
     def drain(self) -> None:
         """Write everything that waits, on this thread."""
@@ -206,7 +213,7 @@ class GroupCommit:
 
 def _resolve(done: _Done) -> None:
     future, result, error = done
-    if future.done() or future.get_loop().is_closed():
+    if future.done() or (not isinstance(future, futures.Future) and future.get_loop().is_closed()):
         return  # the caller was cancelled; the write stands
     if error is None:
         future.set_result(result)

@@ -5,20 +5,22 @@ A file has as many lines as its folder ever had clips: none of this keeps more o
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import itertools
 from collections.abc import Collection, Container, Sequence
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchgen.ledger.transitions import CLIP_GONE
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Record, State
 from batchgen.run.events import Events
 from batchgen.storage import clips
-from batchgen.storage.disk_threads import in_thread
 from batchgen.storage.roots import Roots
+from batchgen.storage.threads import in_thread
+
+if TYPE_CHECKING:
+    import asyncio
 
 AT_ONCE = 1000  # lines that are made and synced together where a folder gets its first ones
 
@@ -39,10 +41,16 @@ class ClipLog:
         self._ledger, self._roots, self._events = ledger, roots, events
         self._sizes: dict[str, int] = {}  # of each file, in bytes, where the ledger knows all that is in it
         self._warned: set[str] = set()
-        self._writing = asyncio.Lock()
         self._waiting: dict[
             tuple[str, str], list[str]
         ] = {}  # lines by root and folder: one sync is for all that wait
+
+    @functools.cached_property
+    def _writing(self) -> asyncio.Lock:
+        """One append at a time."""
+        import asyncio
+
+        return asyncio.Lock()
 
     def read(self, root: str, folder: str, digests: Container[str] | None = None) -> Lines:
         """Compare a folder's file with the ledger. Raises OSError.

@@ -6,7 +6,6 @@ downloaded is recorded beside it and in the ledger, and gets its name.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import json
@@ -26,8 +25,8 @@ from batchgen.run.naming import Names
 from batchgen.run.plan import digests_of
 from batchgen.run.survey import Survey, survey, unmounted
 from batchgen.storage import clips
-from batchgen.storage.disk_threads import in_thread
 from batchgen.storage.roots import Root, Roots
+from batchgen.storage.threads import in_thread, to_thread
 
 _Row = TypeVar("_Row", Record, StoredClip)
 _OF_A_CLIP = (
@@ -129,7 +128,7 @@ class Inventory:
         if moved:
             await self.ledger.rename(moved)  # all at once: they may have each other's names
         warnings: list[str] = []
-        verified = await asyncio.to_thread(lambda: list(_verified(lines.lacking, root, warnings)))
+        verified = await to_thread(lambda: list(_verified(lines.lacking, root, warnings)))
         for text in warnings:
             self.events.notice(text)
         here = {row.external_task_id for row in verified}
@@ -164,7 +163,7 @@ class Inventory:
         """The change that tells an older ledger where a clip was moved since; None where it lies where the ledger says."""
         known = self.ledger.record(row.external_task_id)
         assert known is not None  # rows are never deleted
-        at_old, at_new = await asyncio.to_thread(
+        at_old, at_new = await to_thread(
             lambda: [
                 clips.is_clip(self.roots[one.root], one.video_path or "", row.video_sha256 or "")
                 for one in (known, row)
@@ -202,10 +201,10 @@ class Inventory:
         Only clips of these manifests' jobs are checked; with None, all clips of the ledger. ``output_dirs`` are the output
         folders that the manifests name now.
         """
-        unreachable = {row.root for row, _ in self.ledger.moves() if unmounted(self.ledger, row.root)}
-        await self.names.finish(unreachable)
+        if moves := list(self.ledger.moves()):
+            await self.names.finish({row.root for row, _ in moves if unmounted(self.ledger, row.root)})
         folders = sorted(set(output_dirs))
-        found = self.found = await asyncio.to_thread(survey, self.ledger, manifests, self.roots)
+        found = self.found = await to_thread(survey, self.ledger, manifests, self.roots)
         for folder in folders:
             root = self.roots[folder]
             if any(clips.size(root, one) for one in clips.folders(root)):
@@ -223,7 +222,7 @@ class Inventory:
         roots = {row.root for row in absent.values()} | set(output_dirs)
         where = [self.roots[path] for path in sorted(roots - found.offline.keys())]
         warnings: list[str] = []
-        places = await asyncio.to_thread(lambda: list(_match(list(absent.values()), where, set(), warnings)))
+        places = await to_thread(lambda: list(_match(list(absent.values()), where, set(), warnings)))
         for text in warnings:
             self.events.notice(text)
         for row, there in places:

@@ -6,11 +6,11 @@ the next run finishes the moves.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchgen.disk import names_beside
 from batchgen.ledger.transitions import MAY_BE_PAID
@@ -21,6 +21,10 @@ from batchgen.run.cliplog import ClipLog
 from batchgen.run.events import Events, JobNoticed
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
+from batchgen.storage.threads import to_thread
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Names:
@@ -28,8 +32,14 @@ class Names:
 
     def __init__(self, ledger: Ledger, log: ClipLog, roots: Roots, events: Events) -> None:
         self._ledger, self._log, self._roots, self._events = ledger, log, roots, events
-        self._one_at_a_time = asyncio.Lock()  # two renamings at once would mistake each other's files
         self._current: set[str] = set()  # rows of renamed jobs, which keep their clips
+
+    @functools.cached_property
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """Two renamings at once would mistake each other's files."""
+        import asyncio
+
+        return asyncio.Lock()
 
     async def rename_all(
         self, wanted: Sequence[tuple[Record, Job | None]], offline: Iterable[str] = ()
@@ -152,10 +162,10 @@ class Names:
         source = str(row.video_path)
         try:
             root = self._roots[row.root]
-            path = await asyncio.to_thread(clips.move, root, source, target, row.video_sha256 or "")
+            path = await to_thread(clips.move, root, source, target, row.video_sha256 or "")
             values: dict[str, Any] = {} if path is None else {"video_path": path}
             if path is not None and row.parts:
-                values["parts"] = await asyncio.to_thread(_move_parts, root, row, path)
+                values["parts"] = await to_thread(_move_parts, root, row, path)
         except OSError as error:
             text = f"its clip stays at {source}: {error.filename or target}: {error.strerror or error}"
             text = f"{text}; the next run tries again"

@@ -91,8 +91,8 @@ class RunOptions:
         """How long the run waits for what."""
         return Waits(self.timeout, self.settle, self.poll_interval, self.retry_wait, self.clip_timeout)
 
-    def limits(self, manifests: Iterable[Manifest], clock: float = 0.0) -> Limits:
-        """The run's own limits. ``clock``: how many seconds the pool's clock is ahead of the wall clock.
+    def limits(self, manifests: Iterable[Manifest]) -> Limits:
+        """The run's own limits, their moments by the wall clock.
 
         Without a ``concurrency``, a manifest that states more than the usual number gets it. Without ``downloads``, the
         run has the most that one of its manifests wants: what it states, or else the usual number.
@@ -105,14 +105,13 @@ class RunOptions:
             (one.downloads or self.usual_downloads for one in manifests), default=self.usual_downloads
         )
         cap = None if self.max_cost is None else micros(self.max_cost)
-        deadline, until = (None if at is None else at + clock for at in (self.deadline, self.until))
         return Limits(
             concurrency=concurrency,
             max_running=self.max_running,
             max_jobs=self.max_jobs,
             max_cost=cap,
-            deadline=deadline,
-            until=until,
+            deadline=self.deadline,
+            until=self.until,
             submit_only=self.submit_only,
             downloads=downloads,
         )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.errors import AccountStop, ApiError, BatchgenError, EndedEarly, NotFound
-from batchgen.ledger.writer import Ledger
 from batchgen.manifest.takes import MOST
-from batchgen.models import Change, Job, Manifest, State, TaskView
+from batchgen.models import Change, Job, State, TaskView
 from batchgen.money.prices import Prices
 from batchgen.request.identity import external_task_id, is_derived
 from batchgen.run.charges import charged
@@ -25,7 +24,6 @@ from batchgen.run.waits import backoff
 
 LOOKUP_ATTEMPTS = 6  # queries about one id before the recovery gives up
 MAX_SERIES = 100  # tasks of one job; an API that finds more seems to find any id
-SAMPLE = 5  # new jobs of a manifest that the ledger knows, which are looked up before they are created
 
 
 @dataclass(slots=True)
@@ -34,34 +32,6 @@ class Recovered:
 
     tasks: dict[str, str] = field(default_factory=dict)
     missing: int = 0
-
-
-async def doubtful(
-    ledger: Ledger, manifests: Sequence[Manifest], inventory: Inventory, *, thoroughly: bool = False
-) -> dict[str, bool]:
-    """Whether the ledger may have lost tasks, for each manifest by name. Clips that it hasn't are imported first.
-
-    It may where it has no row of a manifest, or lacked a clip that is on disk. Then every job is looked up before it is
-    created, in this run and later ones, until one run has finished the manifest (:func:`trusted`). A new manifest can't
-    be distinguished from a lost one, and costs these lookups, too.
-    """
-    doubts = {
-        one.name: ledger.note(f"doubtful:{one.name}") == "yes" or not ledger.knows(one.name)
-        for one in manifests
-    }
-    doubted = [name for name, doubt in doubts.items() if doubt]
-    for row in await inventory.import_clips(manifests, doubted, thoroughly=thoroughly):
-        if row.manifest in doubts:
-            doubts[row.manifest] = True
-    for name, doubt in doubts.items():
-        if doubt and ledger.note(f"doubtful:{name}") != "yes":
-            await ledger.set_note(f"doubtful:{name}", "yes")
-    return doubts
-
-
-async def trusted(ledger: Ledger, manifest: str) -> None:
-    """Record that every job of the manifest has been looked up, so that the ledger can be trusted again."""
-    await ledger.set_note(f"doubtful:{manifest}", "no")
 
 
 async def recover(

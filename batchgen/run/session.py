@@ -6,7 +6,6 @@ client isn't even loaded where there is nothing to do.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import os
@@ -21,12 +20,11 @@ from batchgen.ledger.transitions import counted
 from batchgen.ledger.writer import Ledger
 from batchgen.models import Manifest, Record, State
 from batchgen.money.approval import Approval
-from batchgen.run import changed, loading, recovery
+from batchgen.run import changed, doubts, loading
 from batchgen.run.approved import check, gone, hold
 from batchgen.run.clock import Clock
 from batchgen.run.events import Began, Ended, Events, Finished
 from batchgen.run.failures import TASKS_FAIL, Breaker
-from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane
 from batchgen.run.loading import Loaded
@@ -36,10 +34,12 @@ from batchgen.run.planning import planned
 from batchgen.run.polling import Lengths
 from batchgen.run.pool import Limits, Pool
 from batchgen.run.tally import Counts, Tally
-from batchgen.run.wall_time import keep
 
 if TYPE_CHECKING:
+    import asyncio
+
     from batchgen.api.client import Api
+    from batchgen.run.hints import Hints
     from batchgen.run.runner import Runner
     from batchgen.storage.download import Downloads
 
@@ -88,7 +88,7 @@ class Session:
         where there are manifests: it holds slots. ``hints`` is what callbacks say, where they can come.
         """
         self._chosen = chosen
-        self._hints = hints or Hints()
+        self._hints = hints
         self._tally = Tally()
         self._pool = Pool(Limits(), clock.rng)
         self._runner: Runner | None = None  # once it works
@@ -100,7 +100,10 @@ class Session:
         self._recovery: asyncio.Task[None] | None = None
 
     async def prepare(self, loaded: Loaded | None) -> bool:
-        """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed."""
+        """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed.
+
+        It needs no event loop, as :func:`batchgen.loops.drive` has it, and nor does :meth:`conclude`.
+        """
         ledger, inventory, options = self._ledger, self._inventory, self._options
         if options.approval is not None:
             check(options.approval, ledger.identity, ledger.path, ledger.origin)
@@ -111,13 +114,13 @@ class Session:
         lengths = Lengths(first=options.poll_interval, known=ledger.durations)
         self._pool = Pool(self._limits(), self._clock.rng, breaker, lengths)
         recovers = bool(self._manifests) and options.recover
-        doubts = await recovery.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
+        doubtful = await doubts.doubtful(ledger, self._manifests, inventory, thoroughly=recovers)
         folders = {job.output_dir for job in loading.jobs_of(self._manifests)}
         await inventory.look(None if loaded is None else loaded.manifests, folders)
         for one in self._manifests:
             cap = None if one.max_cost_usd is None else micros(one.max_cost_usd)
             lane = Lane(one.name, one.concurrency, one.max_running, cap)
-            lane.lookups_left = math.inf if doubts[one.name] else recovery.SAMPLE
+            lane.lookups_left = math.inf if doubtful[one.name] else doubts.SAMPLE
             lane.closed = inventory.unwritable(one)
             self._pool.lanes.append(lane)
         await inventory.note_mounts(folders)
@@ -147,11 +150,18 @@ class Session:
             await self._work(api, downloads)
 
     async def _work(self, api: Api, downloads: Downloads) -> None:
-        from batchgen.run.runner import Runner
+        import asyncio
 
+        from batchgen.run.hints import Hints
+        from batchgen.run.runner import Runner
+        from batchgen.run.wall_time import keep
+
+        self._pool.last.shift(
+            self._clock.now() - asyncio.get_running_loop().time()
+        )  # by its clock from here on
         inventory, waits = self._inventory, self._options.waits
         runner = self._runner = Runner(
-            inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints
+            inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints or Hints()
         )
         keeper = asyncio.create_task(keep(self._options, self._clock, runner.shift, self.end))
         try:
@@ -199,7 +209,7 @@ class Session:
         for lane in self._pool.lanes:
             looked_up = not (lane.unfinished or lane.unapproved or ended)
             if looked_up and self._chosen is None:  # all that the manifest has
-                await recovery.trusted(self._ledger, lane.name)
+                await doubts.trusted(self._ledger, lane.name)
         ended_by = self._runner.stops if self._runner is not None else []
         event = summary(
             self._events.now, self._tally, self._pool, ended_by, submit_only=self._options.submit_only
@@ -270,6 +280,8 @@ class Session:
 
     async def _recover(self, runner: Runner) -> None:
         """Record the tasks that the API has and the ledger hasn't, before anything is planned."""
+        from batchgen.run import recovery
+
         jobs = loading.jobs_of(self._manifests)
         found = await recovery.recover(runner.queries, self._inventory, jobs, self._clock.rng)
         if found.missing and not runner.queries.lookups_proven:
@@ -280,8 +292,7 @@ class Session:
                     lane.closed = EndedEarly(text, kind="unproven")
 
     def _limits(self) -> Limits:
-        ahead = asyncio.get_running_loop().time() - self._clock.now()
-        limits = self._options.limits(self._manifests, ahead)
+        limits = self._options.limits(self._manifests)
         if (approval := self._options.approval) is None or not self._manifests:
             return limits
         # Others may be sent again.

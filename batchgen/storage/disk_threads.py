@@ -1,40 +1,18 @@
-"""Threads for what waits for a disk: a disk that doesn't answer holds up nobody but who waits for it."""
+"""The threads of downloads: a disk that doesn't answer holds up nobody but who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from batchgen.storage.threads import in_thread
+
 T = TypeVar("T")
 
 LIMIT = 256  # threads, one for each download at most; a thread is only made where no other is free
-
-
-async def in_thread(
-    work: Callable[[], T], pool: ThreadPoolExecutor | None = None, *, counts: bool = False
-) -> T:
-    """Run ``work`` in a thread of ``pool``, or of the event loop's own.
-
-    Where the caller is cancelled it is waited for all the same: it uses what the caller has. ``counts``: what was done is
-    not to be lost; the caller gets it, and is cancelled where it waits next. Raises what ``work`` does.
-    """
-    doing = asyncio.get_running_loop().run_in_executor(pool, work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        while not doing.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([doing])
-        failed = doing.cancelled() or doing.exception() is not None
-        task = asyncio.current_task()
-        if failed or not counts or task is None:
-            raise
-        task.cancel()
-        return doing.result()
 
 
 class DiskThreads:
@@ -44,7 +22,7 @@ class DiskThreads:
         self._pool = ThreadPoolExecutor(LIMIT, "clips")
 
     async def run(self, work: Callable[[], T], *, counts: bool = False) -> T:
-        """Run ``work`` in one of these threads, as :func:`in_thread` does."""
+        """Run ``work`` in one of these threads, as :func:`batchgen.storage.threads.in_thread` does."""
         return await in_thread(work, self._pool, counts=counts)
 
     def close(self) -> None:

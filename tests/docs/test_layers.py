@@ -45,6 +45,7 @@ TOP = {
     "names",
     "files",
     "disk",
+    "loops",  # the ledger and storage, which never import each other, both have to know
 }
 FACE = ""  # hands out what programs have, and loads it when it is asked for: it stands above all, and is imported by all
 SANDBOX_MAY = {"", "errors", "files"}  # besides itself; and only cli may import the sandbox

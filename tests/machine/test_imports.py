@@ -84,14 +84,14 @@ MAY = {
     "init -q in": PLAN.and_also(batchgen="run.dry_run"),
     "validate m.yaml": MANIFESTS,
     "plan m.yaml": PLAN.and_also(batchgen="run.dry_run"),
-    # asyncio, since the ledger's writer waits for the disk with it; nothing of the network.
+    # No event loop, and nothing of the network: there is nothing to do.
     "run m.yaml": PLAN.and_also(
-        "asyncio ssl subprocess tempfile",
+        "tempfile",
         "",
         "http.addresses storage.clip_hosts"
-        " run.approved run.budget run.changed run.charges run.cliplog run.clock run.events run.hints run.inventory run.lanes run.naming"
-        " run.options run.outcomes run.polling run.pool run.queries run.reach run.recording run.recovery run.session run.slots run.tally"
-        " storage.disk_threads",
+        " run.approved run.budget run.changed run.cliplog run.clock run.doubts run.events run.inventory run.lanes"
+        " run.last_moments run.naming run.options run.outcomes run.polling run.pool run.recording run.session run.shortage run.slots"
+        " run.tally storage.threads",
     ),
 }
 PROGRAM = """

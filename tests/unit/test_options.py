@@ -113,11 +113,11 @@ def test_a_manifest_that_states_more_creates_than_the_built_in_number_gets_them(
 def test_the_usual_numbers_stand_below_what_manifests_and_options_state() -> None:
     usual = RunOptions(usual_concurrency=3, usual_downloads=5)
     silent, stating = Manifest("a.yaml", "a"), Manifest("b.yaml", "b", concurrency=6, downloads=4)
-    assert usual.limits([silent], math.inf).concurrency == 3
-    assert usual.limits([silent, stating], math.inf).concurrency == 6
-    assert usual.limits([silent], math.inf).downloads == 5
-    assert usual.limits([stating], math.inf).downloads == 4
-    both = dataclasses.replace(usual, concurrency=1, downloads=2).limits([silent, stating], math.inf)
+    assert usual.limits([silent]).concurrency == 3
+    assert usual.limits([silent, stating]).concurrency == 6
+    assert usual.limits([silent]).downloads == 5
+    assert usual.limits([stating]).downloads == 4
+    both = dataclasses.replace(usual, concurrency=1, downloads=2).limits([silent, stating])
     assert (both.concurrency, both.downloads) == (1, 2)
     with pytest.raises(UsageError, match="usual_downloads"):
         RunOptions(usual_downloads=MOST + 1)
