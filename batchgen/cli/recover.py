@@ -64,8 +64,11 @@ async def _recover(
             except asyncio.CancelledError:
                 raise ended[0] from None
     proven = queries.lookups_proven
-    for one in manifests if proven else ():
-        await doubts.trusted(ledger, one.name)
+    for one in manifests:
+        if proven:
+            await doubts.trusted(ledger, one.name)
+        elif doubts.restored(ledger, one.name):  # a person is told that nothing is proven, and decides
+            await doubts.doubted(ledger, one.name)
     code = 2 if problems else 0 if proven or not found.missing else 5
     if args.json:
         out.document(

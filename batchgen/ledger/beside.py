@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from batchgen.errors import LedgerBusy
-from batchgen.ledger import database, integrity
+from batchgen.ledger import backup, database, integrity
 
 WAIT_SECONDS = 30  # for a run's commit, which waits for the disk, or for another such write
 
@@ -29,6 +29,7 @@ def transaction(path: str) -> Iterator[sqlite3.Connection]:
     """
     integrity.check_link(path)
     path = os.path.realpath(path)
+    backup.refuse(path)
     database.refuse_special(path)
     with contextlib.closing(database.open_to_write(path, None, migrate=False)) as connection:
         with database.translated(path):

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from batchgen.disk import sync_folder
 from batchgen.errors import LedgerError, LedgerOutdated
+from batchgen.files import open_regular
 from batchgen.ledger import integrity
 from batchgen.ledger import migrations as schema
 from batchgen.ledger.packing import unpacked
@@ -217,6 +218,21 @@ def refuse_special(path: str) -> None:
         raise LedgerError(f"the ledger {path} is not a file; name one with --ledger.")
     if _size(path) < 512:  # SQLite would take such a stump for an empty database
         raise _no_database(path)
+    _refuse_foreign_wal(path)
+
+
+def _refuse_foreign_wal(path: str) -> None:
+    """Raise LedgerError for a backup that was put beside another file's WAL, which SQLite would write into it.
+
+    A ledger in use says in its header that it has a WAL; a backup says that it has none.
+    """
+    if _size(f"{path}-wal"):
+        with open(path, "rb", opener=open_regular) as file:
+            if file.read(20)[18:] == b"\x01\x01":
+                raise LedgerError(
+                    f"the ledger {path} is a backup, and {path}-wal beside it belongs to the ledger that was there before: it"
+                    f" would damage this one. Move {path}-wal and {path}-shm away, to where that ledger is."
+                )
 
 
 def _refuse_orphan(path: str) -> None:
@@ -232,10 +248,15 @@ def _size(path: str) -> int:
         return 0
 
 
+def uri(path: str) -> str:
+    """The path as SQLite takes it before a ``?``."""
+    return f"file:{quote(os.fsencode(path))}"
+
+
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            f"file:{quote(os.fsencode(path))}?mode={mode}",
+            f"{uri(path)}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from batchgen.ledger import database, integrity, runs
+from batchgen.ledger import backup, database, integrity, runs
 from batchgen.ledger.changes import Changes
 from batchgen.ledger.group_commit import GroupCommit
 from batchgen.ledger.lock import Lock
@@ -67,6 +67,7 @@ class Ledger(Records):
         """
         integrity.check_link(path)
         path = os.path.realpath(path)  # two names of one ledger are one lock
+        backup.refuse(path)
         try:
             database.make_folders(os.path.dirname(path))
             lock = Lock.acquire(f"{path}.lock", wait=lock_wait, clock=clock)
@@ -96,6 +97,21 @@ class Ledger(Records):
             super().close()
             self._writer.close()  # the last connection to close checkpoints
             self._lock.release()
+
+    def back_up(self, stopped: Callable[[], bool]) -> str | None:
+        """Make a backup, where anything has changed since the last one: see :func:`batchgen.ledger.backup.back_up`."""
+        return backup.back_up(
+            self.path, time.strftime(backup.TIME, time.gmtime(self._clock())), stopped=stopped
+        )
+
+    async def distrust(self) -> None:
+        """Mark this ledger as a copy from before some of its creates."""
+
+        def write() -> None:
+            for sql in backup.MARK:
+                self._writer.execute(sql)
+
+        await self._commits.write(write)
 
     def holder(self, path: str) -> Record | None:
         """The row whose clip belongs at ``path``, or at a path that some file system takes for the same."""

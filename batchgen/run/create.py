@@ -29,7 +29,7 @@ from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.run.context import RunContext
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
 from batchgen.run.events import Created, Found, NotCreated, Stopped
-from batchgen.run.lanes import Work
+from batchgen.run.lanes import Lane, Work
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
 from batchgen.run.preparing import Preparer, needs_preparing
@@ -116,13 +116,16 @@ class Creator:
             return CreateOutcome(Outcome(again=True))
         turn.uncertain = before is not None and self._ledger.was_uncertain(turn.external_task_id) is not None
         line = self._lost_line(turn.job)
-        if turn.uncertain or (before is None and (self._is_looked_up_first(work) or line is not None)):
+        is_new = before is None or work.lane.restored
+        if turn.uncertain or (is_new and (self._is_looked_up_first(work) or line is not None)):
             view = await self._look_up(work, line)
             self.looking_up.discard(work)
             if isinstance(view, TaskView):
                 turn.land = self._pool.occupied
                 await self._use_existing_task(work, turn.job, before, view)
                 return CreateOutcome()
+            if view is None and work.lane.restored and not await self._queries.lookups_work():
+                self._close_restored(work.lane)
             if view is not None or self._pool.closed or work.lane.closed:
                 work.record = before
                 return CreateOutcome(self._deferred(work, view))
@@ -222,6 +225,12 @@ class Creator:
         """Whether creates were paused or stopped after this one got its turn."""
         now = asyncio.get_running_loop().time()
         return self._pool.paused(now) or self._pool.closed is not None or work.lane.closed is not None
+
+    def _close_restored(self, lane: Lane) -> None:
+        """Create nothing more of a manifest whose ledger has lost creates, at an API that can't say which."""
+        lane.unrecorded = True
+        text = f"{lane.name}: this ledger is an older copy, and the API finds no task by its id; see `batchgen recover`"
+        lane.closed = EndedEarly(text, kind="unproven")
 
     def _is_looked_up_first(self, work: Work) -> bool:
         """Whether the API is asked for this new job before it is created: the ledger may have lost it."""

@@ -23,6 +23,7 @@ class Lane:
     max_running: int | None = None
     max_cost: int | None = None  # micro-dollars
     lookups_left: float = 0  # how many more new jobs are looked up at the API before they are created
+    restored: bool = False  # the ledger is a copy from before some of its creates
     queue: deque[Work] = field(default_factory=deque)
     again: deque[Work] = field(default_factory=deque)  # jobs that were tried before; they go before the queue
     retries: list[tuple[float, int, Work]] = field(default_factory=list)  # a heap by the time of the retry

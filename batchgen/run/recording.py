@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +87,23 @@ async def recorded(ledger: Ledger, run: RunRecord) -> AsyncIterator[Recording]:
             await ledger.end_run(recording.code, json.dumps(recording.facts, separators=(",", ":")))
         except LedgerError as error:  # what the run did is in the ledger, or its own error
             log.warning("how this run ended could not be recorded: %s", error)
+        await _back_up(ledger)
+
+
+async def _back_up(ledger: Ledger) -> None:
+    """Back the ledger up, in a thread. Where that fails, it is a warning: the run is over, and its work is in the ledger."""
+    if ledger.is_rehearsal:
+        return
+    stopped = threading.Event()
+    copying = asyncio.create_task(asyncio.to_thread(ledger.back_up, stopped.is_set))
+    try:
+        await asyncio.shield(copying)
+    except LedgerError as error:
+        log.warning("%s", error)
+    except asyncio.CancelledError:  # the ledger is closed after this, so the thread has to have ended
+        stopped.set()
+        await asyncio.wait([copying])
+        raise
 
 
 def _said(facts: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from batchgen.manifest.takes import MOST
 from batchgen.models import Change, Job, State, TaskView
 from batchgen.money.prices import Prices
 from batchgen.request.identity import external_task_id, is_derived
+from batchgen.run import doubts
 from batchgen.run.charges import charged
 from batchgen.run.clip_paths import superseded_path
 from batchgen.run.failures import cause_of
@@ -103,7 +104,9 @@ async def _recover_job(
     views: dict[str, TaskView] = {}
     while len(views) <= MAX_SERIES:
         record = ledger.record(name)
-        known = known or record is not None
+        known = known or (
+            record is not None and (record.task_id is not None or not doubts.restored(ledger, job.manifest))
+        )
         if record is None or record.task_id is None:
             view = await _with_retries(functools.partial(queries.look_up, name), name, rng)
             if view is None:

@@ -121,6 +121,7 @@ class Session:
             cap = None if one.max_cost_usd is None else micros(one.max_cost_usd)
             lane = Lane(one.name, one.concurrency, one.max_running, cap)
             lane.lookups_left = math.inf if doubtful[one.name] else doubts.SAMPLE
+            lane.restored = doubts.restored(ledger, one.name)
             lane.closed = inventory.unwritable(one)
             self._pool.lanes.append(lane)
         await inventory.note_mounts(folders)

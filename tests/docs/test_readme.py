@@ -159,7 +159,13 @@ def test_every_command_that_is_shown_is_typed_somewhere() -> None:
     """Those of Install, Upgrade and Uninstall in test_install, the others above and below."""
     tried = {
         "README.md": ("Install", "The first night"),
-        "batchgen/manual/operations.md": ("Backup", "Upgrade", "Another machine", "Uninstall"),
+        "batchgen/manual/operations.md": (
+            "Backup",
+            "A backup is put back",
+            "Upgrade",
+            "Another machine",
+            "Uninstall",
+        ),
         "batchgen/manual/money.md": ("Budgets", "Spend"),  # by test_budget.py and test_spend.py
         "batchgen/manual/sandbox.md": ("Sandbox: rehearse a night without a key and without money",),
     }
@@ -207,6 +213,12 @@ def test_a_copy_of_the_ledger_and_the_folder_is_all_that_another_machine_needs(
         came = old.type(command)
         assert (came.code, came.out, shown) == (0, "", ""), command
     assert (old.home / "backup").stat().st_mode & 0o777 == 0o700
+    for command, shown in typed(section(page, "A backup is put back")):
+        came = old.type(command)
+        assert came.code == 0 and matches(shown, came.out), (command, came.out)
+    assert old.type(f"batchgen run {old.home}/night/manifests").code == 0
+    old.cwd = old.home
+    assert len(server.accepted()) == created
     (old.home / "night").rename(new.home / "night")
     for command, shown in others:
         came = new.type(command)

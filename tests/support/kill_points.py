@@ -1,6 +1,6 @@
 """Kills upkeep of a ledger at every point: after so many steps of SQLite, and at the write that makes a file so long.
 
-``python -m tests.support.kill_points migrate|compact LEDGER FOLDER`` leaves a copy of the ledger for each point in FOLDER as the
+``python -m tests.support.kill_points migrate|compact|backup LEDGER FOLDER`` leaves a copy of the ledger for each point in FOLDER as the
 kill left it, and prints their names. It forks, so it is a process of its own, without threads.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batchgen.ledger import database, upkeep
+from batchgen.ledger import backup, database, upkeep
 
 EACH = 100  # instructions of SQLite's machine to a step
 Arm = Callable[[], None]
@@ -30,6 +30,11 @@ def migrate(path: Path) -> None:
 def compact(path: Path) -> None:
     upkeep.AT_ONCE = 5  # so that there are many transactions
     upkeep.compact(str(path), temporary=str(path.parent))
+
+
+def back_up(path: Path) -> None:
+    backup.PAGES = 1  # so that there are many steps
+    backup.back_up(str(path), "20261130T063012Z")
 
 
 def after_steps(count: int) -> Arm:
@@ -83,7 +88,7 @@ def killed(work: Callable[[Path], None], path: Path, arm: Arm) -> bool:
 
 
 def main(what: str, ledger: str, folder: str) -> None:
-    work = {"migrate": migrate, "compact": compact}[what]
+    work = {"migrate": migrate, "compact": compact, "backup": back_up}[what]
     for name, point, points in (
         ("steps", after_steps, (1.3**number for number in itertools.count())),
         ("bytes", at_length, (1000 * 1.3**number for number in itertools.count())),
@@ -91,6 +96,8 @@ def main(what: str, ledger: str, folder: str) -> None:
         for place in sorted({int(value) for value in itertools.islice(points, 60)}):
             path = Path(folder) / f"{name}-{place}.db"
             shutil.copy(ledger, path)
+            if os.path.isdir(backup.folder(ledger)):
+                shutil.copytree(backup.folder(ledger), backup.folder(str(path)))
             if not killed(work, path, point(place)):
                 path.unlink()
                 break
