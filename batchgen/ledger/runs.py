@@ -41,6 +41,17 @@ class RunRecord(NamedTuple):
         return True
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Its arguments, one by one. Raises LedgerError."""
+        try:
+            words = json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            words = None
+        if not isinstance(words, list):
+            raise wrong_cell("runs.arguments", self.name, "is no JSON list")
+        return tuple(map(str, words))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What its summary says; empty where it has none. Raises LedgerError."""
         if self.summary is None:
@@ -73,6 +84,10 @@ class Runs:
     def all(self) -> list[RunRecord]:
         """Every run, in order."""
         return [_to_run(row) for row in self._query(f"{_SELECT} ORDER BY id", ())]
+
+    def since(self, moment: float) -> list[RunRecord]:
+        """The runs that began at this time, in Unix seconds, or later; the earliest first."""
+        return [_to_run(row) for row in self._query(f"{_SELECT} WHERE began >= ? ORDER BY began", (moment,))]
 
     def name(self, number: int | None) -> str | None:
         """The name of the run with this number; None where there is none."""
