@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
@@ -49,11 +50,42 @@ class _JsonLines(_Lines):
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that its owner alone can read: messages have names of files and texts of the API."""
+    """A log file that its owner alone can read: messages have names of files and texts of the API.
+
+    It may be rotated while it is written: one that was truncated is appended to, and where it was renamed, the lines from then
+    on are in the file that has its name. Where none can be opened there, they go on in the old one.
+    """
+
+    _said = False  # that the new file can't be written
 
     def _open(self) -> TextIOWrapper:
         descriptor = files.open_private(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None and self._was_renamed(self.stream):
+            try:
+                stream = self._open()
+            except OSError as error:
+                if not self._said:
+                    self._said = True
+                    text = "the log file %s was renamed, and none can be written in its place: %s; the old one is gone on with"
+                    log.warning(text, self.baseFilename, error.strerror)
+            else:
+                self.stream.close()
+                self.stream = stream
+        super().emit(record)
+
+    def _was_renamed(self, stream: TextIOWrapper) -> bool:
+        ours = os.fstat(stream.fileno())
+        if not stat.S_ISREG(ours.st_mode):
+            return False
+        try:
+            return not os.path.samestat(ours, os.stat(self.baseFilename))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
 
 @contextlib.contextmanager
