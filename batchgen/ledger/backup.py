@@ -176,7 +176,7 @@ def _copy(source: sqlite3.Connection, file: str, stopped: Callable[[], bool]) ->
                     copy.execute(sql)
                 (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
-                    text = f"the copy is damaged: {found}; look at the ledger itself with `batchgen doctor`"
+                    text = f"the copy is damaged: {found}"
                     raise _failed(os.path.dirname(file), text)
                 copy.close()
                 _sync(draft)

@@ -100,6 +100,8 @@ async def _back_up(ledger: Ledger) -> None:
         await asyncio.shield(copying)
     except LedgerError as error:
         log.warning("%s", error)
+    except RuntimeError:  # Python is ending, and starts no thread any more: the next run makes it
+        log.info("the ledger is not backed up: the program is ending")
     except asyncio.CancelledError:  # the ledger is closed after this, so the thread has to have ended
         stopped.set()
         await asyncio.wait([copying])

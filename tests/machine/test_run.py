@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.pictures import make_jpeg, make_png
 from tests.support.program import Desk, sandbox, until
+from tests.support.stored import lose
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
@@ -345,8 +346,7 @@ def test_a_lost_ledger_is_rebuilt_from_the_api_and_nothing_is_created(desk: Desk
         desk.against(server)
         assert desk.run("run", *SOON, *QUICK, "m.yaml").code == 0
         made = server.accepted()
-        for file in (desk.folder / "home/.local/state/batchgen").iterdir():
-            file.unlink()
+        lose(desk.folder / "home/.local/state/batchgen/ledger.db")
         (desk.folder / "clips/m/clips.jsonl").unlink()  # with it, the clips would tell
         desk.write("m.yaml", urls(8))
 

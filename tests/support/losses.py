@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.support.evidence import digests
 from tests.support.kills import Stage, clip_hosts
+from tests.support.stored import lose
 
 RUNS = 6  # without kills, in which everything must come home
 # Exit codes of a run. 1: a clip's host is late; 4 and 5: the ledger is new and misses tasks that the API has.
@@ -166,8 +167,7 @@ class Losses:
                 )
 
     def lose_ledger(self) -> None:
-        for file in self.stage.desk.folder.glob("ledger.db*"):
-            file.unlink()
+        lose(self.stage.desk.folder / "ledger.db")
 
     def rename(self) -> None:
         """Give some jobs new names, or each other's."""

@@ -21,6 +21,7 @@ import pytest
 from batchgen.ledger.reader import Records
 from batchgen.money.approval import parse
 from tests.support.program import KEY, Desk, Result, Server, sandbox, until
+from tests.support.stored import lose
 from tests.support.terminal import on_a_terminal, read
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1", "--retry-wait", "0.05")
@@ -312,8 +313,7 @@ def test_without_the_ledger_that_it_was_made_with_an_approval_pays_for_nothing(
     write(desk, "bags", "tote")
     ids = approve(desk, "bags.yaml")
     assert spend(desk, "bags.yaml").code == 0 and made(server) == [*ids]
-    for path in desk.folder.glob("ledger.db*"):
-        path.unlink()
+    lose(Path(desk.env["BATCHGEN_LEDGER"]))
     result = spend(desk, "bags.yaml")
     assert result.code == 2 and "there is no ledger" in result.err
     assert not os.path.lexists(desk.env["BATCHGEN_LEDGER"])

@@ -27,6 +27,7 @@ from batchgen.run.events import Events
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
 from tests.support.program import Desk, Server, sandbox
+from tests.support.stored import lose
 
 FAST = ("--task-seconds", "0.05-0.2")
 QUICK = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "1")
@@ -45,8 +46,7 @@ def ledger_path(desk: Desk) -> Path:
 
 
 def lose_ledger(desk: Desk) -> None:
-    for file in ledger_path(desk).parent.iterdir():
-        file.unlink()
+    lose(ledger_path(desk))
 
 
 def creates(server: Server) -> int:
