@@ -103,4 +103,4 @@ def test_another_users_link_in_its_place_is_not_followed(tmp_path: Path) -> None
         path.rename(tmp_path / "night.log.1")
         path.symlink_to(victim)
         LOG.info("second")
-    assert victim.read_text() == "" and lines(tmp_path / "night.log.1") == ["first", "second"]
+    assert victim.read_text() == "" and lines(tmp_path / "night.log.1") == ["first", "with", "second"]
