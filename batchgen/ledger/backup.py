@@ -12,7 +12,6 @@ import re
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable
 from typing import NamedTuple
 
 from batchgen.disk import sync_folder
@@ -21,7 +20,7 @@ from batchgen.ledger import database, integrity
 
 KEPT = 7
 TIME = "%Y%m%dT%H%M%SZ"  # when it was made, in its name
-PAGES = 4096  # that are copied before it is asked whether to stop
+PAGES = 4096  # that are copied in one go
 LEFT_FREE = 1 << 30  # bytes that a backup leaves of a disk; of a small one a twentieth
 RESTORED = "restored"  # the mark: a note
 #: What only grows, and with it all that matters of a ledger: the lines of runs alone are no reason for a backup.
@@ -59,11 +58,11 @@ def backups(path: str) -> list[Backup]:
     return found
 
 
-def back_up(path: str, at: str, *, stopped: Callable[[], bool] = lambda: False) -> str | None:
+def back_up(path: str, at: str) -> str | None:
     """Copy the ledger into its folder of backups, where it has changed since the last one. Its lock must be held.
 
-    ``at`` is the :data:`TIME` for the file's name. Returns the new file; None where nothing has changed, or
-    ``stopped`` says so. Raises LedgerError with what to do; then the backups are as they were.
+    ``at`` is the :data:`TIME` for the file's name. Returns the new file; None where nothing has changed.
+    Raises LedgerError with what to do; then the backups are as they were.
     """
     target = folder(path)
     try:
@@ -78,8 +77,7 @@ def back_up(path: str, at: str, *, stopped: Callable[[], bool] = lambda: False) 
                 _refuse_without_room(source, target)
             number = int(names[-1].partition("-")[0]) + 1 if names else 1
             file = os.path.join(target, f"{number:04}-{at}.db")
-            if not _copy(source, file, stopped):
-                return None
+            _copy(source, file)
         for name in names[: -(KEPT - 1)]:
             os.unlink(os.path.join(target, name))
     except OSError as error:
@@ -162,44 +160,27 @@ def _refuse_without_room(source: sqlite3.Connection, target: str) -> None:
         )
 
 
-def _copy(source: sqlite3.Connection, file: str, stopped: Callable[[], bool]) -> bool:
-    """Copy a ledger to a file that is whole, checked, marked and synced when it gets its name. Returns whether it was made."""
+def _copy(source: sqlite3.Connection, file: str) -> None:
+    """Copy a ledger to a file that is whole, checked, marked and synced when it gets its name."""
     draft = f"{file}.part"
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
     try:
         with contextlib.closing(_open(draft, "rw")) as copy:
             copy.execute("PRAGMA synchronous = OFF")  # it is synced once, when it is whole
-            with contextlib.suppress(_Stopped):
-                source.backup(copy, pages=PAGES, progress=_asking(stopped))
-                copy.execute("PRAGMA journal_mode = DELETE")  # so that it can be read without files beside it
-                for sql in MARK:
-                    copy.execute(sql)
-                (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-                if found != "ok":
-                    text = f"the copy is damaged: {found}"
-                    raise _failed(os.path.dirname(file), text)
-                copy.close()
-                _sync(draft)
-                os.rename(draft, file)
-                sync_folder(os.path.dirname(file))
-                return True
-        return False
+            source.backup(copy, pages=PAGES, progress=lambda *_: None)  # between which Ctrl-C is heard
+            copy.execute("PRAGMA journal_mode = DELETE")  # so that it can be read without files beside it
+            for sql in MARK:
+                copy.execute(sql)
+            (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise _failed(os.path.dirname(file), f"the copy is damaged: {found}")
+        _sync(draft)
+        os.rename(draft, file)
+        sync_folder(os.path.dirname(file))
     finally:
         for leftover in (draft, f"{draft}-journal"):
             with contextlib.suppress(OSError):
                 os.unlink(leftover)
-
-
-class _Stopped(Exception):
-    """The copying is to end."""
-
-
-def _asking(stopped: Callable[[], bool]) -> Callable[[int, int, int], None]:
-    def progress(status: int, left: int, total: int) -> None:
-        if stopped():
-            raise _Stopped
-
-    return progress
 
 
 def _sync(path: str) -> None:

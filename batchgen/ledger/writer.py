@@ -98,11 +98,9 @@ class Ledger(Records):
             self._writer.close()  # the last connection to close checkpoints
             self._lock.release()
 
-    def back_up(self, stopped: Callable[[], bool]) -> str | None:
+    def back_up(self) -> str | None:
         """Make a backup, where anything has changed since the last one: see :func:`batchgen.ledger.backup.back_up`."""
-        return backup.back_up(
-            self.path, time.strftime(backup.TIME, time.gmtime(self._clock())), stopped=stopped
-        )
+        return backup.back_up(self.path, time.strftime(backup.TIME, time.gmtime(self._clock())))
 
     async def distrust(self) -> None:
         """Mark this ledger as a copy from before some of its creates."""

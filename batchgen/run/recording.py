@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
 import os
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
 from batchgen.run.events import Ended
+from batchgen.storage.threads import in_thread
 
 log = logging.getLogger("batchgen")
 
@@ -91,21 +90,15 @@ async def recorded(ledger: Ledger, run: RunRecord) -> AsyncIterator[Recording]:
 
 
 async def _back_up(ledger: Ledger) -> None:
-    """Back the ledger up, in a thread. Where that fails, it is a warning: the run is over, and its work is in the ledger."""
+    """Back the ledger up. Where that fails, it is a warning: the run is over, and its work is in the ledger."""
     if ledger.is_rehearsal:
         return
-    stopped = threading.Event()
-    copying = asyncio.create_task(asyncio.to_thread(ledger.back_up, stopped.is_set))
     try:
-        await asyncio.shield(copying)
+        await in_thread(ledger.back_up)
     except LedgerError as error:
         log.warning("%s", error)
     except RuntimeError:  # Python is ending, and starts no thread any more: the next run makes it
         log.info("the ledger is not backed up: the program is ending")
-    except asyncio.CancelledError:  # the ledger is closed after this, so the thread has to have ended
-        stopped.set()
-        await asyncio.wait([copying])
-        raise
 
 
 def _said(facts: dict[str, Any]) -> str:

@@ -128,12 +128,6 @@ def test_the_folder_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "elsewhere") == [f"0001-{AT}.db"]
 
 
-def test_one_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
-    path = filled(tmp_path / "ledger.db")
-    assert backup.back_up(str(path), AT, stopped=lambda: True) is None
-    assert os.listdir(backup.folder(str(path))) == []
-
-
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
