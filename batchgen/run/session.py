@@ -157,9 +157,8 @@ class Session:
         from batchgen.run.runner import Runner
         from batchgen.run.wall_time import keep
 
-        self._pool.last.shift(
-            self._clock.now() - asyncio.get_running_loop().time()
-        )  # by its clock from here on
+        # Its moments are by the loop's clock from here on.
+        self._pool.last.shift(self._clock.now() - asyncio.get_running_loop().time())
         inventory, waits = self._inventory, self._options.waits
         runner = self._runner = Runner(
             inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints or Hints()
@@ -171,6 +170,8 @@ class Session:
             keeper.cancel()
 
     async def _all_jobs(self, runner: Runner) -> None:
+        import asyncio
+
         inventory = self._inventory
         if self._steps is None:
             self._recovery = asyncio.create_task(self._recover(runner))
