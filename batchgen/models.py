@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from batchgen.amounts import dollars
@@ -61,8 +62,7 @@ class State(enum.StrEnum):
     REJECTED = "rejected"  # the create was refused; nothing was made
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong in a manifest; ``subject`` reads like ``jobs[3] (hero).duration``, or is empty."""
 
     place: Place
@@ -83,8 +83,7 @@ class Within(NamedTuple):
     folders: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """What is done to a picture before it is sent. Without ``format`` its pixels stay, and only metadata are taken out.
 
     ``source`` is the picture's size as stored, ``inner`` that of what is seen of it in the made picture, ``canvas`` that of
@@ -160,8 +159,7 @@ class ImageFile:
         return ImageFile.unpacked((folder, within, recipe), own)
 
 
-@dataclass(frozen=True, slots=True)
-class UnusableJob:
+class UnusableJob(NamedTuple):
     """A job whose image failed its checks: it fails alone, and its manifest's other jobs run.
 
     With ``waits``, a file of it is still being written and may be whole at the next run.
@@ -323,8 +321,7 @@ class Twin(NamedTuple):
     row: Brief
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(NamedTuple):
     """One line of a row's history. ``from_state`` is None where the row begins; ``at`` is Unix seconds."""
 
     external_task_id: str
@@ -338,8 +335,7 @@ class HistoryEntry:
     detail: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One step of one row, to be written with its line of history.
 
     ``event`` is one word for what happened (``accepted``, ``refused``, ...). ``values`` are columns of
@@ -352,8 +348,8 @@ class Change:
     code: int | str | None = None
     message: str | None = None
     request_id: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = MappingProxyType({})
+    detail: Mapping[str, Any] = MappingProxyType({})
 
 
 class ClipLink(NamedTuple):
@@ -363,8 +359,7 @@ class ClipLink(NamedTuple):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(NamedTuple):
     """What the API says about a task. ``raw_status`` is its word for the status, ``status`` None where that is unknown.
 
     ``clips`` are the files of its result that have a usable address, the clip itself first.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +83,7 @@ def _values(
     for problem in found.problems(content):
         unknown = problem.text.startswith("unknown key") and "did you mean" not in problem.text
         newer = f"; batchgen {__version__} has no such option" if unknown else ""
-        problems.append(replace(problem, text=problem.text + newer))
+        problems.append(problem._replace(text=problem.text + newer))
     if problems:
         return [], problems
     from batchgen.run.configured import price_faults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -193,14 +192,13 @@ def task_seconds(row: Record) -> float | None:
 
 def masked_change(change: Change, masked: Callable[[str], str]) -> Change:
     """The change with its foreign texts masked by ``masked``; ids and paths stay as they are."""
-    values = {
-        name: masked(value) if name in _FOREIGN_TEXT and isinstance(value, str) else value
-        for name, value in change.values.items()
-    }
-    return replace(
-        change,
-        code=masked(change.code) if isinstance(change.code, str) else change.code,
-        message=change.message and masked(change.message),
-        request_id=change.request_id and masked(change.request_id),
-        values=values,
+    code, message, request_id, values = change.code, change.message, change.request_id, change.values
+    return change._replace(
+        code=masked(code) if isinstance(code, str) else code,
+        message=message and masked(message),
+        request_id=request_id and masked(request_id),
+        values={
+            name: masked(value) if name in _FOREIGN_TEXT and isinstance(value, str) else value
+            for name, value in values.items()
+        },
     )

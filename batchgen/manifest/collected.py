@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 from batchgen import limits
 from batchgen.manifest import folders, warnings
@@ -49,7 +48,7 @@ class Collected:
 
     def refuse_warned(self) -> None:
         """Make the warnings problems, which refuse the manifest."""
-        list.extend(self.problems, [replace(one, text=f"{one.text} {STRICT}") for one in self.all_warnings()])
+        list.extend(self.problems, [one._replace(text=f"{one.text} {STRICT}") for one in self.all_warnings()])
 
     def give_up(self, why: str) -> None:
         """Drop the manifest with the problem ``why``: after an unforeseen error nothing of it is certain."""
@@ -89,8 +88,8 @@ class Collected:
     def _set_aside(self, bad: UnusableJob, *, waits: bool) -> None:
         if waits:
             text = f"{bad.problem.text}; somebody seems to be writing it still"
-            bad = replace(bad, problem=replace(bad.problem, text=text), waits=True)
-        self.manifest.unusable.append(replace(bad, problem=bounded(bad.problem)))
+            bad = bad._replace(problem=bad.problem._replace(text=text), waits=True)
+        self.manifest.unusable.append(bad._replace(problem=bounded(bad.problem)))
 
     def make_unusable(self, changed: Collection[str]) -> None:
         """Make the jobs unusable whose images were changed after they were inspected; ``changed`` are their paths."""

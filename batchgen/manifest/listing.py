@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from batchgen import limits
 from batchgen.manifest.locations import Draft
@@ -62,14 +61,14 @@ class Gathered:
         for number, more in self._shared.values():
             if more and number < len(self._listed):
                 problem = self._listed[number]
-                self._listed[number] = replace(problem, text=f"{problem.text}{and_more(more)}")
+                self._listed[number] = problem._replace(text=f"{problem.text}{and_more(more)}")
 
 
 def bounded(problem: Problem) -> Problem:
     """The problem with its text cut at ``limits.MESSAGE`` characters."""
     if len(problem.text) <= limits.MESSAGE:
         return problem
-    return replace(problem, text=f"{problem.text[: limits.MESSAGE]}...")
+    return problem._replace(text=f"{problem.text[: limits.MESSAGE]}...")
 
 
 def and_more(count: int) -> str:

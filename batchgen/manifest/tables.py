@@ -12,7 +12,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, Final
 
@@ -79,11 +78,10 @@ def _no_text(head: bytes) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
 class _Misfit(Problem):
     """A row that has another number of ``cells`` than the header has columns."""
 
-    cells: int = 0
+    cells: int
 
 
 class _Csv:
@@ -221,7 +219,9 @@ class _Csv:
             text = f"{len(cells)} cells, but the header has {len(self.columns)}; text that holds {self._what}"
             straight = ", straight ones" if _QUOTES.search(origin.text) else ""
             problem = origin.problem(None, (), f"{text} needs double quotes around it{straight}")
-            return [_Misfit(problem.place, problem.subject, problem.text, len(cells))]
+            misfit = _Misfit(*problem)
+            misfit.cells = len(cells)
+            return [misfit]
         if cells[0] == names[0] and cells == names[: len(cells)]:
             return [origin.problem(None, (), "is the header once more; remove it")]
         fields: dict[str, Any] = dict(zip(self.columns, cells, strict=True))

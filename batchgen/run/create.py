@@ -28,12 +28,13 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State, TaskView
 from batchgen.run.context import RunContext
 from batchgen.run.dispositions import Disposition, Pause, Slot, dispose
-from batchgen.run.events import Created, Found, NotCreated, Stopped
+from batchgen.run.events import Stopped
 from batchgen.run.lanes import Lane, Work
 from batchgen.run.outcomes import CreateOutcome, Outcome
 from batchgen.run.plan import new_row
 from batchgen.run.preparing import Preparer, needs_preparing
 from batchgen.run.waits import backoff
+from batchgen.run.work_events import Created, Found, NotCreated
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

@@ -23,6 +23,7 @@ row. Failures are weighed in points; a task that succeeds takes them all back.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 import random
 import re
@@ -124,13 +125,18 @@ WORDS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
 )
 
 _ENDED_BY_SOMEBODY = re.compile(r"cancel|abort|terminat", re.IGNORECASE)  # a status
-_WORDS = tuple((cause, re.compile("|".join(words), re.IGNORECASE)) for cause, words in WORDS)
+
+
+@functools.cache
+def _words() -> list[tuple[Cause, re.Pattern[str]]]:
+    """``WORDS``, compiled once a task has failed: that takes milliseconds."""
+    return [(cause, re.compile("|".join(words), re.IGNORECASE)) for cause, words in WORDS]
 
 
 def cause_of(message: str, status: str = "") -> Cause:
     """The cause of a failed task by its ``task_status_msg``, or by its ``task_status`` where it has none."""
     text = " ".join(re.sub(r"[_\-]", " ", message or status).split())
-    found = next((cause for cause, words in _WORDS if words.search(text)), Cause.UNKNOWN)
+    found = next((cause for cause, words in _words() if words.search(text)), Cause.UNKNOWN)
     ended = found is Cause.UNKNOWN and _ENDED_BY_SOMEBODY.match(status)
     return Cause.CANCELLED if ended else found
 

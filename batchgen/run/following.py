@@ -7,7 +7,6 @@ in each later run. How often it was found running, and since when the API hasn't
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from batchgen.run.charges import charged, drift
 from batchgen.run.context import RunContext
 from batchgen.run.create import write
 from batchgen.run.dispositions import UNCLEAR
-from batchgen.run.events import Failed, JobNoticed, Progressed, Succeeded
 from batchgen.run.failures import TASKS_FAIL, Cause, cause_of
 from batchgen.run.hints import Line
 from batchgen.run.lanes import Watch, Work
@@ -29,6 +27,7 @@ from batchgen.run.polling import align_to_tick
 from batchgen.run.reach import UNREACHABLE
 from batchgen.run.retrieval import KEPT, addresses
 from batchgen.run.waits import backoff, shown_duration
+from batchgen.run.work_events import Failed, JobNoticed, Progressed, Succeeded
 
 OVERDUE_ANSWERS = 3  # answers in one run after which an overdue task may be left to the next run
 OVERDUE_STEP = 600.0  # seconds between the queries for an overdue task while other tasks run
@@ -313,7 +312,7 @@ class UnknownStatus:
             self._answer, self._since = answer, now
         self._first = min(self._first, now)
         if now - self._since >= settle:
-            return dataclasses.replace(view, status="succeed"), False
+            return view._replace(status="succeed"), False
         return view, now - self._first < 2 * settle
 
 

@@ -20,7 +20,7 @@ from batchgen.manifest.isolation import isolated
 from batchgen.models import Change, Job, Manifest, Record, State, StoredClip
 from batchgen.money.prices import BUILT_IN, Prices
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.events import Events, JobNoticed
+from batchgen.run.events import Events
 from batchgen.run.naming import Names
 from batchgen.run.plan import digests_of
 from batchgen.run.survey import Survey, survey, unmounted
@@ -219,6 +219,8 @@ class Inventory:
         absent = {**found.missing, **found.away}
         if not absent:
             return
+        from batchgen.run.work_events import JobNoticed
+
         roots = {row.root for row in absent.values()} | set(output_dirs)
         where = [self.roots[path] for path in sorted(roots - found.offline.keys())]
         warnings: list[str] = []

@@ -34,27 +34,14 @@ from batchgen.run.configured import read_prices
 from batchgen.run.dry_run import dry_run
 from batchgen.run.events import (
     Began,
-    Created,
-    Downloaded,
     Ended,
     Event,
     Events,
-    Failed,
     Finished,
-    Found,
     JobEvent,
-    JobNoticed,
-    NotCreated,
     Noticed,
-    Paused,
-    Planned,
-    Progressed,
-    Reachable,
     Stopped,
-    Succeeded,
     Totals,
-    Unreachable,
-    Waiting,
     masked,
 )
 from batchgen.run.loading import Loaded
@@ -64,6 +51,21 @@ from batchgen.run.recording import new_run, recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.stream import Stream
 from batchgen.run.tally import Ending
+from batchgen.run.work_events import (
+    Created,
+    Downloaded,
+    Failed,
+    Found,
+    JobNoticed,
+    NotCreated,
+    Paused,
+    Planned,
+    Progressed,
+    Reachable,
+    Succeeded,
+    Unreachable,
+    Waiting,
+)
 from batchgen.storage.clip_hosts import AllowedHost, allowed_hosts
 from batchgen.storage.roots import Roots
 

@@ -18,7 +18,6 @@ from batchgen.run.clock import Clock
 from batchgen.run.context import RunContext
 from batchgen.run.create import Creator, write
 from batchgen.run.dispositions import UNCLEAR
-from batchgen.run.events import Paused
 from batchgen.run.failures import EXCUSED, retry_wait
 from batchgen.run.following import ENOUGH_FOLLOWED, Follower
 from batchgen.run.hints import Hints
@@ -30,6 +29,7 @@ from batchgen.run.pool import Pool
 from batchgen.run.queries import Queries
 from batchgen.run.retrieval import Retrieval
 from batchgen.run.waits import Waits, backoff
+from batchgen.run.work_events import Paused
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

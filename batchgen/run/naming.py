@@ -18,7 +18,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import Change, Job, Record, State
 from batchgen.run.clip_paths import clip_path, output_path, part_path, superseded_path
 from batchgen.run.cliplog import ClipLog
-from batchgen.run.events import Events, JobNoticed
+from batchgen.run.events import Events
 from batchgen.storage import clips
 from batchgen.storage.roots import Root, Roots
 from batchgen.storage.threads import to_thread
@@ -159,6 +159,8 @@ class Names:
 
     async def _move(self, row: Record, target: str, *, last: bool = True) -> bool:
         """Move one clip; returns whether that worked. ``last``: ``target`` is its final name."""
+        from batchgen.run.work_events import JobNoticed
+
         source = str(row.video_path)
         try:
             root = self._roots[row.root]

@@ -101,7 +101,7 @@ class Preparer:
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe shapes the picture: what is for people and for identities is left out."""
-    return {**dataclasses.asdict(recipe), "options": (), "words": (), "doubts": ()}
+    return {**recipe._asdict(), "options": (), "words": (), "doubts": ()}
 
 
 def _key(image: ImageFile, recipe: Recipe) -> str:

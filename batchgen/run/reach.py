@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
-from batchgen.run.events import Events, Reachable, Unreachable
+from batchgen.run.events import Events
 from batchgen.run.waits import shown_duration
+from batchgen.run.work_events import Reachable, Unreachable
 
 SILENT_SECONDS = 1.2  # seconds without an answer before that is logged
 UNREACHABLE = 10  # times --timeout without reaching the API before the run is ended

@@ -20,12 +20,12 @@ from batchgen.run.clip_paths import output_path, part_path
 from batchgen.run.clip_times import ClipTime, ClipTimes
 from batchgen.run.context import RunContext
 from batchgen.run.create import write
-from batchgen.run.events import Downloaded, JobNoticed
 from batchgen.run.lanes import Work
 from batchgen.run.outcomes import Outcome
 from batchgen.run.places import Places
 from batchgen.run.survey import unmounted
 from batchgen.run.waits import backoff
+from batchgen.run.work_events import Downloaded, JobNoticed
 from batchgen.storage import clips, partfile
 from batchgen.storage.partfile import Kept
 

@@ -20,7 +20,7 @@ from batchgen.manifest.isolation import to_report
 from batchgen.models import Record, State
 from batchgen.run.approved import UNAPPROVED
 from batchgen.run.clock import Clock
-from batchgen.run.events import Finished, Planned, Stopped, Totals, Waiting
+from batchgen.run.events import Finished, Stopped, Totals
 from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane, Work
@@ -31,6 +31,7 @@ from batchgen.run.pool import Pool
 from batchgen.run.queries import Queries
 from batchgen.run.tally import Ending, Tally
 from batchgen.run.waits import Waits
+from batchgen.run.work_events import Planned, Waiting
 
 if TYPE_CHECKING:
     from batchgen.api.client import Api

@@ -6,17 +6,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from batchgen.run.events import (
-    Event,
-    JobNoticed,
-    Noticed,
-    Paused,
-    Progressed,
-    Reachable,
-    Totals,
-    Unreachable,
-    Waiting,
-)
+from batchgen.run.events import Event, Noticed, Totals
+from batchgen.run.work_events import JobNoticed, Paused, Progressed, Reachable, Unreachable, Waiting
 
 LATE: Final = 1000  # events in the queue from which passing ones are left out
 PASSING: Final = (Paused, Progressed, Waiting, Noticed, JobNoticed, Unreachable, Reachable)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import batchgen
-from batchgen.run import events, stream
+from batchgen.run import events, stream, work_events
 from batchgen.run.buckets import ADVICE
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.server import Sandbox
@@ -96,7 +96,7 @@ def test_the_programs_of_the_page_are_typed_as_a_users_own(desk: Path) -> None:
 def test_every_event_is_told_with_its_fields() -> None:
     kinds = {
         name: kind
-        for name, kind in vars(events).items()
+        for name, kind in {**vars(events), **vars(work_events)}.items()
         if isinstance(kind, type) and issubclass(kind, events.Event)
     }
 

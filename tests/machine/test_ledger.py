@@ -283,8 +283,8 @@ def test_an_unknown_row_is_refused(ledger: Ledger) -> None:
 
 def test_a_find_at_the_api_is_adopted_as_a_new_row(ledger: Ledger, clock: Clock) -> None:
     found = change("hero", State.SUCCEEDED, "adopted")
-    found = dataclasses.replace(
-        found, values={"task_id": "t9", "video_url": "https://cdn.example/9", "submitted_at": 5.0}
+    found = found._replace(
+        values={"task_id": "t9", "video_url": "https://cdn.example/9", "submitted_at": 5.0}
     )
     row = run(ledger.import_row(job(), found))
 
@@ -626,7 +626,7 @@ def test_a_mistake_in_an_operation_leaves_nobody_waiting(ledger: Ledger) -> None
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: shown.append(context["exception"])
         )
-        broken = dataclasses.replace(change("hero", State.SUBMITTED), values=None)  # type: ignore[arg-type]
+        broken = change("hero", State.SUBMITTED)._replace(values=None)  # type: ignore[arg-type]
         writes = (ledger.begin(job()), ledger.apply(broken), ledger.begin(job("b")))
         results = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 30)
         return [*results, *shown]

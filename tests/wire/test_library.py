@@ -28,9 +28,10 @@ from batchgen.money.approval import made
 from batchgen.run import library
 from batchgen.run.approved import approved
 from batchgen.run.clock import Clock
-from batchgen.run.events import Events, JobNoticed, masked
+from batchgen.run.events import Events, masked
 from batchgen.run.session import Session
 from batchgen.run.stream import LATE, Stream
+from batchgen.run.work_events import JobNoticed
 from batchgen.sandbox import faults
 from batchgen.sandbox.config import Config
 from batchgen.sandbox.journal import Entry, load
