@@ -30,14 +30,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from batchgen.ledger.budgets import set_budgets
 from batchgen.sandbox.faults import FAULTS, Moment
 from tests.support import kills, losses
 from tests.support.evidence import Verdict
 from tests.support.kills import Stage
-from tests.support.program import sandbox
+from tests.support.program import Desk, sandbox
 
 JOBS = 24  # at the start of a scenario; more are added where a kill needs one
-PRICE = 42  # cents of a clip of five seconds in std without sound
+PRICES = {"std": 42, "pro": 56}  # cents of a clip of five seconds without sound: a table of its own
 REACHES = 3  # tries to bring the program to a named point
 LAST_RUNS = 8  # runs without faults in which everything must come to its end
 VIDEOS = [fault.name for fault in FAULTS.values() if fault.moment is Moment.FETCHED]
@@ -59,6 +60,9 @@ class Scenario:
     cycles: int = 0  # through all named points
     losses: int = 0  # nights between which ledgers are lost, jobs renamed, clips moved; these alone
     lookups: bool = True
+    budget: bool = (
+        False  # at each named point, one that leaves room for the clip that it is about, and no more
+    )
     nights: int = 0  # with a budget that two clips more fit in, and a kill in each; these alone
 
 
@@ -72,6 +76,7 @@ SCENARIOS = (
     Scenario("faults, ids not unique", ("--no-unique",), faults=0.02),
     Scenario("faults, lookups lag, ids not unique", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02),
     Scenario("faults, 4 slots, a neighbour", ("--slots", "4", "--neighbour", "3"), faults=0.02),
+    Scenario("named points, a budget that bites", kills=0, cycles=2, budget=True),
     Scenario("a budget that bites", kills=0, nights=15),
     Scenario("a budget that bites, faults", faults=0.02, kills=0, nights=15),
     Scenario("lost and older ledgers, renames, moved clips", kills=0, losses=12),
@@ -156,8 +161,14 @@ def torment(stage: Stage, scenario: Scenario) -> None:
     for _ in range(scenario.cycles):
         for point in stage.rng.sample(kills.POINTS, len(kills.POINTS)):
             for _ in range(REACHES):
-                if kills.kill_at(stage, point, lookups=scenario.lookups):
+                limit = set_budget(stage, stage.mode(len(stage.jobs))) if scenario.budget else None
+                reached = kills.kill_at(stage, point, lookups=scenario.lookups)
+                if limit is not None:
+                    use_up(stage, limit, point.__name__)
+                if reached:
                     break
+    if scenario.budget:
+        set_budgets(str(stage.ledger), {"month": None}, None, usual="UTC", at=time.time(), by=None)
     stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()), *scenario.rules)
     wanted = stage.kills + scenario.kills
     for _ in range(4 * scenario.kills):
@@ -175,37 +186,54 @@ def save(stage: Stage, scenario: Scenario) -> None:
     stage.run("run", "--max-jobs", "1", "m.yaml")
     stage.fault(*(kills.mixed_faults(scenario.faults) if scenario.faults else ()))
     for night in range(scenario.nights):
-        limit = set_budget(stage, 2)
+        limit = set_budget(stage, "std", "pro")
         stage.add_jobs(2)
         kills.kill_at_random(stage)
-        if spent(stage) > limit:
-            stage.evidence.verdict.violations.append(
-                f"night {night}: {spent(stage)} cents, and {limit} at most"
-            )
+        hold(stage, limit, f"night {night}")
     stage.calm()
-    limit = set_budget(stage, 2)
+    limit = set_budget(stage, "std", "pro")
     ended = [
         stage.run("run", "--retry-failed", "m.yaml").code for _ in range(2)
     ]  # the first may have to settle
-    if ended[-1] != 4 or not limit - PRICE < spent(stage) <= limit:
+    if ended[-1] != 4 or not limit - max(PRICES.values()) < spent(stage) <= limit:
         text = f"the budget of {limit} cents was not used up, or not held: {spent(stage)}, and the runs ended with {ended}"
         stage.evidence.verdict.violations.append(text)
-    stage.desk.run("budget", "set", "--month", "none")
+    set_budgets(str(stage.ledger), {"month": None}, None, usual="UTC", at=time.time(), by=None)
     end_in_peace(stage, lookups=scenario.lookups)
 
 
-def set_budget(stage: Stage, clips: int) -> int:
-    """Set the month's budget to what is spent and so many clips more, in cents. Returns it."""
-    limit = spent(stage) + clips * PRICE + PRICE // 2
-    result = stage.desk.run("budget", "set", "--month", f"{limit // 100}.{limit % 100:02}")
-    assert result.code == 0, result
+def set_budget(stage: Stage, *modes: str) -> int:
+    """Set the month's budget to what is spent and clips of these modes more, in cents. Returns it."""
+    limit = spent(stage) + sum(map(PRICES.__getitem__, modes))
+    set_budgets(str(stage.ledger), {"month": limit * 10_000}, None, usual="UTC", at=time.time(), by=None)
     return limit
+
+
+def use_up(stage: Stage, limit: int, point: str) -> None:
+    """Check that after a kill a budget for one clip is held, and that a run makes that clip where the kill left none."""
+    hold(stage, limit, point)
+    desk = Desk(stage.desk.folder)
+    desk.env = stage.desk.env
+    ended = desk.run("run", *kills.PACE, "m.yaml")
+    if ended.code != 4 or spent(stage) != limit:
+        text = f"after {point}: {spent(stage)} cents of {limit} were used, and the run said {ended.code}: {ended.err}"
+        stage.evidence.verdict.violations.append(text)
+
+
+def hold(stage: Stage, limit: int, when: str) -> None:
+    """Check that the server's tasks cost no more than the budget."""
+    if spent(stage) > limit:
+        stage.evidence.verdict.violations.append(f"{when}: {spent(stage)} cents, and {limit} at most")
 
 
 def spent(stage: Stage) -> int:
     """What the server's tasks cost, in cents, by its journal: all but those that fail, which are free."""
     made = (entry for entry in stage.evidence.catch_up() if entry.accepted)
-    return PRICE * sum(not (entry.fault or "").startswith("task_fails") for entry in made)
+    return sum(
+        PRICES[one.fields.get("mode", "std")]
+        for one in made
+        if not (one.fault or "").startswith("task_fails")
+    )
 
 
 def leave_the_stuck(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from tests.torture import Scenario
 @pytest.mark.parametrize(
     "scenario",
     [
-        Scenario("named points", kills=0, cycles=1),
+        Scenario("named points with a budget for one clip each", kills=0, cycles=1, budget=True),
         Scenario("random moments and faults", ("--lookup-lag", "0.9", "--no-unique"), faults=0.02, kills=8),
         Scenario("clip hosts", rules=tuple(kills.clip_hosts(0.08)), kills=4),
         Scenario("a gateway", ("--dialect", "flat"), rules=("task_fails_unsaid=0.2",), kills=3),

@@ -64,6 +64,10 @@ class Stage:
         self.server, self.evidence.journal = server, server.journal
         self.desk.against(server)
 
+    def mode(self, number: int) -> str:
+        """The mode of the job of this number, and so its price."""
+        return "pro" if number % 4 == 1 else "std"
+
     def add_jobs(self, count: int, *, large: bool = False) -> str:
         """Put new jobs before all others, one in three with a local image. Returns the first one's id."""
         new: list[dict[str, Any]] = []
@@ -73,6 +77,8 @@ class Stage:
                 "prompt": f"Clip {number}",
                 "image": f"https://example.com/{number}.png",
             }
+            if (mode := self.mode(number)) != "std":
+                job["mode"] = mode
             if number % 5 == 4:
                 job["watermark_info"] = {"enabled": True}
             if large or number % 3 == 0:
