@@ -84,7 +84,8 @@ class Slots:
         if self._trying:
             beyond = 1 if self._met else FIRST + self.running // 2
             self.limit = min(max(self.limit, self.running + beyond), self.ceiling, self._up_to)
-            if self.running >= self._up_to:  # as many as before run again: that refusal was one of a moment
+            if self.running >= min(self._up_to, self.ceiling):
+                # As many as before run again, so that refusal was one of a moment; or as many as the user states.
                 self._trying, self._up_to = False, math.inf
         elif sent <= self._full_at:  # a later one may have a slot that was given back since
             self.limit = min(max(self.limit, self.running), self.ceiling)
@@ -95,6 +96,8 @@ class Slots:
         if self._trying:
             self._ends = 0
             self._doubted = 0 if self._met else TRY_SOON
+            if self.running + 1 >= self._up_to:  # it holds no more, or never did: tasks had ended unseen
+                self._up_to = math.inf
         elif self.running < self.limit:
             self._wait_below = self._try_after
             self._up_to = max(self.limit, self._up_to) if self._doubted else self.limit

@@ -460,6 +460,34 @@ def test_refusals_one_after_the_other_are_tested_up_to_the_limit_before_the_firs
     assert account.refusals == refusals
 
 
+def test_a_limit_that_a_test_has_refuted_is_tried_no_more() -> None:
+    """Else a task that had ended unseen made it look like one that holds, and it was tried ever again."""
+    account = Account(None, 5)
+    account.turn_over(20)
+    account.end()
+    account.capacity = 4
+    account.turn_over(TRY_SOON + 1)  # the limit of five is doubted, tested and refused
+    refusals = account.refusals
+    account.end(seen=False)  # so that a try is accepted though there are no more slots
+    account.turn_over(TRY_AFTER)
+    assert account.refusals == refusals + 1
+    account.see()
+    assert (account.slots.limit, account.running) == (4, 4)
+
+
+def test_a_refusal_of_a_moment_is_tested_soon_also_after_a_stated_limit_was_reached_by_tries() -> None:
+    account = Account(5, 4)
+    account.turn_over(TRY_AFTER_CONFIGURED)
+    account.capacity = 5
+    account.turn_over(2 * TRY_AFTER_CONFIGURED)
+    assert account.running == 5
+    account.end()
+    account.slots.take()
+    account.slots.refused(account.now)
+    account.turn_over(TRY_SOON)
+    assert (account.slots.limit, account.running) == (5, 5)
+
+
 def test_a_limit_that_is_back_before_a_refusal_is_tested_is_not_exceeded_by_the_test() -> None:
     account = Account(None, 5)
     account.turn_over(20)
