@@ -216,6 +216,12 @@ def _ledger(args: argparse.Namespace, out: Output) -> int:
     return ledger(args, out)
 
 
+def _completion(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.completion import completion
+
+    return completion(args, out)
+
+
 def _help(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.help import help_
 
@@ -248,5 +254,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,
+    "completion": _completion,
     "help": _help,
 }

@@ -73,6 +73,14 @@ def parser() -> Parser:
     from batchgen.sandbox.command import add_arguments
 
     add_arguments(sandbox)
+    shells = command(
+        "completion",
+        "what a shell reads to complete commands, options, files and the ledger's jobs",
+        "  source <(batchgen completion bash)                                 in ~/.bashrc\n"
+        "  batchgen completion zsh > ~/.zfunc/_batchgen                       a folder of fpath\n"
+        "  batchgen completion fish > ~/.config/fish/completions/batchgen.fish",
+    )
+    shells.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     manual = command(
         "help",
         "the manual's pages, offline",

@@ -97,6 +97,9 @@ OFFLINE |= {
     "cli.export_rows",
     "cli.report_page",
     "cli.help",
+    "cli.why",
+    "cli.completion",
+    "cli.words",
 }
 ONLINE = {"http.transport", "api.client", "storage.download", "run.runner", "run.lifecycle"}
 

@@ -240,6 +240,7 @@ JSON = {
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable", "orders"},
     "why JOB": {"ledger", "jobs"},
+    "completion bash": {"shell", "script"},
     "runs": {"ledger", "runs"},
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},

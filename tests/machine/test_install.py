@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from batchgen import __version__
+from batchgen.cli import hatch_build
 from batchgen.sandbox.journal import load, summarize
 from tests.floors import PROJECT, floors
 from tests.support.documents import MANUAL, PACKAGE, README, ROOT, Shell, section, typed
@@ -75,7 +76,8 @@ def test_the_installed_package_has_every_file_of_the_checkout_and_the_schemas(sh
         name: PACKAGE / name for name in files_of(PACKAGE) if name.suffix != ".png"
     }  # README's picture
     expected |= {Path("schemas", name): ROOT / "schemas" / name for name in files_of(ROOT / "schemas")}
-    assert files_of(package) == set(expected)
+    made = {Path("completions", shell) for shell in ("bash", "zsh", "fish")}
+    assert files_of(package) == set(expected) | made
     assert [
         name for name, file in expected.items() if (package / name).read_bytes() != file.read_bytes()
     ] == []
@@ -102,6 +104,16 @@ def test_nothing_else_is_installed_beside_the_package(shell: Shell) -> None:
         if not name.startswith(("pip-", "setuptools-", "distutils-")) and name != "__pycache__"
     }
     assert own == {"batchgen", f"batchgen-{__version__}.dist-info"}
+
+
+def test_shells_and_man_find_what_is_installed_for_them(shell: Shell) -> None:
+    home = installed_package(shell).parents[3]
+    for place in hatch_build.PLACES.values():
+        assert "batchgen" in (home / place).read_text("utf-8")
+    for name in ("bash", "zsh", "fish"):
+        printed = shell.type(f"cd / && batchgen completion {name}")
+        assert printed == (0, (home / hatch_build.PLACES[name]).read_text("utf-8"))
+    assert "/share/man/man1/batchgen.1" in shell.type(f"find {home} -name batchgen.1").out
 
 
 @pytest.mark.parametrize("program", ["batchgen", "~/.local/share/batchgen/bin/python -m batchgen"])
