@@ -139,6 +139,7 @@ PRINTERS = {
     "cli.main",
     "cli.output",
     "cli.progress",
+    "cli.words",
     "sandbox.__main__",
     "sandbox.command",
 }
