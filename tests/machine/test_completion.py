@@ -86,7 +86,7 @@ def test_other_shells_get_names_as_they_are_and_no_control_characters(desk: Desk
 def test_every_shell_has_every_command(desk: Desk) -> None:
     for shell in shells.SHELLS:
         text = shells.completion(shell)
-        assert [name for name in options.parser().commands if name not in text] == []  # type: ignore[attr-defined]
+        assert [name for name in options.parser().commands if name not in text] == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("bash",), ("bash", "a", "b"), ("bash", "a")])
