@@ -1,7 +1,6 @@
 """The words that a shell may complete what is typed to: names of jobs and manifests, from the ledger.
 
-It is asked at every press of a key, so it loads no other module of the command line, and only looks into the ledger's
-indexes. What goes wrong prints nothing: the shell is in the middle of somebody's line.
+It is asked at every press of a key, so it loads little of the command line, and only looks into the ledger's indexes. What goes wrong prints nothing: the shell is in the middle of somebody's line.
 """
 
 from __future__ import annotations
@@ -12,6 +11,10 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
+
+from batchgen.cli import settings
+from batchgen.errors import BatchgenError
+from batchgen.manifest import configuration
 
 MOST = 200  # words; nobody reads more
 _BREAKS = frozenset("\"'@><=;|&(:")  # bash ends a word at these, so what follows would be completed by itself
@@ -42,7 +45,7 @@ def print_words(arguments: Sequence[str]) -> int:
             if word.isprintable() and not (shell == "bash" and _BREAKS.intersection(word)):
                 sys.stdout.write((_QUOTED.sub(r"\\\1", word) if shell == "bash" else word) + "\n")
         sys.stdout.flush()
-    except (sqlite3.Error, OSError, ValueError):
+    except (sqlite3.Error, OSError, ValueError, BatchgenError):
         return 1
     return 0
 
@@ -79,11 +82,13 @@ def _words(connection: sqlite3.Connection, typed: str) -> Iterator[str]:
 
 
 def _path(environ: Mapping[str, str]) -> str:
-    """The ledger that commands read without ``--ledger``, as ``settings.ledger_path`` has it."""
-    if path := environ.get("BATCHGEN_LEDGER"):
-        return path
-    state = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(state, "batchgen", "ledger.db")
+    """The ledger that commands read without ``--ledger``. Raises BatchgenError."""
+    named = None
+    if not environ.get(settings.LEDGER_VARIABLE) and (found := configuration.read(environ)) is not None:
+        content = found.content if isinstance(found.content, dict) else {}
+        if isinstance(text := content.get("ledger"), str):
+            named = os.path.join(os.path.dirname(found.file), os.path.expanduser(text))
+    return settings.ledger_path(named, environ)
 
 
 def _unquoted(typed: str) -> str:

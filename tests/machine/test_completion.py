@@ -83,6 +83,14 @@ def test_other_shells_get_names_as_they_are_and_no_control_characters(desk: Desk
     assert came == [f"bags/{job}" for job in sorted(JOBS) if "\t" not in job]
 
 
+def test_the_ledger_may_be_named_by_the_configuration(desk: Desk) -> None:
+    del desk.env["BATCHGEN_LEDGER"]
+    assert desk.finish(desk.start("completion", "--words", "bash", "")).out == ""
+    desk.env["XDG_CONFIG_HOME"] = str(desk.folder / "config")
+    desk.write("config/batchgen/config.yaml", "ledger: ../../l.db\n")
+    assert desk.finish(desk.start("completion", "--words", "bash", "")).out == "bags/\nboxes/\n"
+
+
 def test_every_shell_has_every_command(desk: Desk) -> None:
     for shell in shells.SHELLS:
         text = shells.completion(shell)
