@@ -84,6 +84,14 @@ def add_ledger(command: Command, groups: Groups) -> None:
     nights.add_argument(
         "--last", metavar="N", type=arguments.count, default=20, help="how many are shown (20)"
     )
+    verify = command(
+        "verify",
+        "the clips on disk against the ledger: missing, of another size, foreign; writes nothing",
+        "  batchgen verify\n  batchgen verify --deep              reads every byte, and finds changed ones, too\n"
+        "  batchgen verify --json",
+        groups.ledger,
+    )
+    verify.add_argument("--deep", action="store_true", help="compare digests as well: reads every clip whole")
     upkeep = command(
         "ledger",
         "look after the ledger's file: pack its rows, and rewrite it without its empty pages",

@@ -222,6 +222,12 @@ def _completion(args: argparse.Namespace, out: Output) -> int:
     return completion(args, out)
 
 
+def _verify(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.verify import verify
+
+    return verify(args, out)
+
+
 def _help(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.help import help_
 
@@ -251,6 +257,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "retake": _retake,
     "budget": _budget,
     "spend": _spend,
+    "verify": _verify,
     "ledger": _ledger,
     "recover": _recover,
     "sandbox": _sandbox,

@@ -220,6 +220,15 @@ class Records:
         sql = f"SELECT {_STORED_CLIP} FROM tasks INDEXED BY tasks_job WHERE manifest = ? AND {downloaded}"
         return map(to_stored_clip, self._each(sql, (manifest,)))
 
+    def every_stored_clip(self) -> Iterator[StoredClip]:
+        """The same of all downloaded rows, oldest first; no read stays open between them, however long it takes."""
+        sql = f"SELECT id, {_STORED_CLIP} FROM tasks WHERE id > ? AND +state = 'downloaded' ORDER BY id LIMIT {PART}"
+        last = 0
+        while rows := self._rows(sql, (last,)):
+            last = rows[-1][0]
+            for row in rows:
+                yield to_stored_clip(row[1:])
+
     def stored_clips_like(
         self, manifests: Iterable[str], digests: Iterable[str], paths: Iterable[str]
     ) -> Iterator[StoredClip]:

@@ -248,6 +248,7 @@ JSON = {
     "budget": {"ledger", "timezone", "set_at", "set_by", "budgets"},
     "budget history": {"ledger", "history"},
     "spend": {"ledger", "by", "timezone", "since", "until", "groups", "sums"},
+    "verify": {"ledger", "deep", "findings", "counts"},
     "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
     "report": {
         *("exit_code", "page", "files", "bytes", "takes", "kinds", "thumbnails", "cost_usd_estimate"),
