@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from batchgen.amounts import dollars, micros
+from batchgen.amounts import dollars, micros, shown
 from batchgen.errors import BatchgenError, EndedEarly
 from batchgen.http.endpoint import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from batchgen.ledger.transitions import counted
@@ -212,6 +212,8 @@ class Session:
             looked_up = not (lane.unfinished or lane.unapproved or ended)
             if looked_up and self._chosen is None:  # all that the manifest has
                 await doubts.trusted(self._ledger, lane.name)
+        if (exceeded := self._exceeded()) is not None:
+            self._events.notice(exceeded, "approval_exceeded")
         ended_by = self._runner.stops if self._runner is not None else []
         event = summary(
             self._events.now, self._tally, self._pool, ended_by, submit_only=self._options.submit_only
@@ -297,10 +299,22 @@ class Session:
         limits = self._options.limits(self._manifests)
         if (approval := self._options.approval) is None or not self._manifests:
             return limits
-        # Others may be sent again.
-        tasks = (row for row in self._approved_rows(approval) if row.task_id is not None)
-        left = approval.micros - sum(map(counted, tasks))
+        left = approval.micros - self._approved_spent(approval)
         return replace(limits, approval=approval, approved_cost=max(left, 0))
+
+    def _approved_spent(self, approval: Approval) -> int:
+        """What the tasks of an approval cost, in micro-dollars; creates without a task may be sent again."""
+        return sum(counted(row) for row in self._approved_rows(approval) if row.task_id is not None)
+
+    def _exceeded(self) -> str | None:
+        """What to say where the approved creates cost more than was approved: bills came after they were sent."""
+        approval = self._options.approval
+        if approval is None or (spent := self._approved_spent(approval)) <= approval.micros:
+            return None
+        return (
+            f"more was charged than was approved: {shown(spent)} for what was approved at {shown(approval.micros)}; the API's"
+            " prices aren't those that the approval was made with. Nothing that wasn't approved was created"
+        )
 
 
 def summary(

@@ -376,6 +376,24 @@ def test_the_total_is_a_cap_over_all_runs_of_an_approval(desk: Desk, server: Ser
     assert "plan -o FILE" in stop["advice"] and "--max-cost" not in stop["advice"]
 
 
+def test_bills_above_what_was_approved_are_said(desk: Desk, server: Server) -> None:
+    """They come when the creates are sent, and nothing takes them back."""
+    write(desk, "bags", "a", "b", "c")
+    desk.write(
+        "home/.config/batchgen/config.yaml",
+        "prices: {read_on: 2026-01-01, per_second_usd: {'off': {std: 0.042}}}\n",
+    )
+    approve(desk, "bags.yaml")
+    result = spend(desk, "bags.yaml")
+    assert result.code == 0 and len(made(server)) == 3
+    said = "more was charged than was approved: $1.26 for what was approved at $0.63"
+    assert said in result.err and said in spend(desk, "bags.yaml").err
+    write(desk, "more", "d")
+    desk.write("home/.config/batchgen/config.yaml", "")
+    approve(desk, "more.yaml")
+    assert "more was charged" not in spend(desk, "more.yaml").err
+
+
 def test_a_manifest_of_which_some_was_left_out_stays_doubtful(desk: Desk, server: Server) -> None:
     """Its other jobs weren't looked up: a ledger that has lost them must not be believed."""
     write(desk, "bags", "a", "b")
