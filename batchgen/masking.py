@@ -10,6 +10,7 @@ doesn't count. Of a JSON Web Token only the signature is secret: other tokens, w
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import re
 from array import array
@@ -131,6 +132,12 @@ class Mask:
         """Whether the text has at least half of a key, which is more than a name that the key begins with."""
         return _is_in(text, self._halves)
 
+    def forget(self, salt: bytes) -> Prints:
+        """Mask no key any more, and return what recognises those that were known, as :meth:`holds` did."""
+        prints = Prints(self._known, salt)
+        self._parts, self._halves, self._known = {}, {}, set()
+        return prints
+
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """The spans of a text, escapes included, that have parts of a key."""
         view = text
@@ -157,6 +164,33 @@ class Mask:
             begin.extend(starts[end:])
             stop.extend(ends[end:])
             view, starts, ends = "".join((*letters, view[end:])), begin, stop
+
+
+class Prints:
+    """Recognises keys without having them: by salted digests of their halves, in every spelling."""
+
+    def __init__(self, keys: Iterable[str], salt: bytes) -> None:
+        """``salt`` are 16 random bytes."""
+        self._salt = salt
+        self._digests: dict[int, set[bytes]] = {}  # by the length of what they are of
+        for text, _ in chain.from_iterable(_spellings(_secret(key)) for key in keys):
+            length = (len(text) + 1) // 2
+            self._digests.setdefault(length, set()).update(self._of_parts(text.lower(), length))
+
+    def holds(self, text: str) -> bool:
+        """Whether the text has at least half of a key."""
+        return bool(self._digests) and any(
+            not digests.isdisjoint(self._of_parts(_lower(view), length))
+            for view in _views(text)
+            for length, digests in self._digests.items()
+        )
+
+    def _of_parts(self, text: str, length: int) -> Iterator[bytes]:
+        """The digest of each part of a text that has so many characters, none of which is a space: no key has one."""
+        for word in text.split(" "):
+            for at in range(len(word) - length + 1):
+                part = word[at : at + length].encode("utf-8", "surrogatepass")
+                yield hashlib.blake2b(part, digest_size=16, salt=self._salt).digest()
 
 
 def _add_seeds(seeds: _Seeds, spelling: _Spelling) -> None:

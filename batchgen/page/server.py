@@ -267,7 +267,7 @@ class PageServer:
         given = (await _object(request)).get("jobs")
         if not isinstance(given, list) or not all(_is_job(one) for one in given) or not given:
             return _answer(400, "that is no list of jobs")
-        if any(self._holds_key(one.get("note") or "") for one in given):
+        if any(map(self._holds_key, {one.get("note") or "" for one in given})):
             return _answer(400, HOLDS_KEY)
         wishes = [Wish(one["manifest"], one["job_id"], one.get("note") or None) for one in given]
         placed = await _written(

@@ -223,6 +223,14 @@ def test_without_budgets_days_are_those_of_this_machine(tmp_path: Path) -> None:
         assert (found["timezone"], [one["day"] for one in found["groups"]]) == (zone, [day])
 
 
+def test_a_week_belongs_to_the_year_that_has_most_of_it(tmp_path: Path) -> None:
+    desk = with_night(
+        tmp_path, [("2027-01-03T12:00+01:00", row("tote", "bags", "std", 420_000), State.SUBMITTED, None)]
+    )
+    for by, name in (("week", "2026-W53"), ("month", "2027-01")):
+        assert [one[by] for one in desk.run("spend", "--by", by, "--json").json["groups"]] == [name]
+
+
 def test_a_ledger_without_tasks_has_spent_nothing(tmp_path: Path) -> None:
     desk = with_night(tmp_path, ())
     assert desk.run("spend").out.splitlines()[-2].split()[:5] == ["0", "$0.00", "$0.00", "$0.00", "$0.00"]

@@ -14,6 +14,7 @@ import pytest
 from batchgen.masking import BLOCK, Mask
 from tests.support.spellings import SPELLINGS, readable
 
+SALT = bytes(16)
 KEY = "sk-live-A7bQ9zKx+LmN5pRt8vWy/CdF4gHj6kLqZ0=="
 KEYS = {
     "with signs": KEY,
@@ -85,6 +86,7 @@ ORDINARY = {
 def test_words_and_ids_that_share_a_little_with_a_key_stay(key: str, said: str) -> None:
     assert Mask(key)(said) == said
     assert not Mask(key).holds(said)
+    assert not Mask(key).forget(SALT).holds(said)
 
 
 @pytest.mark.parametrize("claims", [{"exp": 1764374400}, {"iss": "842a", "exp": 1764374400}])
@@ -111,8 +113,23 @@ def test_no_id_of_a_million_is_taken_for_a_key() -> None:
 @pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS.keys())
 def test_a_text_holds_a_key_from_half_of_it_on(spelt: object) -> None:
     assert callable(spelt)
-    assert Mask(KEY).holds(f"a cat{spelt(KEY)}, slowly") == (len(spelt(KEY)) > 20)
-    assert not Mask(KEY).holds(f"a cat, {KEY[:20]}, slowly")
+    for holds in (Mask(KEY).holds, Mask(KEY).forget(SALT).holds):
+        assert holds(f"a cat{spelt(KEY)}, slowly") == (len(spelt(KEY)) > 20)
+        assert not holds(f"a cat, {KEY[:20]}, slowly")
+
+
+@pytest.mark.parametrize("key", [*KEYS.values(), "sandbox", ""])
+def test_what_recognises_a_key_has_none_of_it_and_goes_by_halves_as_well(key: str) -> None:
+    mask = Mask(key)
+    secret = key.rpartition(".")[2]  # of a JSON Web Token its signature alone
+    half = (len(secret) + 1) // 2
+    prints = mask.forget(SALT)
+    assert [prints.holds(f"x {secret[at:][:half]} y") for at in (0, 1, len(secret) - half)] == [
+        len(key) >= 12
+    ] * 3
+    assert not prints.holds(f"x {secret[: half - 1]} y {secret[half:][: half - 1]}")
+    assert mask(f"x {key}") == f"x {key}"
+    assert not secret or secret[:8].lower() not in (repr(vars(prints)) + repr(vars(mask))).lower()
 
 
 def test_every_letter_of_a_large_text_takes_a_few_bytes_while_a_key_is_cut_out() -> None:
