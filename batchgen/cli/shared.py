@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import time
 from dataclasses import fields
 
 from batchgen.api import keys
-from batchgen.cli import config, core_dumps, settings
+from batchgen.cli import config, core_dumps, logs, settings
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.errors import LedgerBusy, LedgerError
@@ -19,6 +20,7 @@ from batchgen.run.clock import Clock
 from batchgen.run.options import RunOptions
 from batchgen.run.recording import new_run, refused
 from batchgen.run.session import Account
+from batchgen.run.waits import shown_duration
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
@@ -51,12 +53,28 @@ def end_of(options: RunOptions, out: Output) -> End:
 def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
     """Open the ledger for writing; another run is waited for, up to --lock-wait and --until."""
     path = settings.ledger_path(args.ledger, os.environ)
-    wait = min(args.lock_wait, end.left)
     try:
-        return Ledger.open(path, origin=origin(base_url), lock_wait=wait, masked=out.mask)
+        return _opened(path, origin(base_url), out, min(args.lock_wait, end.left))
     except LedgerBusy as error:
         with contextlib.suppress(
             LedgerError
         ):  # the one that has it may be a newer version's; it is said all the same
             runs.add(path, refused(new_run(Clock(), out.command, out.arguments, out.mask), error))
         raise
+
+
+def _opened(path: str, api: str, out: Output, wait: float) -> Ledger:
+    try:
+        return Ledger.open(path, origin=api, masked=out.mask)
+    except LedgerBusy as error:
+        if wait <= 0:
+            raise
+        from batchgen.run.held import span
+
+        began = time.time()
+        told = f"waiting for the ledger {span(began, began + wait)}: {error}"
+        logs.log.log(logs.NOTICE, "%s", told, extra={"action": "waiting"})
+    ledger = Ledger.open(path, origin=api, lock_wait=wait, masked=out.mask)
+    told = f"waited for the ledger for {shown_duration(time.time() - began)}"
+    logs.log.log(logs.NOTICE, "%s", told, extra={"action": "waited"})
+    return ledger

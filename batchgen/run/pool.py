@@ -70,10 +70,10 @@ class Pool:
         caps = [cap for cap in (limits.max_cost, limits.approved_cost) if cap is not None]
         self.budget = Budget(limits.max_jobs, min(caps, default=None))
         self.closed: BatchgenError | None = None  # why nothing more is created
-        self._no_room: NoRoom | None = None  # in the ledger's budgets
+        self.no_room: NoRoom | None = None  # in the ledger's budgets
         self._rng = rng
-        self._paused_until = -math.inf  # no create before this moment
-        self._full_until = -math.inf  # the same for want of a slot; the end of a task ends this wait
+        self.paused_until = -math.inf  # no create before this moment
+        self.full_until = -math.inf  # the same for want of a slot; the end of a task ends this wait
         self._pauses = 0  # pauses in a row without an accepted create
         self._refusals = 0  # 1303 in a row
         self._full_since: float | None = None  # since when slots are refused while no task of ours runs
@@ -89,7 +89,7 @@ class Pool:
 
     def paused(self, now: float) -> bool:
         """Whether all creates are paused."""
-        return now < self._paused_until
+        return now < self.paused_until
 
     @property
     def waiting(self) -> int:
@@ -99,7 +99,7 @@ class Pool:
     @property
     def has_pending(self) -> bool:
         """Whether jobs are to be created that don't wait for the time of a retry."""
-        return any(self._pending_lanes())
+        return any(self.pending_lanes())
 
     @property
     def has_retries(self) -> bool:
@@ -113,28 +113,28 @@ class Pool:
     def full(self) -> bool:
         """Whether a create waits for the end of a task: for a slot of the account or its manifest, or for money."""
         slots = not self.slots.free or self.breaker.wary
-        return any(slots or lane.full or self._waits_for_money(lane) for lane in self._pending_lanes())
+        return any(slots or lane.full or self.waits_for_money(lane) for lane in self.pending_lanes())
 
     @property
     def blocked(self) -> bool:
         """Whether no create is possible before a task of ours ends, by known limits or after refusals in a row."""
         known = self.slots.running >= self.slots.ceiling or self._refusals >= MAX_REFUSALS
-        return all(known or lane.full or self._waits_for_money(lane) for lane in self._pending_lanes())
+        return all(known or lane.full or self.waits_for_money(lane) for lane in self.pending_lanes())
 
     def close_as_stuck(self) -> None:
         """Stop creating, because every create waits for the end of tasks that may never end."""
-        for lane in self._pending_lanes():
+        for lane in self.pending_lanes():
             if lane.budget.room(lane.next_cost) is not Room.NOW:
                 lane.closed = shortage.of_manifest(lane)
         reason = EndedEarly("tasks that have not ended hold every slot", kind="stuck")
-        if self._no_room is not None:
-            reason = shortage.of_budgets(self._no_room.refusal, self._left)
-        elif any(self.budget.room(lane.next_cost) is not Room.NOW for lane in self._pending_lanes()):
+        if self.no_room is not None:
+            reason = shortage.of_budgets(self.no_room.refusal, self._left)
+        elif any(self.budget.room(lane.next_cost) is not Room.NOW for lane in self.pending_lanes()):
             reason = self._capped()
         if self.has_pending:
             self.close(reason)
 
-    def _pending_lanes(self) -> Iterator[Lane]:
+    def pending_lanes(self) -> Iterator[Lane]:
         """The lanes with jobs to be created."""
         if self.closed is None:
             yield from (lane for lane in self.lanes if lane.waiting and lane.closed is None)
@@ -163,19 +163,19 @@ class Pool:
             if lane.retries and not lane.waiting and self.closed is None and lane.closed is None:
                 # Closes the lane if the caps will never allow the retry: then the run doesn't wait for its time.
                 self._affordable(lane, lane.retries[0][2])
-        if now < max(self._paused_until, self._full_until) or self.slots.creating >= self.limits.concurrency:
+        if now < max(self.paused_until, self.full_until) or self.slots.creating >= self.limits.concurrency:
             return None
         if overdue and (not self.slots.probe_free or self._refusals >= MAX_REFUSALS):
             return None
-        if self._no_room is not None and now >= self._no_room.until:
-            self._no_room = None
+        if self.no_room is not None and now >= self.no_room.until:
+            self.no_room = None
         wary = self.breaker.wary and self.slots.running + self.slots.creating > 0
         if not overdue and (wary or not self.slots.free):
             return None
         lanes = [lane for lane in self.lanes if lane.waiting]
         if self.breaker.wary:
             lanes.sort(key=lambda lane: task_number((lane.again or lane.queue)[0].step))
-        if self._no_room is not None and self._idle:  # the one that may fit first
+        if self.no_room is not None and self._idle:  # the one that may fit first
             lanes.sort(key=lambda lane: lane.next_cost)
         for lane in lanes:
             if self.closed is None and lane.open and self._affordable(lane) and self._has_room(lane):
@@ -186,15 +186,15 @@ class Pool:
 
     def delay(self, now: float) -> float | None:
         """Seconds after which ``next`` may return something else although nothing happened; None: never."""
-        paused = max(self._paused_until, self._full_until)
+        paused = max(self.paused_until, self.full_until)
         moments = [paused] if paused > now else []
         if self.closed is None:
             moments += [lane.retries[0][0] for lane in self.lanes if lane.retries and lane.closed is None]
-        if self._no_room is not None and now < self._no_room.until:
-            moments.append(self._no_room.until)
+        if self.no_room is not None and now < self.no_room.until:
+            moments.append(self.no_room.until)
         if self.last.deadline is not None and now < self.last.deadline:
             moments.append(self.last.deadline)
-            heads = (lane.next_work for lane in self._pending_lanes())
+            heads = (lane.next_work for lane in self.pending_lanes())
             moments += [last for head in heads if now < (last := self.last.moment(head))]
         return max(min(moments) - now, 0.0) if moments else None
 
@@ -214,9 +214,9 @@ class Pool:
     def pause(self, now: float, *, at_least: float = 0.0) -> float:
         """Pause all creates, longer each time until a create is accepted. Returns the seconds."""
         seconds = max(backoff(self._pauses, self._rng), at_least * (1 + self._rng.random() / 10))
-        if now >= self._paused_until:
+        if now >= self.paused_until:
             self._pauses += 1
-        self._paused_until = max(self._paused_until, now + seconds)
+        self.paused_until = max(self.paused_until, now + seconds)
         return seconds
 
     def started(self, work: Work, now: float) -> None:
@@ -249,22 +249,22 @@ class Pool:
         """The create got 1303: it waits for a slot. A task that ends lets the next create go before the wait is over."""
         self._end_create(work)
         work.holds_slot = False
-        self._no_room = None
+        self.no_room = None
         self.slots.refused(work.sent)
         if self.slots.running or self._full_since is None:
             self._full_since = now
         elif now - self._full_since >= MAX_FULL_SECONDS:
             text = f"the account had no free slot for {shown_duration(MAX_FULL_SECONDS)}, though no task of this ledger runs"
             self.close(EndedEarly(text, kind="full"))
-        if now >= self._full_until:
-            self._full_until = now + backoff(self._refusals, self._rng, cap=30.0)
+        if now >= self.full_until:
+            self.full_until = now + backoff(self._refusals, self._rng, cap=30.0)
             self._refusals += 1
 
     def came_back(self, work: Work, now: float) -> None:
         """The create certainly made no task."""
         self._end_create(work)
         work.holds_slot = False
-        self._no_room = None
+        self.no_room = None
         self.slots.give_back()
 
     def over_budget(self, work: Work, now: float, refusal: OverBudget, until: float) -> None:
@@ -275,11 +275,11 @@ class Pool:
         self._end_create(work)
         work.holds_slot = False
         self.slots.give_back()
-        if self._no_room is None or refusal.cost <= self._no_room.refusal.cost:
-            self._no_room = NoRoom(refusal, until)
+        if self.no_room is None or refusal.cost <= self.no_room.refusal.cost:
+            self.no_room = NoRoom(refusal, until)
         # Of its own manifest, this job is the next again, unless others were tried before it.
-        others = (lane for lane in self._pending_lanes() if lane is not work.lane or lane.again)
-        cheaper = any(self._no_room.allows(lane.next_cost) for lane in others)
+        others = (lane for lane in self.pending_lanes() if lane is not work.lane or lane.again)
+        cheaper = any(self.no_room.allows(lane.next_cost) for lane in others)
         if work.alone and self._idle and not cheaper and self.closed is None:
             self.close(shortage.of_budgets(refusal, self._left, work))
 
@@ -297,8 +297,8 @@ class Pool:
             work.holds_slot = False
             work.lane.running -= 1
             self.slots.ended(at)
-            self._full_until = -math.inf
-            self._no_room = None
+            self.full_until = -math.inf
+            self.no_room = None
 
     def disproved(self, work: Work) -> None:
         """An uncertain create turned out not to have been accepted: it cost nothing."""
@@ -328,15 +328,15 @@ class Pool:
         return [lane for lane in self.lanes if lane.closed is None]
 
     @property
-    def money_wait(self) -> tuple[object, str] | None:
-        """The cap or budget for whose money a create waits, and that in words; None where none does."""
-        for lane in self._pending_lanes():
+    def money_wait(self) -> str | None:
+        """The cap or budget for whose money a create waits, in words; None where none does."""
+        for lane in self.pending_lanes():
             cost = lane.next_cost
-            if self._no_room is not None and not (self._idle or self._no_room.allows(cost)):
-                return self._no_room.until, str(self._no_room.refusal)
+            if self.no_room is not None and not (self._idle or self.no_room.allows(cost)):
+                return str(self.no_room.refusal)
             for budget, begins in ((lane.budget, f"{lane.name}: its"), (self.budget, "the")):
                 if budget.waits(cost):
-                    return begins, f"{begins} {budget.reached(cost, 'the next clip')}"
+                    return f"{begins} {budget.reached(cost, 'the next clip')}"
         return None
 
     @property
@@ -349,12 +349,12 @@ class Pool:
 
         What was refused while others were in flight is tried once more when they are done: they may have brought money.
         """
-        return self._no_room is None or self._idle or self._no_room.allows(lane.next_cost)
+        return self.no_room is None or self._idle or self.no_room.allows(lane.next_cost)
 
-    def _waits_for_money(self, lane: Lane) -> bool:
+    def waits_for_money(self, lane: Lane) -> bool:
         """Whether the lane's next job has no room in a cap or budget before a task ends."""
         cost = lane.next_cost
-        if self._no_room is not None and not self._no_room.allows(cost):
+        if self.no_room is not None and not self.no_room.allows(cost):
             return True
         return self.budget.room(cost) is not Room.NOW or lane.budget.room(cost) is not Room.NOW
 

@@ -59,6 +59,11 @@ class Queries:
         """Why a run that ends now heard nothing from the API; None where it answers."""
         return self._reach.lost
 
+    @property
+    def quiet_until(self) -> float:
+        """The loop's time before which nothing is queried."""
+        return self._quiet_until
+
     async def ask(self, task_id: str) -> TaskView:
         """Query a task by its task id. Raises what :meth:`Api.query` does, and ApiError where another task comes back."""
         view = await self._ask(task_id)

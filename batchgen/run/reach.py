@@ -6,14 +6,14 @@ A page in the API's place counts as not reached. The run ends where that lasts, 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from batchgen.errors import PAGE, ApiError, BatchgenError, EndedEarly, UsageError
 from batchgen.run.events import Events
+from batchgen.run.held import span
 from batchgen.run.waits import shown_duration
-from batchgen.run.work_events import Reachable, Unreachable
+from batchgen.run.work_events import Held, Reachable, Unreachable
 
 SILENT_SECONDS = 1.2  # seconds without an answer before that is logged
 UNREACHABLE = 10  # times --timeout without reaching the API before the run is ended
@@ -58,7 +58,9 @@ class Reach:
         if self._reported and self._since is not None:
             silent = asyncio.get_running_loop().time() - self._since
             text = f"the API answers again, after {silent:.0f} s"
-            self._events.emit(Reachable(at=self._events.now, text=text, seconds=silent))
+            now = self._events.now
+            self._events.emit(Reachable(at=now, text=text, seconds=silent))
+            self._events.emit(Held(at=now, kind="network", since=now - silent, over=True))
         self._since, self._known, self._reason = None, True, ""
         self._reported.clear()
 
@@ -107,6 +109,7 @@ class Reach:
         self._reported.add(self._reason)
         ago = asyncio.get_running_loop().time() - self._since
         now = self._events.now
-        since = time.strftime("%H:%M:%S", time.localtime(now - ago))
-        text = f"the API can't be reached since {since}, trying on: {self._reason}"
-        self._events.emit(Unreachable(at=now, text=text, since=now - ago))
+        since, until = now - ago, now - ago + UNREACHABLE * self._timeout
+        text = f"the API can't be reached {span(since, until)}, trying on: {self._reason}"
+        self._events.emit(Unreachable(at=now, text=text, since=since))
+        self._events.emit(Held(at=now, kind="network", since=since, until=until))

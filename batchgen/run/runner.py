@@ -21,6 +21,7 @@ from batchgen.models import Record, State
 from batchgen.run.approved import UNAPPROVED
 from batchgen.run.clock import Clock
 from batchgen.run.events import Finished, Stopped, Totals
+from batchgen.run.held import Holds, Reason, reason
 from batchgen.run.hints import Hints
 from batchgen.run.inventory import Inventory
 from batchgen.run.lanes import Lane, Work
@@ -66,10 +67,8 @@ class Runner:
             Work
         ] = []  # their tasks run and are not followed; without their records, which are in the ledger
         self._counts: tuple[int, int, int, float] = (0, 0, 0, 0.0)  # those of the last Totals
+        self._holds = Holds(self._events)
         self._closed = False  # whether the end of creating was reported
-        self._said: set[object] = (
-            set()
-        )  # the caps and budgets of which was said that their money is waited for
         self._only_overdue_left = False  # nothing is left but tasks that are not waited for
 
     @property
@@ -137,6 +136,7 @@ class Runner:
             self._count(Work(lanes[step.job.manifest], step, self._ledger.record(step.external_task_id)))
         try:
             await self._dispatch(submit_only)
+            self._holds.close(asyncio.get_running_loop().time())
             await self._shut_down()
         finally:  # also when cancelled: no job's task is left behind
             for task in list(self._tasks):
@@ -171,11 +171,18 @@ class Runner:
             left = bool(self._tasks) or pool.has_retries
             if not pool.has_pending and (submit_only or not left) and not self._unsettled():
                 return
+            again = [pool.delay(now()), self._holds.observe(self._reason(now()), now())]
             try:
-                async with asyncio.timeout(pool.delay(now())):
+                async with asyncio.timeout(
+                    min((delay for delay in again if delay is not None), default=None)
+                ):
                     await changed.wait()
             except TimeoutError:
                 pass
+
+    def _reason(self, now: float) -> Reason | None:
+        """What the run waits for. That the API can't be reached is told by the queries themselves."""
+        return None if self.queries.lost else reason(self._pool, now, self.queries.quiet_until)
 
     def _only_overdue(self, now: float) -> bool:
         """Whether tasks run, and all of them are overdue; some may have been left to the next run already.
@@ -196,10 +203,6 @@ class Runner:
             jobs, finished, running, spent = counts
             event = Totals(at=self._events.now, jobs=jobs, finished=finished, running=running, cost_usd=spent)
             self._events.emit(event)
-        if (waits := self._pool.money_wait) is not None and waits[0] not in self._said:
-            self._said.add(waits[0])
-            text = f"{waits[1]}. Creating waits: what runs may cost less than its estimate"
-            self._events.notice(text, "waiting_for_money", "notice")
         closed = self._pool.closed
         if closed is not None and not self._closed:
             self._closed = True

@@ -7,10 +7,10 @@ from collections import deque
 from typing import Final
 
 from batchgen.run.events import Event, Noticed, Totals
-from batchgen.run.work_events import JobNoticed, Paused, Progressed, Reachable, Unreachable, Waiting
+from batchgen.run.work_events import Held, JobNoticed, Paused, Progressed, Reachable, Unreachable, Waiting
 
 LATE: Final = 1000  # events in the queue from which passing ones are left out
-PASSING: Final = (Paused, Progressed, Waiting, Noticed, JobNoticed, Unreachable, Reachable)
+PASSING: Final = (Paused, Held, Progressed, Waiting, Noticed, JobNoticed, Unreachable, Reachable)
 
 
 class Stream:

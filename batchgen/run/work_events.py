@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from batchgen.run.events import Event, JobEvent, Level
 
@@ -17,6 +17,26 @@ class Paused(Event):
     """Creating pauses for so many seconds, because of an answer of the API, or because it can't be reached."""
 
     seconds: float
+
+
+#: What a run may wait for: the API to be reached, a free slot, the end of a pause, money, or a failed job's next try.
+Awaited = Literal["network", "slots", "pause", "money", "retry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(Event):
+    """The run waits for something: ``kind``; or, with ``over``, it waits for that no more. Short waits aren't told.
+
+    ``since`` and ``until`` are in Unix seconds. ``until`` is when the wait ends, is tried to be ended, or is given up at the
+    latest; None where nobody can tell. Another value of it comes as another event.
+    """
+
+    kind: Awaited
+    since: float
+    until: float | None = None
+    over: bool = False
+    action: str = "waiting"
+    level: Level = "notice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,11 +208,18 @@ def test_another_run_is_waited_for_until_the_end_and_no_longer(desk: Desk) -> No
     with against(desk, host):
         first = desk.start("run", *WAITS, "m.yaml")
         until(lambda: bool(host.names))
-        second = desk.run("collect", *WAITS, "--lock-wait", "1h", "--until", "3s")
+        second = desk.run("collect", *WAITS, "--lock-wait", "1h", "--until", "3s", "--verbose")
+        third = desk.start("collect", *WAITS, "--lock-wait", "1h", "--log-file", "third.log")
+        log = desk.folder / "third.log"
+        until(lambda: log.exists() and "waiting for the ledger since" in log.read_text())
         host.done = True
         assert desk.finish(first).code == 0
     assert second.code == 75
+    assert "waiting for the ledger since" in second.err
     assert "another run holds the ledger" in second.err
+    ended = desk.finish(third)
+    assert (ended.code, ended.err) == (0, "")
+    assert "waited for the ledger for" in log.read_text()
 
 
 def test_without_an_end_of_its_own_a_run_ends_four_hours_after_its_deadline() -> None:

@@ -237,7 +237,7 @@ def test_a_cheaper_job_behind_one_without_room_keeps_no_run_busy_and_is_spoken_o
 
 
 def waits_for(one: Night) -> str:
-    return one.pool.money_wait[1] if one.pool.money_wait is not None else ""
+    return one.pool.money_wait or ""
 
 
 def test_a_wait_for_money_is_known_with_what_it_is_for_and_a_wait_for_a_slot_is_none() -> None:

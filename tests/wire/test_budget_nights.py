@@ -11,7 +11,7 @@ import pytest
 
 from batchgen.ledger.budgets import set_budgets
 from batchgen.models import State
-from batchgen.run.events import Noticed
+from batchgen.run.work_events import Held
 from tests.support.nights import Night, Ran, play
 from tests.support.virtual_time import EPOCH
 
@@ -94,11 +94,17 @@ def test_a_run_that_waits_for_money_says_so_once_for_each_period() -> None:
         await begin(night, day=2 * CLIP)
         await asyncio.sleep(MIDNIGHT - HOUR - night.loop.time())
         stopped(await night.run(retry_wait=1.0))
-        said = [one for one in night.heard if isinstance(one, Noticed) and one.action == "waiting_for_money"]
-        assert [(one.level, (one.text or "").partition(" has no room")[0]) for one in said] == [
-            ("notice", "the day's budget of $0.84")
-        ] * 2
-        assert "creating waits: what runs may cost less than its estimate" in (said[0].text or "").lower()
+        said = [one for one in night.heard if isinstance(one, Held) and one.kind == "money" and one.text]
+        over = said.pop()
+        assert over.over
+        assert [(one.level, one.over) for one in said] == [("notice", False)] * 2
+        for one in said:
+            assert "the day's budget of $0.84 has no room for more" in (one.text or "")
+            assert (one.text or "").endswith(". What runs may cost less than its estimate")
+        assert [one.until for one in said] == [
+            pytest.approx(EPOCH + MIDNIGHT),
+            pytest.approx(EPOCH + MIDNIGHT + DAY),
+        ]
         assert said[0].at < EPOCH + MIDNIGHT <= said[1].at
 
     play(scene, 9, "task_fails_outage@1", task_seconds=(1.4 * HOUR, 1.6 * HOUR))
