@@ -134,7 +134,7 @@ class Lifecycle:
                         return Outcome("it wasn't created, and creating it wasn't approved", UNAPPROVED)
                     return Outcome(again=work.record is None)
                 waits = isinstance(view, NotFound) and not self.queries.lookups_proven
-                hopeless = not self._others() if waits else turn >= UNCLEAR
+                hopeless = not self._others() if waits else turn + 1 >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
                     answer = view
                     break

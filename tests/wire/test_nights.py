@@ -313,6 +313,16 @@ def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> 
     play(scene, 2, "task_fails_outage@1,3", slots=1, task_seconds=(60.0, 60.0))
 
 
+def test_a_run_follows_every_task_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "ENOUGH_FOLLOWED", 2)
+
+    async def scene(night: Night) -> None:
+        ran = await night.run()
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 6})
+
+    play(scene, 6, task_seconds=MINUTES)
+
+
 def test_a_run_that_submits_alone_asks_rarely_while_slots_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "UNWANTED_QUERIES", 0.2)
 

@@ -1,0 +1,101 @@
+"""How long a create without an answer is looked for, and what is believed of it, in virtual time. The journal is the witness."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchgen.ledger.writer import Ledger
+from batchgen.models import State
+from batchgen.money.prices import BUILT_IN
+from batchgen.run.dispositions import UNCLEAR
+from batchgen.run.loading import load
+from batchgen.run.plan import new_row
+from batchgen.sandbox.journal import Entry
+from tests.support.nights import Night, play
+
+MINUTE = (60.0, 60.0)  # how long tasks take
+
+
+def looked_up(night: Night, job: str) -> list[Entry]:
+    """The queries for a job's ``external_task_id``, from its first create on."""
+    name = next(row.external_task_id for row in night.rows() if row.job_id == job)
+    begun = next(entry.at for entry in night.creates if entry.external_task_id == name)
+    found = night.sandbox.journal.of("query")
+    return [entry for entry in found if entry.path.endswith(f"/{name}") and entry.at >= begun]
+
+
+@pytest.mark.parametrize("settle", [20.0, 300.0])
+def test_what_was_never_made_is_created_again_only_after_the_time_to_settle(settle: float) -> None:
+    """Though the API is seen to find the task that was made before it, by its id."""
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(concurrency=1, settle=settle)
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 2}), ran.words
+        _, first, again = night.creates
+        assert (first.external_task_id, first.accepted) == (again.external_task_id, False)
+        assert settle <= again.at - first.at < settle + 45
+        (row,) = [row for row in night.rows() if row.job_id == "j1"]
+        (proven,) = [event for event in night.events(row) if event.event == "not_created"]
+        assert (proven.code, proven.to_state) == ("1203", State.PENDING)
+        assert proven.message == "the requested resource does not exist"
+
+    play(scene, 2, "close_before@2", task_seconds=MINUTE)
+
+
+@pytest.mark.parametrize("settle", [1.0, 300.0])
+def test_unclear_answers_about_a_create_end_its_settling_after_eight_of_them_and_its_time(
+    settle: float,
+) -> None:
+    async def scene(night: Night) -> None:
+        night.sandbox.add_fault("query_500=1")
+        ran = await night.run(settle=settle)
+        assert (ran.code, ran.tally.buckets) == (5, {"unknown": 1})
+        assert "asked for its task, the API gave no clear answer either: " in ran.words
+        first, *_, last_but_one, last = asked = looked_up(night, "j0")
+        assert last.at - first.at >= settle
+        assert len(asked) == UNCLEAR or (len(asked) > UNCLEAR and last_but_one.at - first.at < settle)
+
+    play(scene, 1, "close_before@1", task_seconds=MINUTE)
+
+
+def test_an_account_that_refuses_to_be_asked_ends_the_settling_once_its_time_is_over() -> None:
+    async def scene(night: Night) -> None:
+        night.loop.call_later(1, night.sandbox.add_fault, "query_key_expired=1")
+        ran = await night.run(settle=10.0)
+        assert (ran.code, ran.tally.buckets) == (5, {"unknown": 1})
+        assert "the API gave no clear answer either: the key has expired" in ran.words
+        asked = looked_up(night, "j0")
+        assert 10 <= asked[-1].at - asked[0].at < 25
+        assert len(asked) < UNCLEAR
+
+    play(scene, 1, "close_before@1", task_seconds=MINUTE)
+
+
+def test_a_create_that_a_killed_run_sent_is_not_sent_again_while_nothing_shows_that_lookups_work() -> None:
+    async def scene(night: Night) -> None:
+        (job,) = load([str(night.folder / "m.yaml")]).jobs
+        with Ledger.open(str(night.ledger), origin=night.sandbox.base_url, clock=night.loop.now) as ledger:
+            await ledger.begin(new_row(job, job.external_task_id, BUILT_IN))
+        ran = await night.run(settle=10.0)
+        assert (ran.code, ran.tally.buckets, night.creates) == (5, {"unknown": 1}, [])
+        assert "the run that sent this create stopped before its answer came" in ran.words
+        assert (
+            "the API finds no such task, which proves nothing: it has not been seen to find any" in ran.words
+        )
+        (row,) = night.rows()
+        assert [event.event for event in night.events(row)] == ["planned", "intent", "lost_track"]
+        assert row.state is State.UNKNOWN
+
+    play(scene)
+
+
+def test_what_an_earlier_night_left_uncertain_is_looked_for_by_the_next_as_long_as_by_the_first() -> None:
+    async def scene(night: Night) -> None:
+        await night.run(concurrency=1, until=30.0)
+        assert night.states()[State.UNKNOWN] == 1
+        ran = await night.run(settle=100.0)
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 2}), ran.words
+        assert [entry.accepted for entry in night.creates] == [True, False, True]
+        assert night.creates[-1].at - ran.began >= 100.0
+
+    play(scene, 2, "close_before@2", task_seconds=MINUTE)
