@@ -72,15 +72,21 @@ class Mask:
 
     def learn(self, key: str) -> None:
         """Mask this key, too, unless it is too short to be one."""
-        if key in self._known or len(key) < SHORTEST_KEY:
+        if not self.hide(key):
             return
-        self._known.add(key)
-        secret = _secret(key)
-        for text, part in _spellings(key):
-            _add_seeds(self._parts, _spelling(text, part, len(text) - len(text) * len(secret) // len(key)))
-        for text, _ in _spellings(secret):
+        for text, _ in _spellings(_secret(key)):
             half = (len(text) + 1) // 2
             _add_seeds(self._halves, _Spelling(text.lower(), half, frozenset(range(len(text) - half + 1))))
+
+    def hide(self, secret: str) -> bool:
+        """Mask another secret, which isn't looked for in jobs. Returns whether it is news, and long enough to be one."""
+        if secret in self._known or len(secret) < SHORTEST_KEY:
+            return False
+        self._known.add(secret)
+        core = _secret(secret)
+        for text, part in _spellings(secret):
+            _add_seeds(self._parts, _spelling(text, part, len(text) - len(text) * len(core) // len(secret)))
+        return True
 
     def __call__(self, text: str) -> str:
         """The text with ``[key]`` in place of each part of a key."""

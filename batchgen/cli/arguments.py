@@ -21,6 +21,22 @@ if TYPE_CHECKING:
 
 _NOT_GIVEN: list[str] = []  # an option's value until one is given; those of append begin with a copy of it
 
+#: Options whose values may hold a secret, such as a token in an address: no record has them.
+SECRET = ("--ping-url", "--on-finish", "--notify-url")
+HIDDEN = "[hidden]"
+
+
+def without_addresses(arguments: Sequence[str]) -> Sequence[str]:
+    """A command line as it may be recorded and shown, without the values of :data:`SECRET`."""
+    shown: list[str] = []
+    for word in arguments:
+        name, equals, _ = word.partition("=")
+        if shown and shown[-1] in SECRET:
+            shown.append(HIDDEN)
+        else:
+            shown.append(f"{name}={HIDDEN}" if equals and name in SECRET else word)
+    return shown
+
 
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, and takes options by their whole names only.

@@ -42,9 +42,8 @@ class End:
         timeout: float = 60.0,
     ) -> None:
         self._out, self._until, self._why, self._timeout = out, until, why, timeout
-        outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
         self._watched = False  # whether ``until`` raises EndedEarly
-        self._signals = [number for number in SIGNALS if not (outlives and number == signal.SIGHUP)]
+        self._signals = heard()
 
     @property
     def left(self) -> float:
@@ -54,7 +53,7 @@ class End:
     def __enter__(self) -> Self:
         """From here on a signal raises Interrupted; ``until`` raises EndedEarly once :meth:`watch` was called."""
         for number in self._signals:
-            signal.signal(number, _interrupted)
+            signal.signal(number, interrupted)
         if self._until is not None:
             signal.signal(signal.SIGALRM, self._too_late)
             threading.Thread(target=self._keep, name="end", daemon=True).start()
@@ -123,6 +122,13 @@ class End:
         raise EndedEarly(f"{self._why} before anything was begun", kind="until")
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def heard() -> list[signal.Signals]:
+    """The signals that end a command: all of them, but the one that nohup keeps from it."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (outlives and number == signal.SIGHUP)]
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Handle a signal that comes before anything was begun. Raises Interrupted."""
     found = signal.Signals(number)
     raise Interrupted(f"stopped by {found.name} before anything was begun; run again", SIGNALS[found])

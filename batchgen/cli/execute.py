@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -12,13 +13,14 @@ from batchgen.cli import logs, only, preview, report
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.progress import Bar
+from batchgen.cli.telling import Night
 from batchgen.cli.wanted import Wanted, load_manifests
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
-from batchgen.run.events import Began, Event, Events
+from batchgen.run.events import Began, Ended, Event, Events
 from batchgen.run.loading import Loaded
 from batchgen.run.options import RunOptions
-from batchgen.run.recording import new_run, recorded
+from batchgen.run.recording import recorded
 from batchgen.run.session import Account, Session
 from batchgen.run.tally import first_of
 
@@ -32,6 +34,7 @@ async def execute(
     ledger: Ledger,
     account: Account,
     end: End,
+    night: Night,
     *,
     rehearsal: bool = False,
 ) -> int:
@@ -40,38 +43,38 @@ async def execute(
     Where no manifests are ``wanted``, only what is open. The summary of a ``rehearsal`` is printed even if all went well.
     """
     clock = Clock()
-    run = new_run(clock, out.command, out.arguments, out.mask)
+    run = night.run._replace(began=clock.now())  # before, another run's lock was waited for
     async with recorded(ledger, run) as recording:
         end.watch()
         loaded = load_manifests(wanted, out, ledger) if wanted.paths else None
         left_out, chosen = _choose(wanted, loaded, ledger)
         bar = Bar(out)
-        events = Events(clock.now, logs.write, bar.remember, _tune)
+        events = Events(clock.now, logs.write, bar.remember, _tune, *night.listeners)
         session = Session(ledger, account, options, clock, events, chosen)
         if await session.prepare(loaded):
-            await _in_loop(_work(session, end, bar))
+            await _in_loop(_work(session, end, bar, night))
         end.over()
         ended = await session.conclude()
         loaded = loaded or Loaded([])
         code = first_of([ended.exit_code, 2 if loaded.problems else 0])
         recording.over(ended, code)
-        if out.json:
-            summary = report.run_object(ended, code, verbose=out.verbose)
-            summary |= report.problem_fields(loaded.problems, verbose=out.verbose)
-            summary |= report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose)
-            waits = [preview.waiting_object(one) for one in loaded.waiting]
-            counts = {"skipped": loaded.skipped, "left_out": left_out}
-            if options.approval is not None and wanted.loaded is None:
-                from batchgen.cli.approval import described
+        document = _document(ended, code, loaded, out)
+        if options.approval is not None and wanted.loaded is None:
+            from batchgen.cli.approval import described
 
-                summary["approval"] = described(options.approval)
-            out.document({**summary, **counts, "waiting_orders": waits})
-        out.say(*report.problem_lines(loaded.problems, verbose=out.verbose))
+            document["approval"] = described(options.approval)
+        document |= {"left_out": left_out, **report.run_facts(run, ended.at)}
+        if out.json:
+            out.document(document)
+        night.conclude(run, ended, document, loaded, ledger)
+        out.say(*report.problem_lines(loaded.problems, verbose=out.verbose), level=logging.ERROR)
         if out.verbose or (not out.quiet and sys.stderr.isatty()):  # no reason for a mail
             out.say(*report.problem_lines(loaded.warnings, report.warning_text, verbose=out.verbose))
             out.say(*map(preview.waiting_text, loaded.waiting))
         if code or (not out.quiet and (sys.stderr.isatty() or rehearsal)):
-            out.say(*report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose))
+            level = logging.WARNING if code else logging.INFO
+            text = report.run_text(ended, problems=len(loaded.problems), verbose=out.verbose)
+            out.say(*text, level=level)
             if options.approval is not None and wanted.loaded is None:
                 from batchgen.cli.approval import words
 
@@ -83,8 +86,8 @@ async def execute(
         return code
 
 
-async def _work(session: Session, end: End, bar: Bar) -> None:
-    with end.graceful(session.end), bar.shown():
+async def _work(session: Session, end: End, bar: Bar, night: Night) -> None:
+    with end.graceful(session.end), bar.shown(), night.working():
         await session.work()
 
 
@@ -96,6 +99,17 @@ async def _in_loop(work: Coroutine[Any, Any, None]) -> None:
     import asyncio
 
     asyncio.run(work)
+
+
+def _document(ended: Ended, code: int, loaded: Loaded, out: Output) -> dict[str, Any]:
+    """How the run went, for scripts."""
+    return {
+        **report.run_object(ended, code, verbose=out.verbose),
+        **report.problem_fields(loaded.problems, verbose=out.verbose),
+        **report.problem_fields(loaded.warnings, "warnings", verbose=out.verbose),
+        "skipped": loaded.skipped,
+        "waiting_orders": [preview.waiting_object(one) for one in loaded.waiting],
+    }
 
 
 def _choose(

@@ -8,11 +8,13 @@ import json
 import logging
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from batchgen import files
+from batchgen.cli import journal
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
 from batchgen.masking import Mask
@@ -47,6 +49,17 @@ class _JsonLines(_Lines):
                 line[name] = value
         text = json.dumps({**line, "message": record.getMessage()}, ensure_ascii=False)
         return visible(self._mask(text))
+
+
+class _Journal(logging.Formatter):
+    """Formats a record for the system's journal: its priority, then the line as it is elsewhere."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{journal.priority(record.levelno)}{self._form.format(record)}"
 
 
 class _LogFile(logging.FileHandler):
@@ -88,6 +101,20 @@ class _LogFile(logging.FileHandler):
             return False
 
 
+class Kept(logging.Handler):
+    """Keeps the lines that a terminal would be shown, of one width at most, in a bounded list."""
+
+    LONGEST = 500  # characters of a line
+
+    def __init__(self, lines: deque[str], mask: Mask) -> None:
+        super().__init__(NOTICE)
+        self._lines = lines
+        self.setFormatter(_Lines(mask, "%(asctime)s %(levelname)-7s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record)[: self.LONGEST])
+
+
 @contextlib.contextmanager
 def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
     """Set logging up for one command, and undo it at the end. Raises UsageError where the log file can't be written.
@@ -109,12 +136,13 @@ def configured(args: argparse.Namespace, mask: Mask) -> Iterator[None]:
         if args.log_format == "json"
         else _Lines(mask, "%(asctime)s %(levelname)-7s %(message)s")
     )
+    forms = [_Journal(form) if journal.reads(stderr.stream, os.environ) else form, form]
     before = log.level, log.propagate
     # Records that no handler shows aren't made.
     log.setLevel(min(handler.level or logging.INFO for handler in handlers))
     log.propagate = False
-    for handler in handlers:
-        handler.setFormatter(form)
+    for handler, its in zip(handlers, forms, strict=False):
+        handler.setFormatter(its)
         log.addHandler(handler)
     try:
         yield

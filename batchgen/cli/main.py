@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from batchgen.cli import config, logs, options
+from batchgen.cli import config, logs, options, refusals
 from batchgen.cli.output import Output, open_streams, quiet_pipe
-from batchgen.errors import ApiError, BatchgenError, Bug, Interrupted, ManifestError, UsageError, cited
-from batchgen.manifest.isolation import to_report
+from batchgen.errors import BatchgenError, UsageError
 from batchgen.masking import Mask
 
 
@@ -39,32 +39,38 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     mask = mask if mask is not None else Mask()
     words = sys.argv[1:] if argv is None else argv
     out = Output(args, mask, words)
-    code = 0
+    code, fault = 0, None
     try:
         _learn(mask)
         if args.command not in UNCONFIGURED:
-            config.configure(args, parser.commands, os.environ)
-            out = Output(args, mask, words)
+            try:
+                config.configure(args, parser.commands, os.environ)
+                out = Output(args, mask, words)
+            except BatchgenError as error:
+                fault = error
         with quiet_pipe(), logs.configured(args, mask):
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
-            code = COMMANDS[args.command](args, out)
+            code = COMMANDS[args.command](args, out) if fault is None else _faulty(args, out, fault)
             sys.stdout.flush()
-    except BatchgenError as error:
-        return _refuse(args, out, error)
-    except OSError as error:  # the machine fails: no descriptors, no memory, no current folder
-        gone = isinstance(error, FileNotFoundError) and not error.filename
-        text = "the current folder is gone" if gone else f"{error.strerror or error}"
-        return _refuse(args, out, UsageError(f"{text}: {error.filename}" if error.filename else text))
-    except MemoryError:
-        return _refuse(args, out, UsageError("it needs more memory than there is"))
-    except Exception as error:
-        if sys.flags.dev_mode:
+    except (Exception, KeyboardInterrupt) as error:
+        known = (BatchgenError, OSError, MemoryError, KeyboardInterrupt)
+        if sys.flags.dev_mode and not isinstance(error, known):
             raise
-        return _refuse(args, out, Bug(f"it failed; {to_report(error)}"))
-    except KeyboardInterrupt:
-        return _refuse(args, out, Interrupted("interrupted; nothing was being created", 130))
+        return _refuse(args, out, refusals.refusal(error))
     return code
+
+
+def _faulty(args: argparse.Namespace, out: Output, fault: BatchgenError) -> int:
+    """Raise what is wrong with the configuration, and tell those who are told of runs, as far as they are known."""
+    if args.command not in ("run", "collect"):
+        raise fault
+    from batchgen.cli.telling import told
+
+    def work(night: object) -> int:
+        raise fault
+
+    return told(args, out, work)
 
 
 def _learn(mask: Mask) -> None:
@@ -89,26 +95,9 @@ def _uninterrupted() -> Iterator[None]:
 
 def _refuse(args: argparse.Namespace, out: Output, error: BatchgenError) -> int:
     """Report why a command could not do its work. Returns its exit code."""
-    problems = error.problems if isinstance(error, ManifestError) else ()
     if args.json:
-        from batchgen.cli import report
-
-        out.document(
-            {
-                "exit_code": error.exit_code,
-                "error": str(error),
-                **report.problem_fields(problems, verbose=args.verbose),
-                "stops": [report.stop_object(error)],
-            }
-        )
-    text = cited(str(error), error.code, error.request_id) if isinstance(error, ApiError) else str(error)
-    first, *more = text.splitlines() or [type(error).__name__]
-    if problems:
-        from batchgen.cli.report import problem_lines
-
-        out.say(*problem_lines(problems, verbose=args.verbose))
-        return error.exit_code
-    out.say(*[f"batchgen {args.command}: {first}", *more, *filter(None, [error.advice])])
+        out.document(refusals.document(error, verbose=args.verbose))
+    out.say(*refusals.lines(args.command, error, verbose=args.verbose), level=logging.ERROR)
     return error.exit_code
 
 
@@ -142,6 +131,12 @@ def _collect(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.collect import collect
 
     return collect(args, out)
+
+
+def _notify(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.notify import notify
+
+    return notify(args, out)
 
 
 def _recover(args: argparse.Namespace, out: Output) -> int:
@@ -247,6 +242,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "plan": _plan,
     "run": _run,
     "collect": _collect,
+    "notify": _notify,
     "status": _status,
     "why": _why,
     "runs": _runs,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from batchgen.cli import arguments
 from batchgen.cli.arguments import Parser
+from batchgen.cli.telling_options import telling
 
 Command = Callable[..., argparse.ArgumentParser]  # name, help, examples, shared options
 
@@ -24,6 +25,7 @@ class Groups:
         self.paths = _paths()
         self.choice = _choice()
         self.only = _only()
+        self.telling = telling()
 
 
 def _ledger() -> Parser:

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+from batchgen.cli import journal
+from batchgen.cli.arguments import without_addresses
 from batchgen.errors import UsageError
 from batchgen.escapes import visible
 from batchgen.masking import Mask
@@ -39,7 +41,7 @@ class Output:
     def __init__(self, args: argparse.Namespace, mask: Mask, arguments: Sequence[str] = ()) -> None:
         """``arguments`` are the command line that ``args`` were read from."""
         self._args = args
-        self.command, self.arguments = str(args.command), arguments
+        self.command, self.arguments = str(args.command), without_addresses(arguments)
         self.json, self.quiet, self.verbose = bool(args.json), bool(args.quiet), bool(args.verbose)
         self.mask = mask
         if args.json or args.command == "export" or getattr(args, "format", None) == "csv":
@@ -119,12 +121,13 @@ class Output:
             sys.stdout.write("}\n")
             sys.stdout.flush()
 
-    def say(self, *lines: object) -> None:
-        """Write lines to stderr. A closed stderr is no error."""
+    def say(self, *lines: object, level: int = logging.INFO) -> None:
+        """Write lines to stderr; ``level`` is how much they matter. A closed stderr is no error."""
         try:
             paint = self._coloured(sys.stderr)
+            mark = journal.priority(level) if journal.reads(sys.stderr, os.environ) else ""
             for line in map(self.clean, map(str, lines)):
-                print(_coloured_line(line) if paint else line, file=sys.stderr)
+                print(f"{mark}{_coloured_line(line) if paint else line}", file=sys.stderr)
             sys.stderr.flush()
         except OSError:
             _discard(sys.stderr)

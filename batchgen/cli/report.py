@@ -13,6 +13,7 @@ from batchgen.models import Problem
 from batchgen.run.buckets import ADVICE
 
 if TYPE_CHECKING:
+    from batchgen.ledger.runs import RunRecord
     from batchgen.run.events import Ended
     from batchgen.run.tally import Ending
 
@@ -105,6 +106,20 @@ def run_object(ended: Ended, code: int, *, verbose: bool = False) -> dict[str, A
             for ending in endings
         ],
         **({"endings_left_out": more} if more else {}),
+    }
+
+
+def run_facts(run: RunRecord, at: float) -> dict[str, Any]:
+    """Which run it was, that ended at ``at``, for scripts."""
+    from batchgen.storage.clips import iso
+
+    began, ended = iso(run.began), iso(at)
+    return {
+        "run_id": run.name,
+        "command": run.command,
+        "host": run.host,
+        "began_at": began,
+        "ended_at": ended,
     }
 
 

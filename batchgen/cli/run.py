@@ -12,6 +12,7 @@ from batchgen.cli import settings
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
+from batchgen.cli.telling import Night, told
 from batchgen.cli.wanted import wanted
 from batchgen.errors import UsageError
 from batchgen.http.endpoint import origin
@@ -21,7 +22,14 @@ from batchgen.run.session import Account
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Create, follow and collect what is missing. Returns the exit code."""
+    """Create, follow and collect what is missing, and tell of it. Returns the exit code."""
+    return told(args, out, lambda night: _run(args, out, night))
+
+
+def _run(args: argparse.Namespace, out: Output, night: Night) -> int:
+    asks = out.can_ask and not (args.yes or args.plan or args.sandbox)
+    if not asks:
+        night.begin()
     options = run_options(args)
     if args.sandbox and args.plan:
         raise UsageError(
@@ -30,7 +38,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.sandbox:
         import asyncio
 
-        return asyncio.run(_rehearse(args, options, out))
+        return asyncio.run(_rehearse(args, options, out, night))
     account = api_settings(args, out)
     if args.plan:
         from batchgen.cli.approval import for_run
@@ -38,16 +46,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
         path = settings.ledger_path(args.ledger, os.environ)
         options = replace(options, approval=for_run(args.plan, path, origin(account.base_url)))
     manifests = wanted(args)
-    if out.can_ask and not (args.yes or args.plan):
+    if asks:
         from batchgen.cli.asking import asked
 
         options, loaded = asked(args, options, out, account.base_url)
         manifests = replace(manifests, loaded=loaded)
-    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
-        return loops.drive(execute(options, manifests, out, ledger, account, end))
+        night.begin()
+    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end, night.run) as ledger:
+        return loops.drive(execute(options, manifests, out, ledger, account, end, night))
 
 
-async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) -> int:
+async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output, night: Night) -> int:
     """Run against a sandbox of its own, with a ledger and clips in a new folder, which is kept."""
     from batchgen.sandbox.command import CLIPS_VARIABLE, real_clips
     from batchgen.sandbox.config import Config
@@ -64,10 +73,10 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output) 
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips))
     url = await sandbox.start()
     try:
-        with end_of(options, out) as end, open_ledger(args, out, url, end) as ledger:
+        with end_of(options, out) as end, open_ledger(args, out, url, end, night.run) as ledger:
             account = Account(url, "sandbox")
             await ledger.set_note(REHEARSAL, "yes")
-            return await execute(options, wanted(args), out, ledger, account, end, rehearsal=True)
+            return await execute(options, wanted(args), out, ledger, account, end, night, rehearsal=True)
     finally:
         await sandbox.stop()
         if not args.quiet:

@@ -15,6 +15,7 @@ from batchgen.cli.output import Output
 from batchgen.errors import LedgerBusy, LedgerError
 from batchgen.http.endpoint import origin
 from batchgen.ledger import runs
+from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
 from batchgen.run.options import RunOptions
@@ -50,8 +51,13 @@ def end_of(options: RunOptions, out: Output) -> End:
     return End(out, *options.end, timeout=options.timeout)
 
 
-def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
-    """Open the ledger for writing; another run is waited for, up to --lock-wait and --until."""
+def open_ledger(
+    args: argparse.Namespace, out: Output, base_url: str, end: End, run: RunRecord | None = None
+) -> Ledger:
+    """Open the ledger for writing; another run is waited for, up to --lock-wait and --until.
+
+    Where that doesn't end in time, ``run`` is recorded as one that was refused.
+    """
     path = settings.ledger_path(args.ledger, os.environ)
     try:
         return _opened(path, origin(base_url), out, min(args.lock_wait, end.left))
@@ -59,7 +65,7 @@ def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) 
         with contextlib.suppress(
             LedgerError
         ):  # the one that has it may be a newer version's; it is said all the same
-            runs.add(path, refused(new_run(Clock(), out.command, out.arguments, out.mask), error))
+            runs.add(path, refused(run or new_run(Clock(), out.command, out.arguments, out.mask), error))
         raise
 
 

@@ -56,6 +56,7 @@ def add_work(command: Command, groups: Groups) -> None:
         groups.api,
         groups.following,
         groups.only,
+        groups.telling,
     )
     command(
         "recover",
@@ -65,6 +66,7 @@ def add_work(command: Command, groups: Groups) -> None:
         groups.ledger,
         groups.api,
     )
+    _add_notify(command, groups)
 
 
 def _add_run(command: Command, groups: Groups) -> None:
@@ -80,6 +82,7 @@ def _add_run(command: Command, groups: Groups) -> None:
         groups.following,
         groups.choice,
         groups.only,
+        groups.telling,
     )
     run.add_argument(
         "--concurrency", metavar="N", type=arguments.count, help="create requests in flight (default 8)"
@@ -124,3 +127,16 @@ def _add_run(command: Command, groups: Groups) -> None:
         help="start the local API and use it, with a ledger and clips of its own",
     )
     run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
+
+
+def _add_notify(command: Command, groups: Groups) -> None:
+    """``notify``, which tries those who are told."""
+    notify = command(
+        "notify",
+        "show who is told of a run, or try each of them",
+        "  batchgen notify\n  batchgen notify --test\n  batchgen notify --test --ping-url https://hc-ping.com/UUID",
+        groups.telling,
+    )
+    notify.add_argument(
+        "--test", action="store_true", help="tell each of them that this is a test, and say what came back"
+    )

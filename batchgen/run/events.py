@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:  # for types alone: importing them would slow down the start of the command line
@@ -105,8 +105,8 @@ class Ended(Event):
 
     ``jobs`` has how many jobs of the plan ended in which bucket, ``others`` the same for open rows of earlier runs:
     the ledger's states, and ``retry``, ``changed``, ``unusable``, ``waiting``, ``unrecorded``, ``vanished``, ``abandoned``.
-    ``created`` counts what this run paid for or may have, ``unsure`` those of them that nobody knows of; ``cost_usd`` and
-    ``unsure_cost_usd`` are what those cost, estimated. ``tasks`` has what became of the created ones, by state.
+    ``manifests`` has the same as ``jobs`` for each manifest. ``created`` counts what this run paid for or may have,
+    ``unsure`` those of them that nobody knows of; ``cost_usd`` and ``unsure_cost_usd`` are what those cost, estimated. ``tasks`` has what became of the created ones, by state.
     ``failed_tasks`` are all that failed meanwhile. ``endings`` are the jobs that need a person. ``stops`` is why the run,
     or a manifest of it, stopped with work left. ``exit_code`` is what ``batchgen run`` would return, refused manifests
     aside.
@@ -114,6 +114,7 @@ class Ended(Event):
 
     jobs: Mapping[str, int]
     others: Mapping[str, int]
+    manifests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     tasks: Mapping[str, int]
     failed_tasks: int
     created: int

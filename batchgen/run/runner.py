@@ -311,7 +311,7 @@ class Runner:
             settled = record.state is not State.SUBMITTING
             self.tally.created[record.state.value if settled else State.UNKNOWN.value] += 1
         if step is not None:
-            self.tally.buckets[bucket] += 1
+            self.tally.count(step.job.manifest, bucket)
         elif text or bucket != State.FAILED:  # else a later try has taken its place
             self.tally.others[bucket] += 1
         name = step.job.key if step is not None else record.key if record is not None else ("", "", 1)

@@ -327,6 +327,7 @@ def summary(
         at=at,
         jobs=Counts(tally.buckets),
         others=Counts(tally.others),
+        manifests={name: Counts(counts) for name, counts in tally.manifests.items()},
         tasks=Counts(tally.created),
         failed_tasks=tally.failed_tasks,
         created=budget.creates,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -58,7 +58,8 @@ class Tally:
     ``unapproved``, ``unusable``, ``waiting``, ``unrecorded``, ``vanished`` and ``abandoned``.
     ``others`` counts the same for rows that the ledger had open and the plan doesn't mention. ``created`` has what
     became of the creates that this run pays for, by state: it sums to their number, where a job can have several.
-    ``failed_tasks`` are all that ended failed meanwhile, whoever created them.
+    ``failed_tasks`` are all that ended failed meanwhile, whoever created them. ``manifests`` has the buckets of each
+    manifest's jobs.
     """
 
     buckets: Counter[str] = field(default_factory=Counter)
@@ -66,6 +67,7 @@ class Tally:
     endings: list[Ending] = field(default_factory=list)
     created: Counter[str] = field(default_factory=Counter)
     failed_tasks: int = 0
+    manifests: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     @property
     def finished(self) -> int:
@@ -85,10 +87,15 @@ class Tally:
         held = [4 * (left > 0), 5 * (undecided > 0), 1 * (failed > 0)]
         return first_of([*(reason.exit_code for reason in stops), *held])
 
+    def count(self, manifest: str, bucket: str) -> None:
+        """Count a job of the plan in the bucket that it ended in."""
+        self.buckets[bucket] += 1
+        self.manifests[manifest][bucket] += 1
+
     def leave_out(self, endings: Iterable[Ending]) -> None:
         """Count jobs for which nothing is done in this run, each with what a person has to know."""
         for ending in endings:
-            self.buckets[ending.bucket] += 1
+            self.count(ending.manifest, ending.bucket)
             self.endings.append(ending)
 
     def count_finished(self, steps: Iterable[Step]) -> list[Step]:
@@ -99,7 +106,7 @@ class Tally:
             if bucket is None:
                 left.append(step)
                 continue
-            self.buckets[bucket] += 1
+            self.count(step.job.manifest, bucket)
             if step.action not in (Action.DONE, Action.ABANDONED):
                 job = step.job
                 self.endings.append(

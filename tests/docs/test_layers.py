@@ -26,7 +26,7 @@ ROOMS = (
     ("money", "manifest"),
     ("ledger", "api", "storage"),
     ("run",),
-    ("page",),
+    ("page", "night"),
     ("cli",),
 )
 #: What stands in no room, since every room may use it. A new one needs a reason why it has none.

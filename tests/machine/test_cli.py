@@ -222,6 +222,7 @@ RUN = {
     "skipped",
     "left_out",
     "waiting_orders",
+    *("run_id", "command", "host", "began_at", "ended_at"),
 }
 PLAN = {
     *("exit_code", "jobs", "creates", "cost_usd_estimate", "subtotals", "problems", "warnings", "skipped"),
@@ -256,6 +257,7 @@ JSON = {
     },
     "export": {"tasks"},
     "sandbox --list-faults": {"faults"},
+    "notify": {"exit_code", "receivers", "tried"},
     "help": {"pages", "schema"},
     "help prices": {"topic", "title", "text"},
 }

@@ -1,0 +1,1 @@
+"""What looks after nights that nobody watches: who is told of them, and how they went."""
