@@ -69,6 +69,7 @@ class Found(NamedTuple):
     leftovers: list[str]  # names of programs' leftovers
     strangers: Counter[str]  # how many files of each suffix are neither pictures nor texts; "" is none
     closed: list[str]  # folders that the entry doesn't go into, relative to the folder
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES  # of the pictures that the entry may take
 
 
 def look(root: str, match: str | None, within: Within, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Found:
@@ -77,7 +78,7 @@ def look(root: str, match: str | None, within: Within, suffixes: tuple[str, ...]
     ``within`` has ``root``, resolved, for its first folder. Without ``match``, files with these ``suffixes`` are taken.
     """
     glob = Glob(match) if match else None
-    found = Found([], [], [], [], [], Counter(), [])
+    found = Found([], [], [], [], [], Counter(), [], suffixes)
     accents = False
     folders = [("", glob.top if glob else frozenset())]
     while folders:

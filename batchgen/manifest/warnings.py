@@ -21,11 +21,11 @@ def unused(found: Found, is_used: Callable[[str], bool]) -> Iterator[str]:
     others = Counter(_suffix(path) for path in found.others if not is_used(path))
     deeper = sum(not is_used(path) for path in found.deeper if path.lower().endswith(IMAGE_SUFFIXES))
     parts = []
-    wrong = {suffix: count for suffix, count in others.items() if suffix not in IMAGE_SUFFIXES}
+    wrong = {suffix: count for suffix, count in others.items() if suffix not in found.suffixes}
     if wrong:
         remedy = "`prepare: true` takes them" if all(one in SUFFIXES for one in wrong) else "convert them"
         parts.append(f"{_counts(wrong)} (the API takes PNG and JPEG; {remedy})")
-    right = {suffix: count for suffix, count in others.items() if suffix in IMAGE_SUFFIXES}
+    right = {suffix: count for suffix, count in others.items() if suffix in found.suffixes}
     if right:
         parts.append(f"{_counts(right)} (match leaves them out)")
     if deeper:

@@ -195,7 +195,9 @@ def test_csv_has_the_names_the_numbers_and_nothing_to_be_counted_twice(desk: Des
         *("manifest", "job", "tasks", "estimated_usd", "reserved_usd", "charged_usd", "difference_usd"),
     ]
     assert sum(float(one["estimated_usd"]) for one in rows) == pytest.approx(4.06)
-    assert rows[-1]["job"] == "\u00e9clair"
+    assert (
+        rows[-1]["job"] == "\u00e9clair" and len(text.splitlines()) == 1 + len(rows) and text.endswith("\n")
+    )
     assert desk.run("spend", "--format", "csv").out.startswith("day,tasks,estimated_usd,")
 
 
@@ -206,10 +208,11 @@ def test_the_table_lines_up_and_a_narrow_terminal_has_the_same_numbers(desk: Des
     assert plain[-1].split() == ["5", "$4.06", "$2.66", "$0.90", "-$0.50", "all"]
     assert {line.index("  2026") for line in plain[1:-1]} == {plain[0].index("  day")}
     command = [*desk.program, "spend"]
-    for columns in (60, 78):
+    for columns in (60, 77, 78):
         code, shown = on_a_terminal(command, cwd=desk.folder, env=desk.env | {"COLUMNS": str(columns)})
         found = [line.rstrip() for line in shown.splitlines() if line.strip()]
         assert code == 0 and max(map(len, found)) <= columns
+        assert ("all: 5 tasks" in shown) == (columns < 78)  # which the table just fits in
         assert sum(shown.count(word) for word in ("$2.66", "$0.90", "-$0.50")) >= 3
     code, shown = on_a_terminal(command, cwd=desk.folder, env=desk.env | {"COLUMNS": "60"})
     assert "2026-10-25: 2 tasks" in shown and "charged $0.48, difference +$0.06" in shown
@@ -221,6 +224,26 @@ def test_without_budgets_days_are_those_of_this_machine(tmp_path: Path) -> None:
         desk.env["TZ"] = zone
         found = desk.run("spend", "--json").json
         assert (found["timezone"], [one["day"] for one in found["groups"]]) == (zone, [day])
+
+
+def test_names_are_composed_in_order_and_one_name_is_one_line_however_it_was_spelt(tmp_path: Path) -> None:
+    at = "2026-10-24T12:00+02:00"
+    spelt = [("e\u0301t\u00e9", "std"), ("zoo", "4k"), ("\u00e9te\u0301", "std")]
+    desk = with_night(
+        tmp_path, [(at, row("a\u030a", name, mode, 420_000), State.SUBMITTED, None) for name, mode in spelt]
+    )
+    found = desk.run("spend", "--by", "manifest", "--json").json["groups"]
+    assert lines(found, "manifest") == {
+        "zoo": (1, 0.42, 0.42, 0, 0),
+        "\u00e9t\u00e9": (2, 0.84, 0.84, 0, 0),
+    }
+    assert [one["manifest"] for one in found] == ["zoo", "\u00e9t\u00e9"]
+    jobs = desk.run("spend", "--by", "job", "--json").json["groups"]
+    assert {(one["manifest"], one["job"]) for one in jobs} == {("zoo", "\u00e5"), ("\u00e9t\u00e9", "\u00e5")}
+    assert [one["mode"] for one in desk.run("spend", "--by", "mode", "--json").json["groups"]] == [
+        "4k",
+        "std",
+    ]
 
 
 def test_a_week_belongs_to_the_year_that_has_most_of_it(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_cut_prompts_are_told_in_manifests_and_sidecars_with_their_places() -> N
         ),
         (["a.png"], "folder: in, match: '*.jpg'", "1 .png (match leaves them out)"),
         (["x.png", "a.tif"], "folder: in", "1 .tif (the API"),
+        (["x.png", "a.tif"], "folder: in, match: '*.png', prepare: true", "1 .tif (match leaves them out)"),
         (["sub/deep/a.png"], "folder: in, match: '*/*.png'", "1 one folder further down"),
     ],
 )
