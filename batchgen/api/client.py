@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -29,7 +29,7 @@ from yarl import URL
 from batchgen import __version__
 from batchgen.api.credentials import Credentials
 from batchgen.api.responses import Accepted, Answer, read_create, read_query
-from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent
+from batchgen.errors import ApiError, ImageError, MaybeAccepted, NeverSent, NotFound
 from batchgen.http import transport
 from batchgen.http.bodies import answered_at, unpacked
 from batchgen.http.endpoint import origin
@@ -40,7 +40,20 @@ from batchgen.request.body import Body, fetch
 PATH = "/kling/v1/videos/image2video"
 MAX_ANSWER = 1 << 20  # bytes; real answers have a few hundred
 SEND_BUFFER = 1 << 17  # bytes of a body that the system may hold and not have sent yet
+NO_TASK = "batchgen-doctor.no-such-task"  # that a probe asks for
 DRAIN_TURNS = 3  # turns of the event loop that an early response is given to be read in
+
+
+class Probe(NamedTuple):
+    """What one query of no task tells: ``refusal`` is None where the API takes the key.
+
+    ``ahead`` is how far the server's clock is ahead of this machine's at least, in seconds, negative where it is behind;
+    None where the answer has no date. ``seconds``: until it answered.
+    """
+
+    refusal: ApiError | None
+    ahead: float | None
+    seconds: float
 
 
 class _Upload(Payload):
@@ -232,15 +245,35 @@ class Api:
 
     async def query(self, asked: str) -> TaskView:
         """Ask for a task by its task id or ``external_task_id``. Raises what :func:`responses.read_query` does."""
+        return read_query(await self._answer_about(asked), asked, self.url)
+
+    async def probe(self) -> Probe:
+        """Ask for a task that nobody has, which costs nothing: what the API says of the key, and by which clock.
+
+        Raises NeverSent where the API wasn't reached.
+        """
+        begun = self._now()
+        answer = await self._answer_about(NO_TASK)
+        heard, ahead = self._now(), None
+        if answer.is_dated:  # in whole seconds, at a moment between asking and hearing
+            least, most = answer.date - heard, answer.date + 1 - begun
+            ahead = least if least > 0 else most if most < 0 else 0.0
+        refusal: ApiError | None = None
+        try:
+            read_query(answer, NO_TASK, self.url)
+        except NotFound:
+            pass  # as it should be
+        except ApiError as error:
+            refusal = error
+        return Probe(refusal, ahead, heard - begun)
+
+    async def _answer_about(self, asked: str) -> Answer:
         try:
             async with ProgressTimeout(self._timeout):
-                answer = await self._ask(
-                    self._for_queries, "GET", f"{self.url}/{quote(asked, safe='')}", None
-                )
+                url = f"{self.url}/{quote(asked, safe='')}"
+                return await self._ask(self._for_queries, "GET", url, None)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = self._never_sent(error, f"no answer: {self._reason(error)}")
-        else:
-            return read_query(answer, asked, self.url)
         raise failure
 
     async def _ask(
@@ -270,14 +303,15 @@ class Api:
             elif packing := response.headers.get("Content-Encoding"):  # although nobody asked for it
                 plain = unpacked(body, packing, largest=MAX_ANSWER)
                 body, complete = (body, False) if plain is None else (plain, True)
-            location = response.headers.get("Location", "")
+            location, dated = response.headers.get("Location", ""), answered_at(response.headers)
             return Answer(
                 response.status,
                 self.credentials.masked(body),
                 response.headers.get("Retry-After"),
                 self.credentials.mask(location) or None,
                 complete,
-                answered_at(response.headers) or self._now(),
+                dated or self._now(),
+                dated is not None,
             )
 
     def _reason(self, error: BaseException, *, sent: bool = True) -> str:

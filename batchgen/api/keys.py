@@ -26,28 +26,48 @@ COMMAND_ENDS = 60.0  # seconds that the command may take; a person may have to u
 log = logging.getLogger("batchgen")
 
 
-def api_key(environ: Mapping[str, str]) -> str:
-    """The key: from its variable, the file or the command that a variable names, or systemd's credentials.
+def source(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Where the key is taken from: a variable, or the path of systemd's credential; and the file that has it, or "".
 
-    Raises UsageError where there is none, or where it can't be a key.
+    Raises UsageError where there is none.
     """
     folder = environ.get("CREDENTIALS_DIRECTORY")
     credential = os.path.join(folder, CREDENTIAL) if folder else ""
-    if key := environ.get(KEY_VARIABLE, "").strip():
-        source = KEY_VARIABLE
-    elif file := environ.get(KEY_FILE_VARIABLE):
-        source, key = KEY_FILE_VARIABLE, _from_file(file, KEY_FILE_VARIABLE)
-    elif command := environ.get(KEY_COMMAND_VARIABLE):
-        source, key = KEY_COMMAND_VARIABLE, _from_command(command)
-    elif os.path.exists(credential):
-        source, key = credential, _from_file(credential, "CREDENTIALS_DIRECTORY")
+    if environ.get(KEY_VARIABLE, "").strip():
+        return KEY_VARIABLE, ""
+    if file := environ.get(KEY_FILE_VARIABLE):
+        return KEY_FILE_VARIABLE, file
+    if environ.get(KEY_COMMAND_VARIABLE):
+        return KEY_COMMAND_VARIABLE, ""
+    if os.path.exists(credential):
+        return credential, credential
+    raise UsageError(
+        f"there is no API key: set {KEY_VARIABLE}, {KEY_FILE_VARIABLE} to a file that holds it,"
+        f" or {KEY_COMMAND_VARIABLE} to a command that prints it"
+    )
+
+
+def api_key(environ: Mapping[str, str], *, command_seconds: float | None = None) -> str:
+    """The key: from its variable, the file or the command that a variable names, or systemd's credentials.
+
+    Raises UsageError where there is none, or where it can't be a key; and where the command takes longer than it may.
+    """
+    name, file = source(environ)
+    if file:
+        key = _from_file(file, KEY_FILE_VARIABLE if name == KEY_FILE_VARIABLE else "CREDENTIALS_DIRECTORY")
+    elif name == KEY_COMMAND_VARIABLE:
+        key = _from_command(environ[name], COMMAND_ENDS if command_seconds is None else command_seconds)
     else:
-        raise UsageError(
-            f"there is no API key: set {KEY_VARIABLE}, {KEY_FILE_VARIABLE} to a file that holds it,"
-            f" or {KEY_COMMAND_VARIABLE} to a command that prints it"
-        )
-    check(key, f"the API key from {source}")
+        key = environ[name].strip()
+    check(key, f"the API key from {name}")
     return key
+
+
+def named_file(file: str, variable: str) -> str:
+    """The file of a key for messages. What doesn't look like a path isn't shown: it may be the key, in the wrong variable."""
+    if file.startswith(("/", "~", ".")):
+        return f"the API key's file {file} ({variable})"
+    return f"the file in {variable}"
 
 
 def check(key: object, name: str = "the API key") -> None:
@@ -75,12 +95,7 @@ def key_without_waiting(environ: Mapping[str, str]) -> str:
 
 
 def _from_file(path: str, variable: str) -> str:
-    # What doesn't look like a path isn't shown: it may be the key, in the wrong variable.
-    named = (
-        f"the API key's file {path} ({variable})"
-        if path.startswith(("/", "~", "."))
-        else f"the file in {variable}"
-    )
+    named = named_file(path, variable)
     try:
         # With O_NONBLOCK, a pipe without a writer is empty rather than waited for; one with a writer is read.
         descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,7 +111,7 @@ def _from_file(path: str, variable: str) -> str:
         raise UsageError(f"{named} can't be read: {error.strerror}") from None
 
 
-def _from_command(command: str) -> str:
+def _from_command(command: str, seconds: float) -> str:
     """The output of a command, run without a shell; its stderr goes to the user. Raises UsageError."""
     from subprocess import TimeoutExpired  # for the few who have such a command
 
@@ -105,12 +120,12 @@ def _from_command(command: str) -> str:
     if process is None:
         raise UsageError(f"{what} can't be run: {why}")
     assert process.stdout is not None
-    ends = time.monotonic() + COMMAND_ENDS
+    ends = time.monotonic() + seconds
     try:
         printed = _output(process.stdout.fileno(), ends)
         code = process.wait(max(0.0, ends - time.monotonic()))
     except (TimeoutError, TimeoutExpired):
-        raise UsageError(f"{what} took longer than {COMMAND_ENDS:.0f} seconds and was ended") from None
+        raise UsageError(f"{what} took longer than {seconds:.0f} seconds and was ended") from None
     finally:
         process.kill()
         process.stdout.close()

@@ -47,6 +47,7 @@ class Answer:
         True  # False: the body broke off, was larger than anybody should read, or can't be unpacked
     )
     date: float = 0.0
+    is_dated: bool = False  # the server said when
 
 
 class _Envelope(NamedTuple):

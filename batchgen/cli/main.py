@@ -229,13 +229,19 @@ def _help(args: argparse.Namespace, out: Output) -> int:
     return help_(args, out)
 
 
+def _doctor(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.doctor import doctor
+
+    return doctor(args, out)
+
+
 def _sandbox(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.sandbox import sandbox
 
     return sandbox(args, out)
 
 
-UNCONFIGURED = {"help"}  # which are needed where the file is wrong
+UNCONFIGURED = {"help", "doctor"}  # which are needed where the file is wrong
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "init": _init,
     "validate": _validate,
@@ -256,6 +262,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "verify": _verify,
     "ledger": _ledger,
     "recover": _recover,
+    "doctor": _doctor,
     "sandbox": _sandbox,
     "completion": _completion,
     "help": _help,

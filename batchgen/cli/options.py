@@ -81,6 +81,19 @@ def parser() -> Parser:
         "  batchgen completion fish > ~/.config/fish/completions/batchgen.fish",
     )
     shells.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    doctor = command(
+        "doctor",
+        "check the set-up: key, API, clock, ledger, disk, folders; changes and pays nothing",
+        "  batchgen doctor\n  batchgen doctor manifests/       their folders, too\n  batchgen doctor --json",
+        groups.ledger,
+        groups.base_url,
+    )
+    doctor.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="manifests, or folders with them: whose folders are looked at",
+    )
     manual = command(
         "help",
         "the manual's pages, offline",
@@ -89,7 +102,8 @@ def parser() -> Parser:
     manual.add_argument(
         "topic", metavar="TOPIC", nargs="?", help="a page, or a command; without it, the pages are listed"
     )
-    manual.set_defaults(parsers=commands.choices)
+    for one in (manual, doctor):
+        one.set_defaults(parsers=commands.choices)
     top.commands = commands.choices
     for one in top.commands.values():
         one.others = top.commands

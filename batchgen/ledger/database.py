@@ -90,14 +90,17 @@ def open_to_write(
     return connection
 
 
-def open_to_read(path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+def open_to_read(
+    path: str, origin: str | None, migrations: Sequence[str] = MIGRATIONS, *, unchanging: bool = False
+) -> sqlite3.Connection:
     """A reading connection; it works beside a run, without one, and on a read-only medium.
 
-    ``origin`` None takes a ledger of any origin. Raises LedgerOutdated where it has to be migrated first.
+    ``origin`` None takes a ledger of any origin. ``unchanging``: nobody writes it meanwhile, and SQLite's files beside it
+    aren't made. Raises LedgerOutdated where it has to be migrated first.
     """
     refuse_special(path)
     integrity.check_owner(path, writing=False)
-    connection = _connect(path, "ro")
+    connection = _connect(path, "ro&immutable=1" if unchanging else "ro")
     try:
         with translated(path):
             try:

@@ -55,11 +55,15 @@ def path(environ: Mapping[str, str]) -> str | None:
 
     Raises UsageError where it can't be seen whether there is one: what it says would be missed without a word.
     """
+    return next(filter(_is_there, filter(os.path.isabs, (usual_path(environ), MACHINE))), None)
+
+
+def usual_path(environ: Mapping[str, str]) -> str:
+    """Where a person's own file is, if there is one."""
     folder = environ.get("XDG_CONFIG_HOME") or ""
     if not os.path.isabs(folder):
         folder = os.path.join(os.path.expanduser("~"), ".config")
-    files = [os.path.join(folder, "batchgen", "config.yaml"), MACHINE]
-    return next(filter(_is_there, filter(os.path.isabs, files)), None)
+    return os.path.join(folder, "batchgen", "config.yaml")
 
 
 def _is_there(file: str) -> bool:

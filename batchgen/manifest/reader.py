@@ -53,7 +53,7 @@ def read(
     """
     with Folders() as folders:
         sources = Sources(inspect, known, folders, now)
-        found = [Collected(file) for file in _files(paths)]
+        found = [Collected(file) for file in files(paths)]
         for one in found:
             with isolated(one.give_up):
                 Reading(one, output_dir, usual_output_dir, sources, holds_key).read()
@@ -79,7 +79,7 @@ def read(
     return good, [problem for one in found for problem in one.all_problems()]
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
+def files(paths: Sequence[str]) -> Iterator[str]:
     """The files that the paths name, each once."""
     seen: set[tuple[int, int]] = set()
     for path in paths:

@@ -238,6 +238,7 @@ JSON = {
     "run --poll-interval 0.05 night.yaml": RUN,
     "collect": RUN,
     "recover night.yaml": {"exit_code", "tasks", "clips", "missing", "lookups_proven", "problems"},
+    "doctor": {"exit_code", "verdicts", "values"},
     "status": {"ledger", "states", "open", "attention"},
     "status JOB": {"ledger", "tasks", "unusable", "orders"},
     "why JOB": {"ledger", "jobs"},

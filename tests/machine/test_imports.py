@@ -77,7 +77,7 @@ MAY = {
     ),
     # Without Pillow where no thumbnail is missing. What is costly here, Jinja2 imports.
     "report": LEDGER.and_also(
-        "concurrent csv decimal email importlib.metadata random socket tempfile",
+        "concurrent csv decimal difflib email importlib.metadata random socket tempfile zoneinfo",
         "jinja2 markupsafe pybase64 tzdata xxhash",
         "page http.addresses http.bodies http.endpoint api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.configured run.failures run.plan run.waits",
     ),
