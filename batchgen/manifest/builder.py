@@ -139,7 +139,9 @@ class JobBuilder:
         if file is not None:
             request["image"] = "the folder's"  # text for the schema, until the file is read
         prepare = request.pop("prepare", None)
-        asked = [*request.values(), draft.id or "", draft.file or ""]  # what may hold the key
+        asked: Sequence[Any] = ()  # what may hold the key
+        if self._keys is not None:
+            asked = [*request.values(), draft.id or "", draft.file or ""]
         job_id, take = request.pop("id", None), request.pop("take", None)
         if isinstance(job_id, str) and not job_id.isascii():
             job_id = names.composed(job_id)
