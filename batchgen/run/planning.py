@@ -146,9 +146,9 @@ def _explained(step: Step, job: Job, record: Record | None) -> Step:
     if record is None:
         return step
     if step.action is not Action.CHANGED:
-        detail = cited(record.error_message or "", record.error_code, record.request_id)
+        detail = cited(record.error_message or "", record.error_code, record.request_id).lstrip()
     elif record.digest != job.digest:
         detail = differences(record.canonical, canonical(job.request))
     else:
         return step
-    return Step(job, step.action, step.external_task_id, f"{step.reason}: {detail}")
+    return step._replace(reason=f"{step.reason}: {detail}") if detail else step
