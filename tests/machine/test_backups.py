@@ -191,8 +191,11 @@ def test_killed_anywhere_a_backup_is_whole_or_not_there_and_the_next_one_cleans_
     shutil.copytree(backup.folder(str(path)), folder / "before")
     points = subprocess.run(
         [sys.executable, "-m", "tests.support.kill_points", "backup", str(path), str(folder)],
-        check=True, text=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ).stdout.split()  # fmt: skip
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout.split()
     assert len(points) > 10 and path.read_bytes() == before
     left = 0
     for point in points:

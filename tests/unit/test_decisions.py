@@ -67,15 +67,39 @@ def test_every_event_that_is_written_has_words_and_a_rule() -> None:
     [
         ([], [], "The ledger had nothing of this job."),
         (["planned"], [], "The ledger had nothing of this job."),
-        (["planned", "intent", "slots_full"], [], "Before, nothing was made of it (no free slot): it is sent again under the same id."),
-        (["planned", "intent", "of_a_later_version"], [], "Before, nothing was made of it (of_a_later_version): it is sent again under the same id."),
+        (
+            ["planned", "intent", "slots_full"],
+            [],
+            "Before, nothing was made of it (no free slot): it is sent again under the same id.",
+        ),
+        (
+            ["planned", "intent", "of_a_later_version"],
+            [],
+            "Before, nothing was made of it (of_a_later_version): it is sent again under the same id.",
+        ),
         ([], failed("failed"), "Another task, since its task failed (1 of 3 tries)."),
-        ([], failed("failed", "failed_service"), "Another task, since its task failed for no fault of its own."),
-        ([], failed("failed_cancelled"), "Another task, since its task was cancelled; another one; --retry-failed asked for it."),
-        ([], failed("failed", "failed", "failed"), "Another task, since its task failed (3 of 3 tries); --retry-failed asked for it."),
-        ([], [ROW._replace(state=State.DOWNLOADED)], "The job had changed since a, and the change was accepted."),
+        (
+            [],
+            failed("failed", "failed_service"),
+            "Another task, since its task failed for no fault of its own.",
+        ),
+        (
+            [],
+            failed("failed_cancelled"),
+            "Another task, since its task was cancelled; another one; --retry-failed asked for it.",
+        ),
+        (
+            [],
+            failed("failed", "failed", "failed"),
+            "Another task, since its task failed (3 of 3 tries); --retry-failed asked for it.",
+        ),
+        (
+            [],
+            [ROW._replace(state=State.DOWNLOADED)],
+            "The job had changed since a, and the change was accepted.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_create_is_begun_for_the_reason_that_the_plan_had(
     past: list[str], earlier: list[Record], rule: str
 ) -> None:

@@ -147,11 +147,14 @@ def test_lines_that_wait_beside_the_clips_are_written_with_one_sync(
     material.table(str(tmp_path / "t.csv"), "60")
     rows = [
         row._replace(
-            output_dir=str(tmp_path / "clips"), task_id=f"t{row.job_id}", video_path=row.output_path,
-            video_sha256="0", video_size=1,
+            output_dir=str(tmp_path / "clips"),
+            task_id=f"t{row.job_id}",
+            video_path=row.output_path,
+            video_sha256="0",
+            video_size=1,
         )
         for row in material.rows(str(tmp_path / "t.yaml"))
-    ]  # fmt: skip
+    ]
     syncs, sync = list[int](), os.fsync
 
     def fsync(descriptor: int) -> None:

@@ -26,8 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, server: Server) -> Desk:
-    return Desk(tmp_path).against(server)
+def desk(desk: Desk, server: Server) -> Desk:
+    return desk.against(server)
 
 
 def write(folder: Path, *jobs: dict[str, Any], **top: Any) -> None:

@@ -218,8 +218,3 @@ def test_no_command_sends_quotes_or_keeps_a_job_with_the_key(desk: Desk) -> None
     (desk.folder / "bad" / "m.yaml").unlink()
     (desk.folder / "files" / "f.png").unlink()
     assert holding(KEY, desk.folder) == []
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
