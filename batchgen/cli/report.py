@@ -205,11 +205,10 @@ def counted(count: int, word: str) -> str:
 
 def _created(ended: Ended) -> str:
     """What this run created, what it may have created, and what became of these tasks. The numbers sum up."""
+    from batchgen.run.tally import created_text  # a summary alone needs it
+
     sure = ended.created - ended.unsure
-    parts = [f"{sure:,} created for about ${ended.cost_usd - ended.unsure_cost_usd:,.2f}"] if sure else []
-    if ended.unsure:
-        parts.append(f"{ended.unsure:,} may have been created (up to ${ended.unsure_cost_usd:,.2f})")
-    text = f"; {', '.join(parts) or 'none created'}"
+    text = f"; {created_text(ended.created, ended.unsure, ended.cost_usd, ended.unsure_cost_usd)}"
     known = {state: count for state, count in ended.tasks.items() if count and state != "unknown"}
     if known and known != {"downloaded": sure}:
         text += ": " + ", ".join(f"{count:,} {ADVICE[state][0]}" for state, count in known.items())

@@ -14,6 +14,7 @@ from batchgen.cli.output import Output, folded
 from batchgen.cli.report import counted
 from batchgen.ledger.reader import Records
 from batchgen.ledger.runs import RunRecord
+from batchgen.run.tally import created_in
 from batchgen.run.waits import shown_duration
 from batchgen.storage.clips import iso
 
@@ -51,7 +52,7 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
     if jobs:
         yield f"{jobs.get('downloaded', 0):,} of {counted(sum(jobs.values()), 'job')} done"
     if facts.get("created"):
-        yield f"{facts['created']:,} created for about ${facts['cost_usd_estimate']:,.2f}"
+        yield created_in(facts)
     yield from map(str, facts.get("stopped", ()))
 
 

@@ -218,6 +218,7 @@ class Creator:
             state=disposition.state,
             code=now.error_code,
             request_id=change.request_id,
+            action="unclear" if disposition.state is State.UNKNOWN else "not_created",
         )
         self._apply_to_run(disposition, error)
         return CreateOutcome(_end(disposition, error), disposition.taken)

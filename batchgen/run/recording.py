@@ -17,6 +17,7 @@ from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.writer import Ledger
 from batchgen.run.clock import Clock
 from batchgen.run.events import Ended
+from batchgen.run.tally import created_in
 from batchgen.storage.threads import in_thread
 
 log = logging.getLogger("batchgen")
@@ -105,6 +106,6 @@ def _said(facts: dict[str, Any]) -> str:
     parts = []
     if (jobs := facts.get("jobs")) is not None:
         parts.append(f"{jobs.get('downloaded', 0):,} of {sum(jobs.values()):,} jobs done")
-        parts.append(f"{facts['created']:,} created for about ${facts['cost_usd_estimate']:,.2f}")
+        parts.append(created_in(facts))
     parts += facts["stopped"]
     return "".join(f"; {part}" for part in parts)

@@ -314,6 +314,8 @@ class Runner:
             self.tally.count(step.job.manifest, bucket)
         elif text or bucket != State.FAILED:  # else a later try has taken its place
             self.tally.others[bucket] += 1
+        if bucket == State.UNKNOWN and not text:  # left before it was settled: it may be paid, so it is named
+            text = (record.error_message if record is not None else None) or "the answer didn't come in time"
         name = step.job.key if step is not None else record.key if record is not None else ("", "", 1)
         task = record.external_task_id if record is not None else work.outcome.about
         task = task or (step.external_task_id if step is not None else "")

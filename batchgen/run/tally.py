@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from batchgen.errors import BatchgenError
 from batchgen.run.plan import Action, Step
@@ -48,6 +49,25 @@ _ORDER = (75, 3, 130, 143, 2, 4, 5, 1)
 def first_of(codes: Iterable[int]) -> int:
     """The one exit code for all of these; 0 where there is none."""
     return min(filter(None, codes), key=_ORDER.index, default=0)
+
+
+def created_text(created: int, unsure: int, cost_usd: float, unsure_cost_usd: float) -> str:
+    """What a run created, and what it may have created, with what they cost in US dollars; "none created" where nothing."""
+    sure = created - unsure
+    parts = [f"{sure:,} created for about ${cost_usd - unsure_cost_usd:,.2f}"] if sure else []
+    if unsure:
+        parts.append(f"{unsure:,} may have been created (up to ${unsure_cost_usd:,.2f})")
+    return ", ".join(parts) or "none created"
+
+
+def created_in(facts: Mapping[str, Any]) -> str:
+    """What a run created, in the words of its summary, by the facts of its record."""
+    return created_text(
+        facts["created"],
+        facts.get("unknown", 0),
+        facts["cost_usd_estimate"],
+        facts.get("unknown_cost_usd_estimate", 0.0),
+    )
 
 
 @dataclass(slots=True)
