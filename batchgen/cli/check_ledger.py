@@ -29,6 +29,15 @@ def check_ledger(path: str, api: str, now: Callable[[], float]) -> Iterator[Verd
     if not os.path.lexists(path):
         yield Verdict("ledger", "note", f"there is none at {path} yet: the first run makes it")
         return
+    wal = f"{os.path.realpath(path)}-wal"
+    alone = not os.path.exists(wal)
+    verdicts = list(_looked_at(path, api, now))
+    if alone and os.path.exists(wal) and any(one.state == "bad" for one in verdicts):
+        verdicts = list(_looked_at(path, api, now))  # a run opened it meanwhile, and changed what was read
+    yield from verdicts
+
+
+def _looked_at(path: str, api: str, now: Callable[[], float]) -> Iterator[Verdict]:
     try:
         with checkup(path) as found:
             yield _ledger(found, path, api)
@@ -52,6 +61,9 @@ def _ledger(found: Checkup, path: str, api: str) -> Verdict:
     if api and found.records.origin != api:
         text = f"{path} belongs to {found.records.origin}, and this is {api}"
         return Verdict("ledger", "bad", text, "Name another ledger, or correct the base URL.", facts)
+    if not os.access(path, os.W_OK):
+        text = f"{path} can't be written by this user"
+        return Verdict("ledger", "bad", text, f"ls -l {quoted(path)}", facts)
     ends = time.monotonic() + WITHIN
     damage = found.damage(lambda: time.monotonic() > ends)
     tasks = counted(sum(found.records.counts().values()), "task") if not damage else ""

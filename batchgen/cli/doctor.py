@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+from batchgen.advice import quoted
 from batchgen.cli import config, settings, verdicts
-from batchgen.cli.arguments import Parser
+from batchgen.cli.arguments import SECRET, Parser
 from batchgen.cli.check_api import WITHIN, check_api
 from batchgen.cli.check_disk import Free, Named, check_disk, check_folders, free, named
 from batchgen.cli.check_ledger import check_backups, check_ledger
@@ -36,6 +38,7 @@ def doctor(
     """Check the set-up, and say what it is. All checks are made at once, and have twice ``within`` seconds. Returns 1 where a run would not go well, else 0."""
     commands: Mapping[str, Parser] = args.parsers
     found = list(_configuration(args, commands))
+    out = Output(args, out.mask, out.arguments)  # as the file wants it
     read: list[Named] = []
     found += verdicts.in_time({"manifests": partial(_manifests, args, read)}, READING)
     manifests = read[:]
@@ -74,9 +77,24 @@ def _configuration(args: argparse.Namespace, commands: Mapping[str, Parser]) -> 
     except UsageError as error:
         yield Verdict("configuration", "bad", str(error))
     else:
-        file = args.configuration.file if args.configuration is not None else None
-        text = f"{file} is read" if file else f"there is no file: {configuration.usual_path(os.environ)}"
-        yield Verdict("configuration", "ok", text, "", {"file": file})
+        yield _configured(args)
+
+
+def _configured(args: argparse.Namespace) -> Verdict:
+    """Which file is read, and whether others may read what is secret in it."""
+    if args.configuration is None:
+        path = configuration.usual_path(os.environ)
+        return Verdict("configuration", "ok", f"there is no file: {path}", "", {"file": None})
+    file = args.configuration.file
+    secret = [name for name in map(_key, SECRET) if name in args.configuration.content]
+    if secret and os.stat(file).st_mode & stat.S_IROTH:
+        text = f"{file} is read, and every user of this machine can read it: {', '.join(secret)}"
+        return Verdict("configuration", "note", text, f"chmod 600 {quoted(file)}", {"file": file})
+    return Verdict("configuration", "ok", f"{file} is read", "", {"file": file})
+
+
+def _key(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
 
 
 def _manifests(args: argparse.Namespace, read: list[Named]) -> Iterable[Verdict]:

@@ -21,6 +21,10 @@ OTHERS = (
 )  # variables that a run hears, and that are no option's
 
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/\s?#]*@)?([^/\s?#]*)\S*", re.I)
+_OF_HOSTS = ("http://", "https://")  # others may have a token where these have a host
+
+
 class Value(NamedTuple):
     """One value as it is written, and its origin: a flag, a variable, a manifest, a place in the file, or built in."""
 
@@ -76,4 +80,4 @@ def shareable(name: str, value: Any) -> str:
         return f"{text.split()[0]} ..." if text.strip() else "-"
     if name in ("base_url", "ledger"):
         return re.sub(r"://[^/\s]*@", "://...@", text).partition("?")[0]
-    return re.sub(r"([a-z][a-z0-9+.-]*://)(?:[^/\s?#]*@)?([^/\s?#]*)[^\s]+", r"\1\2/...", text, flags=re.I)
+    return _ADDRESS.sub(lambda found: f"{found[1]}{f'{found[2]}/' if found[1] in _OF_HOSTS else ''}...", text)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from batchgen.errors import BatchgenError
+from batchgen.manifest.isolation import isolated
 
 
 class Verdict(NamedTuple):
@@ -33,12 +34,16 @@ def in_time(checks: Checks, seconds: float) -> list[Verdict]:
     found: dict[str, list[Verdict]] = {}
 
     def make(subject: str, check: Callable[[], Iterable[Verdict]]) -> None:
-        try:
-            verdicts = list(check())
-        except (BatchgenError, OSError) as error:
-            advice = error.advice if isinstance(error, BatchgenError) else ""
-            verdicts = [Verdict(subject, "bad", str(error), advice)]
-        found[subject] = verdicts
+        def bad(text: str, advice: str = "") -> None:
+            found[subject] = [Verdict(subject, "bad", text, advice)]
+
+        with isolated(bad):  # a fault of one check keeps no other from being told
+            try:
+                found[subject] = list(check())
+            except BatchgenError as error:
+                bad(str(error), error.advice)
+            except OSError as error:
+                bad(f"{error.filename or 'this machine'}: {error.strerror or error}")
 
     threads = [threading.Thread(target=make, args=pair, name=pair[0], daemon=True) for pair in checks.items()]
     for thread in threads:

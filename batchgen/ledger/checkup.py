@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 
-from batchgen.ledger import database
+from batchgen.ledger import database, integrity
 from batchgen.ledger.reader import Records
 
 STEPS = 50_000  # of SQLite's machine, between two questions whether it is late
@@ -46,8 +46,13 @@ class Checkup:
 
 @contextlib.contextmanager
 def checkup(path: str) -> Iterator[Checkup]:
-    """The ledger at ``path``; a run may write it meanwhile. Raises LedgerError, and LedgerOutdated for an older one."""
+    """The ledger at ``path``; a run may write it meanwhile.
+
+    Raises LedgerError, also for another user's, which no run would take, and LedgerOutdated for an older one.
+    """
+    integrity.check_link(path)
     path = os.path.realpath(path)
+    integrity.check_owner(path, writing=True)
     unchanging = not os.path.exists(f"{path}-wal")  # else whoever has it open may
     with contextlib.closing(database.open_to_read(path, None, unchanging=unchanging)) as connection:
         yield Checkup(path, connection)

@@ -254,6 +254,15 @@ def test_a_ledger_of_another_api_is_told(desk: Desk) -> None:
     assert ledger["state"] == "bad" and "belongs to https://other.example" in ledger["message"]
 
 
+def test_a_ledger_of_another_user_is_told(desk: Desk, server: Server) -> None:
+    path = made(desk, server.url)
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 12345, -1)
+    ledger = told(desk)["ledger"]
+    assert ledger["state"] == "bad" and "belongs to the user number 12345" in ledger["message"]
+
+
 def test_it_works_beside_a_run_and_takes_no_lock(desk: Desk, server: Server) -> None:
     path = made(desk, server.url)
     with Ledger.open(str(path), origin=server.url):
@@ -357,6 +366,17 @@ def test_a_folder_that_can_not_be_read_and_one_that_can_not_be_written_are_named
     assert any("t.csv can't be read: No such file" in text for text in texts)
 
 
+@pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o644, "note")])
+def test_a_configuration_with_addresses_that_are_secret_is_for_its_owner(
+    desk: Desk, mode: int, state: str
+) -> None:
+    file = desk.write("home/.config/batchgen/config.yaml", "ping_url: https://ping.example/s3cret-word\n")
+    file.chmod(mode)
+    result = desk.run("doctor")
+    assert "s3cret-word" not in result.out and "https://ping.example/..." in result.out
+    assert told(desk)["configuration"]["state"] == state
+
+
 def test_a_wrong_configuration_is_told_beside_all_else(desk: Desk) -> None:
     desk.write("home/.config/batchgen/config.yaml", "yes: true\nbananas: 3\n")
     found = told(desk)
@@ -366,6 +386,11 @@ def test_a_wrong_configuration_is_told_beside_all_else(desk: Desk) -> None:
         and "bananas" in found["configuration"]["message"]
     )
     assert found["api"]["state"] == "ok"
+
+
+def test_the_configurations_own_way_to_print_is_taken(desk: Desk) -> None:
+    desk.write("home/.config/batchgen/config.yaml", "json: true\n")
+    assert desk.run("doctor").json["exit_code"] == 0
 
 
 def test_a_manifest_that_is_not_there_is_told(desk: Desk) -> None:
@@ -392,15 +417,21 @@ def test_a_check_that_hangs_or_fails_is_a_verdict_and_the_others_are_told() -> N
         time.sleep(30)
         yield Verdict("slow", "ok", "")
 
+    def is_wrong() -> Iterator[Verdict]:
+        raise ZeroDivisionError
+
     checks: dict[str, Callable[[], Iterator[Verdict]]] = {
         "slow": hangs,
         "broken": fails,
+        "wrong": is_wrong,
         "good": lambda: iter([Verdict("good", "ok", "x")]),
     }
     found = in_time(checks, 0.1)
-    assert [(one.subject, one.state) for one in found] == [("slow", "bad"), ("broken", "bad"), ("good", "ok")]
-    assert "no answer within" in found[0].text and "Input/output error" in found[1].text
-    assert exit_code(found) == 1 and exit_code(found[2:]) == 0
+    assert [one.subject for one in found] == [*checks]
+    assert [one.state for one in found] == ["bad", "bad", "bad", "ok"]
+    assert "no answer within" in found[0].text and "please report" in found[2].text
+    assert found[1].text == "/mnt/x: Input/output error"
+    assert exit_code(found) == 1 and exit_code(found[3:]) == 0
 
 
 @pytest.mark.parametrize(
@@ -408,7 +439,7 @@ def test_a_check_that_hangs_or_fails_is_a_verdict_and_the_others_are_told() -> N
     [
         ("ping_url", "https://hc-ping.com/6a1b-secret", "https://hc-ping.com/..."),
         ("ping_url", "https://user:pw@ping.example:8/x?t=1", "https://ping.example:8/..."),
-        ("notify", "tgram://123:token/chat", "tgram://123:token/..."),
+        ("notify_url", ["tgram://123:token/chat", "slack://TokenA/TokenB"], "tgram://..., slack://..."),
         ("on_finish", "curl https://x.example/secret", "curl ..."),
         ("base_url", "https://gate.example/api", "https://gate.example/api"),
         ("base_url", "https://u:pw@gate.example/api?key=1", "https://...@gate.example/api"),
