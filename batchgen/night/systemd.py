@@ -15,6 +15,7 @@ from batchgen.run.events import Began, Event, Stopped, Totals
 from batchgen.run.work_events import Paused, Reachable, Unreachable
 
 EVERY = 1.0  # seconds between two statuses, at least
+PATIENCE = 1.0  # seconds that what matters most may wait for its turn
 LONGEST = 400  # characters of a status
 
 
@@ -39,8 +40,7 @@ class Systemd:
         if self.listens:
             with contextlib.suppress(OSError):
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-                self._socket.setblocking(False)
-            self.send("READY=1", "STATUS=begins")
+            self.send("READY=1", "STATUS=begins", wait=PATIENCE)
             if self._interval:
                 threading.Thread(target=self._watchdog, args=(self._interval,), daemon=True).start()
         return self
@@ -51,10 +51,11 @@ class Systemd:
             self._socket.close()
             self._socket = None
 
-    def send(self, *lines: str) -> None:
-        """Send assignments, such as ``STATUS=...``, as one datagram."""
+    def send(self, *lines: str, wait: float = 0.0) -> None:
+        """Send assignments, such as ``STATUS=...``, as one datagram; it may ``wait`` so many seconds for its turn."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
+                self._socket.settimeout(wait)
                 self._socket.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
 
     def status(self, text: str) -> None:
@@ -63,7 +64,7 @@ class Systemd:
 
     def stopping(self) -> None:
         """Say that the work is over, and only others are told of it yet."""
-        self.send("STOPPING=1", "STATUS=tells how it went")
+        self.send("STOPPING=1", "STATUS=tells how it went", wait=PATIENCE)
 
     def listen(self, event: Event) -> None:
         """Say what an event means for the status."""

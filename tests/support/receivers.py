@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,7 +40,7 @@ class Monitor:
     fails: int = 0  # so many requests to /flaky/ are answered with 503
 
     def at(self, whim: str) -> str:
-        return f"{self.url}/{whim}/ping-5f0e1d-secret"
+        return f"{self.url}/{whim}/ping-9c2b7a4f-secret"
 
     @property
     def signals(self) -> list[str]:
@@ -88,7 +87,7 @@ def monitor() -> Iterator[Monitor]:
             self._answer(503 if found.fails >= 0 else 200)
 
         def _moved(self) -> None:
-            self._answer(302, Location=f"{found.url}/ok/elsewhere-5f0e1d")
+            self._answer(302, Location=f"{found.url}/ok/elsewhere-9c2b7a4f")
 
         def _stalls(self) -> None:
             found.let_go.wait(ENDS)
@@ -131,7 +130,7 @@ def dead_end() -> Iterator[str]:
     """An address of this machine where nobody listens."""
     with socket.socket() as held:  # bound, and so nobody else's, but not listening
         held.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{held.getsockname()[1]}/ping-5f0e1d-secret"
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/ping-9c2b7a4f-secret"
 
 
 class ServiceManager:
@@ -139,29 +138,24 @@ class ServiceManager:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.messages: list[dict[str, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.settimeout(ENDS)
+        self._socket.bind(self._name)
+        self._thread = threading.Thread(target=self._read)  # few wait in a socket of this kind
+        self._thread.start()
 
-    @classmethod
-    def beside(cls, folder: Path) -> ServiceManager:
-        return cls(str(folder / "notify"))
+    @property
+    def _name(self) -> str:
+        return "\0" + self.address[1:] if self.address.startswith("@") else self.address
 
-    def next(self) -> dict[str, str]:
-        """The next message, which is waited for."""
-        text = self._socket.recv(4096).decode()
-        return dict(line.split("=", 1) for line in text.splitlines())
-
-    def all(self) -> list[dict[str, str]]:
-        """The messages that have come."""
-        self._socket.setblocking(False)
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                text = self._socket.recv(4096).decode()
-                found.append(dict(line.split("=", 1) for line in text.splitlines()))
-        self._socket.settimeout(ENDS)
-        return found
-
-    def close(self) -> None:
+    def close(self) -> list[dict[str, str]]:
+        """Hear what has come, and no more. Returns all messages."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self._name)
+        self._thread.join()
         self._socket.close()
+        return self.messages
+
+    def _read(self) -> None:
+        while text := self._socket.recv(4096).decode():
+            self.messages.append(dict(line.split("=", 1) for line in text.splitlines()))

@@ -88,7 +88,7 @@ def test_a_ping_keeps_what_its_address_asks_for_and_takes_its_password_out_of_it
     url = heard.at("ok").replace("http://", "http://me:p%40ss@")
     ping.send(f"{url}/?create=1", "start", RUN, "", seconds=5)
     (one,) = heard.heard
-    assert (one.path, one.run_id) == ("ping-5f0e1d-secret/start", RUN)
+    assert (one.path, one.run_id) == ("ping-9c2b7a4f-secret/start", RUN)
     assert one.headers["Authorization"] == "Basic bWU6cEBzcw=="
     assert "@" not in one.headers["Host"]
 
@@ -133,7 +133,7 @@ def test_a_monitor_that_never_ends_is_left_when_its_time_is_over(heard: Monitor,
     (outcome,) = tell(Receivers(ping_url=heard.at(whim)), total=0.6).values()
     assert time.monotonic() - began < 1.5
     assert outcome.ok is False
-    assert "5f0e1d" not in f"{outcome}"
+    assert "9c2b7a4f" not in f"{outcome}"
 
 
 def test_a_body_is_bounded_and_what_is_left_out_is_the_oldest_of_the_log() -> None:
@@ -317,7 +317,7 @@ def test_a_metrics_file_that_can_not_be_written_is_said(tmp_path: Path) -> None:
 def test_all_are_told_in_their_time_beside_those_that_hang(tmp_path: Path, heard: Monitor) -> None:
     services = (
         *(apprise(heard, "broken"), apprise(heard, "stalls"), apprise(heard)),
-        "nothing://such-5f0e1d-secret",
+        "nothing://such-9c2b7a4f-secret",
     )
     to = Receivers(
         ping_url=heard.at("stalls"),
@@ -328,7 +328,7 @@ def test_all_are_told_in_their_time_beside_those_that_hang(tmp_path: Path, heard
     began = time.monotonic()
     outcomes = list(Teller(to, RUN, ENVIRON, total=3.0).finish(SUMMARY))
     assert time.monotonic() - began < 4.0
-    assert "5f0e1d" not in f"{outcomes}"
+    assert "9c2b7a4f" not in f"{outcomes}"
     notified = [one for one in outcomes if one.receiver.startswith("the notification")]
     assert [one.ok for one in notified] == [False, False, True, False]
     assert "500" in notified[0].text
