@@ -372,6 +372,78 @@ def test_choices_become_one_line_to_copy_and_outlast_a_reload(browser: Browser, 
     browser.visit(url_of(folder / "ledger.html"), look)
 
 
+def test_a_filter_by_buttons_takes_the_place_of_one_of_its_kind_and_escape_clears_it(
+    browser: Browser, folder: Path
+) -> None:
+    async def look(page: Page) -> None:
+        labels = [" ".join(text.split()) for text in await page.locator(".chip").all_inner_texts()]
+        assert labels[:2] == ["done 9", "failed 2"] and labels[-2:] == ["keep 1", "not judged 7"]
+        await page.click(".chip.done")
+        await page.click(".chip.keep")
+        assert await page.input_value("#query") == "state:done verdict:keep" and await names(page) == ["mug"]
+        assert page.url.endswith("#q=state:done+verdict:keep")
+        await page.click(".chip.failed")
+        assert await page.input_value("#query") == "verdict:keep state:failed" and await names(page) == []
+        await page.click("#clear")
+        assert len(await names(page)) == 13 and await page.locator("#nothing").is_hidden()
+        await search(page, "job:mug")
+        await page.keyboard.press("Escape")
+        assert await page.input_value("#query") == "" and len(await names(page)) == 13
+        await page.goto(page.url.partition("#")[0] + "#sort=nonsense&q=job:shoe")
+        await until(page, "document.querySelectorAll('.card').length === 1")
+        assert await page.input_value("#sort") == "newest"
+        await page.evaluate("location.hash = 'risks'")  # a place on the page is no filter
+        await page.evaluate("new Promise(requestAnimationFrame)")
+        assert await page.input_value("#query") == "job:shoe"
+
+    browser.visit(url_of(folder / "ledger.html"), look)
+
+
+def test_keys_that_are_the_browsers_own_and_letters_in_a_note_judge_nothing(
+    browser: Browser, folder: Path
+) -> None:
+    async def look(page: Page) -> None:
+        await search(page, "job:mug")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.press("Alt+r")
+        assert await page.locator("#tray").is_hidden()
+        await page.keyboard.press("2")
+        assert await page.locator("figure.chosen .state").text_content() == "Take 2 · done"
+        await page.keyboard.press("n")
+        await page.keyboard.type("k r")
+        await page.keyboard.press("Escape")
+        assert await page.evaluate("document.activeElement.classList.contains('card')")
+        assert (await page.input_value("#command")).endswith("--note 'k r' shop/mug@2")
+
+    browser.visit(url_of(folder / "ledger.html"), look)
+
+
+def test_many_choices_are_several_lines_and_a_name_that_looks_like_an_option_is_a_name(
+    browser: Browser, folder: Path
+) -> None:
+    async def look(page: Page) -> None:
+        chosen = [[f"shop/{number}", {"verdict": "keep", "note": ""}] for number in range(401)]
+        chosen.append(["-shop/x", {"verdict": "retake", "note": ""}])
+        await page.evaluate(
+            "(chosen) => sessionStorage.setItem(`batchgen ${location.pathname}`, JSON.stringify(chosen))",
+            chosen,
+        )
+        await page.reload()
+        await page.wait_for_selector("html[data-ready]")
+        keep, more, again = (await page.input_value("#command")).split("\n")
+        assert keep.startswith("batchgen retake --keep") and keep.endswith(" shop/399")
+        assert more.startswith("batchgen retake --keep") and more.endswith("ledger.db shop/400")
+        assert again.endswith(" -- -shop/x")
+        assert (await page.inner_text("#tray-count")).startswith("401 to keep, 1 to take again: run this")
+        await page.click("#forget")
+        await page.reload()
+        await page.wait_for_selector("html[data-ready]")
+        assert await page.locator("#tray").is_hidden()
+
+    browser.visit(url_of(folder / "ledger.html"), look)
+
+
 # -- phone, dark, print, assistance ------------------------------------------------------------------------------------
 
 
@@ -660,5 +732,18 @@ def test_ten_thousand_clips_are_small_and_there_at_once(browser: Browser, tmp_pa
         await until(page, "document.querySelectorAll('.card').length === 200")
         await page.click("#more")
         assert await page.locator(".card").count() == 400
+        where = "[...document.getElementById('cards').children].indexOf(document.activeElement)"
+        assert await page.evaluate(where) == 200  # the first of those that came
+        for key, place, shown in (
+            ("End", 399, 400),
+            ("ArrowRight", 400, 600),
+            ("Home", 0, 600),
+            ("End", 599, 600),
+        ):
+            await page.keyboard.press(key)
+            assert (await page.evaluate(where), await page.locator(".card").count()) == (place, shown), key
+        await page.keyboard.press("ArrowDown")
+        assert await page.evaluate(where) > 599 and await page.locator(".card").count() == 800
+        assert await page.locator("#cards img:not([loading=lazy])").count() == 0
 
     browser.visit(url_of(tmp_path / "ledger.html"), look)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchgen.ledger import orders
+from batchgen.ledger.orders import Wish
 from batchgen.ledger.reader import Records
 from batchgen.models import Record, State
 from tests.support.book import NIGHT, Book
@@ -185,6 +187,65 @@ def test_a_browser_judges_by_keys_orders_by_a_button_and_follows_what_others_wri
     with review(desk) as (_, url):
         origin = url[: url.index("/", 8)]
         browser.visit(url, judged, may=lambda one: one.startswith(origin))
+
+
+def test_what_the_server_did_not_write_is_taken_back_on_the_page_and_said(
+    browser: Browser, desk: Desk
+) -> None:
+    """A job that took two tasks costs one of them again; what is ordered already isn't counted; a dead server is told."""
+    with Book(desk.folder) as book:
+        book.add("tote", State.FAILED, message="an outage")
+        tote = book.add("tote", retry=2, at=NIGHT + 9)
+        book.add("vase", at=NIGHT + 5)
+        given = book.add("given", at=NIGHT + 1)
+    with review(desk) as (process, url):
+        judge(url, tote, "retake", "slower")
+        judge(url, given, "retake")
+        orders.order(str(desk.folder / "ledger.db"), [Wish("shop", "given")], at=NIGHT, by="me")
+
+        async def look(page: Page) -> None:
+            order = page.locator("#order")
+            assert await order.inner_text() == "Order 1 take, about $0.56"
+            assert (await page.inner_text("#orders-text")).startswith("1 clip is marked to take again.")
+            process.kill()
+            await page.click("[aria-label='Keep shop/vase']")
+            await page.wait_for_selector("text=The verdict on shop/vase was not written")
+            assert await page.locator("figure.kept").count() == 0
+            assert await page.get_attribute("[aria-label='Keep shop/vase']", "aria-pressed") == "false"
+            await order.click()
+            await page.wait_for_selector("text=Nothing was ordered")
+            assert await order.is_enabled() and await page.locator("text=Take 2 is ordered").count() == 1
+            await page.wait_for_selector("text=The server of this page has gone")
+
+        origin = url[: url.index("/", 8)]
+        browser.visit(
+            url,
+            look,
+            may=lambda one: one.startswith(origin) or "ERR_" in one,
+        )
+    with Records.read(str(desk.folder / "ledger.db")) as ledger:
+        assert {one.key for one in ledger.orders.standing()} == {("shop", "given", 2)}
+
+
+def test_a_clip_plays_on_while_news_come_and_the_page_catches_up_once_it_is_stopped(
+    browser: Browser, desk: Desk, tote: Record
+) -> None:
+    async def look(page: Page) -> None:
+        await page.click("[aria-label='Play shop/tote']")
+        await page.wait_for_selector("video")
+        async with page.expect_response("**/data") as news:
+            with Book(desk.folder) as run:
+                await asyncio.to_thread(run.add, "vase", at=NIGHT + 60)
+        await (await news.value).finished()
+        await page.wait_for_selector("#overview :text('2 done')")
+        assert await page.locator("video").count() == 1 and await page.locator(".card").count() == 1
+        await page.keyboard.press("Escape")
+        await page.wait_for_selector("[aria-label='Play shop/vase']")
+        assert await page.locator("video").count() == 0
+
+    with review(desk) as (_, url):
+        origin = url[: url.index("/", 8)]
+        browser.visit(url, look, may=lambda one: one.startswith(origin))
 
 
 async def until_async(condition: Callable[[], bool]) -> None:
