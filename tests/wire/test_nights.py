@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -292,6 +293,8 @@ def test_a_job_whose_tasks_fail_for_no_fault_of_its_own_is_tried_three_times_a_n
         first = await night.run()
         assert (first.tally.failed_tasks, len(night.creates)) == (3, 3)
         assert "the next run tries it again" in first.words
+        (ending,) = first.tally.endings
+        assert ending.external_task_id == night.creates[-1].external_task_id
         night.sandbox.clear_faults()
         second = await night.run()
         assert (second.code, second.tally.buckets, len(night.creates)) == (0, {"downloaded": 1}, 4)
@@ -311,6 +314,28 @@ def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> 
         assert HOUR / 2 <= third - second < HOUR * 3 / 4 + 3 * MINUTES[0]
 
     play(scene, 2, "task_fails_outage@1,3", slots=1, task_seconds=(60.0, 60.0))
+
+
+def test_a_task_that_failed_is_told_of_by_who_only_collects() -> None:
+    async def scene(night: Night) -> None:
+        await night.run(until=30.0)
+        ran = await night.run(collect=True)
+        assert (ran.code, ran.tally.others, len(night.creates)) == (1, {"failed": 1}, 1)
+        assert re.search(r"^its task \d+ failed: Internal server error, please try again later \[", ran.words)
+
+    play(scene, 1, "task_fails_outage=1", task_seconds=(60.0, 60.0))
+
+
+def test_a_task_that_failed_after_its_job_was_changed_and_paid_again_is_no_failure_of_the_job() -> None:
+    async def scene(night: Night) -> None:
+        night.write([{"external_task_id": "mine"}])
+        await night.run(until=30.0)
+        night.write([{"external_task_id": "mine", "prompt": "another"}])
+        ran = await night.run(accept_changes=True)
+        assert [row.state for row in night.rows()] == [State.FAILED, State.DOWNLOADED]
+        assert (ran.code, ran.tally.buckets, ran.words) == (0, {"downloaded": 1}, "")
+
+    play(scene, 1, "task_fails_outage@1", task_seconds=(60.0, 60.0))
 
 
 def test_a_run_follows_every_task_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

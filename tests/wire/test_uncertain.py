@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from batchgen.ledger.writer import Ledger
@@ -54,6 +56,11 @@ def test_unclear_answers_about_a_create_end_its_settling_after_eight_of_them_and
         first, *_, last_but_one, last = asked = looked_up(night, "j0")
         assert last.at - first.at >= settle
         assert len(asked) == UNCLEAR or (len(asked) > UNCLEAR and last_but_one.at - first.at < settle)
+        shortest, longest = min(settle / 4, 1.0), 30.0  # each wait is up to half as long again, by chance
+        waits = [later.at - earlier.at for earlier, later in pairwise(asked)]
+        assert shortest <= waits[0] < 1.5 * shortest + 0.1
+        assert max(waits) <= 1.5 * longest + 0.1
+        assert settle < 60 or max(waits) >= longest
 
     play(scene, 1, "close_before@1", task_seconds=MINUTE)
 
@@ -99,3 +106,34 @@ def test_what_an_earlier_night_left_uncertain_is_looked_for_by_the_next_as_long_
         assert night.creates[-1].at - ran.began >= 100.0
 
     play(scene, 2, "close_before@2", task_seconds=MINUTE)
+
+
+def test_an_uncertain_create_is_settled_by_a_task_that_still_runs_once_the_api_finds_that() -> None:
+    """Ids are found after 400 seconds, and the time to settle is 300: the other task shows then that this one was never made."""
+
+    async def scene(night: Night) -> None:
+        ran = await night.run(concurrency=1)
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 2}), ran.words
+        assert [entry.accepted for entry in night.creates] == [False, True, True]
+        assert night.creates[-1].at > 400
+
+    play(scene, 2, "close_before@1", lookup_lag=400.0, task_seconds=(600.0, 600.0))
+
+
+@pytest.mark.parametrize("deadline", [None, 60.0])
+def test_an_uncertain_create_does_not_wait_for_a_task_that_takes_far_longer_than_others(
+    deadline: float | None,
+) -> None:
+    """Nothing else is left that could show that lookups work. After the deadline, a task is overdue sooner."""
+
+    async def scene(night: Night) -> None:
+        await night.run(concurrency=1)
+        night.write(4)
+        ran = await night.run(concurrency=1, deadline=deadline)
+        assert (ran.code, ran.tally.buckets["unknown"]) == (5, 1), ran.words
+        assert "it has not been seen to find any by its id" in ran.words
+        name = next(row.external_task_id for row in night.rows() if row.state is State.UNKNOWN)
+        last = max(entry.at for entry in night.sandbox.journal.of("query") if entry.path.endswith(name))
+        assert 0 <= last - ran.began < 7200, last - ran.began
+
+    play(scene, 2, "close_before@3", "task_never_ends@4", lookups=False, task_seconds=MINUTE)
