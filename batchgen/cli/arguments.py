@@ -38,6 +38,14 @@ def without_addresses(arguments: Sequence[str]) -> Sequence[str]:
     return shown
 
 
+class WrongCommandLine(SystemExit):
+    """The command line can't be read; ``text`` says why, and has been printed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(2)
+        self.text = text
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, and takes options by their whole names only.
 
@@ -134,7 +142,9 @@ class Parser(argparse.ArgumentParser):
         self.error(text)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; see {self.prog} --help\n")
+        text = visible(message.removeprefix("argument "))
+        self._print_message(f"{self.prog}: {text}; see {self.prog} --help\n", sys.stderr)
+        raise WrongCommandLine(text)
 
 
 def _checked(read: Callable[[str], float], kind: str) -> Callable[[str], float]:

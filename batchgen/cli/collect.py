@@ -25,5 +25,5 @@ def _collect(args: argparse.Namespace, out: Output, night: Night) -> int:
     options = run_options(args)
     account = api_settings(args, out)
     Records.read(settings.ledger_path(args.ledger, os.environ)).close()  # collecting makes no ledger
-    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end, night.run) as ledger:
+    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return loops.drive(execute(options, Wanted(only=args.only or ()), out, ledger, account, end, night))

@@ -57,7 +57,7 @@ async def execute(
         ended = await session.conclude()
         loaded = loaded or Loaded([])
         code = first_of([ended.exit_code, 2 if loaded.problems else 0])
-        recording.over(ended, code)
+        recording.over(ended, code, loaded.problems)
         document = _document(ended, code, loaded, out)
         if options.approval is not None and wanted.loaded is None:
             from batchgen.cli.approval import described

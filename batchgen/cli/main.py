@@ -12,7 +12,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from batchgen.cli import config, logs, options, refusals
+from batchgen.cli import config, logs, options, refusals, refused_runs
+from batchgen.cli.arguments import WrongCommandLine
 from batchgen.cli.output import Output, open_streams, quiet_pipe
 from batchgen.errors import BatchgenError, UsageError
 from batchgen.masking import Mask
@@ -25,10 +26,16 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
     """
     gc.set_threshold(100_000, 20, 100)  # until there is a plan: it makes millions of values, and no cycles
     open_streams()
+    words = sys.argv[1:] if argv is None else argv
+    parser = options.parser()
     try:
-        parser = options.parser()
         args = parser.parse_args(argv)
-    except SystemExit:
+    except SystemExit as left:
+        if isinstance(left, WrongCommandLine):
+            mask = mask if mask is not None else Mask()
+            with contextlib.suppress(BatchgenError, OSError):  # the command line's fault is said already
+                _learn(mask)
+                refused_runs.of_command_line(words, left, parser, mask)
         try:
             with quiet_pipe():
                 sys.stdout.flush()  # --help | head
@@ -37,7 +44,6 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
             return error.exit_code
         raise
     mask = mask if mask is not None else Mask()
-    words = sys.argv[1:] if argv is None else argv
     out = Output(args, mask, words)
     code, fault = 0, None
     try:
@@ -48,7 +54,11 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
                 out = Output(args, mask, words)
             except BatchgenError as error:
                 fault = error
-        with quiet_pipe(), logs.configured(args, mask):
+        with quiet_pipe(), contextlib.ExitStack() as held:
+            try:
+                held.enter_context(logs.configured(args, mask))
+            except BatchgenError as error:
+                fault = fault or error
             with _uninterrupted():
                 importlib.import_module("orjson")  # a Ctrl-C during its import breaks it
             code = COMMANDS[args.command](args, out) if fault is None else _faulty(args, out, fault)
@@ -62,7 +72,7 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
 
 
 def _faulty(args: argparse.Namespace, out: Output, fault: BatchgenError) -> int:
-    """Raise what is wrong with the configuration, and tell those who are told of runs, as far as they are known."""
+    """Raise what is wrong with the configuration or the log file, and tell those who are told of runs, as far as they are known."""
     if args.command not in ("run", "collect"):
         raise fault
     from batchgen.cli.telling import told

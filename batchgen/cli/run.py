@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace, out: Output, night: Night) -> int:
         options, loaded = asked(args, options, out, account.base_url)
         manifests = replace(manifests, loaded=loaded)
         night.begin()
-    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end, night.run) as ledger:
+    with end_of(options, out) as end, open_ledger(args, out, account.base_url, end) as ledger:
         return loops.drive(execute(options, manifests, out, ledger, account, end, night))
 
 
@@ -73,7 +73,7 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output, 
     sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips))
     url = await sandbox.start()
     try:
-        with end_of(options, out) as end, open_ledger(args, out, url, end, night.run) as ledger:
+        with end_of(options, out) as end, open_ledger(args, out, url, end) as ledger:
             account = Account(url, "sandbox")
             await ledger.set_note(REHEARSAL, "yes")
             return await execute(options, wanted(args), out, ledger, account, end, night, rehearsal=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import time
 from dataclasses import fields
@@ -12,14 +11,10 @@ from batchgen.api import keys
 from batchgen.cli import config, core_dumps, logs, settings
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
-from batchgen.errors import LedgerBusy, LedgerError
+from batchgen.errors import LedgerBusy
 from batchgen.http.endpoint import origin
-from batchgen.ledger import runs
-from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.writer import Ledger
-from batchgen.run.clock import Clock
 from batchgen.run.options import RunOptions
-from batchgen.run.recording import new_run, refused
 from batchgen.run.session import Account
 from batchgen.run.waits import shown_duration
 
@@ -51,25 +46,10 @@ def end_of(options: RunOptions, out: Output) -> End:
     return End(out, *options.end, timeout=options.timeout)
 
 
-def open_ledger(
-    args: argparse.Namespace, out: Output, base_url: str, end: End, run: RunRecord | None = None
-) -> Ledger:
-    """Open the ledger for writing; another run is waited for, up to --lock-wait and --until.
-
-    Where that doesn't end in time, ``run`` is recorded as one that was refused.
-    """
+def open_ledger(args: argparse.Namespace, out: Output, base_url: str, end: End) -> Ledger:
+    """Open the ledger for writing; another run is waited for, up to --lock-wait and --until."""
     path = settings.ledger_path(args.ledger, os.environ)
-    try:
-        return _opened(path, origin(base_url), out, min(args.lock_wait, end.left))
-    except LedgerBusy as error:
-        with contextlib.suppress(
-            LedgerError
-        ):  # the one that has it may be a newer version's; it is said all the same
-            runs.add(path, refused(run or new_run(Clock(), out.command, out.arguments, out.mask), error))
-        raise
-
-
-def _opened(path: str, api: str, out: Output, wait: float) -> Ledger:
+    api, wait = origin(base_url), min(args.lock_wait, end.left)
     try:
         return Ledger.open(path, origin=api, masked=out.mask)
     except LedgerBusy as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from batchgen.cli import settings
+from batchgen.cli import refused_runs, settings
 from batchgen.cli.output import Output
 from batchgen.cli.receivers import receivers
 from batchgen.cli.refusals import refusal
@@ -62,8 +62,21 @@ class Night:
 
 
 def told(args: argparse.Namespace, out: Output, work: Callable[[Night], int]) -> int:
-    """Do a run's work, and tell of it, in ten seconds at most. Returns its exit code; its errors go on."""
+    """Do a run's work, and tell of it, in ten seconds at most. Returns its exit code; its errors go on.
+
+    An error before the run began is recorded in its ledger.
+    """
     run = new_run(Clock(), out.command, out.arguments, out.mask)
+    try:
+        return _told(args, out, run, work)
+    except (Exception, KeyboardInterrupt) as error:
+        found = refusal(error)
+        if not getattr(args, "sandbox", False) and found.kind != "declined":
+            refused_runs.record(run, found, args.ledger, out.mask)
+        raise
+
+
+def _told(args: argparse.Namespace, out: Output, run: RunRecord, work: Callable[[Night], int]) -> int:
     to = (
         None if getattr(args, "sandbox", False) else receivers(args, os.environ)
     )  # a rehearsal is nobody's business

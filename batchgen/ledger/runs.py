@@ -117,6 +117,10 @@ def end(connection: sqlite3.Connection, number: int | None, at: float, code: int
 
 
 def add(path: str, run: RunRecord) -> None:
-    """Write the line of a run that couldn't take the ledger, beside the one that has it. Raises LedgerError."""
+    """Write the line of a run that never had the ledger, beside one that may have it. Raises LedgerError.
+
+    A run that has a line already is left as it is: its own recording wrote how it ended.
+    """
     with beside.transaction(path) as connection:
-        insert(connection, run)
+        if database.execute(connection, "SELECT 1 FROM runs WHERE name = ?", (run.name,)).fetchone() is None:
+            insert(connection, run)

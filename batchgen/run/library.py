@@ -259,7 +259,7 @@ async def _work(
             if await session.prepare(loaded):
                 await session.work()
             ended = await session.conclude()
-            recording.over(ended, ended.exit_code)
+            recording.over(ended, ended.exit_code, loaded.problems if loaded is not None else ())
 
 
 async def _end_run(work: asyncio.Task[None], session: Session) -> None:

@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from batchgen import __version__
 from batchgen.errors import BatchgenError, Bug, LedgerError
 from batchgen.ledger.runs import RunRecord
 from batchgen.ledger.writer import Ledger
+from batchgen.models import Problem
 from batchgen.run.clock import Clock
 from batchgen.run.events import Ended
 from batchgen.run.tally import created_in
@@ -35,10 +37,13 @@ def new_run(
     )
 
 
-def refused(run: RunRecord, error: BatchgenError) -> RunRecord:
-    """The line of a run that ended with this error before it began."""
-    facts = json.dumps({"stopped": [str(error)]}, separators=(",", ":"))
-    return run._replace(ended=run.began, exit_code=error.exit_code, summary=facts)
+def refused(run: RunRecord, error: BatchgenError, at: float, masked: Callable[[str], str] = str) -> RunRecord:
+    """The line of a run that ended with this error, at ``at``, before it began. It is logged as any run is."""
+    facts = {"stopped": [masked(str(error))]}
+    _log_begin(run)
+    _log_end(run, error.exit_code, facts)
+    summary = json.dumps(facts, separators=(",", ":"))
+    return run._replace(ended=at, exit_code=error.exit_code, summary=summary)
 
 
 @dataclass(slots=True)
@@ -48,8 +53,8 @@ class Recording:
     code: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def over(self, ended: Ended, code: int) -> None:
-        """The run came to its end."""
+    def over(self, ended: Ended, code: int, problems: Sequence[Problem] = ()) -> None:
+        """The run came to its end; ``problems`` are those of the manifests, of which nothing was created."""
         self.code = code
         self.facts = {
             "jobs": {bucket: count for bucket, count in ended.jobs.items() if count},
@@ -59,7 +64,7 @@ class Recording:
             "cost_usd_estimate": round(ended.cost_usd, 6),
             "unknown": ended.unsure,
             "unknown_cost_usd_estimate": round(ended.unsure_cost_usd, 6),
-            "stopped": [str(stop) for stop in ended.stops],
+            "stopped": [*map(str, ended.stops), *_refused(problems)],
         }
 
     def failed(self, error: BaseException) -> None:
@@ -72,8 +77,7 @@ class Recording:
 async def recorded(ledger: Ledger, run: RunRecord) -> AsyncIterator[Recording]:
     """Inside of this the run works, and says at its end how it went."""
     await ledger.begin_run(run)
-    text = f"run {run.name} began: {run.command}, batchgen {run.version} on {run.host}"
-    log.info("%s", text, extra={"action": "run_began"})
+    _log_begin(run)
     recording = Recording()
     try:
         yield recording
@@ -81,8 +85,7 @@ async def recorded(ledger: Ledger, run: RunRecord) -> AsyncIterator[Recording]:
         recording.failed(error)
         raise
     finally:
-        text = f"run {run.name} ended: exit code {recording.code}{_said(recording.facts)}"
-        log.info("%s", text, extra={"action": "run_ended"})
+        _log_end(run, recording.code, recording.facts)
         try:
             await ledger.end_run(recording.code, json.dumps(recording.facts, separators=(",", ":")))
         except LedgerError as error:  # what the run did is in the ledger, or its own error
@@ -102,7 +105,26 @@ async def _back_up(ledger: Ledger) -> None:
         log.info("the ledger is not backed up: the program is ending")
 
 
-def _said(facts: dict[str, Any]) -> str:
+def _refused(problems: Sequence[Problem]) -> list[str]:
+    """What is said of manifests that were refused."""
+    if not problems:
+        return []
+    more = f", and {len(problems) - 1:,} more" if len(problems) > 1 else ""
+    return [f"a manifest was refused: {problems[0]}{more}"]
+
+
+def _log_begin(run: RunRecord) -> None:
+    words = shlex.join(json.loads(run.arguments)) or run.command
+    text = f"run {run.name} began: batchgen {run.version} as process {run.process} on {run.host}: {words}"
+    log.info("%s", text, extra={"action": "run_began"})
+
+
+def _log_end(run: RunRecord, code: int, facts: Mapping[str, Any]) -> None:
+    text = f"run {run.name} ended: exit code {code}{_said(facts)}"
+    log.info("%s", text, extra={"action": "run_ended"})
+
+
+def _said(facts: Mapping[str, Any]) -> str:
     parts = []
     if (jobs := facts.get("jobs")) is not None:
         parts.append(f"{jobs.get('downloaded', 0):,} of {sum(jobs.values()):,} jobs done")

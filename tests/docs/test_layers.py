@@ -133,6 +133,7 @@ OWN_TIME_MAY = {
     "sandbox.command",  # where a sandbox starts
 }
 PRINTERS = {
+    "cli.arguments",  # argparse does, by itself
     "__main__",
     "cli.ending",
     "cli.execute",

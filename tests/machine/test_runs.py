@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.program import Desk, sandbox, until
 
@@ -72,3 +76,149 @@ def test_a_run_that_was_killed_is_told_from_one_that_is_on(desk: Desk) -> None:
     assert refused["exit_code"] == 75
     assert "another run holds the ledger" in refused["summary"]["stopped"][0]
     assert "  killed  its end isn't recorded" in desk.run("runs").out
+
+
+# -- what ended before it began ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk with a ledger, in which one run is recorded."""
+    desk = Desk(tmp_path_factory.mktemp("night"))
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, *FAST) as server:
+        assert desk.against(server).run("run", *QUICK, "m.yaml").code == 0
+    return desk
+
+
+@pytest.fixture
+def used(night: Desk, tmp_path: Path) -> Desk:
+    """The same, each time anew."""
+    shutil.copytree(night.folder, tmp_path / "desk")
+    desk = Desk(tmp_path / "desk")
+    desk.env |= {name: value for name, value in night.env.items() if name.startswith("POWERTOKENS_")}
+    return desk
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
+    "no key": (("run", "m.yaml"), {"POWERTOKENS_API_KEY": None}, 2, "there is no API key"),
+    "no key for collect": (("collect",), {"POWERTOKENS_API_KEY": None}, 2, "there is no API key"),
+    "a key that is none": (
+        ("run", "m.yaml"),
+        {"POWERTOKENS_API_KEY": "a b"},
+        2,
+        "characters that no key has",
+    ),
+    "an unknown option": (("run", "--untill", "7:30", "m.yaml"), {}, 2, "there is no option --untill"),
+    "a time that is none": (("run", "--until", "7:30pm", "m.yaml"), {}, 2, "is no time and no duration"),
+    "no manifest named": (("run",), {}, 2, "the following arguments are required: PATH"),
+    "an approval that isn't there": (("run", "--plan", "gone.json", "m.yaml"), {}, 2, "gone.json"),
+    "another API's ledger": (
+        ("run", "m.yaml"),
+        {"POWERTOKENS_API_BASE": "http://127.0.0.1:9"},
+        2,
+        "belongs to",
+    ),
+    "a variable that is none": (("run", "m.yaml"), {"BATCHGEN_DOWNLOADS": "many"}, 2, "BATCHGEN_DOWNLOADS"),
+    "a log file in no folder": (("run", "--log-file", "no/where.log", "m.yaml"), {}, 2, "can't be written"),
+    "a manifest that isn't there": (("run", "gone.yaml"), {}, 2, "gone.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_run_that_was_refused_before_it_began_has_its_line_with_the_reason(used: Desk, name: str) -> None:
+    words, env, code, says = REFUSED[name]
+    for variable, value in env.items():
+        used.env.pop(variable, None) if value is None else used.env.update({variable: value})
+    ended = used.run(*words)
+    assert ended.code == code, ended.err
+    assert says in ended.err
+    for variable in env:
+        used.env.pop(variable, None)
+    last, first = runs(used)
+    assert (last["command"], last["exit_code"], last["on"]) == (words[0], code, False)
+    assert says in "; ".join(last["summary"]["stopped"])
+    assert first["exit_code"] == 0
+    assert last["began_at"] <= last["ended_at"]
+    shown = used.run("runs").out.splitlines()[0]
+    assert f"exit {code}  {words[0]}; " in shown
+    assert says in shown
+
+
+def test_a_broken_configuration_is_in_the_record(used: Desk) -> None:
+    used.env["XDG_CONFIG_HOME"] = str(used.folder)
+    used.write("batchgen/config.yaml", "until: soon\n")
+    assert used.run("run", "m.yaml").code == 2
+    used.write("batchgen/config.yaml", "{}\n")
+    assert "config.yaml:1:1: until" in "; ".join(runs(used)[0]["summary"]["stopped"])
+
+
+def test_a_wrong_command_line_is_recorded_in_the_ledger_that_it_or_the_configuration_names(
+    used: Desk,
+) -> None:
+    other = used.folder / "other.db"
+    with sandbox(used.folder, *FAST) as server:
+        assert used.against(server).run("run", *QUICK, "--ledger", str(other), "m.yaml").code == 0
+    for words in (("--ledger", "other.db"), (f"--ledger={other}",)):
+        assert used.run("run", *words, "--untill", "7:30", "m.yaml").code == 2
+    used.env["XDG_CONFIG_HOME"] = str(used.folder)
+    used.write("batchgen/config.yaml", f"ledger: {other}\n")
+    assert used.run("run", "--untill", "7:30", "m.yaml").code == 2
+    used.write("batchgen/config.yaml", "{}\n")
+    found = json.loads(used.run("runs", "--json", "--ledger", str(other)).out)["runs"]
+    assert [run["exit_code"] for run in found] == [2, 2, 2, 0]
+    assert len(runs(used)) == 1
+
+
+def test_nothing_secret_of_a_wrong_command_line_is_recorded(used: Desk) -> None:
+    assert used.run("run", "--api-key=sk-secret", "--until=soon", "m.yaml").code == 2
+    assert used.run("run", "--until", "sk-secret2", "m.yaml").code == 2
+    assert runs(used)[1]["arguments"] == ["run", "--api-key", "--until"]
+    assert "sk-secret" not in json.dumps(runs(used)[1])
+    assert runs(used)[0]["arguments"] == ["run", "--until"]
+
+
+def test_what_is_no_run_leaves_no_line(used: Desk) -> None:
+    used.env.pop("POWERTOKENS_API_KEY", None)
+    for words in (
+        ("run", "-n", "gone.yaml"),
+        ("run", "--sandbox", "gone.yaml"),
+        ("plan", "gone.yaml"),
+        ("status", "--untill"),
+        ("run", "--sandbox", "--untill", "m.yaml"),
+        ("--untill", "run"),
+    ):
+        assert used.run(*words).code == 2
+    assert used.run("run", "--help").code == 0
+    assert len(runs(used)) == 1
+
+
+def test_a_refused_run_makes_no_ledger(desk: Desk) -> None:
+    desk.write("m.yaml", urls(1))
+    assert desk.run("run", "m.yaml").code == 2
+    assert desk.run("run", "--untill", "m.yaml").code == 2
+    assert not list(desk.folder.rglob("*.db"))
+
+
+def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Desk) -> None:
+    used.env.pop("POWERTOKENS_API_KEY", None)
+    assert used.run("run", "--log-file", "run.log", "m.yaml").code == 2
+    with sandbox(used.folder, *FAST, "--port", used.env["POWERTOKENS_API_BASE"].rpartition(":")[2]) as server:
+        assert used.against(server).run("run", *QUICK, "--log-file", "run.log", "m.yaml").code == 0
+    begun, ended, begins, *_, ends = (used.folder / "run.log").read_text().splitlines()
+    idle, refused, _ = runs(used)
+    for line, run in ((begun, refused), (begins, idle)):
+        assert (
+            f"run {run['run_id']} began: batchgen {run['version']} as process {run['process']} on {run['host']}: "
+            in line
+        )
+        assert line.endswith(" ".join(run["arguments"]))
+    assert f"run {refused['run_id']} ended: exit code 2; there is no API key" in ended
+    assert f"run {idle['run_id']} ended: exit code 0; 1 of 1 jobs done; 0 created for about $0.00" in ends
+
+
+def test_a_manifest_that_was_refused_is_named_in_the_record(used: Desk) -> None:
+    used.write("m.yaml", "version: 1\njobs: 7\nname: 3\n")
+    with sandbox(used.folder, *FAST, "--port", used.env["POWERTOKENS_API_BASE"].rpartition(":")[2]):
+        assert used.run("run", *QUICK, "m.yaml").code == 2
+    assert re.search(r"m.yaml:[23]:\d+", "; ".join(runs(used)[0]["summary"]["stopped"]))
