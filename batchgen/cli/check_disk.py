@@ -153,11 +153,12 @@ def _list(before: str, names: Iterable[str]) -> str:
 
 
 def _not_writable(folder: str) -> Iterator[tuple[str, str]]:
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        yield f"{folder} is no folder", "Move it away, or name another."
-        return
-    there = _nearest(folder)
-    if not os.access(there, os.W_OK | os.X_OK):
+    there = folder
+    while not os.path.lexists(there) and there != os.path.dirname(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        yield f"{there} is no folder", "Move it away, or name another."
+    elif not os.access(there, os.W_OK | os.X_OK):
         made = "" if there == folder else f", so {folder} can't be made"
         yield f"{there} can't be written by this user{made}", f"ls -ld {there}"
 

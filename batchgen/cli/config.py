@@ -27,16 +27,13 @@ NO_KEY = (
 #: Options whose value in a manifest is above that in the file; they are in a namespace's ``usual``.
 BELOW_MANIFESTS = frozenset({"concurrency", "downloads", "output_dir"})
 #: What a namespace has besides its options, where no file was read.
-NOTHING: Mapping[str, Any] = MappingProxyType(
-    {"configuration": None, "usual": MappingProxyType({}), "configured": MappingProxyType({})}
-)
+NOTHING: Mapping[str, Any] = MappingProxyType({"configuration": None, "usual": MappingProxyType({})})
 
 
 def configure(args: argparse.Namespace, commands: Mapping[str, Parser], environ: Mapping[str, str]) -> None:
     """Give ``args`` what the configuration file says, for options that neither the command line nor the environment has.
 
-    ``args.configuration`` is the file, ``args.configured`` has the key of each option that it gave, and ``args.usual``
-    what manifests may say otherwise. Raises ManifestError with every problem of the file, and UsageError where it can't
+    ``args.configuration`` is the file, and ``args.usual`` has what manifests may say otherwise. Raises ManifestError with every problem of the file, and UsageError where it can't
     be read.
     """
     found = configuration.read(environ)
@@ -44,12 +41,11 @@ def configure(args: argparse.Namespace, commands: Mapping[str, Parser], environ:
         return
     values, problems = _values(found, commands, args.command)
     configuration.checked(found, problems)
-    args.configuration, args.usual, args.configured = found, {}, {}
+    args.configuration, args.usual = found, {}
     for key, value in values:
         name = key.action.dest
         if key.is_excluded(args.given) or environ.get(VARIABLES.get(name, "")):
             continue
-        args.configured[name] = key.path
         if name in BELOW_MANIFESTS:
             args.usual[name] = value
         else:
@@ -71,7 +67,7 @@ def prices(args: argparse.Namespace) -> Prices:
 def _values(
     found: Configuration, commands: Mapping[str, Parser], command: str
 ) -> tuple[list[tuple[Key, Any]], list[Problem]]:
-    """The command's keys that the file has, with their values; and all problems of the file."""
+    """The command's keys that the file has, and those that manifests may have, with their values; and all problems."""
     known = {key.path: key for key in keys(commands)}
     content = found.content
     problems = []
@@ -90,7 +86,8 @@ def _values(
 
     problems += price_faults(found)
     values = []
-    for key in keys_of(command, commands):
+    for_manifests = [key for key in known.values() if key.action.dest in BELOW_MANIFESTS]
+    for key in dict.fromkeys([*keys_of(command, commands), *for_manifests]):
         try:
             typed = content
             for step in key.path:

@@ -47,6 +47,7 @@ def init(args: argparse.Namespace, out: Output) -> int:
         name=name,
         folder=f"./{relative}" if relative.startswith("~") else relative,
         max_cost_usd=max(1, -(-cost // MICROS)),
+        clips=args.usual.get("output_dir"),
     )
     claiming = scaffold.claimed_by(_neighbours(here), root)
     _write(target, text)

@@ -104,15 +104,17 @@ def claimed_by(manifests: Iterable[str], root: str) -> list[str]:
     return claiming
 
 
-def text(contents: Contents, *, name: str, folder: str, max_cost_usd: int) -> str:
-    """The manifest; ``folder`` is as it names it."""
+def text(contents: Contents, *, name: str, folder: str, max_cost_usd: int, clips: str | None = None) -> str:
+    """The manifest; ``folder`` is as it names it. ``clips`` is where clips go without a word of it, if somebody said so."""
     below = " and in the folders below it" if contents.deep else ""
     lines = [
         f"# One job for each picture in {_plain(folder)}{below}; pictures that come later are jobs of later runs.",
         "# What a run would do, and what that costs: batchgen plan. All keys: batchgen help manifest",
         "version: 1",
         f"name: {_scalar(name)} # part of what tells paid jobs apart: it stays as it is",
-        f"output_dir: clips # beside this file; its clips go into clips/{_plain(name)}",
+        f"output_dir: clips # beside this file; its clips go into clips/{_plain(name)}"
+        if clips is None
+        else f"# output_dir: clips # without it, its clips go into {_plain(os.path.join(clips, name))}: the configuration says so",
     ]
     cap = f"max_cost_usd: {max_cost_usd}"
     if contents.fields:

@@ -11,8 +11,10 @@ import pytest
 
 import batchgen
 from batchgen.errors import ManifestError, UsageError
+from batchgen.manifest import yaml12
 from batchgen.money.prices import BUILT_IN, VOICE
 from batchgen.run.configured import read_prices
+from tests.support.pictures import make_png
 from tests.support.program import KEY, Desk, sandbox
 
 JOB = {"id": "a", "image": "https://example.com/1.png", "prompt": "x", "model_name": "kling-v3"}
@@ -210,6 +212,16 @@ def test_a_budget_is_set_in_the_ledger_of_the_files_api(desk: Desk) -> None:
     assert desk.run("budget", "set", "--day", "5").code == 0
     refused = desk.run("plan", "--base-url", "https://other.example", "m.yaml")
     assert refused.code == 2 and "gate.example" in refused.err
+
+
+def test_a_first_manifest_leaves_the_clips_folder_to_the_file(desk: Desk) -> None:
+    desk.write("photos/a.png", make_png())
+    assert desk.run("init", "photos", "-o", "before.yaml").code == 0
+    read(desk.folder, "output_dir: /srv/clips\n")
+    assert desk.run("init", "photos", "-o", "after.yaml").code == 0
+    before, after = (yaml12.load((desk.folder / name).read_bytes()) for name in ("before.yaml", "after.yaml"))
+    assert before.get("output_dir") == "clips" and "output_dir" not in after
+    assert "/srv/clips/after" in (desk.folder / "after.yaml").read_text()
 
 
 @pytest.mark.parametrize("mode", [0o646, 0o666])

@@ -377,6 +377,12 @@ def test_a_configuration_with_addresses_that_are_secret_is_for_its_owner(
     assert told(desk)["configuration"]["state"] == state
 
 
+def test_the_configurations_folder_for_clips_is_looked_at(desk: Desk) -> None:
+    desk.write("home/.config/batchgen/config.yaml", "output_dir: /dev/null/clips\n")
+    folders = told(desk)["folders"]
+    assert folders["state"] == "bad" and "/dev/null" in folders["message"]
+
+
 def test_a_wrong_configuration_is_told_beside_all_else(desk: Desk) -> None:
     desk.write("home/.config/batchgen/config.yaml", "yes: true\nbananas: 3\n")
     found = told(desk)
