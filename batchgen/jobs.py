@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import struct
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -143,6 +144,14 @@ def _reader() -> Any:
     import orjson
 
     return orjson.loads
+
+
+def read_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError."""
+    try:
+        return _reader()(text)
+    except ValueError:  # half a surrogate pair, which is no UTF-8
+        return json.loads(text)
 
 
 def _packed(name: str, fields: Mapping[str, Any]) -> tuple[bytes | None, tuple[Any, ...]]:

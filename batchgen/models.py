@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from batchgen.amounts import dollars
-from batchgen.jobs import Job, Place
+from batchgen.jobs import Job, Place, read_json
 from batchgen.judgements import Order
 
 __all__ = (
@@ -262,7 +261,7 @@ class Record(NamedTuple):  # a tuple, as every change makes another one
     @property
     def kind(self) -> str:
         """``mode/duration``: tasks of one kind take about as long as each other."""
-        request = json.loads(self.canonical)
+        request = read_json(self.canonical)
         return f"{request['mode']}/{request['duration']}"
 
 

@@ -11,7 +11,6 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from batchgen.api import codes
@@ -23,16 +22,14 @@ from batchgen.http.bodies import retry_after
 from batchgen.models import TaskView
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A create that was accepted."""
 
     task_id: str
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One HTTP answer as it came, its body cut at the client's limit.
 
     ``retry_after`` is the header's text. ``date`` is when the server says that it answered, else when the answer was

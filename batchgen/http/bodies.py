@@ -119,8 +119,10 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def answered_at(headers: Mapping[str, str]) -> float | None:
     """The answer's ``Date`` in Unix seconds: a date in its Retry-After counts from there. None where it has none."""
+    if not (text := headers.get("Date")):
+        return None
     try:
-        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
 

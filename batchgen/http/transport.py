@@ -98,12 +98,17 @@ class ProgressTimeout:
             return
         self._until = until
         if self._timer is not None:
+            if self._timer.when() <= until and not self._timer.cancelled():
+                return  # once it has come, it is set anew: that happens less often than progress
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(until, self._on_timer, until)
+        self._timer = asyncio.get_running_loop().call_at(until, self._on_timer)
 
-    def _on_timer(self, due: float) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - due > STALL_SECONDS and not self._extended:
+    def _on_timer(self) -> None:
+        now, due = asyncio.get_running_loop().time(), self._until
+        self._timer = None
+        if now < due:
+            self._wait(due)
+        elif now - due > STALL_SECONDS and not self._extended:
             self._extended = True
             self._wait(max(min(now + self._seconds, self._last), now + STALL_SECONDS))
         elif not self.expired:  # by a timer before this one, while it was renewed

@@ -150,6 +150,8 @@ class Inventory:
 
         A job that was renamed since is recognised by its content, where the line isn't another job's of these manifests.
         """
+        if not self._lost:
+            return None
         lines = self._lost.get((job.manifest, job.digest, job.take), ())
         return next((row for row in lines if row.key == job.key), None) or next(
             (row for row in lines if self._present.get(row.key) != row.digest), None

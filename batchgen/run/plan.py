@@ -283,6 +283,7 @@ def _shown(value: object) -> str:
 
 def new_row(job: Job, external_task_id: str, prices: Prices) -> Record:
     """The ledger's row for a new task of a job, with its estimate by these prices."""
+    request = job.request
     return Record(
         external_task_id=external_task_id,
         base_id=job.external_task_id,
@@ -290,11 +291,11 @@ def new_row(job: Job, external_task_id: str, prices: Prices) -> Record:
         job_id=job.id,
         take=job.take,
         digest=job.digest,
-        canonical=canonical(job.request),
+        canonical=canonical(request),
         state=State.PENDING,
         output_path=output_path(job),
-        estimate=prices.estimate(job.request),
-        image=image_name(job.request),
+        estimate=prices.estimate(request),
+        image=image_name(request),
         output_dir=job.output_dir,
     )
 
