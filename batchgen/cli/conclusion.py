@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from batchgen.models import Problem
     from batchgen.run.events import Ended
     from batchgen.run.loading import Loaded
+    from batchgen.run.tally import Ending
 
+MOST = 2000  # jobs that need a person, in what is told
 PROBLEM = "`batchgen validate` says what is wrong"  # a problem's own words may quote a prompt
 
 
@@ -36,21 +38,35 @@ def of_run(
     about: Facts, ended: Ended, document: Mapping[str, Any], loaded: Loaded, seen: Observer, ledger: Records
 ) -> Summary:
     """The summary of a run that came to its end. ``document`` is its ``--json``."""
-    asked = _prompts(ledger, {*seen.answered, *(one.external_task_id for one in ended.endings)})
-    texts = () if about.prompts else (text for prompts in asked.values() for text in prompts)
-    redaction = Redaction(texts, about.clean)
+    shown = [one for endings in _by_bucket(ended).values() for one in endings[: report.SHOWN]]
+    endings = document["endings"][:MOST]
+    asked = _prompts(
+        ledger, {*seen.answered, *_ids(shown), *(one["external_task_id"] or "" for one in endings)}
+    )
+    told = {**document, "endings": endings}
+    if more := len(ended.endings) - len(endings):
+        told["endings_left_out"] = more
     lines = [*report.run_text(ended), *_problem_lines(loaded.problems, about)]
-    told = _without_words(document) if not about.prompts else dict(document)
+    answered: Iterable[str] = ()
     if about.prompts:
         told["endings"] = [
             {**one, "prompt": "\n".join(asked.get(one["external_task_id"] or "", ())) or None}
-            for one in document["endings"]
+            for one in endings
         ]
         lines += [
             f"{Name(one.manifest, one.job_id, one.take)} was asked for: {' '.join(asked[one.external_task_id])}"
-            for one in ended.endings[: report.SHOWN]
+            for one in shown
             if one.external_task_id in asked
         ]
+    else:
+        told = _without_words(told)
+        told["endings"] = [
+            {**one, "text": Redaction(asked.get(one["external_task_id"] or "", ()))(one["text"])}
+            for one in endings
+        ]
+        few = {*seen.answered, *_ids(shown)}  # all of them would take too much memory
+        answered = (prompt for one in few for prompt in asked.get(one, ()))
+    redaction = Redaction(answered, about.clean)
     return Summary(
         run_id=about.run.name,
         command=about.run.command,
@@ -101,6 +117,18 @@ def for_test(run: RunRecord, at: float) -> Summary:
     document = {"exit_code": 0, "test": True, **report.run_facts(run, at)}
     line = "batchgen: this is a test; no run began or ended"
     return Summary(run.name, run.command, run.host, 0, run.began, at, document, [line])
+
+
+def _by_bucket(ended: Ended) -> dict[str, list[Ending]]:
+    """The jobs that need a person, by where they ended."""
+    found: dict[str, list[Ending]] = {}
+    for one in ended.endings:
+        found.setdefault(one.bucket, []).append(one)
+    return found
+
+
+def _ids(endings: Iterable[Ending]) -> Iterator[str]:
+    return (one.external_task_id for one in endings)
 
 
 def _prompts(ledger: Records, ids: set[str]) -> dict[str, list[str]]:

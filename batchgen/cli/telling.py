@@ -14,6 +14,7 @@ from batchgen.cli import refused_runs, settings
 from batchgen.cli.output import Output
 from batchgen.cli.receivers import receivers
 from batchgen.cli.refusals import refusal
+from batchgen.errors import UsageError
 from batchgen.run.clock import Clock
 from batchgen.run.recording import new_run
 
@@ -88,7 +89,10 @@ def _told(args: argparse.Namespace, out: Output, run: RunRecord, work: Callable[
             return code
         from batchgen.cli.voice import Voice
 
-        voice = Voice(run, to, out, settings.ledger_path(args.ledger, os.environ))
+        ledger = ""
+        with contextlib.suppress(UsageError):  # it is raised where the ledger is opened
+            ledger = settings.ledger_path(args.ledger, os.environ)
+        voice = Voice(run, to, out, ledger)
         with voice.listening():
             try:
                 code = work(Night(run, systemd, voice))

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchgen.cli import conclusion, logs
@@ -59,7 +59,7 @@ class Voice:
 
     def refused(self, error: BatchgenError, at: float) -> None:
         """The command ended with an error, at ``at``."""
-        self._summary = conclusion.of_refusal(self._about, error, at, self.seen.lines)
+        self._summary = conclusion.of_refusal(self._about, error, at, self._log)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -78,10 +78,15 @@ class Voice:
             for number, old in before.items():
                 signal.signal(number, old)
 
+    @property
+    def _log(self) -> Sequence[str]:
+        """What was said meanwhile, where the API said nothing yet: what it says may hold a prompt, and the ledger is closed."""
+        return () if self.seen.answered else self.seen.lines
+
     def ended(self, code: int, at: float) -> None:
         """The command ended with an exit code, at ``at``."""
         if self._summary is None:
-            self._summary = conclusion.of_code(self._about, code, at, self.seen.lines)
+            self._summary = conclusion.of_code(self._about, code, at, self._log)
 
     def finish(self) -> None:
         """Tell of it. A signal ends the telling, and nothing else."""

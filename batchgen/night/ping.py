@@ -94,6 +94,8 @@ def problem(url: str) -> str | None:
         return "is no URL; write https://HOST/..."
     if any(character.isspace() or not character.isprintable() for character in url):
         return "is no URL: it has spaces or invisible characters"
+    if not url.isascii():
+        return "has letters that belong percent-encoded"
     if parts.fragment:
         return "has a #, behind which nothing is sent"
     return None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 KEPT = 4096  # bytes of its output, the last ones
 READ = 1 << 16  # bytes at once
 GRACE = 0.2  # of its time, between SIGTERM and SIGKILL
+LOOK = 0.02  # seconds between two looks whether it has ended
 AFTER = 0.1  # seconds in which the last output of a program that has ended is read
 
 
@@ -63,12 +64,12 @@ def run(
             return Ended(None, (error.strerror if isinstance(error, OSError) else None) or "no such program")
     assert process.stdout is not None
     kept = _Tail(most)
-    with process.stdout as output, _Exit(process) as exited:
+    with process.stdout as output:
         os.set_blocking(output.fileno(), False)
-        late = not _wait(output.fileno(), exited, ends - GRACE * seconds, kept, stopped)
+        late = not _wait(output.fileno(), process, ends - GRACE * seconds, kept, stopped)
         if late:
             _kill(process, signal.SIGTERM)
-            _wait(output.fileno(), exited, min(ends, time.monotonic() + GRACE) if stopped() else ends, kept)
+            _wait(output.fileno(), process, min(ends, time.monotonic() + GRACE) if stopped() else ends, kept)
             _kill(process, signal.SIGKILL)  # all of its group, also where its leader has ended
         with contextlib.suppress(subprocess.TimeoutExpired):  # a process in the kernel's hands dies later
             process.wait(1.0)
@@ -97,33 +98,24 @@ class _Tail:
         return self._bytes.decode("utf-8", "replace")
 
 
-class _Exit:
-    """A descriptor that can be read from as soon as the process has ended."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._descriptor = os.pidfd_open(process.pid)
-
-    def __enter__(self) -> int:
-        return self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-
 def _wait(
-    output: int, exited: int, ends: float, kept: _Tail, stopped: Callable[[], bool] = lambda: False
+    output: int,
+    process: subprocess.Popen[bytes],
+    ends: float,
+    kept: _Tail,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Read the output until the process has ended, up to ``ends``. Returns whether it has."""
-    reading = [output, exited]
+    """Read the output until the process has ended, up to ``ends``. Returns whether it has; it isn't reaped yet."""
+    reading = [output]
     while not stopped():
-        left = ends - time.monotonic()
-        ready, _, _ = select.select(reading, [], [], min(max(left, 0.0), 0.1))
-        if exited in ready:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return True
-        if output in ready and not kept.read(output):
-            reading = [exited]
+        left = ends - time.monotonic()
         if left <= 0:
             return False
+        ready, _, _ = select.select(reading, [], [], min(left, LOOK))
+        if ready and not kept.read(output):
+            reading = []
     return False
 
 

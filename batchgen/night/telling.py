@@ -15,6 +15,7 @@ from batchgen.night.receivers import Receivers
 from batchgen.night.summary import Summary
 
 TOTAL: Final = 10.0  # seconds for all of it
+LONGEST_TITLE: Final = 250  # characters
 MARGIN: Final = 0.1  # of it, in which programs that were started are ended
 
 
@@ -123,10 +124,10 @@ class Teller:
             answer = ping.send(url, signal, self._run_id, ping.text(summary), seconds=left)
         except OSError as error:
             return Outcome(name, False, str(error))
-        heard = answer.casefold() in ("", "ok")
-        return Outcome(
-            name, heard, f"it answers {answer!r}" if answer else "it answers nothing, with HTTP 200"
-        )
+        heard = not answer.casefold().startswith(
+            "ok ("
+        )  # OK (not found): it was read, and is no ping of any check
+        return Outcome(name, heard, f"it answers {answer!r}" if answer else "it took it, and answers nothing")
 
     def _hook(self, command: str, summary: Summary, ends: float) -> Outcome:
         left = ends - time.monotonic()
@@ -137,7 +138,7 @@ class Teller:
         if ended.code is None:
             return Outcome(HOOK, False, f"it can't be started: {ended.output}; give the program's whole path")
         if ended.late:
-            text = f"it took longer than {left:.3g} seconds and was ended, with all that it had started"
+            text = f"it took longer than {(1 - MARGIN) * self._total:.3g} seconds and was ended, with all that it had started"
             return Outcome(HOOK, False, text, ended.output)
         how = f"exit code {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
         return Outcome(HOOK, not ended.code, f"it ended with {how}", ended.output)
@@ -145,7 +146,7 @@ class Teller:
     def _notify(self, urls: Sequence[str], summary: Summary, ends: float) -> Sequence[Outcome]:
         if not notify.available():
             return [Outcome("the notifications", False, notify.MISSING)]
-        title = f"batchgen {summary.command} on {summary.host}: {summary.headline}"
+        title = f"batchgen {summary.command} on {summary.host}: {summary.headline}"[:LONGEST_TITLE]
         sent = notify.send(
             urls,
             title,

@@ -22,6 +22,7 @@ from batchgen.cli import voice
 from batchgen.night import systemd
 from tests.support.program import KEY, PROGRAM, Desk, sandbox, until
 from tests.support.receivers import Monitor, ServiceManager, dead_end, monitor
+from tests.support.terminal import on_a_terminal
 from tests.support.wire import answer, request, served
 
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1", "--retry-wait", "0.1")
@@ -287,6 +288,36 @@ def test_a_receiver_that_fails_changes_no_exit_code_and_is_said_without_its_addr
     assert SECRET not in ended.err + (desk.folder / "night.log").read_text() + kept.decode("latin-1")
     (run,) = desk.run("runs", "--json").json["runs"]
     assert run["arguments"].count("[hidden]") == 2
+
+
+def test_a_run_that_a_person_declines_tells_nobody_and_one_that_is_agreed_to_begins_then(
+    desk: Desk, heard: Monitor
+) -> None:
+    jobs(desk, 1)
+    desk.env["BATCHGEN_PING_URL"] = heard.at("ok")
+    with sandbox(desk.folder, "--task-seconds", "0.1") as api:
+        words = [*desk.against(api).program, "run", *QUICK, "m.yaml"]
+        code, shown = on_a_terminal(words, cwd=desk.folder, env=desk.env, answer="n\n")
+        assert code == 4 and "declined" in shown
+        assert heard.heard == []
+        code, _ = on_a_terminal(words, cwd=desk.folder, env=desk.env, answer="y\n")
+    assert (code, heard.signals) == (0, ["start", "0"])
+
+
+def test_collecting_is_told_of_as_well(desk: Desk, heard: Monitor) -> None:
+    jobs(desk, 1)
+    with sandbox(desk.folder, "--task-seconds", "0.1") as api:
+        assert desk.against(api).run("run", *QUICK, "--submit-only", "m.yaml").code == 0
+        desk.env |= {
+            "BATCHGEN_PING_URL": heard.at("ok"),
+            "BATCHGEN_METRICS_FILE": str(desk.folder / "c.prom"),
+        }
+        assert desk.run("collect", *QUICK[:-2]).code == 0
+        assert desk.run("collect", *QUICK[:-2], "--ledger", "nowhere.db").code == 2
+    assert heard.signals == ["start", "0", "start", "2"]
+    measured = metrics(desk.folder / "c.prom")
+    assert measured["batchgen_last_run_exit_code", "collect"] == 2
+    assert measured["batchgen_last_success_timestamp_seconds", "collect"] > 0
 
 
 def test_a_rehearsal_and_a_plan_tell_nobody(desk: Desk, heard: Monitor) -> None:
