@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchgen.cli import settings
@@ -24,23 +24,36 @@ def runs(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         found = ledger.runs.last(args.last)
+    on = _on(found)
     if args.json:
-        out.document({"ledger": path, "runs": [_object(run) for run in found]})
+        out.document({"ledger": path, "runs": [_object(run, on=run == on) for run in found]})
         return 0
     if not found:
         out.lines(["no run is recorded in this ledger yet"])
     for run in found:
-        out.lines(folded(_line(run), out.width, indent=2))
+        out.lines(folded(_line(run, on=run == on), out.width, indent=2))
     return 0
 
 
-def _line(run: RunRecord) -> str:
+def _on(found: Sequence[RunRecord]) -> RunRecord | None:
+    """The run that is on, of these, the newest first: a run that has had the ledger since is the proof that none is."""
+    for run in found:
+        if run.ended is None:
+            return run if run.on else None
+        if "jobs" in run.facts:  # it worked, and wasn't refused
+            return None
+    return None
+
+
+def _line(run: RunRecord, *, on: bool) -> str:
     """A run in a line."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began))
     if run.ended is not None:
         how = f"{shown_duration(max(run.ended - run.began, 0.0)):>8}  exit {run.exit_code}"
-    elif run.on:
+    elif on:
         how = f"      on  since {shown_duration(max(time.time() - run.began, 0.0))}, process {run.process}"
+    elif not run.here:
+        how = f"  no end  its end isn't recorded; process {run.process} on {run.host}, which alone can tell"
     else:
         how = f"  killed  its end isn't recorded; process {run.process} on {run.host}"
     return f"{began}  {how}  {'; '.join([run.command, *_facts(run.facts)])}"
@@ -56,7 +69,7 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
     yield from map(str, facts.get("stopped", ()))
 
 
-def _object(run: RunRecord) -> dict[str, Any]:
+def _object(run: RunRecord, *, on: bool) -> dict[str, Any]:
     """A run for scripts."""
     return {
         "run_id": run.name,
@@ -64,7 +77,7 @@ def _object(run: RunRecord) -> dict[str, Any]:
         "arguments": json.loads(run.arguments),
         "began_at": iso(run.began),
         "ended_at": iso(run.ended),
-        "on": run.on,
+        "on": on,
         "host": run.host,
         "process": run.process,
         "version": run.version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 from batchgen.ledger import beside, database
 from batchgen.ledger.integrity import CellTypes, wrong_cell
+
+CLOCK_CHANGES = 60.0  # seconds by which the clock may have been set since a run began
 
 
 class RunRecord(NamedTuple):
@@ -28,9 +31,14 @@ class RunRecord(NamedTuple):
     summary: str | None  # a JSON object
 
     @property
+    def here(self) -> bool:
+        """Whether it ran on this machine."""
+        return self.host == os.uname().nodename
+
+    @property
     def on(self) -> bool:
-        """Whether its process is there, as far as this machine can tell."""
-        if self.ended is not None or self.host != os.uname().nodename:
+        """Whether its process is there, as far as this machine can tell: after a boot, its number is another's."""
+        if self.ended is not None or not self.here or self.began < _booted() - CLOCK_CHANGES:
             return False
         try:
             os.kill(self.process, 0)
@@ -63,6 +71,13 @@ class RunRecord(NamedTuple):
         if not isinstance(facts, dict):
             raise wrong_cell("runs.summary", self.name, "is no JSON object")
         return facts
+
+
+def _booted() -> float:
+    """When this machine was started, in Unix seconds; the beginning of time where it doesn't say."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/stat", encoding="ascii") as file:
+        return float(next(line.split()[1] for line in file if line.startswith("btime ")))
+    return 0.0
 
 
 _CELLS = CellTypes(RunRecord, RunRecord._fields)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.program import Desk, sandbox, until
+from tests.support.program import ENDS, PROGRAM, Desk, sandbox, until
 
 FAST = ("--task-seconds", "0.05-0.3")
 QUICK = ("--poll-interval", "0.05", "--timeout", "5", "--settle", "1")
@@ -91,11 +95,24 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return desk
 
 
+class Used(Desk):
+    """A desk with a ledger, in which one run is recorded."""
+
+    @property
+    def ledger(self) -> Path:
+        return next(self.folder.rglob("ledger.db"))
+
+    @property
+    def port(self) -> str:
+        """That of the API to which the ledger belongs."""
+        return self.env["POWERTOKENS_API_BASE"].rpartition(":")[2]
+
+
 @pytest.fixture
-def used(night: Desk, tmp_path: Path) -> Desk:
+def used(night: Desk, tmp_path: Path) -> Used:
     """The same, each time anew."""
     shutil.copytree(night.folder, tmp_path / "desk")
-    desk = Desk(tmp_path / "desk")
+    desk = Used(tmp_path / "desk")
     desk.env |= {name: value for name, value in night.env.items() if name.startswith("POWERTOKENS_")}
     return desk
 
@@ -126,7 +143,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str | None], int, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_run_that_was_refused_before_it_began_has_its_line_with_the_reason(used: Desk, name: str) -> None:
+def test_a_run_that_was_refused_before_it_began_has_its_line_with_the_reason(used: Used, name: str) -> None:
     words, env, code, says = REFUSED[name]
     for variable, value in env.items():
         used.env.pop(variable, None) if value is None else used.env.update({variable: value})
@@ -145,7 +162,7 @@ def test_a_run_that_was_refused_before_it_began_has_its_line_with_the_reason(use
     assert says in shown
 
 
-def test_a_broken_configuration_is_in_the_record(used: Desk) -> None:
+def test_a_broken_configuration_is_in_the_record(used: Used) -> None:
     used.env["XDG_CONFIG_HOME"] = str(used.folder)
     used.write("batchgen/config.yaml", "until: soon\n")
     assert used.run("run", "m.yaml").code == 2
@@ -154,7 +171,7 @@ def test_a_broken_configuration_is_in_the_record(used: Desk) -> None:
 
 
 def test_a_wrong_command_line_is_recorded_in_the_ledger_that_it_or_the_configuration_names(
-    used: Desk,
+    used: Used,
 ) -> None:
     other = used.folder / "other.db"
     with sandbox(used.folder, *FAST) as server:
@@ -170,7 +187,7 @@ def test_a_wrong_command_line_is_recorded_in_the_ledger_that_it_or_the_configura
     assert len(runs(used)) == 1
 
 
-def test_nothing_secret_of_a_wrong_command_line_is_recorded(used: Desk) -> None:
+def test_nothing_secret_of_a_wrong_command_line_is_recorded(used: Used) -> None:
     assert used.run("run", "--api-key=sk-secret", "--until=soon", "m.yaml").code == 2
     assert used.run("run", "--until", "sk-secret2", "m.yaml").code == 2
     assert runs(used)[1]["arguments"] == ["run", "--api-key", "--until"]
@@ -178,7 +195,7 @@ def test_nothing_secret_of_a_wrong_command_line_is_recorded(used: Desk) -> None:
     assert runs(used)[0]["arguments"] == ["run", "--until"]
 
 
-def test_what_is_no_run_leaves_no_line(used: Desk) -> None:
+def test_what_is_no_run_leaves_no_line(used: Used) -> None:
     used.env.pop("POWERTOKENS_API_KEY", None)
     for words in (
         ("run", "-n", "gone.yaml"),
@@ -200,10 +217,10 @@ def test_a_refused_run_makes_no_ledger(desk: Desk) -> None:
     assert not list(desk.folder.rglob("*.db"))
 
 
-def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Desk) -> None:
+def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Used) -> None:
     used.env.pop("POWERTOKENS_API_KEY", None)
     assert used.run("run", "--log-file", "run.log", "m.yaml").code == 2
-    with sandbox(used.folder, *FAST, "--port", used.env["POWERTOKENS_API_BASE"].rpartition(":")[2]) as server:
+    with sandbox(used.folder, *FAST, "--port", used.port) as server:
         assert used.against(server).run("run", *QUICK, "--log-file", "run.log", "m.yaml").code == 0
     begun, ended, begins, *_, ends = (used.folder / "run.log").read_text().splitlines()
     idle, refused, _ = runs(used)
@@ -217,8 +234,88 @@ def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Desk) -> Non
     assert f"run {idle['run_id']} ended: exit code 0; 1 of 1 jobs done; 0 created for about $0.00" in ends
 
 
-def test_a_manifest_that_was_refused_is_named_in_the_record(used: Desk) -> None:
+def test_a_manifest_that_was_refused_is_named_in_the_record(used: Used) -> None:
     used.write("m.yaml", "version: 1\njobs: 7\nname: 3\n")
-    with sandbox(used.folder, *FAST, "--port", used.env["POWERTOKENS_API_BASE"].rpartition(":")[2]):
+    with sandbox(used.folder, *FAST, "--port", used.port):
         assert used.run("run", *QUICK, "m.yaml").code == 2
     assert re.search(r"m.yaml:[23]:\d+", "; ".join(runs(used)[0]["summary"]["stopped"]))
+
+
+# -- what was killed -----------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_whose_number_another_process_has_is_not_on_once_another_run_had_the_ledger(
+    used: Used,
+) -> None:
+    change = "UPDATE runs SET ended = NULL, exit_code = NULL, summary = NULL, process = ?, began = began + ? WHERE id = ?"
+    with sqlite3.connect(used.ledger) as ledger:
+        ledger.execute(change, (os.getpid(), 0, 1))
+    assert runs(used)[0]["on"] is True, "this process has its number"
+    used.env.pop("POWERTOKENS_API_KEY")
+    assert used.run("run", "m.yaml").code == 2
+    assert [run["on"] for run in runs(used)] == [False, True], "a refused run is no proof"
+    with sandbox(used.folder, *FAST, "--port", used.port) as server:
+        assert used.against(server).run("run", *QUICK, "m.yaml").code == 0
+    assert [run["on"] for run in runs(used)] == [False, False, False]
+    assert "  killed  its end isn't recorded" in used.run("runs").out
+    with sqlite3.connect(used.ledger) as ledger:
+        ledger.execute(change, (os.getpid(), -40 * 365 * 86400, 3))
+    assert runs(used)[0]["on"] is False, "this machine was started since"
+    with sqlite3.connect(used.ledger) as ledger:
+        ledger.execute("UPDATE runs SET host = 'elsewhere' WHERE id = 3")
+    assert f"  no end  its end isn't recorded; process {os.getpid()} on elsewhere, which alone can tell" in (
+        used.run("runs").out
+    )
+
+
+KILLS = """
+import os, signal, sys
+from batchgen.cli.main import main
+from batchgen.ledger import runs
+point, where = sys.argv[1].split()
+def killed(*given):
+    if point == "after":
+        work(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+work = getattr(runs, where)
+setattr(runs, where, killed)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("before insert", []),
+        ("after insert", []),  # in its transaction, which isn't committed
+        ("before end", ["killed"]),
+        ("after end", ["killed"]),
+        ("before add", []),
+        ("after add", ["refused"]),
+    ],
+)
+def test_a_run_that_is_killed_while_its_record_is_written_leaves_a_record_that_can_be_read(
+    used: Used, point: str, left: list[str]
+) -> None:
+    add = point.endswith("add")
+    used.write("m.yaml", urls(2))
+    with sandbox(used.folder, *FAST, "--port", used.port) as server:
+        used.against(server)
+        if add:
+            used.env["POWERTOKENS_API_KEY"] = "no key"
+        used.program = (sys.executable, "-c", KILLS, point)
+        process = used.start("run", *QUICK, "m.yaml")
+        process.communicate(timeout=ENDS)
+        assert process.returncode == -signal.SIGKILL
+        used.program = PROGRAM
+        used.against(server)
+        assert used.run("run", *QUICK, "m.yaml").code == 0
+        created = 1 if not left or add else 0
+        after, *found, first = runs(used)
+        assert len(server.accepted()) == 1, "the second job, once"
+    assert (first["exit_code"], after["exit_code"], after["on"]) == (0, 0, False)
+    assert [("refused" if run["exit_code"] == 2 else "killed") for run in found] == left
+    assert [run["on"] for run in found] == [False] * len(left)
+    assert after["summary"]["created"] == created
+    shown = used.run("runs").out.splitlines()
+    assert len(shown) == 2 + len(left)
