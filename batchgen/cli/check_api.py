@@ -52,7 +52,7 @@ def check_api(
         text = f"{of_key.text}, and the API doesn't take it: {refused}"
         of_key = Verdict("key", "bad", text, refused.advice, of_key.facts)
     yield of_key
-    text = f"{api} answers after {probe.seconds * 1000:.0f} ms, {_way(api)}"
+    text = f"{api} answers after {probe.seconds * 1000:.0f} ms, {way(api)}"
     facts = {"origin": api, "seconds": round(probe.seconds, 3)}
     if refused is None or about_key:
         yield Verdict("api", "ok", text, "", facts)
@@ -88,7 +88,7 @@ def _resolve(api: str, within: float) -> None:
         raise NeverSent(f"the name {host} can't be looked up: {why}")
 
 
-def _way(api: str) -> str:
+def way(api: str) -> str:
     """How it is reached: with TLS or not, through which proxy; a proxy's password is in no route."""
     proxy = transport.route(api)["proxy"]
     secure = "over TLS" if api.startswith("https:") else "without TLS on this machine"

@@ -31,15 +31,15 @@ def in_time(checks: Checks, seconds: float) -> list[Verdict]:
 
     One that isn't through then is left behind, in a thread that no exit waits for: a disk or a name server may never answer.
     """
-    found: dict[str, list[Verdict]] = {}
+    found: dict[str, list[Verdict]] = {subject: [] for subject in checks}
 
     def make(subject: str, check: Callable[[], Iterable[Verdict]]) -> None:
         def bad(text: str, advice: str = "") -> None:
-            found[subject] = [Verdict(subject, "bad", text, advice)]
+            found[subject].append(Verdict(subject, "bad", text, advice))
 
         with isolated(bad):  # a fault of one check keeps no other from being told
             try:
-                found[subject] = list(check())
+                found[subject].extend(check())  # one after the other: the first ones may be all
             except BatchgenError as error:
                 bad(str(error), error.advice)
             except OSError as error:
@@ -49,10 +49,14 @@ def in_time(checks: Checks, seconds: float) -> list[Verdict]:
     for thread in threads:
         thread.start()
     ends = time.monotonic() + seconds
+    late = Verdict("", "bad", f"no answer within {seconds:g} s")
+    told: list[Verdict] = []
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))
-    late = f"no answer within {seconds:.0f} s"
-    return [verdict for subject in checks for verdict in found.get(subject, [Verdict(subject, "bad", late)])]
+        told += found[thread.name]
+        if thread.is_alive():
+            told.append(late._replace(subject=thread.name))
+    return told
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:

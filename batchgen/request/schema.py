@@ -73,7 +73,7 @@ def check_request(request: Mapping[str, Any]) -> list[Finding]:
 
 def check_config(data: Any) -> list[Finding]:
     """What is wrong with a configuration file: keys, types, ranges."""
-    return _check("config", data)
+    return [] if _is_good("config", data) else _check("config", data)
 
 
 def is_valid(request: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ import pytest
 import trustme
 
 from batchgen.cli import options
+from batchgen.cli.check_api import way
 from batchgen.cli.check_disk import free
 from batchgen.cli.doctor import doctor
 from batchgen.cli.output import Output
@@ -198,6 +199,27 @@ def test_a_proxy_is_named_without_its_password(desk: Desk) -> None:
     assert result.code == 1
     assert f"the proxy http://127.0.0.1:{port}" in " ".join(result.out.split())
     assert "s3cret-word" not in result.out + result.err
+
+
+def test_the_way_to_the_api_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert way("https://api.example") == "over TLS, directly"
+    assert way("http://127.0.0.1:8080") == "without TLS on this machine, directly"
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pw@proxy.example:3128")
+    assert way("https://api.example") == "over TLS, through the proxy http://proxy.example:3128"
+    monkeypatch.setenv("NO_PROXY", ".example")
+    assert way("https://api.example") == "over TLS, directly"
+
+
+def test_a_name_that_nobody_knows_is_told(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOKENS_API_KEY", KEY)
+    monkeypatch.setenv("POWERTOKENS_API_BASE", "https://no-such-host.invalid")
+    api = called(capsys, "--ledger", str(desk.folder / "none.db"), within=1.0)["api"]
+    assert api["state"] == "bad" and "the name no-such-host.invalid can't be looked up" in api["message"]
 
 
 @pytest.mark.parametrize(
@@ -420,8 +442,8 @@ def test_a_check_that_hangs_or_fails_is_a_verdict_and_the_others_are_told() -> N
         raise OSError(5, "Input/output error", "/mnt/x")
 
     def hangs() -> Iterator[Verdict]:
+        yield Verdict("quick", "ok", "")
         time.sleep(30)
-        yield Verdict("slow", "ok", "")
 
     def is_wrong() -> Iterator[Verdict]:
         raise ZeroDivisionError
@@ -433,11 +455,11 @@ def test_a_check_that_hangs_or_fails_is_a_verdict_and_the_others_are_told() -> N
         "good": lambda: iter([Verdict("good", "ok", "x")]),
     }
     found = in_time(checks, 0.1)
-    assert [one.subject for one in found] == [*checks]
-    assert [one.state for one in found] == ["bad", "bad", "bad", "ok"]
-    assert "no answer within" in found[0].text and "please report" in found[2].text
-    assert found[1].text == "/mnt/x: Input/output error"
-    assert exit_code(found) == 1 and exit_code(found[3:]) == 0
+    assert [one.subject for one in found] == ["quick", *checks]
+    assert [one.state for one in found] == ["ok", "bad", "bad", "bad", "ok"]
+    assert "no answer within" in found[1].text and "please report" in found[3].text
+    assert found[2].text == "/mnt/x: Input/output error"
+    assert exit_code(found) == 1 and exit_code(found[4:]) == 0
 
 
 @pytest.mark.parametrize(
