@@ -6,10 +6,12 @@ import gc
 import logging
 import sys
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from batchgen import loops
 from batchgen.cli import logs, only, preview, report
+from batchgen.cli.callbacks import receiving
 from batchgen.cli.ending import End
 from batchgen.cli.output import Output
 from batchgen.cli.progress import Bar
@@ -56,7 +58,8 @@ async def execute(
         events = Events(clock.now, logs.write, bar.remember, _tune, *night.listeners)
         session = Session(ledger, account, options, clock, events, chosen)
         if await session.prepare(loaded):
-            await _in_loop(_work(session, end, bar, night))
+            calls = receiving(session.hints, night.callbacks, ledger, out)
+            await _in_loop(_work(session, end, bar, night, calls))
         end.over()
         ended = await session.conclude()
         loaded = loaded or Loaded([])
@@ -90,9 +93,12 @@ async def execute(
         return code
 
 
-async def _work(session: Session, end: End, bar: Bar, night: Night) -> None:
-    with end.graceful(session.end), bar.shown(), night.working():
-        await session.work()
+async def _work(
+    session: Session, end: End, bar: Bar, night: Night, receiving: AbstractAsyncContextManager[None]
+) -> None:
+    async with receiving:
+        with end.graceful(session.end), bar.shown(), night.working():
+            await session.work()
 
 
 async def _in_loop(work: Coroutine[Any, Any, None]) -> None:

@@ -233,6 +233,12 @@ def _verify(args: argparse.Namespace, out: Output) -> int:
     return verify(args, out)
 
 
+def _listen(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.listen import listen
+
+    return listen(args, out)
+
+
 def _help(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.help import help_
 
@@ -273,6 +279,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "ledger": _ledger,
     "recover": _recover,
     "doctor": _doctor,
+    "listen": _listen,
     "sandbox": _sandbox,
     "completion": _completion,
     "help": _help,

@@ -7,6 +7,7 @@ import argparse
 from batchgen import __version__
 from batchgen.cli import config
 from batchgen.cli.arguments import Parser
+from batchgen.cli.callback_options import add_listen
 from batchgen.cli.ledger_options import add_ledger
 from batchgen.cli.money_options import add_money
 from batchgen.cli.option_groups import Groups
@@ -63,7 +64,7 @@ def parser() -> Parser:
         made.set_defaults(**config.NOTHING)
         return made
 
-    for add in (add_work, add_ledger, add_page, add_money):
+    for add in (add_work, add_ledger, add_page, add_money, add_listen):
         add(command, groups)
     sandbox = command(
         "sandbox",

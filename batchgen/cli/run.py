@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from batchgen import advice, loops
 from batchgen.cli import settings
+from batchgen.cli.callbacks import callbacks_of, rehearsed
 from batchgen.cli.execute import execute
 from batchgen.cli.output import Output
 from batchgen.cli.shared import api_settings, end_of, open_ledger, run_options
@@ -40,6 +41,7 @@ def _run(args: argparse.Namespace, out: Output, night: Night) -> int:
 
         return asyncio.run(_rehearse(args, options, out, night))
     account = api_settings(args, out)
+    night.callbacks = callbacks_of(args, account.base_url, out)
     if args.plan:
         from batchgen.cli.approval import for_run
 
@@ -70,7 +72,12 @@ async def _rehearse(args: argparse.Namespace, options: RunOptions, out: Output, 
     options = replace(options, poll_interval=options.poll_interval or 0.5, retry_wait=retry_wait)
     journal = os.path.join(home, "journal.jsonl")
     clips = real_clips(None, os.environ)
-    sandbox = Sandbox(Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips))
+    callbacks = night.callbacks = rehearsed(args, out)
+    config = Config(slots=3, task_seconds=(1.0, 3.0), journal=journal, real_clips=clips)
+    if callbacks is not None and callbacks.link is not None:
+        called = frozenset({callbacks.link.getsockname()})
+        config = replace(config, callbacks=called, webhook_secret=callbacks.signing)
+    sandbox = Sandbox(config)
     url = await sandbox.start()
     try:
         with end_of(options, out) as end, open_ledger(args, out, url, end) as ledger:

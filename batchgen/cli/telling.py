@@ -19,6 +19,7 @@ from batchgen.run.clock import Clock
 from batchgen.run.recording import new_run
 
 if TYPE_CHECKING:
+    from batchgen.cli.callbacks import Callbacks
     from batchgen.cli.voice import Voice
     from batchgen.ledger.reader import Records
     from batchgen.ledger.runs import RunRecord
@@ -33,6 +34,7 @@ class Night:
     def __init__(self, run: RunRecord, systemd: Systemd | None = None, voice: Voice | None = None) -> None:
         """``run`` is the line that the ledger will have of this run."""
         self.run = run
+        self.callbacks: Callbacks | None = None  # how the API tells the run of its tasks
         self._systemd, self._voice = systemd, voice
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchgen.cli import arguments
+from batchgen.cli.callback_options import add_callbacks
 from batchgen.cli.option_groups import Command, Groups
 
 
@@ -115,6 +116,7 @@ def _add_run(command: Command, groups: Groups) -> None:
         type=arguments.duration,
         help="wait so long before a job whose task failed gets another, then twice as long (default 2m)",
     )
+    add_callbacks(run)
     run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
     run.add_argument(
         "--recover",

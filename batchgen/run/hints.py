@@ -10,25 +10,33 @@ can take of a run, however many come.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from batchgen.run.polling import doubted_wait
 
+if TYPE_CHECKING:
+    import asyncio
+
 EARLY = 4096  # names in calls about tasks that aren't followed yet
-MISSED = 3  # ends in a row that weren't called, though that was expected: from then on none is
+LATEST = 10  # ends of tasks that should have called
+MISSED = 3  # of those, by which none is expected to be called any more
 
 
 class Hints:
-    """The calls about one run's tasks. ``url`` is where the tasks report to whose jobs say nothing of that; None: nowhere."""
+    """The calls about one run's tasks. ``url`` is where the tasks report to whose jobs say nothing of that; None: nowhere.
 
-    def __init__(self, url: str | None = None) -> None:
+    ``proven``: calls have been seen to say that tasks ended, in an earlier run or, later, in this one; and not to cease.
+    """
+
+    def __init__(self, url: str | None = None, *, proven: bool = False) -> None:
         self.url = url
+        self.proven = proven
         self._lines: dict[str, Line] = {}  # of the tasks that are followed, by each of their names
         self._early: dict[str, bool] = {}  # whether a task was called ended, by a name that isn't followed
-        self._missed = 0
-        self._called_ends = 0
+        self._missed: deque[bool] = deque(maxlen=LATEST)  # the latest ends: whether no call had said so
 
     def hear(self, names: Iterable[str], *, ended: bool) -> None:
         """A call came about the task with one of these ids; ``ended``: it doesn't say that the task still runs."""
@@ -59,15 +67,12 @@ class Hints:
 
     def expects(self, *, called: bool, addressed: bool) -> bool:
         """Whether the end of a task will be called, as far as calls have shown: about it, or about others that ended."""
-        return self._missed < MISSED and (called or (addressed and self._called_ends > 0))
+        return sum(self._missed) < MISSED and (called or (addressed and self.proven))
 
-    def count_end(self, *, called: bool, expected: bool) -> None:
-        """A task's end was found, which a call had said or not."""
-        if called:
-            self._called_ends += 1
-            self._missed = 0
-        elif expected:
-            self._missed += 1
+    def count_end(self, *, called: bool) -> None:
+        """The end was found of a task that should have called, and a call had said so or not."""
+        self._missed.append(not called)
+        self.proven = (self.proven or called) and sum(self._missed) < MISSED
 
 
 class Line:
@@ -98,6 +103,8 @@ class Line:
 
     async def wait(self, seconds: float) -> bool:
         """Wait so long, or until a call says that the task has ended. Returns whether one did."""
+        import asyncio  # a run with nothing to do has no loop
+
         quiet, self._quiet = min(self._quiet, seconds), 0.0
         if quiet or not seconds:
             await asyncio.sleep(quiet)
@@ -130,7 +137,8 @@ class Line:
 
     def end(self) -> None:
         """The task's end was found."""
-        self._hints.count_end(called=self._called_ended, expected=self.expected)
+        if self._called or self._addressed:
+            self._hints.count_end(called=self._called_ended)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

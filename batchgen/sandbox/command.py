@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchgen.sandbox.config import Config
 
 CLIPS = ("real", "stand-in")
+SIGNING_VARIABLE = "BATCHGEN_CALLBACK_SECRET"
 CLIPS_VARIABLE = "BATCHGEN_SANDBOX_CLIPS"
 
 
@@ -168,6 +169,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
         journal=arguments.journal,
         dialect=arguments.dialect,
         real_clips=real_clips(arguments.clips, os.environ),
+        webhook_secret=os.environ.get(SIGNING_VARIABLE) or None,
     )
 
 

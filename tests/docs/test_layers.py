@@ -57,6 +57,7 @@ DECIDES = {
     *("ledger.transitions", "ledger.conditions"),
     *("api.responses", "api.task_shapes", "api.codes", "api.credentials"),
     *("storage.clip_hosts", "storage.mp4"),
+    "night.public_url",
     *(
         "run.options",
         "run.clip_paths",

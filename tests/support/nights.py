@@ -21,6 +21,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.models import HistoryEntry, Record, State
 from batchgen.run import events, loading
 from batchgen.run.clock import Clock
+from batchgen.run.hints import Hints
 from batchgen.run.options import RunOptions
 from batchgen.run.session import Account, Session
 from batchgen.run.tally import Tally
@@ -87,6 +88,7 @@ class Night:
         collect: bool = False,
         until: float | None = None,
         deadline: float | None = None,
+        hints: Hints | None = None,
         **options: Any,
     ) -> Ran:
         """One run of the manifest, or a collect. ``until`` and ``deadline`` in seconds from its beginning."""
@@ -99,7 +101,9 @@ class Night:
         origin = self.sandbox.base_url
         with Ledger.open(str(self.ledger), origin=origin, clock=loop.now) as ledger:
             told = events.Events(loop.now, self.heard.append)
-            session = Session(ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told)
+            session = Session(
+                ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told, None, hints
+            )
             loaded = None if collect else loading.load([str(self.folder / "m.yaml")], now=loop.now())
             assert loaded is None or not loaded.problems, loaded.problems
             if await session.prepare(loaded):
