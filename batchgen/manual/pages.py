@@ -9,7 +9,7 @@ from typing import NamedTuple
 #: The pages, in the order of a reader who begins. Each is TOPIC.md, and ``batchgen help TOPIC``.
 TOPICS = (
     *("operations", "commands", "configuration", "manifest", "images", "identity", "clips"),
-    *("ledger", "pacing", "prices", "money", "monitoring"),
+    *("ledger", "pacing", "callbacks", "prices", "money", "monitoring"),
     *("sandbox", "library", "security", "troubleshooting"),
 )
 

@@ -10,8 +10,8 @@ from batchgen import files
 from batchgen.errors import UsageError
 from batchgen.night.callbacks import Verify
 
-VARIABLE = "BATCHGEN_CALLBACK_SECRET"
-FILE_VARIABLE = "BATCHGEN_CALLBACK_SECRET_FILE"
+SIGNING_VARIABLE = "BATCHGEN_CALLBACK_SECRET"
+SIGNING_FILE_VARIABLE = "BATCHGEN_CALLBACK_SECRET_FILE"
 CREDENTIAL = "batchgen_callback_secret"
 LONGEST = 1024  # bytes of a file that are read
 _SECRET = re.compile(r"(whsec_)?[A-Za-z0-9+/]{16,}={0,2}")
@@ -21,10 +21,10 @@ def signing_secret(environ: Mapping[str, str]) -> str | None:
     """The secret that the account's callbacks are signed with; None where none is configured. Raises UsageError."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     credential = os.path.join(folder, CREDENTIAL) if folder else ""
-    if secret := environ.get(VARIABLE, "").strip():
-        source = VARIABLE
-    elif path := environ.get(FILE_VARIABLE):
-        source, secret = FILE_VARIABLE, _read(os.path.expanduser(path), FILE_VARIABLE)
+    if secret := environ.get(SIGNING_VARIABLE, "").strip():
+        source = SIGNING_VARIABLE
+    elif path := environ.get(SIGNING_FILE_VARIABLE):
+        source, secret = SIGNING_FILE_VARIABLE, _read(os.path.expanduser(path), SIGNING_FILE_VARIABLE)
     elif credential and os.path.exists(credential):
         source, secret = credential, _read(credential, credential)
     else:
@@ -43,7 +43,7 @@ def verifier(secret: str) -> Verify:
     except ImportError:
         raise UsageError(
             "signed callbacks need standardwebhooks, batchgen's extra [callbacks]: pip install standardwebhooks, or pipx"
-            f" inject batchgen standardwebhooks; without {VARIABLE}, a secret in their address does"
+            f" inject batchgen standardwebhooks; without {SIGNING_VARIABLE}, a secret in their address does"
         ) from None
     webhook = Webhook(secret)
 

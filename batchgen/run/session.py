@@ -6,6 +6,7 @@ client isn't even loaded where there is nothing to do.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -82,13 +83,11 @@ class Session:
         clock: Clock,
         events: Events,
         chosen: Container[tuple[str, str, int]] | None = None,
-        hints: Hints | None = None,
     ) -> None:
         """``chosen`` are the keys of the jobs that this run is about; None: all. What is open of others is followed with them
-        where there are manifests: it holds slots. ``hints`` is what callbacks say, where they can come.
+        where there are manifests: it holds slots.
         """
         self._chosen = chosen
-        self._hints = hints
         self._tally = Tally()
         self._pool = Pool(Limits(), clock.rng)
         self._runner: Runner | None = None  # once it works
@@ -98,6 +97,13 @@ class Session:
         self._manifests: Sequence[Manifest] = ()
         self._steps: Sequence[Step] | None = None  # None: the ledger is recovered first
         self._recovery: asyncio.Task[None] | None = None
+
+    @functools.cached_property
+    def hints(self) -> Hints:
+        """What callbacks say, as whoever receives them tells it."""
+        from batchgen.run.hints import Hints
+
+        return Hints()
 
     async def prepare(self, loaded: Loaded | None) -> bool:
         """Check the disk, and plan. Returns whether anything is left to do. With None, only what is open is followed.
@@ -153,7 +159,6 @@ class Session:
     async def _work(self, api: Api, downloads: Downloads) -> None:
         import asyncio
 
-        from batchgen.run.hints import Hints
         from batchgen.run.runner import Runner
         from batchgen.run.wall_time import keep
 
@@ -161,7 +166,7 @@ class Session:
         self._pool.last.shift(self._clock.now() - asyncio.get_running_loop().time())
         inventory, waits = self._inventory, self._options.waits
         runner = self._runner = Runner(
-            inventory, api, downloads, self._pool, waits, self._tally, self._clock, self._hints or Hints()
+            inventory, api, downloads, self._pool, waits, self._tally, self._clock, self.hints
         )
         keeper = asyncio.create_task(keep(self._options, self._clock, runner.shift, self.end))
         try:

@@ -27,6 +27,7 @@ from batchgen.http import endpoint, transport
 from batchgen.manifest import reader
 from batchgen.models import State
 from batchgen.money.prices import BUILT_IN
+from batchgen.night import signatures
 from batchgen.request.schema import load
 from batchgen.run.buckets import ADVICE
 from batchgen.run.plan import MAX_ANY, MAX_REFUSED, MAX_TASKS
@@ -255,7 +256,9 @@ def test_the_pictures_of_the_readme_are_made_by_make_and_small() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_in_the_text_are_command_lines(name: str) -> None:
     for line in prose(PAGES[name]):
-        command, *words = shlex.split(re.sub(r"\.\.\.|[][]", "", line))[1:]
+        command, *words = shlex.split(re.sub(r"\.\.\.|[][]", "", line).replace("HOST:PORT", "127.0.0.1:1"))[
+            1:
+        ]
         if words and command != "COMMAND":
             options.parser().parse_args([command, *words])
         else:
@@ -344,7 +347,7 @@ def test_the_options_of_every_command_are_in_the_reference_and_no_others() -> No
 def test_the_variables_that_are_read_are_named() -> None:
     page = MANUAL["commands"]
     named = set(re.findall(r"`([A-Z_]+)`", section(page, "Options") + section(page, "Variables")))
-    modules = vars(settings) | vars(keys) | vars(endpoint)
+    modules = vars(settings) | vars(keys) | vars(endpoint) | vars(signatures)
     constants = {value for name, value in modules.items() if name.endswith("_VARIABLE")}
     of_others = set(re.findall(r"``([A-Z_]+)``", transport.__doc__ or ""))
     assert named == constants | of_others | {"XDG_STATE_HOME", "XDG_CACHE_HOME", "NO_COLOR"}

@@ -101,9 +101,9 @@ class Night:
         origin = self.sandbox.base_url
         with Ledger.open(str(self.ledger), origin=origin, clock=loop.now) as ledger:
             told = events.Events(loop.now, self.heard.append)
-            session = Session(
-                ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told, None, hints
-            )
+            session = Session(ledger, Account(origin, KEY), given, Clock(loop.now, self.rng), told)
+            if hints is not None:
+                session.hints = hints
             loaded = None if collect else loading.load([str(self.folder / "m.yaml")], now=loop.now())
             assert loaded is None or not loaded.problems, loaded.problems
             if await session.prepare(loaded):
