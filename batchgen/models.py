@@ -106,15 +106,14 @@ class Recipe(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """A local image that passed its checks. ``size`` is in bytes, ``width`` and ``height`` in pixels.
 
     ``mtime_ns`` is the later one of the times that its content and its inode changed. ``sha256`` (hex) goes into the
     job's identity. ``xxh3`` (128 bits, hex) only checks until it is sent that the file hasn't changed; it is "" where an
     earlier run inspected the file. ``orientation`` is what its EXIF data say: 1 is upright. With ``within``, the file is
     opened below those folders alone. With a ``recipe``, ``width`` and ``height`` are those of the picture that is made of the
-    file before it is sent.
+    file before it is sent. Images are equal where they are the same file and are sent as the same picture.
     """
 
     path: str
@@ -125,9 +124,9 @@ class ImageFile:
     format: str
     width: int
     height: int
-    orientation: int = field(default=1, compare=False)
-    xxh3: str = field(default="", compare=False)
-    within: Within | None = field(default=None, compare=False)
+    orientation: int = 1
+    xxh3: str = ""
+    within: Within | None = None
     recipe: Recipe | None = None
 
     def packed(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -154,8 +153,16 @@ class ImageFile:
 
     def to_be_read(self, within: Within | None) -> ImageFile:
         """The same file for another entry, which may read from other folders."""
-        (folder, _, recipe), own = self.packed()
-        return ImageFile.unpacked((folder, within, recipe), own)
+        return self._replace(within=within)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageFile) and (self[:8], self.recipe) == (other[:8], other.recipe)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self[:8], self.recipe))
 
 
 class UnusableJob(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import unicodedata
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from batchgen.request.json_text import is_request
 
 COLUMNS = Record._fields
 _ONE_RUN = ("xxh3", "within", "recipe")  # fields of an image that hold for one run alone
-IMAGE_COLUMNS = tuple(column.name for column in dataclasses.fields(ImageFile) if column.name not in _ONE_RUN)
+IMAGE_COLUMNS = tuple(name for name in ImageFile._fields if name not in _ONE_RUN)
 
 _STATE, _CANONICAL, _PARTS = map(COLUMNS.index, ("state", "canonical", "parts"))
 _STATES = {state.value: state for state in State}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -50,7 +49,7 @@ def prepare(
         else:
             first = made if path == ("image",) else first
             width, height = made.canvas
-            images[path] = replace(image, width=width, height=height, orientation=1, recipe=made)
+            images[path] = image._replace(width=width, height=height, orientation=1, recipe=made)
     if first is not None and "dynamic_masks" in request and first.canvas != first.source:
         failures.append(Finding(("dynamic_masks",), _POINTS))
     return failures

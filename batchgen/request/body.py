@@ -87,7 +87,7 @@ def _parts(value: Any) -> Iterator[Part]:
             yield (b"," if index else b"{") + json_bytes(key) + b":"
             yield from _parts(item)
         yield b"}"
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and not isinstance(value, ImageFile):
         for index, item in enumerate(value):
             yield b"," if index else b"["
             yield from _parts(item)
@@ -104,7 +104,9 @@ def _is_short(value: Any) -> bool:
         return len(value) <= LONG
     if isinstance(value, Mapping):
         return all(map(_is_short, value.values()))
-    return all(map(_is_short, value)) if isinstance(value, list | tuple) else not isinstance(value, ImageFile)
+    if isinstance(value, ImageFile):
+        return False
+    return not isinstance(value, list | tuple) or all(map(_is_short, value))
 
 
 def _merged(parts: Iterable[Part]) -> list[Part]:

@@ -81,7 +81,6 @@ def decide(
     prices: Prices = BUILT_IN,
 ) -> Step:
     """Decide about one job. ``known`` are the ledger's rows of this job, and those with its ``external_task_id``."""
-    pays = functools.partial(_pays, prices, job)
     digest = job.digest
     mine = [row for row in known if row.digest == digest]
     if len(mine) > 1:
@@ -89,7 +88,8 @@ def decide(
     last = mine[-1] if mine else None
     if last is not None and last.state in MAY_BE_PAID:
         action, reason = _ACTIONS[last.state]
-        return Step(job, action, last.external_task_id, reason)
+        return Step(job, action, last.external_task_id, reason)  # most jobs of most nights
+    pays = functools.partial(_pays, prices, job)
     paid = max(
         (row for row in known if row.digest != digest and row.state in MAY_BE_PAID),
         key=_order,

@@ -81,7 +81,7 @@ def _known(manifests: Sequence[Manifest], ledger: Records) -> Iterator[Known]:
             rows = history.get(key, ())
             if not rows:
                 new[output_path(job)] = job
-            elif all(row.digest != digest for row in rows):
+            elif rows[0].digest != digest and all(row.digest != digest for row in rows):
                 history[key] = rows = _respelt(job, rows, ledger)
             for row in rows:
                 paid = paid or (row.digest == digest and row.state in MAY_BE_PAID)

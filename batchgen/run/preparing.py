@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -53,7 +52,7 @@ class Preparer:
 
     async def _file(self, image: ImageFile, recipe: Recipe) -> ImageFile:
         if recipe.format is None and not recipe.words:
-            return dataclasses.replace(image, recipe=None)  # as it lies
+            return image._replace(recipe=None)  # as it lies
         form = recipe.format or ("png" if image.format == "png" else "jpeg")
         key = _key(image, recipe)
         try:

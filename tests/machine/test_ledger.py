@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import fcntl
 import itertools
 import json
@@ -460,7 +459,7 @@ def test_rows_come_in_pieces_and_each_once_while_they_change(ledger: Ledger) -> 
 def test_image_digests_are_remembered(ledger: Ledger) -> None:
     one = ImageFile("/in/a.png", 10, 2**63 + 5, 2**64 - 1, "a" * 64, "png", 300, 400)
     two = ImageFile("/in/b\udcff.jpg", 11, -1, 3, "b" * 64, "jpeg", 500, 600)
-    newer = dataclasses.replace(one, mtime_ns=7, sha256="c" * 64)
+    newer = one._replace(mtime_ns=7, sha256="c" * 64)
     run(ledger.remember_images([one, two]), ledger.remember_images([newer]))
 
     assert ledger.images() == {one.path: newer, two.path: two}

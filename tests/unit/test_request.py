@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import os
@@ -403,7 +402,7 @@ def test_a_file_that_is_not_what_was_checked_leaves_the_body_incomplete(
     change: Any, said: str, name: str, known: Any, tmp_path: Path
 ) -> None:
     fields = {
-        each: dataclasses.replace(put(tmp_path, os.urandom(600_000), each), **known)
+        each: put(tmp_path, os.urandom(600_000), each)._replace(**known)
         for each in ("image", "image_tail", "static_mask")
     }
     body = Body(fields)
@@ -453,12 +452,12 @@ def test_a_file_touched_but_not_changed_is_sent(tmp_path: Path) -> None:
 
 
 def test_a_file_that_an_earlier_run_has_read_is_proven_by_its_digest(tmp_path: Path) -> None:
-    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), xxh3="")})
+    body = Body({"image": put(tmp_path, DATA)._replace(xxh3="")})
     assert json.loads(b"".join(body.pieces())) == {"image": INLINE}
 
 
 def test_a_file_that_was_just_inspected_is_proven_by_the_quicker_checksum(tmp_path: Path) -> None:
-    body = Body({"image": dataclasses.replace(put(tmp_path, DATA), xxh3="0" * 32)})
+    body = Body({"image": put(tmp_path, DATA)._replace(xxh3="0" * 32)})
     assert failing(body.pieces())[1].endswith("its bytes are others")
 
 

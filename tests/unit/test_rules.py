@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -866,7 +865,7 @@ EXIF = (
     ],
 )
 def test_masks_and_points_of_the_turned_picture_name_the_turning(orientation: int, said: str) -> None:
-    photo = dataclasses.replace(picture(1920, 1080), orientation=orientation)
+    photo = picture(1920, 1080)._replace(orientation=orientation)
     for mask in (picture(1080, 1920), picture(540, 960)):
         [(path, text)] = rules.check_images(masked(photo, mask))
         assert path == ("static_mask",)

@@ -94,7 +94,7 @@ def picture_at(path: Path, options: Options | None = None) -> ImageFile:
     """A file as a manifest's reader gives it to a run."""
     about = examine(str(path))
     found = inspect(str(path), None, None, Header(about.format, about.width, about.height, about.orientation))
-    return dataclasses.replace(found, recipe=recipe(about, options or Options()))
+    return found._replace(recipe=recipe(about, options or Options()))
 
 
 def test_a_shelf_of_photos_arrives_the_right_way_up(tmp_path: Path, cache: Path) -> None:
