@@ -347,7 +347,8 @@ def night(folder: Path, repetitions: int) -> Row:
                 Goal(f"{name}: makespan over the bound", 100 * each["over_bound"], 100 * each["goal"], "%")
             )
         row.goals.append(Goal(f"{name}: queries a task", each["queries"], 12, ""))
-        row.goals.append(Goal(f"{name}: refusals a task", 100 * each["refusals"], 2, "%", under=True))
+        if not each["momentary"]:
+            row.goals.append(Goal(f"{name}: refusals a task", 100 * each["refusals"], 2, "%", under=True))
     return row
 
 

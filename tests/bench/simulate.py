@@ -260,6 +260,8 @@ def middle(night: Night) -> Outcome:
 
 def goal(night: Night) -> float | None:
     """By how much a makespan of a whole night may exceed the bound; None where nothing was asked for."""
+    if night.momentary:
+        return None
     least = {"steady": 0.03, "within 20%": 0.03, "threefold": 0.06}.get(night.lengths)
     return None if least is None else least + (0.0 if night.told else 0.03)
 
