@@ -6,15 +6,13 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchgen.cli import settings
 from batchgen.cli.output import Output, folded
-from batchgen.cli.report import counted
 from batchgen.ledger.reader import Records
-from batchgen.ledger.runs import RunRecord
-from batchgen.run.tally import created_in
+from batchgen.ledger.runs import RunRecord, the_one_on
+from batchgen.run.tally import did
 from batchgen.run.waits import shown_duration
 from batchgen.storage.clips import iso
 
@@ -24,7 +22,7 @@ def runs(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         found = ledger.runs.last(args.last)
-    on = _on(found)
+    on = the_one_on(found)
     if args.json:
         out.document({"ledger": path, "runs": [_object(run, on=run == on) for run in found]})
         return 0
@@ -33,16 +31,6 @@ def runs(args: argparse.Namespace, out: Output) -> int:
     for run in found:
         out.lines(folded(_line(run, on=run == on), out.width, indent=2))
     return 0
-
-
-def _on(found: Sequence[RunRecord]) -> RunRecord | None:
-    """The run that is on, of these, the newest first: a run that has had the ledger since is the proof that none is."""
-    for run in found:
-        if run.ended is None:
-            return run if run.on else None
-        if "jobs" in run.facts:  # it worked, and wasn't refused
-            return None
-    return None
 
 
 def _line(run: RunRecord, *, on: bool) -> str:
@@ -56,17 +44,7 @@ def _line(run: RunRecord, *, on: bool) -> str:
         how = f"  no end  its end isn't recorded; process {run.process} on {run.host}, which alone can tell"
     else:
         how = f"  killed  its end isn't recorded; process {run.process} on {run.host}"
-    return f"{began}  {how}  {'; '.join([run.command, *_facts(run.facts)])}"
-
-
-def _facts(facts: dict[str, Any]) -> Iterator[str]:
-    """What a run's line says of what it did."""
-    jobs: dict[str, int] = facts.get("jobs", {})
-    if jobs:
-        yield f"{jobs.get('downloaded', 0):,} of {counted(sum(jobs.values()), 'job')} done"
-    if facts.get("created"):
-        yield created_in(facts)
-    yield from map(str, facts.get("stopped", ()))
+    return f"{began}  {how}  {'; '.join([run.command, *did(run.facts)])}"
 
 
 def _object(run: RunRecord, *, on: bool) -> dict[str, Any]:

@@ -115,6 +115,16 @@ class Runs:
         return {int(number): str(name) for number, name in self._query("SELECT id, name FROM runs", ())}
 
 
+def the_one_on(found: Sequence[RunRecord]) -> RunRecord | None:
+    """The run that is on, of these, the newest first: a run that has had the ledger since is the proof that none is."""
+    for run in found:
+        if run.ended is None:
+            return run if run.on else None
+        if "jobs" in run.facts:  # it worked, and wasn't refused
+            return None
+    return None
+
+
 def _to_run(row: Sequence[Any]) -> RunRecord:
     _CELLS.check(row)
     return RunRecord(*row)

@@ -17,8 +17,9 @@ from batchgen.models import Record, State
 from batchgen.money import periods
 from batchgen.money.periods import Calendar
 from batchgen.money.prices import BUILT_IN, Prices
-from batchgen.page import causes, nights
+from batchgen.page import causes, nights, runs
 from batchgen.page.nights import Amounts, Money, Night, Slots, Usual
+from batchgen.page.runs import Run
 from batchgen.page.takes import KINDS, Take, Takes, began, micros
 from batchgen.request.asked import parsed
 from batchgen.request.image_fields import is_url
@@ -45,6 +46,7 @@ class PageData:
     risks: Sequence[causes.Risk]
     units: str
     budgets: Sequence[Use] = ()  # what is left of those that are set
+    runs: Sequence[Run] = ()  # the newest
     drift: str | None = None  # what to say of a charge that isn't what was estimated
 
 
@@ -158,6 +160,7 @@ def gather(
         causes.risks(listed, now),
         f"{sums.units:,.2f}".rstrip("0").rstrip(".") if sums.units else "",
         [use for use in budgets if use.limit is not None],
+        runs.newest(ledger, calendar),
         sums.drift,
     )
 

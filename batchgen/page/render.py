@@ -221,6 +221,7 @@ def _context(page: PageData) -> Mapping[str, Any]:
         "drift": page.drift,
         "slots": page.slots and timeline(page.slots),
         "nights": [(one, night_bar(one, _largest(page.nights))) for one in page.nights],
+        "runs": page.runs,
         "money": page.money,
         "failures": page.failures,
         "causes": CAUSES,

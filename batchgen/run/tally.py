@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,17 @@ def created_in(facts: Mapping[str, Any]) -> str:
         facts["cost_usd_estimate"],
         facts.get("unknown_cost_usd_estimate", 0.0),
     )
+
+
+def did(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What a run did and why it stopped, in a few words each, by the facts of its record."""
+    jobs: Mapping[str, int] = facts.get("jobs", {})
+    if jobs:
+        total = sum(jobs.values())
+        yield f"{jobs.get('downloaded', 0):,} of {total:,} job{'' if total == 1 else 's'} done"
+    if facts.get("created"):
+        yield created_in(facts)
+    yield from map(str, facts.get("stopped", ()))
 
 
 @dataclass(slots=True)

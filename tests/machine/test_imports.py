@@ -79,7 +79,7 @@ MAY = {
     "report": LEDGER.and_also(
         "concurrent csv decimal difflib email importlib.metadata random socket tempfile zoneinfo",
         "jinja2 markupsafe pybase64 tzdata xxhash",
-        "page http.addresses http.bodies http.endpoint api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.configured run.failures run.plan run.waits",
+        "page http.addresses http.bodies http.endpoint api.codes images money request storage run.buckets run.changed run.charges run.clip_paths run.configured run.failures run.plan run.tally run.waits",
     ),
     "init -q in": PLAN.and_also(batchgen="run.dry_run"),
     "validate m.yaml": MANIFESTS,

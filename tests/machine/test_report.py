@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import stat
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,9 +21,10 @@ from urllib.parse import quote
 import pytest
 
 from batchgen.judgements import Verdict
-from batchgen.ledger import orders, verdicts
+from batchgen.ledger import orders, runs, verdicts
 from batchgen.ledger.budgets import set_budgets
 from batchgen.ledger.orders import Wish
+from batchgen.ledger.runs import RunRecord
 from batchgen.models import State
 from tests.support.book import KEY, NIGHT, Book
 from tests.support.browser import ENDS, Browser, barriers
@@ -43,6 +46,20 @@ def report(folder: Path, *options: str, ledger: Path | None = None) -> Result:
 
 def url_of(path: Path, hash_: str = "") -> str:
     return f"file://{quote(str(path))}{hash_}"
+
+
+def _run(number: int, ended: float | None, code: int | None, summary: str | None) -> RunRecord:
+    host, began = os.uname().nodename, NIGHT + number * 3600
+    return RunRecord(0, f"run-{number}", began, ended, "run", "[]", host, 99_999_999, "0.1.0", code, summary)
+
+
+CAPPED = '{"jobs": {"downloaded": 1, "pending": 1}, "stopped": ["the deadline passed"]}'
+REFUSED = json.dumps({"stopped": [f"the file /{'long/' * 60} can't be read"]})
+RUNS = (
+    _run(0, NIGHT + 7200, 4, CAPPED),
+    _run(1, None, None, None),
+    _run(2, NIGHT + 7230, 2, REFUSED),
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +91,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         book.add("running", State.SUBMITTED)
     verdicts.give(str(book.path), [Verdict(mugs[1].external_task_id, NIGHT, "keep", None, "me")])
     orders.order(str(book.path), [Wish("shop", "bag")], at=NIGHT, by="me")
+    for run in RUNS:
+        runs.add(str(book.path), run)
     assert report(folder).code == 0
     return folder
 
@@ -113,6 +132,28 @@ def test_the_page_says_what_the_night_brought_beside_the_nights_before(
         assert "usually 1" in await page.inner_text(".number.done")
         assert await page.locator("table tbody tr").count() >= 8  # four nights, four days
         assert "at most" in str(await page.get_attribute("svg.slots", "aria-label"))
+
+    browser.visit(url_of(folder / "ledger.html"), look)
+
+
+def test_the_page_has_the_newest_runs_with_how_they_ended_and_links_to_the_clips_of_their_nights(
+    browser: Browser, folder: Path
+) -> None:
+    async def look(page: Page) -> None:
+        rows = page.locator("[aria-labelledby=runs] tbody tr")
+        refused, killed, capped = [" ".join(text.split()) for text in await rows.all_inner_texts()]
+        assert "30 s" not in killed and "– killed run" in killed
+        assert " exit 2 run; the file /long/" in refused
+        assert capped.endswith("2 h exit 4 run; 1 of 2 jobs done; the deadline passed")
+        assert [await rows.nth(n).get_attribute("title") for n in range(3)] == [
+            f"run_id run-{n}" for n in (2, 1, 0)
+        ]
+        await rows.nth(2).locator("a").click()
+        assert (
+            await page.input_value("#query")
+            == f"night:{datetime.fromtimestamp(NIGHT - DAY / 2, UTC):%Y-%m-%d}"
+        )
+        assert "mug" in await names(page)
 
     browser.visit(url_of(folder / "ledger.html"), look)
 
@@ -450,7 +491,7 @@ def test_many_choices_are_several_lines_and_a_name_that_looks_like_an_option_is_
 def test_nothing_is_wider_than_a_phone(browser: Browser, folder: Path) -> None:
     async def look(page: Page) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        for table in ("nights", "money"):
+        for table in ("nights", "runs", "money"):
             assert await page.evaluate(
                 f"(box => box.scrollWidth <= box.clientWidth)(document.querySelector('[aria-labelledby={table}] .scroll'))"
             )

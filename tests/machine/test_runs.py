@@ -231,7 +231,7 @@ def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Used) -> Non
         )
         assert line.endswith(" ".join(run["arguments"]))
     assert f"run {refused['run_id']} ended: exit code 2; there is no API key" in ended
-    assert f"run {idle['run_id']} ended: exit code 0; 1 of 1 jobs done; 0 created for about $0.00" in ends
+    assert f"run {idle['run_id']} ended: exit code 0; 1 of 1 jobs done; none created" in ends
 
 
 def test_a_manifest_that_was_refused_is_named_in_the_record(used: Used) -> None:

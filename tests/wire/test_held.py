@@ -80,6 +80,16 @@ def test_an_api_that_is_gone_is_named_within_two_seconds_with_when_the_run_gives
     play(scene, 4, slots=2, task_seconds=MINUTES)
 
 
+def test_while_the_network_is_gone_the_pauses_that_come_of_it_are_not_told_besides() -> None:
+    async def scene(night: Night) -> None:
+        night.sandbox.add_fault("query_reset=1")
+        asyncio.get_running_loop().call_later(240, night.sandbox.clear_faults)
+        assert (await night.run(timeout=60.0, max_running=4)).code == 0
+        assert [(event.kind, event.over) for event in told(night)] == [("network", False), ("network", True)]
+
+    play(scene, 4, slots=4, task_seconds=MINUTES)
+
+
 def test_a_pause_that_goes_on_and_on_is_told_once_with_its_end() -> None:
     async def scene(night: Night) -> None:
         night.sandbox.add_fault("rate_limited=1")
