@@ -21,16 +21,18 @@ _REHEARSALS = {"--sandbox", "-n", "--dry-run"}
 
 
 def record(run: RunRecord, error: BatchgenError, ledger: str | None, masked: Callable[[str], str]) -> None:
-    """Log a run that ended with this error, and write its line into the ledger, unless it has one."""
+    """Write the line of a run that ended with this error into the ledger, and log it, unless it has one."""
     from batchgen.cli import settings
     from batchgen.ledger import runs
     from batchgen.run.clock import Clock
-    from batchgen.run.recording import refused
+    from batchgen.run.recording import log_refused, refused
 
+    line, new = refused(run, error, Clock().now(), masked), True
     # A ledger that can't be written is no other error: the one that is recorded here is said all the same.
     with contextlib.suppress(BatchgenError, OSError):
-        path = settings.ledger_path(ledger, os.environ)
-        runs.add(path, refused(run, error, Clock().now(), masked))
+        new = runs.add(settings.ledger_path(ledger, os.environ), line)
+    if new:
+        log_refused(line)
 
 
 def of_command_line(

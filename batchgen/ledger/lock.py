@@ -44,9 +44,12 @@ class Lock:
 
         Raises LedgerBusy, which names the holder, and LedgerError where the file can't be opened or locked.
         """
-        give_up = time.monotonic() + wait
+        give_up, by_the_clock = (
+            time.monotonic() + wait,
+            clock() + wait,
+        )  # which goes on while the machine sleeps
         while (descriptor := _try(path)) is None:
-            left = give_up - time.monotonic()
+            left = min(give_up - time.monotonic(), by_the_clock - clock())
             if left <= 0:
                 raise LedgerBusy(f"another run holds the ledger: {_holder(path)}.")
             sleep(min(POLL_SECONDS, left))

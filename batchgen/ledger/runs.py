@@ -141,11 +141,15 @@ def end(connection: sqlite3.Connection, number: int | None, at: float, code: int
     database.execute(connection, sql, (at, code, summary, number))
 
 
-def add(path: str, run: RunRecord) -> None:
+def add(path: str, run: RunRecord) -> bool:
     """Write the line of a run that never had the ledger, beside one that may have it. Raises LedgerError.
 
-    A run that has a line already is left as it is: its own recording wrote how it ended.
+    A run that has a line already is left as it is: its own recording wrote how it ended. Returns whether it had none.
     """
     with beside.transaction(path) as connection:
-        if database.execute(connection, "SELECT 1 FROM runs WHERE name = ?", (run.name,)).fetchone() is None:
+        new: bool = (
+            database.execute(connection, "SELECT 1 FROM runs WHERE name = ?", (run.name,)).fetchone() is None
+        )
+        if new:
             insert(connection, run)
+        return new

@@ -38,12 +38,15 @@ def new_run(
 
 
 def refused(run: RunRecord, error: BatchgenError, at: float, masked: Callable[[str], str] = str) -> RunRecord:
-    """The line of a run that ended with this error, at ``at``, before it began. It is logged as any run is."""
-    facts = {"stopped": [masked(str(error))]}
-    _log_begin(run)
-    _log_end(run, error.exit_code, facts)
-    summary = json.dumps(facts, separators=(",", ":"))
+    """The line of a run that ended with this error, at ``at``, before it began."""
+    summary = json.dumps({"stopped": [masked(str(error))]}, separators=(",", ":"))
     return run._replace(ended=at, exit_code=error.exit_code, summary=summary)
+
+
+def log_refused(run: RunRecord) -> None:
+    """Log a :func:`refused` run as any run is logged."""
+    _log_begin(run)
+    _log_end(run, run.exit_code or 0, run.facts)
 
 
 @dataclass(slots=True)

@@ -714,6 +714,23 @@ def test_a_process_that_was_forked_meanwhile_holds_the_ledger_no_longer_than_its
         os.waitpid(child, 0)
 
 
+def test_a_lock_is_waited_for_by_the_wall_clock_which_goes_on_while_the_machine_sleeps(
+    tmp_path: Path,
+) -> None:
+    path, now, slept = str(tmp_path / "lock"), 1000.0, 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now, slept
+        slept += 1
+        now += 3600 if slept == 3 else 0
+
+    lock = Lock.acquire(path)
+    with pytest.raises(LedgerBusy):
+        Lock.acquire(path, wait=1800, clock=lambda: now, sleep=sleep)
+    assert slept == 3
+    lock.release()
+
+
 def test_what_a_forked_process_does_with_a_lock_leaves_it_to_the_run(path: str) -> None:
     lock = Lock.acquire(f"{path}.lock")
     child = os.fork()

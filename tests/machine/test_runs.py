@@ -234,6 +234,17 @@ def test_a_log_file_begins_and_ends_with_what_the_record_says(used: Used) -> Non
     assert f"run {idle['run_id']} ended: exit code 0; 1 of 1 jobs done; none created" in ends
 
 
+def test_a_run_that_fails_at_work_is_logged_once(used: Used) -> None:
+    with sandbox(used.folder, *FAST, "--port", used.port) as server:
+        ended = used.against(server).run(
+            "run", *QUICK, "--only", "nothing", "--log-file", "run.log", "m.yaml"
+        )
+    assert ended.code == 2, ended.err
+    lines = (used.folder / "run.log").read_text().splitlines()
+    assert [sum(word in line for line in lines) for word in (" began: ", " ended: ")] == [1, 1]
+    assert [run["exit_code"] for run in runs(used)] == [2, 0]
+
+
 def test_a_manifest_that_was_refused_is_named_in_the_record(used: Used) -> None:
     used.write("m.yaml", "version: 1\njobs: 7\nname: 3\n")
     with sandbox(used.folder, *FAST, "--port", used.port):
