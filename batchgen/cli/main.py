@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from batchgen.cli import config, logs, options, refusals, refused_runs
+from batchgen.cli import config, logs, options, refusals
 from batchgen.cli.arguments import WrongCommandLine
 from batchgen.cli.output import Output, open_streams, quiet_pipe
 from batchgen.errors import BatchgenError, UsageError
@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None, *, mask: Mask | None = None) -> int:
             mask = mask if mask is not None else Mask()
             with contextlib.suppress(BatchgenError, OSError):  # the command line's fault is said already
                 _learn(mask)
-                refused_runs.of_command_line(words, left, parser, mask)
+                from batchgen.cli.telling import told_of_command_line
+
+                told_of_command_line(words, left, parser, mask)
         try:
             with quiet_pipe():
                 sys.stdout.flush()  # --help | head

@@ -5,19 +5,29 @@ Where there is no ledger yet, none is made for that: it would be bound to an API
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from batchgen.cli.arguments import Parser, WrongCommandLine
-from batchgen.errors import BatchgenError, UsageError
+from batchgen.errors import BatchgenError
 
 if TYPE_CHECKING:
     from batchgen.ledger.runs import RunRecord
 
 RUNS = ("run", "collect")
 _REHEARSALS = {"--sandbox", "-n", "--dry-run"}
+_HEARD = {
+    "--ledger",
+    "--ping-url",
+    "--on-finish",
+    "--notify-file",
+    "--notify-url",
+    "--notify-on",
+    "--metrics-file",
+}
 
 
 def record(run: RunRecord, error: BatchgenError, ledger: str | None, masked: Callable[[str], str]) -> None:
@@ -35,30 +45,31 @@ def record(run: RunRecord, error: BatchgenError, ledger: str | None, masked: Cal
         log_refused(line)
 
 
-def of_command_line(
-    words: Sequence[str], error: WrongCommandLine, parser: Parser, masked: Callable[[str], str]
-) -> None:
-    """Record a run whose command line couldn't be read. What it gave its options isn't: it may be the key."""
+def understood(words: Sequence[str], error: WrongCommandLine, parser: Parser) -> argparse.Namespace | None:
+    """What is known of a run whose command line couldn't be read: its ledger, and who is told of it; None where none was meant.
+
+    Raises BatchgenError.
+    """
     command = words[0] if words else ""
     if command not in RUNS or _REHEARSALS & set(words):
-        return
+        return None
     from batchgen.cli import config
-    from batchgen.run.clock import Clock
-    from batchgen.run.recording import new_run
 
-    with contextlib.suppress(BatchgenError, WrongCommandLine, OSError):
-        args = parser.parse_args([command, *_ledger(words), *(["-"] if command == "run" else [])])
-        config.configure(args, parser.commands, os.environ)
-        names = [word.partition("=")[0] for word in words if word.startswith("-")]
-        run = new_run(Clock(), command, [command, *names], masked)
-        record(run, UsageError(error.text), args.ledger, masked)
+    args = parser.parse_args([command, *_kept(words, error), *(["-"] if command == "run" else [])])
+    config.configure(args, parser.commands, os.environ)
+    return args
 
 
-def _ledger(words: Sequence[str]) -> list[str]:
-    """The option that names the ledger, where there is one."""
+def without_values(words: Sequence[str]) -> list[str]:
+    """The command and the options of such a line. What it gave them isn't recorded: it may be the key."""
+    return [*words[:1], *(word.partition("=")[0] for word in words if word.startswith("-"))]
+
+
+def _kept(words: Sequence[str], error: WrongCommandLine) -> list[str]:
+    """Of the options that are heard all the same those that are there, and aren't what is wrong."""
+    kept = []
     for word, value in zip(words, [*words[1:], ""], strict=True):
-        if word.startswith("--ledger="):
-            return [word]
-        if word == "--ledger" and value:
-            return [f"--ledger={value}"]
-    return []
+        name, equals, _ = word.partition("=")
+        if name in _HEARD and name not in error.text and (equals or value):
+            kept.append(word if equals else f"{name}={value}")
+    return kept

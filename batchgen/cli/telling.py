@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from batchgen.cli import refused_runs, settings
+from batchgen.cli import logs, refused_runs, settings
+from batchgen.cli.arguments import Parser, WrongCommandLine
 from batchgen.cli.output import Output
 from batchgen.cli.receivers import receivers
 from batchgen.cli.refusals import refusal
-from batchgen.errors import UsageError
+from batchgen.errors import BatchgenError, UsageError
+from batchgen.masking import Mask
 from batchgen.run.clock import Clock
 from batchgen.run.recording import new_run
 
@@ -67,25 +69,30 @@ class Night:
 def told(args: argparse.Namespace, out: Output, work: Callable[[Night], int]) -> int:
     """Do a run's work, and tell of it, in ten seconds at most. Returns its exit code; its errors go on.
 
-    An error before the run began is recorded in its ledger.
+    An error before the run began is recorded in its ledger, before anybody is told.
     """
     run = new_run(Clock(), out.command, out.arguments, out.mask)
+    rehearses = bool(getattr(args, "sandbox", False))
+
+    def record(error: BaseException) -> None:
+        if not rehearses and refusal(error).kind != "declined":
+            refused_runs.record(run, refusal(error), args.ledger, out.mask)
+
+    def recorded(night: Night) -> int:
+        try:
+            return work(night)
+        except (Exception, KeyboardInterrupt) as error:
+            record(error)
+            raise
+
     try:
-        return _told(args, out, run, work)
-    except (Exception, KeyboardInterrupt) as error:
-        found = refusal(error)
-        if not getattr(args, "sandbox", False) and found.kind != "declined":
-            refused_runs.record(run, found, args.ledger, out.mask)
+        to = None if rehearses else receivers(args, os.environ)  # a rehearsal is nobody's business
+    except UsageError as error:
+        record(error)
         raise
-
-
-def _told(args: argparse.Namespace, out: Output, run: RunRecord, work: Callable[[Night], int]) -> int:
-    to = (
-        None if getattr(args, "sandbox", False) else receivers(args, os.environ)
-    )  # a rehearsal is nobody's business
     with _service_manager() as systemd:
         if to is None:
-            code = work(Night(run, systemd))
+            code = recorded(Night(run, systemd))
             if systemd is not None:
                 systemd.stopping()
             return code
@@ -97,7 +104,7 @@ def _told(args: argparse.Namespace, out: Output, run: RunRecord, work: Callable[
         voice = Voice(run, to, out, ledger)
         with voice.listening():
             try:
-                code = work(Night(run, systemd, voice))
+                code = recorded(Night(run, systemd, voice))
             except (Exception, KeyboardInterrupt) as error:
                 found = refusal(error)
                 if found.kind != "declined":  # by a person, before it began
@@ -111,6 +118,23 @@ def _told(args: argparse.Namespace, out: Output, run: RunRecord, work: Callable[
                     systemd.stopping()
                 with contextlib.suppress(Exception):  # whatever is wrong with it, the run ended as it did
                     voice.finish()
+
+
+def told_of_command_line(words: Sequence[str], error: WrongCommandLine, parser: Parser, mask: Mask) -> None:
+    """Record a run whose command line couldn't be read, and tell of it as far as is known to whom."""
+    with contextlib.suppress(
+        BatchgenError, WrongCommandLine, OSError
+    ):  # what is wrong with the line is said already
+        args = refused_runs.understood(words, error, parser)
+        if args is None:
+            return
+        out = Output(args, mask, refused_runs.without_values(words))
+
+        def work(night: Night) -> int:
+            raise UsageError(error.text)
+
+        with logs.configured(args, mask):
+            told(args, out, work)
 
 
 @contextlib.contextmanager

@@ -238,6 +238,20 @@ def test_a_configuration_that_is_refused_is_told_to_those_who_are_known_by_then(
     assert heard.signals == ["2"]
 
 
+def test_a_command_line_that_is_wrong_is_told_as_well_and_is_said_once(desk: Desk, heard: Monitor) -> None:
+    jobs(desk, 1)
+    url = heard.at("ok")
+    for words in (("--ping-url", url, "--nonsense"), (f"--ping-url={url}", "--max-jobs", "0")):
+        ended = desk.run("run", *words, "m.yaml")
+        assert (ended.code, len(ended.err.splitlines())) == (2, 1), ended.err
+    assert heard.signals == ["2", "2"]
+    assert "there is no option --nonsense" in heard.heard[0].body
+    assert desk.run("run", "--ping-url", "9c2b7a4f", "m.yaml").code == 2
+    assert desk.run("plan", "--nonsense").code == 2
+    assert desk.run("run", "--sandbox", "--ping-url", url, "--nonsense", "m.yaml").code == 2
+    assert len(heard.heard) == 2
+
+
 def test_a_signal_before_the_work_is_told(desk: Desk, heard: Monitor) -> None:
     jobs(desk, 1)
     began = desk.folder / "began"
@@ -477,7 +491,7 @@ def test_what_goes_to_the_journal_has_its_priority_and_what_goes_elsewhere_has_n
         lines = said("run", *QUICK, "-v", "m.yaml")
     assert all(line[:3] in ("<3>", "<4>", "<5>", "<6>") for line in lines)
     (summary,) = [line for line in lines if "batchgen: 0 of 1 job" in line]
-    (began,) = [line for line in lines if " began: run" in line]
+    began = next(line for line in lines if " INFO " in line)
     (refused,) = said("status", "--ledger", "nowhere")
     assert (summary[:3], began[:3], refused[:3]) == ("<4>", "<6>", "<3>")
     (elsewhere,) = said("status", "--ledger", "nowhere", journal=False)
