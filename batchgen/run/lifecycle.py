@@ -179,7 +179,7 @@ class Lifecycle:
             return Outcome(f"{text} ({work.step.reason})")
         later = Outcome(f"{text}; the next run tries it again", about=record.external_task_id)
         if record.error_code in EXCUSED and len(failures) >= MAX_TASKS:  # once a night from here on
-            return later._replace(bucket=State.PENDING.value)
+            return later
         return later._replace(again=True, retry_in=retry_wait(len(failures), self._rng, self.waits.retry))
 
     def _replan(self, work: Work, record: Record) -> list[Brief]:

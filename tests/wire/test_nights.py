@@ -293,6 +293,7 @@ def test_a_job_whose_tasks_fail_for_no_fault_of_its_own_is_tried_three_times_a_n
         first = await night.run()
         assert (first.tally.failed_tasks, len(night.creates)) == (3, 3)
         assert "the next run tries it again" in first.words
+        assert first.tally.created["failed"] == 3
         (ending,) = first.tally.endings
         assert ending.external_task_id == night.creates[-1].external_task_id
         night.sandbox.clear_faults()
@@ -314,6 +315,24 @@ def test_a_job_whose_task_failed_waits_without_a_slot_and_longer_each_time() -> 
         assert HOUR / 2 <= third - second < HOUR * 3 / 4 + 3 * MINUTES[0]
 
     play(scene, 2, "task_fails_outage@1,3", slots=1, task_seconds=(60.0, 60.0))
+
+
+def test_a_job_whose_tasks_fail_as_often_as_they_may_is_told_why_and_each_task_is_counted_once() -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run()
+        assert (ran.code, ran.tally.buckets, len(night.creates)) == (1, {"failed": 1}, 3)
+        assert (ran.tally.failed_tasks, ran.tally.created["failed"]) == (3, 3)
+        assert ran.words.endswith("(its task failed 3 times)"), ran.words
+
+    play(scene, 1, "task_fails_unsaid=1", task_seconds=(60.0, 60.0))
+
+
+def test_a_failure_of_a_jobs_own_is_tried_again_in_the_same_night_whatever_failed_before() -> None:
+    async def scene(night: Night) -> None:
+        ran = await night.run()
+        assert (ran.code, ran.tally.buckets, len(night.creates)) == (0, {"downloaded": 1}, 4), ran.words
+
+    play(scene, 1, "task_fails_outage@1,2", "task_fails_unsaid@3", task_seconds=(60.0, 60.0))
 
 
 def test_a_task_that_failed_is_told_of_by_who_only_collects() -> None:

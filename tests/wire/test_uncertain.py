@@ -44,6 +44,19 @@ def test_what_was_never_made_is_created_again_only_after_the_time_to_settle(sett
     play(scene, 2, "close_before@2", task_seconds=MINUTE)
 
 
+def test_what_was_never_made_gives_its_slot_and_its_money_back() -> None:
+    """There is one slot, and money for one clip more."""
+
+    async def scene(night: Night) -> None:
+        await night.run()
+        night.write(2)
+        ran = await night.run(max_running=1, max_cost=0.43, settle=30.0)
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 2}), ran.words
+        assert [entry.accepted for entry in night.creates] == [True, False, True]
+
+    play(scene, 1, "close_before@2", task_seconds=MINUTE)
+
+
 @pytest.mark.parametrize("settle", [1.0, 300.0])
 def test_unclear_answers_about_a_create_end_its_settling_after_eight_of_them_and_its_time(
     settle: float,
