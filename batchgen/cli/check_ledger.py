@@ -93,7 +93,13 @@ def _last_run(runs: list[RunRecord], now: float) -> Verdict:
         ago = shown_duration(max(now - run.ended, 0.0))
         text = f"{began}, ended {ago} ago with exit code {run.exit_code}"
         well = run.exit_code in ENDS_WELL
-        return Verdict("last run", "ok" if well else "note", text, "" if well else "batchgen status", facts)
+        return Verdict(
+            "last run",
+            "ok" if well else "note",
+            text,
+            "" if well else "`batchgen runs` and `batchgen status` say why.",
+            facts,
+        )
     if run.on:
         return Verdict("last run", "ok", f"{began}, and is on: process {run.process}", "", facts)
     text = f"{began} on {run.host}, and its end isn't recorded: it was killed, or is on there"

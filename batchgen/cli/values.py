@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from batchgen.cli import settings
 from batchgen.cli.arguments import Parser
 from batchgen.cli.check_disk import Named
-from batchgen.cli.config_keys import keys, keys_of
+from batchgen.cli.config_keys import keys
 from batchgen.cli.settings import VARIABLES
+from batchgen.http.endpoint import DEFAULT_BASE_URL as BASE_URL
 
 BUILT_IN = "built in"
 OTHERS = (
@@ -22,6 +25,7 @@ OTHERS = (
 
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/\s?#]*@)?([^/\s?#]*)\S*", re.I)
+_DEFAULT = re.compile(r"default:? ([^;)]+)")
 _OF_HOSTS = ("http://", "https://")  # others may have a token where these have a host
 
 
@@ -42,7 +46,6 @@ def values(
     """All options that may stand in the configuration file, with what the manifests say besides. No secret is in them."""
     found = args.configuration
     content = {} if found is None else found.content
-    main = {key.action.dest for key in keys_of("run", commands)}
     for key in keys(commands):
         name, dest = ".".join(key.path), key.action.dest
         if key.refused:
@@ -56,15 +59,26 @@ def values(
             yield Value(name, shareable(name, environ[VARIABLES[dest]]), VARIABLES[dest])
         elif typed is not None and found is not None:
             place = found.place(key.path)
-            yield Value(name, shareable(name, typed), f"{place.file}:{place.line}")
-        elif dest in main:
-            yield Value(name, shareable(name, key.action.default), BUILT_IN)
+            shown = key.value(typed, os.path.dirname(os.path.abspath(found.file))) if key.is_path else typed
+            yield Value(name, shareable(name, shown), f"{place.file}:{place.line}")
+        elif len(key.path) == 1:
+            yield Value(name, shareable(name, _built_in(key.action, environ)), BUILT_IN)
     for manifest in manifests:
         for name, typed in manifest.values.items():
             yield Value(name, shareable(name, typed), manifest.file)
     for variable in OTHERS:
         if given := environ.get(variable) or environ.get(variable.lower()):
             yield Value(variable, shareable(variable, given), "environment")
+
+
+def _built_in(option: argparse.Action, environ: Mapping[str, str]) -> Any:
+    """What holds where nobody says anything: the option's value, else what its help says of it."""
+    if option.dest == "ledger":
+        return settings.ledger_path(None, environ)
+    if option.dest == "base_url":
+        return BASE_URL
+    told = _DEFAULT.search(str(option.help))
+    return told[1] if option.default is None and told is not None else option.default
 
 
 def shareable(name: str, value: Any) -> str:

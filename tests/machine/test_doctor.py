@@ -108,7 +108,7 @@ def test_where_all_is_well_nothing_is_bad_and_nothing_has_changed(desk: Desk, se
 
 
 def test_people_get_a_verdict_a_line_and_the_values_that_somebody_gave(desk: Desk) -> None:
-    desk.write("home/.config/batchgen/config.yaml", "\nmax_cost: 50\n")
+    desk.write("home/.config/batchgen/config.yaml", "\nmax_cost: 50\nlog_file: ../../night.log\n")
     desk.write("m.yaml", '{"version": 1, "downloads": 3, "jobs": []}')
     lines = desk.run("doctor", "m.yaml").out.splitlines()
     assert [line.split()[0] for line in lines[: lines.index("")]].count("ok") >= 6
@@ -116,11 +116,22 @@ def test_people_get_a_verdict_a_line_and_the_values_that_somebody_gave(desk: Des
     values = [line.split() for line in lines[lines.index("") :]]
     file = str(desk.folder / "home" / ".config" / "batchgen" / "config.yaml")
     assert ["max_cost", "50", f"({file}:2)"] in values
+    assert ["log_file", str(desk.folder / "home" / "night.log"), f"({file}:3)"] in values
     assert ["base_url", desk.env["POWERTOKENS_API_BASE"], "(POWERTOKENS_API_BASE)"] in values
     assert ["downloads", "3", "(m.yaml)"] in values
     assert not any(line[:1] == ["timeout"] for line in values)
     longer = desk.run("doctor", "-v", "--ledger", "x.db", "m.yaml").out
-    assert "timeout" in longer and "(built in)" in longer and "(command line)" in longer
+    all_of_them = [line.split("  ") for line in longer.splitlines()]
+    for name, text, origin in (
+        ("timeout", "60", "built in"),
+        ("concurrency", "8", "built in"),
+        ("max_running", "learned", "built in"),
+        ("ledger", "x.db", "command line"),
+    ):
+        assert any(
+            [name, text, f"({origin})"] == list(filter(None, map(str.strip, one))) for one in all_of_them
+        )
+    assert "spend.until" not in longer
     quiet = desk.run("doctor", "-q")
     assert (quiet.code, quiet.out) == (0, "")
 
