@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import os
@@ -18,8 +19,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchgen.cli import voice
-from batchgen.night import systemd
+from batchgen.cli import report, voice
+from batchgen.night import observer, systemd
 from tests.support.program import KEY, PROGRAM, Desk, sandbox, until
 from tests.support.receivers import Monitor, ServiceManager, dead_end, monitor
 from tests.support.terminal import on_a_terminal
@@ -496,3 +497,30 @@ def test_what_goes_to_the_journal_has_its_priority_and_what_goes_elsewhere_has_n
     assert (summary[:3], began[:3], refused[:3]) == ("<4>", "<6>", "<3>")
     (elsewhere,) = said("status", "--ledger", "nowhere", journal=False)
     assert elsewhere == refused[3:]
+
+
+def test_of_many_messages_each_is_told_without_the_prompt_of_its_job(
+    desk: Desk, heard: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer, "REMEMBERED", 1)  # jobs whose prompts are cut out of all texts
+    prompts = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(report.SHOWN + 5)]
+    entries = [
+        {"id": f"j{n}", "image": f"https://a.org/{n}.png", "prompt": text} for n, text in enumerate(prompts)
+    ]
+    manifest = {"version": 1, "defaults": {"model_name": "kling-v3"}, "jobs": entries}
+    desk.write("m.yaml", json.dumps(manifest))
+    desk.env |= {"POWERTOKENS_API_KEY": KEY, "BATCHGEN_ON_FINISH": hook(desk)}
+
+    async def api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            asked = await request(reader)
+            message = f"not with {json.loads(asked.body)['prompt']}" if asked.body else "no such task"
+            writer.write(answer({"code": 1301 if asked.body else 1203, "message": message}, 400))
+            await writer.drain()
+
+    with served(api) as url:
+        desk.env["POWERTOKENS_API_BASE"] = url
+        assert desk.run("run", *QUICK, "m.yaml").code == 1
+    endings = hooked(desk)[0]["endings"]
+    assert len(endings) == len(prompts)
+    assert all("not with [prompt]" in one["text"] for one in endings)
