@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import socket
 from collections import Counter
@@ -29,6 +30,10 @@ LONGEST_SECONDS = 10.0  # for the whole body
 CONNECTIONS = 64  # at once; each takes up to some 100 KiB
 BACKLOG = 256  # connections that the system keeps for the server
 LONGEST_NAME = 300  # characters of an id
+
+# What anybody sends to a public address is no error, and no reason for a mail: aiohttp logs each with its traceback.
+_MUTE = logging.getLogger("batchgen.callbacks")
+_MUTE.disabled = True
 
 Hear = Callable[[tuple[str, ...], bool], object]
 #: Whether a body is signed, by its headers in lower case.
@@ -66,6 +71,7 @@ class Receiver:
         self._http = web.Server(
             self._answer,
             access_log=None,
+            logger=_MUTE,
             lingering_time=0.0,  # what isn't read is not waited for either
             keepalive_timeout=15.0,
             auto_decompress=False,  # no call is packed
