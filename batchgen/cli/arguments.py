@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -56,11 +57,32 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**given, "allow_abbrev": False})
         self.commands: Mapping[str, Parser] = {}  # the program's alone has any
         self.others: Mapping[str, Parser] = {}  # beside a command's, those of all commands
+        self.mixes = False  # whether options may stand between its positional words
 
     @property
     def options(self) -> Sequence[argparse.Action]:
         """Its options, without those that end the program by themselves."""
         return [one for one in self._actions if one.option_strings and one.default is not argparse.SUPPRESS]
+
+    def option(self, name: str) -> argparse.Action | None:
+        """The option with this name, such as ``-v``; None where there is none."""
+        return self._option_string_actions.get(name)
+
+    def parted(self, words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """The words of a command line by option: its name as it was typed, and its words; "" for positional ones."""
+        rest = iter(words)
+        for word in rest:
+            if word == "--":
+                yield "", [word, *rest]
+                return
+            if word[:1] != "-" or word == "-":
+                yield "", [word]
+                continue
+            long = word.startswith("--")
+            name, inside = (word.partition("=")[0], "=" in word) if long else (word[:2], len(word) > 2)
+            action = self.option(name)
+            takes_next = action is not None and action.nargs != 0 and not inside
+            yield name, [word, *itertools.islice(rest, int(takes_next))]
 
     @property
     def option_names(self) -> Collection[str]:
@@ -79,6 +101,12 @@ class Parser(argparse.ArgumentParser):
             self.error(self._unknown(words[:1]))  # else its value, maybe the key, is quoted as no command
         if self.commands:
             return super().parse_known_args(words, namespace)
+        if self.mixes:
+            parts = list(self.parted(words))
+            words = [
+                *(one for name, some in parts if name for one in some),
+                *(one for name, some in parts if not name for one in some),
+            ]
         known, rest = self._parse(words)
         if rest:
             self.error(self._unknown(rest))
@@ -218,6 +246,21 @@ def day(text: str) -> date:
     if not 1970 <= found.year < 9999:
         raise argparse.ArgumentTypeError(f"{text!r} is no date from 1970 on")
     return found
+
+
+def clock(text: str) -> str:
+    """A time of day, as HH:MM."""
+    found = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of day; write 22:30")
+    return f"{int(found[1]):02}:{found[2]}"
+
+
+def unit_name(text: str) -> str:
+    """A name that a unit may have: ``batchgen``, ``night-shop``."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}", text):
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no such name; write letters, digits, - and _")
+    return text
 
 
 def task_id(text: str) -> str:

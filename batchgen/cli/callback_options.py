@@ -1,4 +1,4 @@
-"""The options of callbacks, and ``listen``."""
+"""The options of callbacks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,6 @@ import argparse
 import re
 
 from batchgen.cli.arguments import Parser
-from batchgen.cli.option_groups import Command, Groups
-
-
-def add_listen(command: Command, groups: Groups) -> None:
-    """``listen``, which receives callbacks on its own."""
-    listen = command(
-        "listen",
-        "receive the API's callbacks, as hints for the runs on a ledger",
-        "  batchgen listen 127.0.0.1:8090\n  batchgen run --public-url https://hooks.example.com/batchgen manifests/",
-        groups.ledger,
-    )
-    listen.add_argument(
-        "address",
-        metavar="HOST:PORT",
-        type=address,
-        help="where to listen, behind what ends TLS: 127.0.0.1:8090, [::1]:8090; 0.0.0.0:8090 for every network",
-    )
 
 
 def add_callbacks(run: argparse.ArgumentParser | Parser) -> None:

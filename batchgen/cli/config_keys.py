@@ -34,6 +34,8 @@ REFUSED_BELOW = {
     ("resolve", "*"): _DECISION,
     ("retake", "*"): _DECISION,
     ("budget", "*"): "budgets stand in the ledger; batchgen budget set",
+    ("schedule", "install"): "it is written when somebody says so",
+    ("schedule", "remove"): "it is taken out when somebody says so",
     ("sandbox", "list_faults"): "it would start no sandbox any more",
 }
 #: Where one of them is given, those of the file that contradict it aren't heard.

@@ -136,7 +136,12 @@ def _run(args: argparse.Namespace, out: Output) -> int:
         return _plan(args, out)
     from batchgen.cli.run import run
 
-    return run(args, out)
+    if not args.stay_awake:
+        return run(args, out)
+    from batchgen.night.awake import awake
+
+    with awake(os.environ):
+        return run(args, out)
 
 
 def _collect(args: argparse.Namespace, out: Output) -> int:
@@ -229,6 +234,12 @@ def _completion(args: argparse.Namespace, out: Output) -> int:
     return completion(args, out)
 
 
+def _schedule(args: argparse.Namespace, out: Output) -> int:
+    from batchgen.cli.schedule import schedule
+
+    return schedule(args, out)
+
+
 def _verify(args: argparse.Namespace, out: Output) -> int:
     from batchgen.cli.verify import verify
 
@@ -278,6 +289,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "budget": _budget,
     "spend": _spend,
     "verify": _verify,
+    "schedule": _schedule,
     "ledger": _ledger,
     "recover": _recover,
     "doctor": _doctor,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 from batchgen.cli import arguments
 from batchgen.cli.arguments import Parser
+from batchgen.cli.run_options import of_run
 from batchgen.cli.telling_options import telling
 
-Command = Callable[..., argparse.ArgumentParser]  # name, help, examples, shared options
+Command = Callable[..., Parser]  # name, help, examples, shared options
 
 
 class Groups:
@@ -22,7 +22,9 @@ class Groups:
         self.base_url = _base_url()
         self.api = _api(self.lock, self.base_url)
         self.following = _following()
-        self.paths = _paths()
+        self.reading = _reading()
+        self.paths = _paths(self.reading)
+        self.run = of_run()
         self.choice = _choice()
         self.only = _only()
         self.telling = telling()
@@ -123,14 +125,20 @@ def _following() -> Parser:
     return following
 
 
-def _paths() -> Parser:
+def _reading() -> Parser:
+    """How manifests are read."""
+    reading = Parser(add_help=False)
+    reading.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
+    reading.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
+    return reading
+
+
+def _paths(reading: Parser) -> Parser:
     """Manifests, and how they are read."""
-    paths = Parser(add_help=False)
+    paths = Parser(add_help=False, parents=[reading])
     paths.add_argument(
         "paths", metavar="PATH", nargs="+", help="a manifest, or a folder: its *.yaml and *.yml"
     )
-    paths.add_argument("--output-dir", metavar="DIR", help="where clips go, whatever the manifests say")
-    paths.add_argument("--strict", action="store_true", help="warnings refuse a manifest, as problems do")
     return paths
 
 

@@ -7,11 +7,12 @@ import argparse
 from batchgen import __version__
 from batchgen.cli import config
 from batchgen.cli.arguments import Parser
-from batchgen.cli.callback_options import add_listen
 from batchgen.cli.ledger_options import add_ledger
+from batchgen.cli.listen_options import add_listen
 from batchgen.cli.money_options import add_money
 from batchgen.cli.option_groups import Groups
 from batchgen.cli.page_options import add_page
+from batchgen.cli.schedule_options import add_schedule
 from batchgen.cli.work_options import add_work
 
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -52,7 +53,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"batchgen {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, words: str, examples: str, *parents: Parser) -> argparse.ArgumentParser:
+    def command(name: str, words: str, examples: str, *parents: Parser) -> Parser:
         made = commands.add_parser(
             name,
             help=words,
@@ -64,7 +65,7 @@ def parser() -> Parser:
         made.set_defaults(**config.NOTHING)
         return made
 
-    for add in (add_work, add_ledger, add_page, add_money, add_listen):
+    for add in (add_work, add_schedule, add_ledger, add_page, add_money, add_listen):
         add(command, groups)
     sandbox = command(
         "sandbox",

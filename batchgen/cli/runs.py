@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from batchgen.cli import settings
+from batchgen.cli import missed, settings
 from batchgen.cli.output import Output, folded
 from batchgen.ledger.reader import Records
 from batchgen.ledger.runs import RunRecord, the_one_on
@@ -22,14 +22,18 @@ def runs(args: argparse.Namespace, out: Output) -> int:
     path = settings.ledger_path(args.ledger, os.environ)
     with Records.read(path) as ledger:
         found = ledger.runs.last(args.last)
+        nights = missed.missed(ledger, found, args.last)
     on = the_one_on(found)
     if args.json:
-        out.document({"ledger": path, "runs": [_object(run, on=run == on) for run in found]})
+        shown = [_object(run, on=run == on) for run in found]
+        out.document({"ledger": path, "runs": shown, "missed": list(map(missed.fields, nights))})
         return 0
     if not found:
         out.lines(["no run is recorded in this ledger yet"])
-    for run in found:
-        out.lines(folded(_line(run, on=run == on), out.width, indent=2))
+    lines = [(run.began, _line(run, on=run == on)) for run in found]
+    lines += [(night.due, missed.line(night)) for night in nights]
+    for _, line in sorted(lines, key=lambda one: -one[0]):
+        out.lines(folded(line, out.width, indent=2))
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from batchgen.cli import arguments
-from batchgen.cli.callback_options import add_callbacks
 from batchgen.cli.option_groups import Command, Groups
 
 
@@ -71,8 +69,8 @@ def add_work(command: Command, groups: Groups) -> None:
 
 
 def _add_run(command: Command, groups: Groups) -> None:
-    """``run``, with the options that no other command has."""
-    run = command(
+    """``run``, the main command."""
+    command(
         "run",
         "create, follow and collect what is missing",
         "  batchgen run manifests/\n  batchgen run --max-cost 50 --deadline 06:30 --until 07:30 manifests/\n"
@@ -84,51 +82,8 @@ def _add_run(command: Command, groups: Groups) -> None:
         groups.choice,
         groups.only,
         groups.telling,
+        groups.run,
     )
-    run.add_argument(
-        "--concurrency", metavar="N", type=arguments.count, help="create requests in flight (default 8)"
-    )
-    run.add_argument(
-        "--max-running",
-        metavar="N",
-        type=arguments.count,
-        help="slots: tasks that may run at once (default: learned)",
-    )
-    run.add_argument("--max-jobs", metavar="N", type=arguments.count, help="create at most so many tasks")
-    run.add_argument(
-        "--max-cost", metavar="USD", type=arguments.money, help="create tasks for at most so much money"
-    )
-    run.add_argument(
-        "--plan",
-        metavar="FILE",
-        help="create what is in this approval, made by `plan -o FILE`, and nothing else",
-    )
-    run.add_argument("--yes", action="store_true", help="don't ask, on a terminal either, before it pays")
-    run.add_argument(
-        "--deadline",
-        metavar="TIME|DURATION",
-        type=arguments.moment,
-        help="stop creating then, finish what is open: 06:30, 2h, 2026-01-31T06:30",
-    )
-    run.add_argument(
-        "--retry-wait",
-        metavar="DURATION",
-        type=arguments.duration,
-        help="wait so long before a job whose task failed gets another, then twice as long (default 2m)",
-    )
-    add_callbacks(run)
-    run.add_argument("--submit-only", action="store_true", help="leave once every job has a task id")
-    run.add_argument(
-        "--recover",
-        action="store_true",
-        help="first adopt what the API has of these manifests and the ledger hasn't",
-    )
-    run.add_argument(
-        "--sandbox",
-        action="store_true",
-        help="start the local API and use it, with a ledger and clips of its own",
-    )
-    run.add_argument("-n", "--dry-run", action="store_true", help="the same as plan")
 
 
 def _add_notify(command: Command, groups: Groups) -> None:

@@ -243,13 +243,17 @@ JSON = {
     "status JOB": {"ledger", "tasks", "unusable", "orders"},
     "why JOB": {"ledger", "jobs"},
     "completion bash": {"shell", "script"},
-    "runs": {"ledger", "runs"},
+    "runs": {"ledger", "runs", "missed"},
     "resolve JOB": {"ledger", "task", "unusable"},
     "retake": {"ledger", "waiting_orders", "marked"},
     "retake --marked": {"ledger", "ordered", "refused", "withdrawn", "cost_usd_estimate"},
     "budget": {"ledger", "timezone", "set_at", "set_by", "budgets"},
     "budget history": {"ledger", "history"},
     "spend": {"ledger", "by", "timezone", "since", "until", "groups", "sums"},
+    "schedule systemd --credential night.yaml night.yaml": {
+        *("kind", "name", "installed", "changed", "files", "next", "notes"),
+    },
+    "schedule systemd --remove": {"kind", "name", "removed"},
     "verify": {"ledger", "deep", "findings", "counts"},
     "ledger compact": {"ledger", "bytes_before", "bytes_after", "in_use"},
     "report": {
