@@ -177,6 +177,12 @@ def test_the_pages_days_and_nights_are_those_of_the_budgets_zone_and_of_the_crea
     late = (
         ("2026-11-02T23:59:50+01:00", spend_row("late", "shop", "std", 420_000), State.SUBMITTED, None),
         ("2026-11-03T11:59:50+01:00", spend_row("noon", "shop", "std", 420_000), State.SUBMITTED, None),
+        (
+            "2026-11-04T20:00+01:00",
+            spend_row("found", "shop", "std", 0),
+            State.SUBMITTED,
+            300_000,
+        ),  # not estimated
     )
     desk = with_night(tmp_path, (*NIGHT, *late))
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
@@ -187,6 +193,12 @@ def test_the_pages_days_and_nights_are_those_of_the_budgets_zone_and_of_the_crea
     page = Path(desk.run("report", "--json").json["page"]).read_text()
     days = spent(desk, "day")[0]
     assert days["2026-11-02"]["estimated"] == days["2026-11-03"]["estimated"] == 420_000
+    assert days["2026-11-04"] == {
+        **dict.fromkeys((*AMOUNTS, "reserved"), 0),
+        "charged": 300_000,
+        "difference": 300_000,
+        "tasks": 1,
+    }
     body = cells(page, "money")[1:]
     assert [[cents(cell) for cell in row[-3:]] for row in body[: len(days)]] == [
         [days[day][name] for name in AMOUNTS] for day in sorted(days, reverse=True)

@@ -307,6 +307,17 @@ def test_thumbnails_are_made_beside_and_told_of(page: Open) -> None:
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
 
 
+def test_of_the_thumbnails_folder_its_own_files_are_served_and_through_no_link(page: Open) -> None:
+    until(lambda: any(json.loads(text(page.ask("data")))["columns"]["thumb"]))
+    found = json.loads(text(page.ask("data")))
+    folder, name = page.path.parent / "ledger_files", f"{found['columns']['thumb'][0]}.jpg"
+    (folder / "0123456789abcdef.jpg").write_bytes(b"of nothing on this page")
+    assert page.ask(f"{found['thumbnails']}0123456789abcdef.jpg").status == 404
+    (folder / name).unlink()
+    (folder / name).symlink_to(page.path)
+    assert page.ask(f"{found['thumbnails']}{name}").status == 404
+
+
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
