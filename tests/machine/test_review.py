@@ -72,6 +72,10 @@ def judge(url: str, record: Record, verdict: str, note: str | None = None) -> An
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
 def test_a_signal_ends_it_and_what_was_judged_stays(desk: Desk, tote: Record, number: int, code: int) -> None:
+    """Away from a terminal no browser is opened."""
+    browser = desk.write("bin/browser", '#!/bin/sh\necho "$1" > "$OUT"\n')
+    browser.chmod(0o755)
+    desk.env |= {"BROWSER": f"{browser} %s", "OUT": str(desk.folder / "opened")}
     with review(desk, "--json") as (process, url):
         assert url.startswith("http://127.0.0.1:")
         assert judge(url, tote, "keep") == {"verdict": "keep"}
@@ -80,6 +84,7 @@ def test_a_signal_ends_it_and_what_was_judged_stays(desk: Desk, tote: Record, nu
         process.send_signal(number)
         ended = desk.finish(process)
     assert (ended.code, ended.out, "Traceback" in ended.err) == (code, "", False), ended.err
+    assert not (desk.folder / "opened").exists()
     with Records.read(str(desk.folder / "ledger.db")) as ledger:
         assert ledger.verdicts.all()[tote.external_task_id].verdict == "keep"
 
