@@ -147,8 +147,6 @@ def _explained(step: Step, job: Job, record: Record | None) -> Step:
         return step
     if step.action is not Action.CHANGED:
         detail = cited(record.error_message or "", record.error_code, record.request_id).lstrip()
-    elif record.digest != job.digest:
-        detail = differences(record.canonical, canonical(job.request))
     else:
-        return step
+        detail = differences(record.canonical, canonical(job.request))
     return step._replace(reason=f"{step.reason}: {detail}") if detail else step

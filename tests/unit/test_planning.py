@@ -184,11 +184,66 @@ def test_a_clip_beside_that_is_changed_waits_for_a_person_and_is_not_called_take
     assert told([step]) == [("a", Action.CHANGED, reason, 0)]
 
 
+def test_a_clip_beside_of_an_earlier_content_changes_nothing_about_what_the_ledger_has(
+    ledger: Ledger,
+) -> None:
+    write(ledger, job("a"), State.DOWNLOADED)
+    (step,) = planned([shop(job("a"))], ledger, beside(job("a", "Fast"), "earlier"))
+    assert told([step]) == [("a", Action.DONE, "its clip is here", 0)]
+
+
+def test_a_clip_beside_is_newer_than_all_rows_of_its_job(ledger: Ledger) -> None:
+    """So a failed task of now's content is none to be tried again: another content was paid since."""
+    write(ledger, job("a"), State.FAILED)
+    (step,) = planned([shop(job("a"))], ledger, beside(job("a", "Fast"), "later"))
+    assert (step.action, step.external_task_id) == (Action.CHANGED, "later")
+
+
+def test_clips_of_renamed_jobs_are_found_in_the_ledger_and_beside_it(ledger: Ledger) -> None:
+    write(ledger, job("old"), State.DOWNLOADED)
+    found = planned([shop(job("new"), job("newer"))], ledger, beside(job("older"), "older"))
+    assert {step.external_task_id: step.action for step in found} == {
+        job("old").external_task_id: Action.DONE,
+        "older": Action.DONE,
+    }
+
+
+def test_a_clip_of_a_manifest_that_is_not_there_is_told_of_without_differences(ledger: Ledger) -> None:
+    write(ledger, job("old"), State.DOWNLOADED)
+    other = job("new")._replace(manifest="other", external_task_id="other.new")
+    (step,) = planned([Manifest("o.yaml", "other", jobs=[other])], ledger)
+    assert step.action is Action.CHANGED
+    assert step.reason.endswith("`name: shop` in it keeps the clip"), step.reason
+
+
 def test_accents_that_are_spelt_in_another_way_are_no_change(ledger: Ledger) -> None:
     write(ledger, job("a", unicodedata.normalize("NFD", "Grüße")), State.DOWNLOADED)
     write(ledger, job("b", "Grüße"), State.DOWNLOADED)
     found = planned([shop(job("a", "Grüße"), job("b", "Große"))], ledger)
     assert [step.action for step in found] == [Action.DONE, Action.CHANGED]
+
+
+def test_a_row_from_before_accents_were_composed_is_its_jobs_still(ledger: Ledger) -> None:
+    one = job("a", "Gr\xfc\xdfe")
+    text = unicodedata.normalize("NFD", canonical(one.request))
+    old = new_row(one, one.external_task_id, BUILT_IN)._replace(canonical=text, digest=digest(text))
+    asyncio.run(ledger.begin(old))
+    (step,) = planned([shop(one)], ledger)
+    assert (step.action, step.external_task_id) == (Action.SETTLE, one.external_task_id)
+
+
+def test_a_job_whose_task_failed_has_the_clip_that_was_paid_under_its_earlier_name(ledger: Ledger) -> None:
+    old, new = job("old"), job("new")
+    write(ledger, old, State.DOWNLOADED)
+    write(ledger, new, State.FAILED)
+    (step,) = planned([shop(new)], ledger)
+    assert (step.action, step.external_task_id) == (Action.DONE, old.external_task_id)
+
+
+def test_an_id_that_is_another_jobs_in_the_ledger_is_never_created(ledger: Ledger) -> None:
+    taken = job("another", "Another").external_task_id
+    (step,) = planned([shop(job("b")._replace(external_task_id=taken))], ledger)
+    assert (step.action, step.external_task_id) == (Action.CHANGED, taken)
 
 
 @pytest.mark.parametrize("left", ["gone", "changed", "skipped", "there"])
