@@ -366,6 +366,7 @@ def test_the_fields_of_json_are_those_that_test_cli_finds() -> None:
     assert told.pop("any that can't do its work") == {"exit_code", "error", "problems", "stops"}
     assert told.pop("sandbox") == {"url", "seed"}
     assert told.pop("review") == {"url", "ledger"}  # test_review.py asks for it
+    assert told.pop("listen") == {"address", "ledger", "signed"}  # test_listen.py asks for it
     found = {
         re.sub(
             r" --poll-interval 0.05| systemd| --credential| night.yaml| in -o in| JOB$|(?<=help) \w+$",

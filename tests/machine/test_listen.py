@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from batchgen.night.hint_pipe import HintWriter
-from tests.support.program import QUICK, Desk, Server, sandbox, until
+from tests.support.program import ENDS, KEY, QUICK, Desk, Server, loop_in_thread, sandbox, until
+from tests.support.wire import answer, request, wire
 
 SIGNING = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
 JOBS = 4
@@ -79,6 +81,37 @@ def test_a_run_that_listens_is_called_and_its_secret_is_sent_to_the_api_and_show
     assert SIGNING.removeprefix("whsec_")[:16] not in shown
 
 
+def test_an_api_that_quotes_the_address_of_calls_gives_its_secret_to_no_log_and_no_ledger(
+    tmp_path: Path,
+) -> None:
+    desk = desk_of(tmp_path)
+    sent: list[str] = []
+
+    async def quoting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heard = await request(reader)
+            body = {"code": 1203, "message": "no such task"}
+            if heard.method == "POST":
+                sent.append(json.loads(heard.body)["callback_url"])
+                body = {"code": 1201, "message": f"callback_url {sent[-1]} can't be reached"}
+            writer.write(answer(body, 404 if heard.method == "GET" else 400))
+            await writer.drain()
+
+    with loop_in_thread() as loop:
+        served = wire(quoting)
+        url = asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result(ENDS)
+        desk.env |= {"POWERTOKENS_API_BASE": url, "POWERTOKENS_API_KEY": KEY}
+        ended = desk.run(
+            "run", "-v", "--log-file", "log.txt", "--public-url", "http://127.0.0.1:1/x", "m.yaml"
+        )
+        asyncio.run_coroutine_threadsafe(served.__aexit__(None, None, None), loop).result(ENDS)
+    secret = secret_of(desk)
+    assert sent and all(one == f"http://127.0.0.1:1/x/{secret}" for one in sent)
+    shown = ended.out + ended.err + (tmp_path / "log.txt").read_text() + desk.run("export").out
+    assert "can't be reached" in shown and "callback_url http://127.0.0.1:1/x/[key]" in shown
+    assert secret not in shown and secret[:20] not in shown
+
+
 def test_a_receiver_of_its_own_passes_hints_to_the_run_that_has_the_ledger(tmp_path: Path) -> None:
     desk, port = desk_of(tmp_path), free_port()
     with sandbox(tmp_path, "--task-seconds", "0.6-1", "--callbacks", f"127.0.0.1:{port}") as server:
@@ -87,7 +120,7 @@ def test_a_receiver_of_its_own_passes_hints_to_the_run_that_has_the_ledger(tmp_p
         assert missing.code == 2 and "ledger" in missing.err
         public = ("--public-url", f"http://127.0.0.1:{port}")
         assert desk.run("run", "--max-jobs", "1", *QUICK, *public, "m.yaml").code == 4
-        receiver = desk.start("listen", "--log-file", "listen.txt", "-v", f"127.0.0.1:{port}")
+        receiver = desk.start("listen", "--json", "--log-file", "listen.txt", "-v", f"127.0.0.1:{port}")
         pipe = tmp_path / "ledger.db.hints"
         try:
             until(pipe.exists)
@@ -104,6 +137,8 @@ def test_a_receiver_of_its_own_passes_hints_to_the_run_that_has_the_ledger(tmp_p
             receiver.send_signal(signal.SIGTERM)
             came = desk.finish(receiver)
         assert came.code == 0, came.err
+        told = {"schema_version": 1, "address": f"127.0.0.1:{port}", "ledger": str(tmp_path / "ledger.db")}
+        assert came.json == {**told, "signed": False}
         assert secret_of(desk) not in came.out + came.err + (tmp_path / "listen.txt").read_text()
         assert re.search(r"callbacks: \d+ heard, 0 refused", (tmp_path / "listen.txt").read_text())
 
