@@ -25,7 +25,8 @@ async def doubtful(
     """
     if ledger.note(RESTORED) is None and (newer := newer_backup(ledger.path)) is not None:
         log.warning(
-            "the ledger %s is older than its backup %s: every job is asked for before it is created",
+            "the ledger %s is older than its backup %s: every job is asked for before it is created; `batchgen recover` on"
+            " the manifests ends that",
             ledger.path,
             newer,
         )

@@ -417,8 +417,11 @@ def test_the_key_is_read_from_its_file_or_from_systemd(desk: Desk, server: Serve
         ("", "COMMAND"),
         ("sk-secret", "batchgen: there is no such command; write one of "),
         ("rnu m.yaml", "there is no command rnu (did you mean run?); see batchgen --help"),
-        ("plan --concurrency 3 m.yaml", "no option --concurrency here; run has it; see batchgen plan --help"),
-        ("export --until 3 m.yaml", "no option --until here; run, collect and spend have it"),
+        (
+            "plan --concurrency 3 m.yaml",
+            "no option --concurrency here; run and schedule have it; see batchgen plan --help",
+        ),
+        ("export --until 3 m.yaml", "no option --until here; run, collect, schedule and spend have it"),
         ("run", "PATH"),
         (
             "run --max-runing 3 m.yaml",
