@@ -22,7 +22,7 @@ KEPT = 7
 TIME = "%Y%m%dT%H%M%SZ"  # when it was made, in its name
 PAGES = 4096  # that are copied in one go
 LEFT_FREE = 1 << 30  # bytes that a backup leaves of a disk; of a small one a twentieth
-RESTORED = "restored"  # the mark: a note
+RESTORED = "restored"  # the mark: a note; its value is the backup that showed it, "yes" in a backup itself
 #: What only grows, and with it all that matters of a ledger: the lines of runs alone are no reason for a backup.
 GROWS = ("events", "verdicts", "orders", "budgets")
 

@@ -102,12 +102,13 @@ class Ledger(Records):
         """Make a backup, where anything has changed since the last one: see :func:`batchgen.ledger.backup.back_up`."""
         return backup.back_up(self.path, time.strftime(backup.TIME, time.gmtime(self._clock())))
 
-    async def distrust(self) -> None:
-        """Mark this ledger as a copy from before some of its creates."""
+    async def distrust(self, newer: str) -> None:
+        """Mark this ledger as a copy from before some of its creates; ``newer`` is the backup that shows it."""
 
         def write() -> None:
             for sql in backup.MARK:
                 self._writer.execute(sql)
+            self._writer.execute("UPDATE notes SET value = ? WHERE key = ?", (newer, backup.RESTORED))
 
         await self._commits.write(write)
 

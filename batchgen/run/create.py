@@ -119,13 +119,17 @@ class Creator:
         line = self._lost_line(turn.job)
         is_new = before is None or work.lane.restored
         if turn.uncertain or (is_new and (self._is_looked_up_first(work) or line is not None)):
+            if (
+                work.lane.restored
+            ):  # before: an answer that doesn't say whose task it is tells something only then
+                await self._queries.lookups_work()
             view = await self._look_up(work, line)
             self.looking_up.discard(work)
             if isinstance(view, TaskView):
                 turn.land = self._pool.occupied
                 await self._use_existing_task(work, turn.job, before, view)
                 return CreateOutcome()
-            if view is None and work.lane.restored and not await self._queries.lookups_work():
+            if view is None and work.lane.restored and not self._queries.lookups_proven:
                 self._close_restored(work.lane)
             if view is not None or self._pool.closed or work.lane.closed:
                 work.record = before
@@ -260,7 +264,7 @@ class Creator:
                 return view
             await asyncio.sleep(backoff(turn, self._clock.rng))
         # Where lookups don't work and no line names a task, nothing more can be found out.
-        return view if named or self._queries.lookups_proven else None
+        return view if named or self._queries.lookups_proven or work.lane.restored else None
 
     def _deferred(self, work: Work, error: ApiError | None) -> Outcome:
         """The outcome for a job that could not be looked up: it is tried again a few times."""

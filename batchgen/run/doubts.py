@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 from batchgen.ledger.backup import RESTORED, newer_backup
@@ -23,14 +24,17 @@ async def doubtful(
     up before it is created, in this run and later ones, until one run has finished the manifest (:func:`trusted`). A new
     manifest can't be distinguished from a lost one, and costs these lookups, too.
     """
-    if ledger.note(RESTORED) is None and (newer := newer_backup(ledger.path)) is not None:
+    newer = newer_backup(ledger.path)
+    if newer is not None and ledger.note(RESTORED) != os.path.basename(
+        newer
+    ):  # once for each copy that is put back
         log.warning(
             "the ledger %s is older than its backup %s: every job is asked for before it is created; `batchgen recover` on"
             " the manifests ends that",
             ledger.path,
             newer,
         )
-        await ledger.distrust()
+        await ledger.distrust(os.path.basename(newer))
     doubts = {
         one.name: ledger.note(f"doubtful:{one.name}") == "yes"
         or not ledger.knows(one.name)

@@ -296,6 +296,45 @@ def test_where_lookups_prove_nothing_a_backup_creates_nothing_before_a_person_wa
             assert records.note("doubtful:m") == "yes"  # as where a manifest is new: the person decides
 
 
+def test_a_lookup_that_says_nothing_creates_nothing_of_a_backup(desk: Desk, ledger: Path) -> None:
+    """Its answers don't say whose a task is: they are believed once lookups are seen to work, which is found out before."""
+    with sandbox(desk.folder, *FAST, "--dialect", "wrapped", "--no-unique") as server:
+        night = two_nights(desk, ledger, server)
+        copy = shutil.copyfile(backup.backups(str(ledger))[-1].path, desk.folder / "copy.db")
+        assert desk.run(*RETRY).code == 0
+        paid = server.accepted()
+        for clips in desk.folder.rglob("clips.jsonl"):  # which would tell, too
+            clips.unlink()
+        night.put_back(str(copy))
+        restored = desk.run(*RETRY)
+        assert server.accepted() == paid, "paid twice"
+        assert restored.code in (0, 5)
+
+
+def test_each_older_copy_that_is_put_back_is_recognised_not_the_first_alone(desk: Desk, ledger: Path) -> None:
+    desk.write("m.yaml", urls(1))
+    with sandbox(desk.folder, *FAST, "--no-unique") as server:
+        night = Restored(desk.against(server), ledger, server)
+        copy = desk.folder / "copy.db"
+        for count in (2, 3):
+            server.ask("faults", {"add": ["refuse_policy=1"]})
+            desk.write("m.yaml", urls(count))
+            assert desk.run(*RETRY).code == 1
+            with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            server.ask("faults", {"clear": True})
+            assert desk.run(*RETRY).code == 0
+            paid = server.accepted()
+            for clips in desk.folder.rglob("clips.jsonl"):  # which would tell, too
+                clips.unlink()
+            night.put_back(str(copy))
+            restored = desk.run(*RETRY)
+            assert server.accepted() == paid, "paid twice"
+            assert restored.code in (0, 5) and "is older than its backup" in restored.err
+            assert desk.run("recover", "m.yaml").code == 0
+            assert desk.run(*RETRY).code == 0 and server.accepted() == paid
+
+
 def test_a_backup_that_is_put_beside_anothers_wal_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path / "ledger.db")
     copy = backup.back_up(str(path), AT)
