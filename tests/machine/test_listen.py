@@ -81,6 +81,23 @@ def test_a_run_that_listens_is_called_and_its_secret_is_sent_to_the_api_and_show
     assert SIGNING.removeprefix("whsec_")[:16] not in shown
 
 
+@pytest.mark.parametrize("fault", ["callback_forged=1", "callback_expired=1"])
+def test_a_night_of_forged_or_replayed_calls_alone_is_one_without_any_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    desk, port = desk_of(tmp_path), free_port()
+    monkeypatch.setenv("BATCHGEN_CALLBACK_SECRET", SIGNING)
+    desk.env["BATCHGEN_CALLBACK_SECRET"] = SIGNING
+    options = ("--task-seconds", "0.4-0.8", "--callbacks", f"127.0.0.1:{port}", "--fault", fault)
+    with sandbox(tmp_path, *options) as server:
+        listen = ("--listen", f"127.0.0.1:{port}", "--public-url", f"http://127.0.0.1:{port}")
+        ended = desk.against(server).run("run", *QUICK, *listen, "m.yaml")
+        assert ended.code == 0
+        assert statuses(server) == {401}
+    assert "callbacks came without the right signature, and none with it" in ended.err
+    assert "this machine's clock right?" in ended.err
+
+
 def test_an_api_that_quotes_the_address_of_calls_gives_its_secret_to_no_log_and_no_ledger(
     tmp_path: Path,
 ) -> None:
