@@ -40,8 +40,8 @@ class Voice:
         self.seen = Observer()
         self._mask = out.mask
         self._about = conclusion.Facts(run, out.clean, to.prompts)
-        environ = {**hook.stripped(os.environ, out.mask.finds), "BATCHGEN_LEDGER": ledger}
-        self._teller = Teller(to, run.name, environ, total=TOTAL)
+        self._environ = {"BATCHGEN_LEDGER": ledger}
+        self._teller = Teller(to, run.name, self._environ, total=TOTAL)
         self._summary: Summary | None = None
 
     def begin(self) -> None:
@@ -98,6 +98,8 @@ class Voice:
 
         for number in heard():
             signal.signal(number, leave)
+        # Not before: a command that prints the key may take it from another variable, and the run knows it by now.
+        self._environ.update({**hook.stripped(os.environ, self._mask.finds), **self._environ})
         for outcome in self._teller.finish(self._summary):
             write(outcome)
 

@@ -10,9 +10,10 @@ from batchgen.night import process
 from batchgen.night.receivers import words_of
 from batchgen.night.summary import Summary
 
-#: What a hook doesn't inherit: the key in any form, other receivers, and what is between this process and systemd.
+#: What a hook doesn't inherit: the key in any form, other receivers, the secret of callbacks, and what is between this
+#: process and systemd.
 _KEPT_BACK: Final = ("POWERTOKENS_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
-_RECEIVERS: Final = ("BATCHGEN_PING_URL", "BATCHGEN_ON_FINISH", "BATCHGEN_NOTIFY")
+_RECEIVERS: Final = ("BATCHGEN_PING_URL", "BATCHGEN_ON_FINISH", "BATCHGEN_NOTIFY", "BATCHGEN_CALLBACK_SECRET")
 
 
 def stripped(environ: Mapping[str, str], holds_key: Callable[[str], bool]) -> dict[str, str]:

@@ -45,7 +45,12 @@ def verifier(secret: str) -> Verify:
             "signed callbacks need standardwebhooks, batchgen's extra [callbacks]: pip install standardwebhooks, or pipx"
             f" inject batchgen standardwebhooks; without {SIGNING_VARIABLE}, a secret in their address does"
         ) from None
-    webhook = Webhook(secret)
+    try:
+        webhook = Webhook(secret)
+    except ValueError:
+        raise UsageError(
+            "the secret of callbacks is no Base64: a part of it is missing, or it is one too many"
+        ) from None
 
     def verify(body: bytes, headers: Mapping[str, str]) -> bool:
         try:

@@ -178,13 +178,15 @@ def test_a_good_night_is_told_of_too_and_its_command_has_no_key_and_no_receiver(
     jobs(desk, 1)
     listens(desk, heard, apprise=False)
     desk.env["BATCHGEN_PING_URL"] = heard.at("ok")
-    desk.env["POWERTOKENS_OTHER"] = "x"
+    desk.env |= {"POWERTOKENS_OTHER": "x", "BATCHGEN_CALLBACK_SECRET": "whsec_QUJDREVGR0hJSktMTU5PUFFS"}
     with sandbox(desk.folder, "--task-seconds", "0.1") as api:
-        ended = desk.against(api).run("run", *QUICK, "m.yaml")
+        desk.against(api).env |= {"POWERTOKENS_API_KEY_COMMAND": "printenv VAULT", "VAULT": KEY}
+        del desk.env["POWERTOKENS_API_KEY"]
+        ended = desk.run("run", *QUICK, "m.yaml")
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     _, environ = hooked(desk)
     assert not any(name.startswith(("POWERTOKENS_", "BATCHGEN_PING", "BATCHGEN_NOTIFY")) for name in environ)
-    assert KEY not in json.dumps(environ)
+    assert KEY not in json.dumps(environ) and "whsec_" not in json.dumps(environ)
     assert environ["BATCHGEN_DONE"] == environ["BATCHGEN_JOBS"] == "1"
     assert os.path.samefile(environ["BATCHGEN_LEDGER"], desk.folder / "home/.local/state/batchgen/ledger.db")
 

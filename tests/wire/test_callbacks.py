@@ -368,6 +368,14 @@ def test_a_secret_that_is_none_is_refused_and_not_quoted(secret: str) -> None:
     assert secret.removeprefix("whsec_") == "" or secret.removeprefix("whsec_") not in str(caught.value)
 
 
+def test_a_secret_that_was_cut_off_is_refused_and_not_quoted() -> None:
+    secret = signing_secret({"BATCHGEN_CALLBACK_SECRET": "whsec_QUJDREVGR0hJSktMT"})
+    assert secret is not None
+    with pytest.raises(UsageError, match="no Base64: a part of it is missing") as caught:
+        verifier(secret)
+    assert "QUJD" not in str(caught.value)
+
+
 def test_an_address_of_another_machine_can_not_be_listened_at() -> None:
     with pytest.raises(UsageError, match=r"callbacks can't be received at 192\.0\.2\.1:8090: Cannot assign"):
         bound("192.0.2.1", 8090)
