@@ -86,6 +86,8 @@ class Key:
 
     def _read(self, typed: Any, folder: str) -> Any:
         text = _text(typed)
+        if "\0" in text:  # as no command line can have it
+            raise ValueError("it has a character with the number 0; take it out")
         if self.is_path and "://" not in text:
             text = os.path.normpath(os.path.join(folder, os.path.expanduser(text)))
         read = self.action.type

@@ -162,6 +162,12 @@ def test_a_file_that_others_may_have_written_is_not_believed(
     assert (not why_untrusted(status, user)) is trusted
 
 
+@pytest.mark.parametrize("path", [("ledger",), ("metrics_file",), ("on_finish",), ("notify_url",)])
+def test_a_value_that_no_command_line_can_have_is_refused(path: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="character with the number 0"):
+        KEYS[path].value("a\0b", "/")
+
+
 def test_a_key_is_an_options_long_name() -> None:
     action = argparse.ArgumentParser().add_argument("-q", "--very-quiet", action="store_true")
     assert Key(("very_quiet",), action).is_switch
