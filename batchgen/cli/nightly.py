@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from batchgen.api import keys
 from batchgen.cli import settings
-from batchgen.cli.arguments import Parser
+from batchgen.cli.arguments import HIDDEN, Parser, without_addresses
 from batchgen.errors import UsageError
 from batchgen.http.endpoint import BASE_URL_VARIABLE
 
@@ -22,12 +22,13 @@ _OWN = {
     *("at", "delay", "name", "credential", "on_failure", "system", "install", "remove"),
     *("json", "color", "no_progress"),
 }
+_ADDRESS = "its address is a secret, which a crontab and the list of processes show; write it into the configuration file"
 _NEVER = {
     "sandbox": "a rehearsal makes no clips",
     "dry_run": "it would create nothing",
     "yes": "nobody is asked at night",
-    "ping_url": "its address is a secret, which a crontab and the list of processes show; write it into the configuration file",
-    "notify_url": "its address is a secret, which a crontab and the list of processes show; write it into the configuration file",
+    "ping_url": _ADDRESS,
+    "notify_url": _ADDRESS,
 }
 _PATHS = ("FILE", "DIR", "FOLDER", "PATH")
 _NEEDED = (
@@ -47,12 +48,17 @@ class Nightly(NamedTuple):
     environ: Mapping[str, str]
     left_out: Sequence[str]
 
+    @property
+    def recorded(self) -> Sequence[str]:
+        """The arguments as the night's run records them."""
+        return without_addresses(self.arguments)
+
 
 def nightly(
     args: argparse.Namespace, parser: Parser, words: Sequence[str], environ: Mapping[str, str]
 ) -> Nightly:
     """The run that ``words``, a command line of `schedule`, are about. Raises UsageError."""
-    options = list(_passed(parser, words))
+    options = list(_passed(parser, words, args))
     if "--ledger" not in options:
         options = ["--ledger", settings.ledger_path(args.ledger, environ), *options]
     if BASE_URL_VARIABLE in environ and environ[BASE_URL_VARIABLE] and "--base-url" not in options:
@@ -68,6 +74,7 @@ def nightly(
         name: os.path.abspath(os.path.expanduser(environ[name])) for name in _FILES if environ.get(name)
     }
     left_out = [name for name, value in given.items() if _has_password(value)]
+    left_out += [settings.ON_FINISH_VARIABLE] if "://" in given.get(settings.ON_FINISH_VARIABLE, "") else []
     left_out += [name for name in _SECRET if environ.get(name)]
     return Nightly(
         _program(),
@@ -108,8 +115,11 @@ def _program() -> Sequence[str]:
     return [os.path.abspath(found)] if found else [sys.executable, "-m", "batchgen"]
 
 
-def _passed(parser: Parser, words: Sequence[str]) -> Iterator[str]:
-    """The words of the run's options in a command line of `schedule`, each value as it was typed. Raises UsageError."""
+def _passed(parser: Parser, words: Sequence[str], args: argparse.Namespace) -> Iterator[str]:
+    """The words of the run's options in a command line of `schedule`, each value as it was typed. Raises UsageError.
+
+    What ``words`` hide is taken from ``args``.
+    """
     for name, (word, *more) in parser.parted(words):
         if not name:
             continue
@@ -121,6 +131,8 @@ def _passed(parser: Parser, words: Sequence[str]) -> Iterator[str]:
             yield from (one for one in names if _is_passed(parser.option(one), one))
         elif _is_passed(action, name):
             value = more[0] if more else word.partition("=")[2] if word.startswith("--") else word[2:]
+            if value == HIDDEN:
+                value = str(getattr(args, action.dest))
             yield from (name, _lasting(action, name, value))
 
 
@@ -137,6 +149,8 @@ def _lasting(action: argparse.Action, name: str, value: str) -> str:
     """An option's value, as it holds on every night and from every folder. Raises UsageError."""
     if action.dest in ("deadline", "until") and re.match(r"\s*\d{4}-", value):
         raise UsageError(f"{name} {value} is one night's; a time of day or a duration holds for all")
+    if action.dest == "on_finish" and "://" in value:
+        raise UsageError(f"{name} is nothing for every night: {_ADDRESS}")
     if str(action.metavar).partition("|")[0] in _PATHS and "://" not in value:
         return os.path.abspath(os.path.expanduser(value))
     return value

@@ -174,7 +174,7 @@ def _record(args: argparse.Namespace, out: Output, run: Nightly, at: str, delay:
         from batchgen.ledger.writer import Ledger
 
         Ledger.open(path, origin=origin(settings.base_url(args.base_url, os.environ))).close()
-    words = tuple(map(out.mask, run.arguments))
+    words = tuple(map(out.mask, run.recorded))
     here = Schedule(
         args.name, args.kind, at, machine_zone({}), delay, os.uname().nodename, words, time.time(), None
     )

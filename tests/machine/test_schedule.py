@@ -60,10 +60,12 @@ def test_a_line_has_whole_paths_what_the_night_needs_and_never_the_key(desk: Des
         "BATCHGEN_DOWNLOADS": "3",
         "BATCHGEN_PING_URL": "https://hc-ping.example/secret",
         "HTTPS_PROXY": "http://me:secret@proxy.example:3128",
+        "BATCHGEN_ON_FINISH": "curl https://hooks.example/secret",
     }
     options = ("--max-cost=50", "-q", "--deadline", "06:00", "--only", "j*", "--log-file", "night.log")
     came = desk.run("schedule", "cron", "--delay", "0", *options, "a b/100%.yaml", "--until", "7:30")
     assert came.code == 0 and "secret" not in came.out and "HTTPS_PROXY holds a secret" in came.err
+    assert "BATCHGEN_ON_FINISH holds a secret" in came.err
     (line,) = [line for line in came.out.splitlines() if not line.startswith("#")]
     words = f"run --max-cost 50 -q --deadline 06:00 --only 'j*' --log-file {desk.folder}/night.log --until 7:30 --stay-awake"
     assert line.startswith("30 22 * * * /usr/bin/env BATCHGEN_DOWNLOADS=3 POWERTOKENS_API_KEY_FILE=")
@@ -80,6 +82,7 @@ def test_a_line_has_whole_paths_what_the_night_needs_and_never_the_key(desk: Des
         (("cron", "--sandbox", "m.yaml"), "a rehearsal makes no clips"),
         (("cron", "-n", "m.yaml"), "it would create nothing"),
         (("cron", "--ping-url", "https://hc-ping.example/x", "m.yaml"), "its address is a secret"),
+        (("cron", "--on-finish", "curl https://hooks.example/x", "m.yaml"), "its address is a secret"),
         (("cron", "--until", "2030-01-31T06:30", "m.yaml"), "is one night's"),
         (("cron", "--on-failure", "x.service", "m.yaml"), "is for systemd"),
         (("cron", "--at", "25:00", "m.yaml"), "is no time of day"),
@@ -93,6 +96,20 @@ def test_a_line_has_whole_paths_what_the_night_needs_and_never_the_key(desk: Des
 def test_what_would_be_no_night_is_refused(desk: Desk, arguments: tuple[str, ...], why: str) -> None:
     came = desk.run("schedule", *arguments)
     assert came.code == 2 and why in came.err and came.out == ""
+
+
+def test_the_nights_command_at_the_end_is_written_as_it_was_given_and_its_nights_are_recognised(
+    desk: Desk,
+) -> None:
+    words = ("--delay", "0", "--on-finish", "touch 'a b'", "m.yaml")
+    came = desk.run("schedule", "cron", "--install", *words)
+    assert (
+        came.code == 0 and "[hidden]" not in came.out and """--on-finish 'touch '"'"'a b'"'"''""" in came.out
+    )
+    with Records.read(ledger(desk)) as records:
+        (one,) = schedules.schedules(records)
+    recorded = ["run", "--ledger", ledger(desk), "--on-finish", "[hidden]", "--stay-awake"]
+    assert list(one.arguments) == [*recorded, str(desk.folder / "m.yaml")], "no run would be its night"
 
 
 def test_without_a_file_of_the_key_it_says_what_to_do(desk: Desk) -> None:
