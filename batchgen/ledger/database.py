@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -227,9 +228,11 @@ def refuse_special(path: str) -> None:
 def _refuse_foreign_wal(path: str) -> None:
     """Raise LedgerError for a backup that was put beside another file's WAL, which SQLite would write into it.
 
-    A ledger in use says in its header that it has a WAL; a backup says that it has none.
+    A ledger in use says in its header that it has a WAL; a backup says that it has none. It is looked at before this process
+    has a connection to it: closing any descriptor of a file takes away the locks that SQLite holds on it for the process,
+    and then whoever closes it next would remove the WAL.
     """
-    if _size(f"{path}-wal"):
+    if not _CONNECTED[os.path.realpath(path)] and _size(f"{path}-wal"):
         with open(path, "rb", opener=open_regular) as file:
             if file.read(20)[18:] == b"\x01\x01":
                 raise LedgerError(
@@ -256,6 +259,27 @@ def uri(path: str) -> str:
     return f"file:{quote(os.fsencode(path))}"
 
 
+#: How many connections this process has to a file.
+_CONNECTED: Counter[str] = Counter()
+
+
+class _Counted(sqlite3.Connection):
+    """A connection that is known by its file as long as it is open."""
+
+    file: str | None = None
+
+    def count(self, file: str) -> None:
+        """It is one of this file, until it is closed."""
+        self.file = file
+        _CONNECTED[file] += 1
+
+    def close(self) -> None:
+        super().close()
+        if self.file is not None:
+            _CONNECTED[self.file] -= 1
+            self.file = None
+
+
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
@@ -264,7 +288,9 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Counted,
         )
+        connection.count(os.path.realpath(path))
         # A foreign schema can call no function with side effects, and damaged pages are found when they are read.
         connection.executescript(
             "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
