@@ -11,7 +11,7 @@ def add_listen(command: Command, groups: Groups) -> None:
     listen = command(
         "listen",
         "receive the API's callbacks, as hints for the runs on a ledger",
-        "  batchgen listen 127.0.0.1:8090\n  batchgen run --public-url https://hooks.example.com/batchgen manifests/",
+        "  batchgen listen 127.0.0.1:8090\n  batchgen listen 127.0.0.1:8090 --ledger night.db",
         groups.ledger,
     )
     listen.add_argument(

@@ -78,8 +78,8 @@ def parser() -> Parser:
     shells = command(
         "completion",
         "what a shell reads to complete commands, options, files and the ledger's jobs",
-        "  source <(batchgen completion bash)                                 in ~/.bashrc\n"
-        "  batchgen completion zsh > ~/.zfunc/_batchgen                       a folder of fpath\n"
+        "  batchgen completion bash > ~/.local/share/bash-completion/completions/batchgen\n"
+        "  batchgen completion zsh > ~/.zfunc/_batchgen                      (a folder of fpath)\n"
         "  batchgen completion fish > ~/.config/fish/completions/batchgen.fish",
     )
     shells.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")

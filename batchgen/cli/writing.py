@@ -11,6 +11,7 @@ from typing import Protocol
 
 from batchgen.disk import write_whole
 from batchgen.errors import UsageError
+from batchgen.files import open_regular
 from batchgen.night import crontab
 
 ENDS = 20.0  # seconds that crontab or systemctl may take
@@ -147,7 +148,7 @@ def user_units(environ: Mapping[str, str]) -> str:
 
 def _content(path: str) -> str | None:
     with contextlib.suppress(FileNotFoundError):
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="", opener=open_regular) as file:
             return file.read(1 << 20)
     return None
 

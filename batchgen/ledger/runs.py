@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from batchgen.files import open_regular
 from batchgen.ledger import beside, database
 from batchgen.ledger.integrity import CellTypes, wrong_cell
 
@@ -75,7 +76,10 @@ class RunRecord(NamedTuple):
 
 def _booted() -> float:
     """When this machine was started, in Unix seconds; the beginning of time where it doesn't say."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/stat", encoding="ascii") as file:
+    with (
+        contextlib.suppress(OSError, ValueError, IndexError),
+        open("/proc/stat", encoding="ascii", opener=open_regular) as file,
+    ):
         return float(next(line.split()[1] for line in file if line.startswith("btime ")))
     return 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import sqlite3
 import time
@@ -196,8 +197,7 @@ def test_a_recovery_that_is_interrupted_says_so_creates_nothing_and_is_done_agai
     write_jobs(desk, 2)
     with against(desk, host):
         assert desk.run("run", "--submit-only", *PACE, "m.yaml").code == 0
-        for file in (desk.folder / "home/.local/state/batchgen").iterdir():
-            file.unlink()
+        shutil.rmtree(desk.folder / "home/.local/state/batchgen")
         asked = len(host.asked("GET"))
         host.held.add("GET")
         process = desk.start(*command, *PACE, "m.yaml")

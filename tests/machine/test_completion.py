@@ -63,7 +63,7 @@ def completed(desk: Desk, *typed: str) -> list[str]:
 def test_bash_completes_commands_options_and_pages(desk: Desk) -> None:
     assert completed(desk, "sta") == ["status"]
     assert completed(desk, "run", "--max-c") == ["--max-cost"]
-    assert completed(desk, "help", "mon") == ["money"]
+    assert completed(desk, "help", "mone") == ["money"]
     assert completed(desk, "completion", "") == ["bash", "zsh", "fish"]
 
 

@@ -31,8 +31,7 @@ def manifest(count: int, **top: object) -> str:
 
 
 def lose(desk: Desk) -> None:
-    for file in (desk.folder / "home/.local/state/batchgen").iterdir():
-        file.unlink()
+    shutil.rmtree(desk.folder / "home/.local/state/batchgen")  # with its backups
     shutil.rmtree(desk.folder / "clips", ignore_errors=True)  # with the record beside them, which would tell
 
 

@@ -39,6 +39,12 @@ STEPS = [
     ("budget", 0),
     ("spend", 0),
     ("runs", 0),
+    ("why b", 0),
+    ("verify", 0),
+    ("doctor m.yaml", 0),
+    ("notify", 0),
+    ("schedule cron m.yaml", 2),
+    ("completion bash", 0),
     ("help ledger", 0),
     ("run poor.yaml", 3),
     ("collect --lock-wait 0", 75),
@@ -98,4 +104,4 @@ def test_a_process_says_and_means_what_a_call_does(tmp_path: Path) -> None:
     processes = night(tmp_path / "process", as_process=True)
     assert [one.code for one in processes] == [code for _, code in STEPS]
     assert processes == night(tmp_path / "call", as_process=False)
-    assert {line.split()[0] for line, _ in STEPS} >= COMMANDS.keys() - {"sandbox", "review"}
+    assert {line.split()[0] for line, _ in STEPS} >= COMMANDS.keys() - {"sandbox", "review", "listen"}

@@ -45,7 +45,7 @@ def done(desk: Desk, server: Server, jobs: int) -> None:
     files = {
         str(path)
         for path in desk.folder.rglob("*")
-        if path.is_file() and path.suffix not in (".jsonl", ".yaml")
+        if path.is_file() and path.suffix not in (".jsonl", ".yaml") and "ledger.db.backups" not in path.parts
     }
     state = desk.folder / "home/.local/state/batchgen"
     assert files - {str(path) for path in state.iterdir()} == {row["video_path"] for row in rows}
