@@ -50,6 +50,7 @@ async def recover(
     without: list[Job] = []
 
     highest = _highest_takes(jobs)
+    await queries.lookups_work()  # first: an answer that doesn't say whose task it is says nothing until then
 
     async def work() -> None:
         for job in queue:

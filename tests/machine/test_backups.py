@@ -316,6 +316,9 @@ def test_a_lookup_that_says_nothing_creates_nothing_of_a_backup(desk: Desk, ledg
         for clips in desk.folder.rglob("clips.jsonl"):  # which would tell, too
             clips.unlink()
         night.put_back(str(copy))
+        assert desk.run("recover", "m.yaml").code == 0  # which would ask again and again
+        assert sum(row["task_id"] is not None for row in desk.export()) == len(paid)
+        night.put_back(str(copy))
         restored = desk.run(*RETRY)
         assert server.accepted() == paid, "paid twice"
         assert restored.code in (0, 5)
