@@ -50,7 +50,10 @@ async def recover(
     without: list[Job] = []
 
     highest = _highest_takes(jobs)
-    await queries.lookups_work()  # first: an answer that doesn't say whose task it is says nothing until then
+    if any(doubts.restored(ledger, name) for name in {job.manifest for job in jobs}):
+        await (
+            queries.lookups_work()
+        )  # first: an answer that doesn't say whose task it is says nothing until then
 
     async def work() -> None:
         for job in queue:
