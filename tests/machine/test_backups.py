@@ -365,6 +365,18 @@ def test_a_backup_that_is_put_beside_anothers_wal_is_refused(tmp_path: Path) -> 
         assert [row.external_task_id for row in ledger.records()] == ["m.a"]
 
 
+def test_a_look_at_a_ledger_takes_no_lock_from_the_run_that_has_it(tmp_path: Path) -> None:
+    """Else another process that is done with the ledger removes the WAL, which the run then has lost."""
+    path = str(filled(tmp_path / "ledger.db"))
+    with closing(database.open_to_write(path, None)) as run:
+        happened(run)
+        assert os.path.getsize(f"{path}-wal")
+        database.open_to_read(path, None).close()
+        other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM events').fetchall()"
+        subprocess.run([sys.executable, "-c", other, path], check=True)
+        assert os.path.getsize(f"{path}-wal")
+
+
 def test_a_backup_is_not_written_where_it_lies(desk: Desk, ledger: Path) -> None:
     desk.write("m.yaml", urls(1))
     with sandbox(desk.folder, *FAST) as server:
