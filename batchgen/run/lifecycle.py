@@ -115,6 +115,7 @@ class Lifecycle:
             record = work.record = await write(self.ledger, record, State.UNKNOWN, "lost_track", message=text)
         now = asyncio.get_running_loop().time
         believable = now() + self.waits.settle  # by a clock that can't jump
+        unclear = 0  # answers in a row
         try:
             for turn in itertools.count():
                 old_enough = now() >= believable  # when it is asked: the answer may be slow
@@ -134,7 +135,9 @@ class Lifecycle:
                         return Outcome("it wasn't created, and creating it wasn't approved", UNAPPROVED)
                     return Outcome(again=work.record is None)
                 waits = isinstance(view, NotFound) and not self.queries.lookups_proven
-                hopeless = not self._others() if waits else turn + 1 >= UNCLEAR
+                # before its time, "no such task" is as clear as an answer can be
+                unclear = 0 if isinstance(view, NotFound) and (waits or not old_enough) else unclear + 1
+                hopeless = not self._others() if waits else unclear >= UNCLEAR
                 if old_enough and (hopeless or isinstance(view, AccountStop)):
                     answer = view
                     break

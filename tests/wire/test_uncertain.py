@@ -78,6 +78,20 @@ def test_unclear_answers_about_a_create_end_its_settling_after_eight_of_them_and
     play(scene, 1, "close_before@1", task_seconds=MINUTE)
 
 
+def test_a_few_unclear_answers_once_its_time_is_over_leave_no_create_undecided() -> None:
+    """However often it was answered before that there is no such task yet: unclear answers count in a row."""
+
+    async def scene(night: Night) -> None:
+        night.loop.call_later(290, night.sandbox.add_fault, "query_500=1")
+        night.loop.call_later(390, night.sandbox.clear_faults)
+        ran = await night.run(concurrency=1, settle=300.0)
+        unclear = [entry for entry in looked_up(night, "j1") if entry.fault == "query_500"]
+        assert 1 <= len(unclear) < UNCLEAR < len(looked_up(night, "j1"))
+        assert (ran.code, ran.tally.buckets) == (0, {"downloaded": 2}), ran.words
+
+    play(scene, 2, "close_before@2", task_seconds=MINUTE)
+
+
 def test_an_account_that_refuses_to_be_asked_ends_the_settling_once_its_time_is_over() -> None:
     async def scene(night: Night) -> None:
         night.loop.call_later(1, night.sandbox.add_fault, "query_key_expired=1")
