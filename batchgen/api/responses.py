@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -195,7 +196,9 @@ def _document(answer: Answer) -> Mapping[str, Any]:
 def _parsed(body: bytes | str) -> Mapping[str, Any]:
     """A JSON object in UTF-8, empty where it is anything else. No other encoding: the key was masked in UTF-8 text."""
     try:
-        return fields.mapping(json.loads(body.decode("utf-8-sig") if isinstance(body, bytes) else body))
+        if isinstance(body, bytes):  # "utf-8-sig" is a module that is loaded late
+            body = body.removeprefix(BOM_UTF8).decode()
+        return fields.mapping(json.loads(body))
     except (ValueError, RecursionError):
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from codecs import BOM_UTF16_BE
 from typing import Final
 
 MAX_BYTES: Final = 4 << 20  # those of printing inks have some 500 KB
@@ -85,7 +86,8 @@ def _name(tag: bytes) -> str:
         text = tag[12 : 12 + min(int.from_bytes(tag[8:12]), 200)].decode("latin-1")
     elif tag[:4] == b"mluc" and len(tag) >= 28:
         length, start = int.from_bytes(tag[20:24]), int.from_bytes(tag[24:28])
-        text = tag[start : start + min(length, 200)].decode("utf-16-be", "replace")
+        units = tag[start : start + min(length, 200)]
+        text = (BOM_UTF16_BE + units).decode("utf-16", "replace")  # built in; "utf-16-be" is loaded late
     text = text.split("\0")[0]
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 

@@ -141,6 +141,33 @@ def test_without_descriptors_a_run_ends_and_says_so(desk: Desk) -> None:
         mended(desk, server, 10)
 
 
+LATE_IMPORTS = """
+import os, runpy, sys
+begun = False
+def watch(event, arguments):
+    global begun
+    begun = begun or event == "socket.connect"
+    if begun and event == "import":
+        os.write(2, f"loaded late: {arguments[0]}\\n".encode())
+sys.addaudithook(watch)
+runpy.run_module("batchgen", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_run_has_loaded_what_it_works_with_before_its_first_request(desk: Desk) -> None:
+    """Without a free descriptor no module can be loaded."""
+    desk.write("in/0.png", make_png())
+    desk.write("m.yaml", FOLDER)
+    faults = [
+        word for fault in ("rate_limited@1", "query_html@2", "video_500@1") for word in ("--fault", fault)
+    ]
+    with sandbox(desk.folder, *FAST, *faults) as server:
+        desk.against(server).program = (sys.executable, "-c", LATE_IMPORTS)
+        result = desk.run("run", *QUICK, "m.yaml")
+        assert (result.code, result.err) == (0, "")
+        assert {entry.kind for entry in server.entries()} >= {"create", "query", "video"}
+
+
 def test_without_descriptors_no_image_is_to_blame(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(make_png())
