@@ -265,7 +265,7 @@ def test_a_refused_create_costs_nothing_in_the_export_and_an_unknown_one_its_est
 
 def test_a_create_is_not_believed_lost_where_the_api_finds_nothing_of_its_time_any_more(desk: Desk) -> None:
     """With another account's key it knows none of this one's tasks; after a month it has forgotten them all."""
-    pace = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.1")
+    pace = ("--poll-interval", "0.05", "--timeout", "2", "--settle", "0.02")
     write_jobs(desk, 2)
     with sandbox(desk.folder, *TASKS, "--fault", "internal_before@1") as server:
         desk.against(server)
