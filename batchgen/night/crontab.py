@@ -72,9 +72,13 @@ def _find(crontab: str, name: str) -> re.Match[str] | None:
     )
 
 
+_BEGIN = "# begin batchgen schedule"  # then the schedule's name
+_END = "# end batchgen schedule"
+
+
 def _begin(name: str) -> str:
-    return f"# begin batchgen schedule {name}"
+    return f"{_BEGIN} {name}"
 
 
 def _end(name: str) -> str:
-    return f"# end batchgen schedule {name}"
+    return f"{_END} {name}"

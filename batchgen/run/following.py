@@ -73,6 +73,7 @@ class Follower:
         absent, seen, failures, empty = 0, now(), 0, 0
         no_url_since: float | None = None  # since when it has succeeded without a clip
         unknown_status = UnknownStatus()
+        self._lengths.usual(kind)  # a ledger that can't say it is told of now, not in an hour
         wait = self._wait(watch, kind, 0.0, line) if age < 1 else 0.0
         while True:
             called = await self._wait_for_query(watch, kind, line, wait)

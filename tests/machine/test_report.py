@@ -207,6 +207,7 @@ def test_a_card_has_the_clip_beside_its_picture_and_what_was_asked(browser: Brow
         await search(page, "job:bag")
         card = page.locator(".card")
         assert await card.locator(".source img").count() == 1
+        await card.scroll_into_view_if_needed()  # what isn't in sight has no text yet
         text = await card.inner_text()
         for part in ("shop", "bag", "The bag turns", "4k · 10 s · $0.56", "Take 2 is ordered"):
             assert part in text

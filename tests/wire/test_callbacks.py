@@ -186,7 +186,7 @@ FORGED: dict[str, dict[str, str]] = {
     "another secret": signed(BODY, OLD),
     "another body": signed(BODY + b" ", NEW),
     "replayed after six minutes": signed(BODY, NEW, at=-360),
-    "from the future": signed(BODY, NEW, at=360),
+    "from the future": signed(BODY, NEW, at=7200),
     "another id": {**GOOD, "Webhook-Id": "msg_2"},
     "another moment": {**GOOD, "webhook-timestamp": str(int(time.time()) + 1)},
     "no moment": {**GOOD, "webhook-timestamp": "soon"},
