@@ -85,9 +85,12 @@ class Costs:
         )
         manifest, job_id = "", ""
         while rows := list(self._query(sql, (manifest, job_id, *within))):
+            before = (manifest, job_id)
             for row in rows:
                 manifest, job_id = _text(row[0]), _text(row[1])
                 yield manifest, job_id, _sums(row[2:])
+            if (manifest, job_id) == before:  # a BLOB, which comes after every text, and again each time
+                raise wrong_cell("manifest or job_id", job_id, "is no text")
 
     def _by(self, key: str, within: Within) -> Iterator[Sequence[Any]]:
         """A key in SQL and sums, block by block."""

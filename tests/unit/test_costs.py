@@ -142,6 +142,14 @@ def test_an_amount_that_is_none_is_damage_and_no_sum(tmp_path: Path, cells: tupl
         list(opened.costs.by_quarter())
 
 
+def test_a_name_that_comes_after_every_text_is_damage_and_no_endless_search(tmp_path: Path) -> None:
+    path = filled(tmp_path, [(State.SUBMITTED, None, 1, 1, None)])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE tasks SET job_id = CAST(job_id AS BLOB)")
+    with Records.read(path) as opened, pytest.raises(LedgerError, match="damaged"):
+        list(itertools.islice(opened.costs.by_job(), 9))
+
+
 def test_a_sum_beyond_all_numbers_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = filled(tmp_path, [(State.SUBMITTED, None, 1, 2**62, None)] * 9)
     with Records.read(path) as opened, pytest.raises(LedgerError, match=os.path.realpath(path)):
