@@ -146,7 +146,7 @@ def _started(command: str) -> tuple[subprocess.Popen[bytes] | None, str]:
         words = shlex.split(command)
         words[:1] = map(os.path.expanduser, words[:1])
         # Without a shell, and named by the user: S603 is about foreign text.
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), ""  # noqa: S603
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), ""  # noqa: S603  # as above
     except OSError as error:
         return None, f"{error.strerror}; give the program's whole path"
     except (ValueError, IndexError):

@@ -137,7 +137,7 @@ def _before(rows: Sequence[Record], row: Record) -> list[Record]:
 def _row_lines(ledger: Records, runs: RunsByTime, row: Record, earlier: Sequence[Record]) -> Iterator[Line]:
     history = ledger.events(row.external_task_id)
     for number, event in enumerate(history):
-        what, rule = explained(event, history[:number], earlier)
+        what, rule = explained(event, history[:number], earlier, row.digest)
         by = event.detail.get("by")
         run = None if by else runs.at(event.at)
         if event.event == "intent" and row.estimate:

@@ -29,7 +29,7 @@ def isolated(report: Callable[[str], object]) -> Iterator[None]:
         raise
     except MemoryError:
         report("needs more memory than there is; split it into several manifests")
-    except Exception as error:
+    except Exception as error:  # what is unforeseen in one manifest keeps no other from running
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             raise
         report(f"was left out, because batchgen failed over it; {to_report(error)}")

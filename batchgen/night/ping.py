@@ -121,7 +121,7 @@ def _once(request: urllib.request.Request, seconds: float) -> str:
 
 def _read(answer: IO[bytes]) -> str:
     """The beginning of what was answered, in one line; a body without end isn't waited for."""
-    return " ".join(answer.read1(ANSWER).decode("utf-8", "replace").split())[:100]  # type: ignore[attr-defined]
+    return " ".join(answer.read1(ANSWER).decode("utf-8", "replace").split())[:100]  # type: ignore[attr-defined]  # an HTTP answer has it
 
 
 def _words(error: OSError) -> tuple[str, bool]:

@@ -52,7 +52,7 @@ def run(
         given.seek(0)
         try:
             # Named by the user, or our own, and without a shell: S603 is about foreign text.
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603  # as above
                 words,
                 stdin=given,
                 stdout=subprocess.PIPE,

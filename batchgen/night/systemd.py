@@ -99,7 +99,7 @@ class Systemd:
             if self._over.wait(interval / 3):
                 return
             with contextlib.suppress(AttributeError, RuntimeError):  # the loop is over
-                self._loop.call_soon_threadsafe(self._alive)  # type: ignore[union-attr]
+                self._loop.call_soon_threadsafe(self._alive)  # type: ignore[union-attr]  # None: suppressed above
 
     def _alive(self) -> None:
         self._beat = time.monotonic()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from batchgen.ledger.transitions import MAY_BE_PAID
 from batchgen.models import HistoryEntry, Record, State
 from batchgen.run.failures import Cause
 from batchgen.run.plan import may_retry, retry_reason
@@ -119,16 +120,19 @@ _FAILED: Mapping[str, str] = MappingProxyType(
 )
 
 
-def explained(event: HistoryEntry, before: Sequence[HistoryEntry], earlier: Sequence[Record]) -> Decision:
+def explained(
+    event: HistoryEntry, before: Sequence[HistoryEntry], earlier: Sequence[Record], digest: str
+) -> Decision:
     """What a line of a row's history says, and by which rule.
 
-    ``before`` are the lines of the row before it, oldest first; ``earlier`` the rows of its job before this row, as they are.
+    ``before`` are the lines of the row before it, oldest first; ``earlier`` the rows of its job before this row, as they are;
+    ``digest`` is the row's own.
     """
     words = WORDS.get(event.event)
     if words is None:  # of a later version
         return Decision(event.event.replace("_", " "), "")
     if event.event == "intent":
-        return words._replace(rule=_sent_since(before, earlier))
+        return words._replace(rule=_sent_since(before, earlier, digest))
     if event.event == "task_failed":
         return words._replace(rule=_FAILED.get(event.code or Cause.UNKNOWN, _FAILED[Cause.UNKNOWN]))
     if event.event == "not_found" and event.to_state in (State.DOWNLOADED, State.SUCCEEDED):
@@ -136,7 +140,7 @@ def explained(event: HistoryEntry, before: Sequence[HistoryEntry], earlier: Sequ
     return words
 
 
-def _sent_since(before: Sequence[HistoryEntry], earlier: Sequence[Record]) -> str:
+def _sent_since(before: Sequence[HistoryEntry], earlier: Sequence[Record], digest: str) -> str:
     """Why a create was begun."""
     past = [event.event for event in before if event.event != "planned"]
     if past:
@@ -145,8 +149,9 @@ def _sent_since(before: Sequence[HistoryEntry], earlier: Sequence[Record]) -> st
     if not earlier:
         return "The ledger had nothing of this job."
     last = earlier[-1]
-    if last.state is not State.FAILED:
-        return f"The job had changed since {last.external_task_id}, and the change was accepted."
+    if last.digest != digest or last.state is not State.FAILED:
+        accepted = ", and the change was accepted" if last.state in MAY_BE_PAID else ""
+        return f"The job had changed since {last.external_task_id}{accepted}."
     failed = [row.error_code for row in earlier if row.state is State.FAILED and row.digest == last.digest]
     asked = "" if may_retry(failed) else "; --retry-failed asked for it"
     return f"Another task, since {retry_reason(failed, last.error_code)}{asked}."

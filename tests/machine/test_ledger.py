@@ -1104,18 +1104,3 @@ def test_a_migration_that_fails_changes_nothing(path: str) -> None:
         Ledger.open(path, origin=ORIGIN, migrations=broken)
     assert schema(path) == before
     make(path)
-
-
-def test_a_run_keeps_its_wal_while_another_process_writes_beside_it(path: str) -> None:
-    """SQLite's locks are the process's: closing any descriptor of the file would take them away."""
-    beside = "import sys; from batchgen.ledger import beside\nwith beside.transaction(sys.argv[1]) as other: other.execute('SELECT 1')"
-    with Ledger.open(path, origin=ORIGIN) as ledger:
-        asyncio.run(ledger.set_note("before", "yes"))
-        before = os.stat(f"{path}-wal").st_ino
-        Records.read(path).close()
-        database.refuse_special(path)
-        subprocess.run([sys.executable, "-c", beside, path], check=True, timeout=60)
-        assert os.stat(f"{path}-wal").st_ino == before
-        asyncio.run(ledger.set_note("after", "yes"))
-    with Records.read(path) as records:
-        assert records.note("after") == "yes"

@@ -58,7 +58,7 @@ def test_every_event_that_is_written_has_words_and_a_rule() -> None:
     assert {"accepted", "part_kept", "resolved_as_abandoned", "moved", "unclear", "lost_track"} <= events
     assert events <= set(WORDS)
     for name in events:
-        what, rule = explained(event(name), [], [])
+        what, rule = explained(event(name), [], [], "d")
         assert what and rule.endswith("."), name
 
 
@@ -95,15 +95,17 @@ def test_every_event_that_is_written_has_words_and_a_rule() -> None:
         ),
         (
             [],
-            [ROW._replace(state=State.DOWNLOADED)],
+            [ROW._replace(state=State.DOWNLOADED, digest="x")],
             "The job had changed since a, and the change was accepted.",
         ),
+        ([], [ROW._replace(state=State.REJECTED, digest="x")], "The job had changed since a."),
+        ([], [ROW._replace(state=State.FAILED, digest="x")], "The job had changed since a."),
     ],
 )
 def test_a_create_is_begun_for_the_reason_that_the_plan_had(
     past: list[str], earlier: list[Record], rule: str
 ) -> None:
-    assert explained(event("intent"), [event(name) for name in past], earlier) == ("create begun", rule)
+    assert explained(event("intent"), [event(name) for name in past], earlier, "d") == ("create begun", rule)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,13 @@ def test_a_create_is_begun_for_the_reason_that_the_plan_had(
     ],
 )
 def test_a_failed_task_counts_by_its_cause(code: str | None, part: str) -> None:
-    assert part in explained(event("task_failed", State.FAILED, code), [], []).rule
+    assert part in explained(event("task_failed", State.FAILED, code), [], [], "d").rule
 
 
 def test_a_file_that_is_not_found_is_no_task_that_is_not_found() -> None:
-    assert "asks again" in explained(event("not_found", State.SUBMITTED), [], []).rule
-    assert "isn't moved" in explained(event("not_found", State.DOWNLOADED), [], []).rule
+    assert "asks again" in explained(event("not_found", State.SUBMITTED), [], [], "d").rule
+    assert "isn't moved" in explained(event("not_found", State.DOWNLOADED), [], [], "d").rule
 
 
 def test_an_event_of_a_later_version_is_shown_by_its_name() -> None:
-    assert explained(event("moved_to_tape"), [], []) == ("moved to tape", "")
+    assert explained(event("moved_to_tape"), [], [], "d") == ("moved to tape", "")
